@@ -1,0 +1,51 @@
+# A fresh machine needs Python 3.11+ and this file: every target makes .venv and installs what it needs, once.
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3 python; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo $$p && break; done)
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet -c constraints.txt
+
+.PHONY: demo test test-all check bench bench-gpu docs clean
+.DEFAULT_GOAL := demo
+
+demo: $(VENV)/.user
+	$(BIN)/paceline generate "def binary_search(" --compare
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest
+
+test-all: $(VENV)/.dev
+	$(BIN)/python -m pytest -m "not gpu"
+
+check: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+bench: $(VENV)/.user
+	$(BIN)/paceline bench --suite cpu
+
+bench-gpu: $(VENV)/.user
+	$(BIN)/paceline bench --suite gpu
+
+docs: $(VENV)/.docs
+	$(BIN)/mkdocs build --strict
+
+# One stamp for each set of extras; touching pyproject.toml or the pins installs again.
+$(VENV)/.user: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) -e .
+	touch $@
+
+$(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) -e ".[dev]"
+	touch $@ $(VENV)/.user
+
+$(VENV)/.docs: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) -e ".[docs]"
+	touch $@ $(VENV)/.user
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "Paceline needs Python 3.11 or newer; none was found. Name one: make PYTHON=/path/to/python3"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+clean:
+	rm -rf $(VENV) site build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,42 @@
+"""Renders the plug-in catalogue into the page that asks for it with `<!-- catalogue -->`: the docstrings are the
+source.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from pathlib import Path
+from typing import Any
+
+from paceline import plugins
+from paceline.cli.plugins import catalogue
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """mkdocs calls this for every page before it is rendered."""
+    sources = {"<!-- catalogue -->": render, "<!-- contributing -->": (ROOT / "CONTRIBUTING.md").read_text}
+    for mark, source in sources.items():
+        if mark in markdown:
+            markdown = markdown.replace(mark, source())
+    return markdown
+
+
+def render() -> str:
+    """One section a kind, one entry a plug-in: its docstring, its options with their defaults, its paper."""
+    parts = []
+    for kind, entries in catalogue().items():
+        parts.append(f"## {kind.capitalize()}s\n")
+        parts += [_entry(kind, entry) for entry in entries]
+    return "\n".join(parts)
+
+
+def _entry(kind: str, entry: dict[str, Any]) -> str:
+    source = (plugins.folder(kind) / f"{entry['name']}.py").read_text(encoding="utf-8")
+    words = inspect.cleandoc(ast.get_docstring(ast.parse(source)) or "")
+    options = "\n".join(f"| `{name}` | `{default}` |" for name, default in entry["options"].items())
+    table = f"\n| option | default |\n|---|---|\n{options}\n" if options else ""
+    paper = f"\nPaper: {entry['paper']}\n" if entry["paper"] else ""
+    return f"### `{entry['name']}`\n\n{words}\n{table}{paper}"

@@ -1,0 +1,206 @@
+"""llama.cpp as a rival, through `llama-cpp-python` where it is installed: the same weights, written to a GGUF file.
+
+Greedy decoding by its C interface, one `llama_decode` a token, the next token by argmax of its logits: its bare speed,
+without a sampler or a tokenizer. Llama-type models only, since their tensors have a known layout there.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from paceline.bench.methods import Batch
+from paceline.doors import end_tokens
+from paceline.errors import ModelError, RequestError
+from paceline.lm import LM
+
+__all__ = ["LlamaCpp", "forward_seconds", "write_gguf"]
+
+EXTRA = "Install the extra that brings llama.cpp: pip install 'paceline[rivals]'."
+
+
+class LlamaCpp:
+    """One model in llama.cpp, with as many threads as torch has."""
+
+    name = "llama_cpp"
+
+    def __init__(self, lm: LM) -> None:
+        try:
+            import gguf  # noqa: F401
+            import llama_cpp
+        except ImportError as error:
+            raise RequestError(f"The rival llama_cpp is not installed. {EXTRA}") from error
+        self.api, self.lm, self.context = llama_cpp, lm, min(lm.context, 4096)
+        self.quiet = llama_cpp.llama_log_callback(lambda *_: None)
+        llama_cpp.llama_log_set(self.quiet, ctypes.c_void_p(0))
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "model.gguf"
+            write_gguf(lm, path)
+            parameters = llama_cpp.llama_model_default_params()
+            parameters.use_mmap = False  # the file is gone once it is read
+            self.model = llama_cpp.llama_model_load_from_file(str(path).encode(), parameters)
+        if not self.model:
+            raise ModelError("llama.cpp refused the model; it needs a llama-type model of a released architecture.")
+        self.state = llama_cpp.llama_init_from_model(self.model, self._settings())
+
+    def _settings(self) -> Any:
+        settings = self.api.llama_context_default_params()
+        settings.n_ctx = settings.n_batch = settings.n_ubatch = self.context
+        settings.n_threads = settings.n_threads_batch = torch.get_num_threads()
+        return settings
+
+    def describe(self) -> dict[str, Any]:
+        return {
+            "system": self.api.llama_print_system_info().decode(),
+            "dtype": str(self.lm.dtype).removeprefix("torch."),
+            "threads": torch.get_num_threads(),
+        }
+
+    def run(self, prompts: list[list[int]], max_new_tokens: int) -> Batch:
+        if len(prompts) != 1:
+            raise RequestError("llama_cpp decodes one row at a time; measure it with --rows 1.")
+        ends, out = end_tokens(self.lm), list[int]()
+        start = time.perf_counter()
+        self.clear()
+        logits = self.forward(prompts[0])
+        while len(out) < max_new_tokens:
+            out.append(int(logits.argmax()))
+            if out[-1] in ends or len(out) == max_new_tokens:
+                break
+            logits = self.forward(out[-1:])
+        return Batch(time.perf_counter() - start, [out])
+
+    def count_forwards(self, prompt: list[int], max_new_tokens: int) -> int | None:
+        return None
+
+    def clear(self) -> None:
+        self.api.llama_memory_clear(self.api.llama_get_memory(self.state), True)
+
+    def forward(self, tokens: list[int]) -> np.ndarray:
+        """Feed tokens; the logits [V] after the last one, fp32."""
+        ids = (self.api.llama_token * len(tokens))(*tokens)
+        if self.api.llama_decode(self.state, self.api.llama_batch_get_one(ids, len(tokens))) != 0:
+            raise ModelError("llama.cpp could not decode; its context is full or its memory is short.")
+        return np.ctypeslib.as_array(self.api.llama_get_logits_ith(self.state, -1), shape=(self.lm.vocab,))
+
+    def seconds(self, tokens: int, context: int, repeats: int) -> float:
+        """Median seconds of one forward of `tokens` new tokens behind `context` others."""
+        memory, found = self.api.llama_get_memory(self.state), []
+        self.clear()
+        self.forward([1] * context)
+        for _ in range(repeats):
+            start = time.perf_counter()
+            self.forward([1] * tokens)
+            found.append(time.perf_counter() - start)
+            self.api.llama_memory_seq_rm(memory, 0, context, -1)
+        return statistics.median(found)
+
+
+def forward_seconds(lm: LM, rival: LlamaCpp, sizes: tuple[int, ...] = (1, 8), context: int = 256) -> dict[str, Any]:
+    """Median seconds of one forward of 1 and of 8 tokens (a plain step, a verify), ours and llama.cpp's, taken in
+    turns.
+    """
+    kv = lm.cache(1, lm.exact)
+    slot = kv.take()
+    lm.prefill(kv, slot, [1] * context)
+    found: dict[str, Any] = {"context": context}
+    for size in sizes:
+        rows = torch.ones(1, size, dtype=torch.long)
+        ours, theirs = [], []
+        for _ in range(7):
+            ours.append(_ours(lm, kv, slot, rows))
+            theirs.append(rival.seconds(size, context, 5))
+        found[str(size)] = {"paceline": statistics.median(ours), "llama_cpp": statistics.median(theirs)}
+    return found
+
+
+def _ours(lm: LM, kv: Any, slot: Any, rows: torch.Tensor, repeats: int = 5) -> float:
+    seconds = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        lm.forward(kv, [slot], rows)  # written as scratch behind the slot, so nothing has to be taken back
+        seconds.append(time.perf_counter() - start)
+    return statistics.median(seconds)
+
+
+def write_gguf(lm: LM, path: Path) -> None:
+    """The model in llama.cpp's file format, weights in the dtype they have. Raises ModelError for other than llama-type
+    models.
+    """
+    import gguf
+
+    config, weights = lm.text_config, {k: v.detach().cpu() for k, v in lm.model.state_dict().items()}
+    if config.model_type != "llama":
+        raise ModelError(f"The rival llama_cpp takes llama-type models; found {config.model_type!r}.")
+    widths = [weights[f"model.layers.{i}.mlp.up_proj.weight"].shape[0] for i in range(config.num_hidden_layers)]
+    # Layers of different widths exist there only under the name of a family that has them; its blocks are llama's.
+    writer = gguf.GGUFWriter(path, "llama" if len(set(widths)) == 1 else "deci")
+    heads, groups = config.num_attention_heads, config.num_key_value_heads
+    same = len(set(widths)) == 1
+    writer.add_block_count(len(widths))
+    writer.add_context_length(config.max_position_embeddings)
+    writer.add_embedding_length(config.hidden_size)
+    writer.add_feed_forward_length(widths[0] if same else widths)
+    writer.add_head_count(heads if same else [heads] * len(widths))
+    writer.add_head_count_kv(groups if same else [groups] * len(widths))
+    writer.add_layer_norm_rms_eps(config.rms_norm_eps)
+    writer.add_rope_freq_base(config.rope_parameters["rope_theta"])
+    writer.add_rope_dimension_count(config.head_dim or config.hidden_size // heads)
+    writer.add_vocab_size(lm.vocab)
+    writer.add_tokenizer_model("no_vocab")
+    for name, tensor in gguf_tensors(weights, heads, groups):
+        writer.add_tensor(name, *_array(tensor, gguf))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+NAMES = {
+    "input_layernorm": "attn_norm",
+    "self_attn.q_proj": "attn_q",
+    "self_attn.k_proj": "attn_k",
+    "self_attn.v_proj": "attn_v",
+    "self_attn.o_proj": "attn_output",
+    "post_attention_layernorm": "ffn_norm",
+    "mlp.gate_proj": "ffn_gate",
+    "mlp.up_proj": "ffn_up",
+    "mlp.down_proj": "ffn_down",
+}
+
+
+def gguf_tensors(weights: dict[str, torch.Tensor], heads: int, groups: int) -> list[tuple[str, torch.Tensor]]:
+    """(name there, tensor) for every weight; queries and keys reordered, since rotary pairs are neighbours there."""
+    top = {"model.embed_tokens.weight": "token_embd", "model.norm.weight": "output_norm", "lm_head.weight": "output"}
+    out = []
+    for name, tensor in weights.items():
+        if name in top:
+            out.append((f"{top[name]}.weight", tensor))
+            continue
+        _, _, layer, rest = name.split(".", 3)
+        kind = NAMES[rest.removesuffix(".weight")]
+        if kind in ("attn_q", "attn_k"):
+            tensor = interleave(tensor, heads if kind == "attn_q" else groups)
+        out.append((f"blk.{layer}.{kind}.weight", tensor))
+    return out
+
+
+def interleave(weight: torch.Tensor, heads: int) -> torch.Tensor:
+    """Rows of each head from halves (i, i + d/2) to neighbours (2i, 2i + 1)."""
+    rows, columns = weight.shape
+    return weight.view(heads, 2, rows // heads // 2, columns).transpose(1, 2).reshape(rows, columns)
+
+
+def _array(tensor: torch.Tensor, gguf: Any) -> tuple[Any, ...]:
+    """A numpy array as GGUF stores it: vectors in fp32, bf16 matrices as their bits."""
+    if tensor.dtype == torch.bfloat16 and tensor.dim() > 1:
+        bits = tensor.contiguous().view(torch.uint8).numpy()
+        return bits, None, gguf.GGMLQuantizationType.BF16
+    return (tensor.float().numpy() if tensor.dim() == 1 else tensor.numpy(),)

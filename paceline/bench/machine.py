@@ -1,0 +1,94 @@
+"""Which machine a figure comes from, and how fast it can read memory. Knows no language model."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from paceline.lm.linear import Packed, can_pack
+
+__all__ = ["describe", "pin_threads", "read_limit"]
+
+PACKAGES = ("paceline", "torch", "transformers", "llama-cpp-python")
+READ_BYTES = 256 * 2**20  # several times any last-level cache, so that memory is what is measured
+
+
+def pin_threads(threads: int | None = None) -> int:
+    """Fix torch's thread count for every method alike, to the cores this process may use if none is given."""
+    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    torch.set_num_threads(threads or available)
+    return torch.get_num_threads()
+
+
+def describe() -> dict[str, Any]:
+    """Machine and library versions, for the record beside every figure."""
+    return {
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "system": platform.platform(terse=True),
+        "python": platform.python_version(),
+        "versions": {name: found for name in PACKAGES if (found := _version(name))},
+    }
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def read_limit(dtype: torch.dtype = torch.float32, repeats: int = 7) -> dict[str, Any]:
+    """Bytes per second this machine reads, best of two loops over 256 MB: a plain sum, and one row through packed
+    linears.
+
+    The larger is the limit, since decoding can hope for no more; both are reported. Each is the median of `repeats`
+    passes.
+    """
+    ways = {"sum": _sum_pass(dtype)}
+    if can_pack(torch.ones(2, 2, dtype=dtype)):
+        ways["packed_linear"] = _linear_pass(dtype)
+    rates = {name: READ_BYTES / _median_seconds(work, repeats) for name, work in ways.items()}
+    best = max(rates, key=lambda name: rates[name])
+    return {"bytes_per_second": rates[best], "method": best, "all": rates, "read_bytes": READ_BYTES}
+
+
+def _sum_pass(dtype: torch.dtype) -> Callable[[], object]:
+    block = torch.ones(READ_BYTES // dtype.itemsize, dtype=dtype)
+    return lambda: block.sum(dtype=torch.float32)
+
+
+def _linear_pass(dtype: torch.dtype) -> Callable[[], object]:
+    width, inner = 2048, 1024
+    count = READ_BYTES // (width * inner * dtype.itemsize)
+    layers = [Packed(torch.ones(width, inner, dtype=dtype), None) for _ in range(count)]
+    rows = torch.ones(2, inner, dtype=dtype)
+    return lambda: [layer(rows) for layer in layers]
+
+
+def _median_seconds(work: Callable[[], object], repeats: int) -> float:
+    work()
+    seconds = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        work()
+        seconds.append(time.perf_counter() - start)
+    return sorted(seconds)[len(seconds) // 2]

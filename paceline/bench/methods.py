@@ -1,0 +1,95 @@
+"""What is measured: a method turns prompts into tokens and says how long it took. This file: Paceline's own."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from paceline import generate, plugins
+from paceline.lm import LM
+from paceline.row import Stats
+
+__all__ = ["Batch", "Method", "OneByOne", "Paceline"]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One timed call: wall seconds from prompt ids to the last token id, prefill included; every row's new tokens."""
+
+    seconds: float
+    tokens: list[list[int]]
+    stats: list[Stats] = field(default_factory=list)  # empty for rivals, which keep none
+
+
+class Method(Protocol):
+    """Anything that decodes greedily or by its own settings; rivals join by having these three."""
+
+    @property
+    def name(self) -> str:
+        """Who is who in the report."""
+
+    def describe(self) -> dict[str, Any]:
+        """What exactly runs, for the record."""
+
+    def run(self, prompts: list[list[int]], max_new_tokens: int) -> Batch:
+        """Decode all prompts together."""
+
+    def count_forwards(self, prompt: list[int], max_new_tokens: int) -> int | None:
+        """Target forwards for one prompt, in an untimed run; None where the stats of `run` tell."""
+
+
+@dataclass
+class Paceline:
+    """Paceline decoding with one drafter; `none` is plain decoding. The drafter is attached once, as a user would hold
+    it.
+    """
+
+    name: str
+    lm: LM
+    spec: str
+    settings: dict[str, Any]
+
+    def __post_init__(self) -> None:
+        self.drafter = plugins.make("drafter", self.spec).attach(self.lm)
+
+    def describe(self) -> dict[str, Any]:
+        return {
+            "drafter": self.spec,
+            "forward": self.lm.forward_name,
+            "dtype": str(self.lm.dtype).removeprefix("torch."),
+            "packed": self.lm.packed,
+            **{
+                key: value for key, value in self.settings.items() if isinstance(value, str | int | float | bool | None)
+            },
+        }
+
+    def run(self, prompts: list[list[int]], max_new_tokens: int) -> Batch:
+        start = time.perf_counter()
+        out = generate(self.lm, prompts, drafter=self.drafter, max_new_tokens=max_new_tokens, **self.settings)
+        return Batch(time.perf_counter() - start, [g.tokens for g in out], [g.stats for g in out])
+
+    def count_forwards(self, prompt: list[int], max_new_tokens: int) -> int | None:
+        return None
+
+
+@dataclass(frozen=True)
+class OneByOne:
+    """Another method, given its prompts one at a time: what decoding them together is measured against."""
+
+    method: Method
+
+    @property
+    def name(self) -> str:
+        return f"{self.method.name}, one by one"
+
+    def describe(self) -> dict[str, Any]:
+        return self.method.describe() | {"together": False}
+
+    def run(self, prompts: list[list[int]], max_new_tokens: int) -> Batch:
+        single = [self.method.run([prompt], max_new_tokens) for prompt in prompts]
+        stats = [s for batch in single for s in batch.stats]
+        return Batch(sum(batch.seconds for batch in single), [batch.tokens[0] for batch in single], stats)
+
+    def count_forwards(self, prompt: list[int], max_new_tokens: int) -> int | None:
+        return self.method.count_forwards(prompt, max_new_tokens)

@@ -1,0 +1,97 @@
+"""Reports for people: a table on the terminal, and markdown for `benchmarks/`. Every speed names dtype, forward and
+budget.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+__all__ = ["caption", "interval", "markdown", "rows", "show"]
+
+COLUMNS = (
+    "method",
+    "tokens/s",
+    "speed-up",
+    "expected",
+    "acceptance length",
+    "forwards",
+    "identical",
+    "looping",
+    "draft / verify / other",
+)
+
+
+def interval(figure: dict[str, float] | None, digits: int = 2) -> str:
+    """`1.83x [1.79, 1.88]`, or a dash where there is no figure."""
+    if not figure:
+        return "–"
+    return f"{figure['value']:.{digits}f}x [{figure['low']:.{digits}f}, {figure['high']:.{digits}f}]"
+
+
+def rows(methods: dict[str, Any], part: str | None = None) -> Iterator[tuple[str, ...]]:
+    """One row of cells per method; `part` takes the figures of one kind of text."""
+    for name, method in methods.items():
+        figures = method["by_task"][part] if part else method
+        expected, length = figures.get("expected_speedup"), figures.get("acceptance_length")
+        yield (
+            name,
+            f"{figures['tokens_per_second']:.0f}",
+            interval(figures["speedup"]),
+            f"{expected:.2f}x" if expected else "–",
+            f"{length:.2f}" if length else "–",
+            str(figures["target_forwards"] or "–"),
+            f"{method['identical']:.1%}",
+            f"{figures['looping']:.0%}",
+            _split(figures.get("seconds")),
+        )
+
+
+def _split(seconds: dict[str, float] | None) -> str:
+    if not seconds:
+        return "–"
+    total = max(sum(seconds.values()), 1e-12)
+    draft, verify = seconds["draft"] / total, seconds["verify"] / total
+    return f"{draft:.0%} / {verify:.0%} / {1 - draft - verify:.0%}"
+
+
+def caption(report: dict[str, Any]) -> str:
+    """Where and how: the sentence every table of speeds carries."""
+    model, settings, machine = report["model"], report["settings"], report["machine"]
+    grown = " (grown from the zoo: identity blocks, so the same text at a realistic cost)" if report["grown"] else ""
+    budget = settings["budget"] if settings["budget"] is not None else "the controller's default"
+    return (
+        f"{settings['model']}, {model['parameters'] / 1e6:.1f} M parameters{grown}, {model['dtype']}, "
+        f"{model['forward']} forward, node budget {budget}, rows {settings['rows']}, "
+        f"{report['prompts']} prompts x {settings['max_new_tokens']} tokens, "
+        f"{settings['repeats']} interleaved repeats, {machine['threads']} threads of {machine['processor']}. "
+        "Expected is modelled from acceptance and forward times, not measured."
+    )
+
+
+def show(report: dict[str, Any]) -> None:
+    """Print a report's tables: all prompts, then each kind of text."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    kinds = list(next(iter(report["methods"].values()))["by_task"])
+    for part in [None, *(kinds if len(kinds) > 1 else [])]:
+        table = Table(title=part or "all prompts", title_justify="left")
+        for column in COLUMNS:
+            table.add_column(column, justify="left" if column == "method" else "right")
+        for row in rows(report["methods"], part):
+            table.add_row(*row)
+        console.print(table)
+    console.print(caption(report))
+    for name, method in report["methods"].items():
+        for failure in method.get("failures", ()):
+            console.print(f"note: {name}: {failure}")
+    if report["dropped_prompts"]:
+        console.print(f"{report['dropped_prompts']} prompts did not fit the context and were left out.")
+
+
+def markdown(report: dict[str, Any], part: str | None = None) -> str:
+    """The same table as markdown."""
+    head = ["| " + " | ".join(COLUMNS) + " |", "|" + "---|" * len(COLUMNS)]
+    return "\n".join(head + ["| " + " | ".join(row) + " |" for row in rows(report["methods"], part)])

@@ -1,0 +1,198 @@
+"""One benchmark from its settings to its figures: load, gather prompts, measure, summarise. Knows no terminal.
+
+Rivals get their own stock copy from the same files; a grown target is written to a temporary folder so that they can.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import paceline
+from paceline.bench.machine import describe, pin_threads, read_limit
+from paceline.bench.methods import Method, OneByOne, Paceline
+from paceline.bench.rivals import rivals
+from paceline.bench.summary import PLAIN, summarise
+from paceline.bench.tasks import KINDS, Prompt, builtin, encode, from_data, read_prompts
+from paceline.bench.timing import Group, Runs, measure
+from paceline.errors import RequestError
+from paceline.lm import LM
+
+__all__ = ["Config", "run"]
+
+
+@dataclass(frozen=True)
+class Config:
+    """What to measure.
+
+    grow: millions of parameters a cost-realistic target is grown to (None = as it is). rows: prompts decoded together,
+    also measured one by one. limit: prompts per task (None = all). prompts: a JSON-lines file; data: a folder of public
+    data sets; either instead of the shipped prompts. budget: most nodes per round (None = the controller's).
+    inexact: measure every method of ours also without exact mode. Raises RequestError on bad values.
+    """
+
+    model: str = "zoo:tiny"
+    drafters: tuple[str, ...] = ("small_model:model=zoo:tiny-draft", "ngram")
+    tasks: tuple[str, ...] = ()
+    prompts: str | None = None
+    data: str | None = None
+    against: tuple[str, ...] = ()
+    dtype: str | None = None
+    forward: str = "auto"
+    packed: bool = True
+    exact: bool | None = None
+    budget: int | None = None
+    rows: int = 1
+    max_new_tokens: int = 128
+    repeats: int = 3
+    limit: int | None = None
+    grow: float | None = None
+    threads: int | None = None
+    inexact: bool = False
+    device: str | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("rows", "max_new_tokens", "repeats", "limit", "threads"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise RequestError(f"{name} must be at least 1; found {value}.")
+        if self.prompts and (self.tasks or self.data):
+            raise RequestError("Give either a prompt file or tasks (with or without a data folder), not both.")
+        if self.rows > 1 and self.against:
+            raise RequestError("Rivals decode one row at a time: leave out --against, or use --rows 1.")
+
+    @property
+    def controller(self) -> str:
+        return "fixed" if self.budget is None else f"fixed:budget={self.budget}"
+
+
+def run(config: Config, tick: Callable[[int], None] = lambda calls: None) -> dict[str, Any]:
+    """Run a benchmark and return its report. `tick(total)` is called after each timed call."""
+    pin_threads(config.threads)
+    with _target(config) as (lm, source):
+        methods = _methods(config, lm, source)
+        groups, dropped = gather(config, lm, methods[0])
+        total = len(methods) * len(groups) * config.repeats
+        runs = measure(methods, groups, config.max_new_tokens, config.repeats, lambda: tick(total))
+        return _report(config, lm, methods, groups, runs) | {"dropped_prompts": dropped}
+
+
+@contextlib.contextmanager
+def _target(config: Config) -> Iterator[tuple[LM, str]]:
+    """The model under test, and files a rival can load the same weights from."""
+    from paceline.lm.grow import grow
+    from paceline.lm.load import resolve
+
+    options: dict[str, Any] = {"forward": config.forward, "packed": config.packed, "device": config.device}
+    if config.grow is None:
+        yield paceline.load(config.model, dtype=config.dtype, **options), resolve(config.model)
+        return
+    small = paceline.load(config.model, dtype=config.dtype, forward="stock", packed=False)  # on CPU, where it is grown
+    model = grow(small, params=config.grow * 1e6)
+    with tempfile.TemporaryDirectory() as folder:
+        if config.against:
+            model.save_pretrained(folder)
+        yield paceline.load(model, tokenizer=small.tokenizer, **options), folder
+
+
+def _methods(config: Config, lm: LM, source: str) -> list[Method]:
+    settings = {"controller": config.controller, "exact": config.exact}
+    specs = {PLAIN: "none"} | {f"paceline/{spec}": spec for spec in config.drafters if spec != "none"}
+    ours: list[Method] = [Paceline(name, lm, spec, settings) for name, spec in specs.items()]
+    if config.inexact:
+        ours += [Paceline(f"{name}, inexact", lm, spec, settings | {"exact": False}) for name, spec in specs.items()]
+    if config.rows > 1:
+        ours += [OneByOne(method) for method in ours]
+    return ours + rivals(config.against, source, lm, config.drafters)
+
+
+def gather(config: Config, lm: LM, plain: Method) -> tuple[list[Group], int]:
+    """Encoded prompts in groups of `rows`, and how many were dropped because they and the answer do not fit the
+    context.
+    """
+    if lm.tokenizer is None:
+        raise RequestError(f"Benchmarks need a tokenizer, and {config.model} has none beside its weights.")
+    groups, dropped = [], 0
+    for kind, prompts in _prompts(config).items():
+        encoded = [ids for prompt in prompts for ids in turns(prompt, lm, plain, config.max_new_tokens)]
+        fitting = [ids for ids in encoded if len(ids) + config.max_new_tokens <= lm.context]
+        dropped += len(encoded) - len(fitting)
+        kept = fitting[: config.limit]
+        groups += [Group(kind, kept[i : i + config.rows]) for i in range(0, len(kept), config.rows)]
+    if not groups:
+        raise RequestError(
+            f"No prompt fits: the context is {lm.context} tokens, answers take {config.max_new_tokens} of them."
+        )
+    return groups, dropped
+
+
+def _prompts(config: Config) -> dict[str, list[Prompt]]:
+    """Kind of text -> its prompts, from the file, the data folder or the shipped sets. Ten spare ones stand in for too
+    long ones.
+    """
+    if config.prompts:
+        found = read_prompts(Path(config.prompts))
+        if not found:
+            raise RequestError(f"{config.prompts} holds no prompts.")
+        return {kind: [p for p in found if p.kind == kind] for kind in dict.fromkeys(p.kind for p in found)}
+    tasks = config.tasks or KINDS
+    read = {task: from_data(task, Path(config.data)) if config.data else builtin(task) for task in tasks}
+    return {task: _spread(prompts, config.limit) for task, prompts in read.items()}
+
+
+def _spread(prompts: list[Prompt], limit: int | None) -> list[Prompt]:
+    """Prompts from all over a set when only some are wanted, as sets are often sorted; half as many again as wanted."""
+    wanted = len(prompts) if limit is None else min(len(prompts), limit + limit // 2 + 1)
+    return [prompts[i * len(prompts) // wanted] for i in range(wanted)]
+
+
+def turns(prompt: Prompt, lm: LM, plain: Method, max_new_tokens: int) -> list[list[int]]:
+    """Ids of every turn of a prompt; a later turn follows plain decoding's own answers, as in Spec-Bench."""
+    encoded, answers = [encode(lm.tokenizer, prompt)], list[str]()
+    for _ in prompt.turns[1:]:
+        if len(encoded[-1]) + max_new_tokens > lm.context:
+            break
+        answer = plain.run([encoded[-1]], max_new_tokens).tokens[0]
+        answers.append(lm.tokenizer.decode(answer, skip_special_tokens=True))
+        encoded.append(encode(lm.tokenizer, prompt, tuple(answers)))
+    return encoded
+
+
+def _report(
+    config: Config, lm: LM, methods: list[Method], groups: list[Group], runs: dict[str, Runs]
+) -> dict[str, Any]:
+    figures = summarise(runs, groups, lambda prompt, tokens, index: margin(lm, prompt, tokens, index))
+    described = {m.name: {"what": m.describe(), **figures[m.name]} for m in methods}
+    report: dict[str, Any] = {
+        "machine": describe(), "model": lm.describe(), "settings": asdict(config), "node_budget": config.budget,
+        "grown": config.grow is not None, "prompts": sum(len(g.prompts) for g in groups), "methods": described,
+    }  # fmt: skip
+    if config.rows == 1 and lm.device.type == "cpu":
+        report["reading"] = _reading(lm, figures[PLAIN])
+    return report
+
+
+def _reading(lm: LM, plain: dict[str, Any]) -> dict[str, Any]:
+    """How near plain decoding comes to the speed at which this machine reads memory (prefill left out)."""
+    limit = read_limit(lm.dtype)
+    decoding = sum(plain["seconds"].values()) - plain["seconds"]["prefill"]
+    rate = lm.weight_bytes * plain["target_forwards"] / max(decoding, 1e-12)
+    return {
+        "weight_bytes": lm.weight_bytes,
+        "bytes_per_second": rate,
+        "limit": limit,
+        "share": rate / limit["bytes_per_second"],
+    }
+
+
+def margin(lm: LM, prompt: list[int], tokens: list[int], index: int) -> float:
+    """Gap between the two likeliest tokens' logits after the common prefix, by plain decoding itself."""
+
+    asked = paceline.Sampling(logprobs=2)
+    [answer] = paceline.generate(lm, [[*prompt, *tokens[:index]]], sampling=asked, max_new_tokens=1)
+    first, second = (logprob for _, logprob in answer.logprobs[0].top[:2])
+    return first - second

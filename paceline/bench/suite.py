@@ -1,0 +1,95 @@
+"""What stands behind `benchmarks/`: which benchmarks are run, in order, and the files they leave. Knows no target
+values.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+from paceline.bench.run import Config, run
+from paceline.errors import DataError, RequestError, did_you_mean
+
+__all__ = ["FIXED", "PAIR", "SUITES", "command", "read_reports", "run_suite"]
+
+PAIR = "small_model:model=zoo:tiny-draft"
+FIXED = f"{PAIR},length=4,worth=0"  # as assisted generation drafts with a constant schedule
+ZOO = Config(drafters=(PAIR, FIXED, "ngram"), dtype="float32", limit=12)
+GROWN = replace(ZOO, drafters=(PAIR,), grow=100.0, limit=4, max_new_tokens=64)
+IDENTITY = replace(ZOO, drafters=(PAIR, "ngram"), repeats=1, limit=50)
+SUITES: dict[str, dict[str, Config]] = {
+    "cpu": {
+        "zoo": replace(ZOO, against=("transformers",)),
+        "zoo_stock": replace(ZOO, against=("transformers",), forward="stock", packed=False),
+        "zoo_bf16": replace(ZOO, against=("transformers",), dtype="bfloat16", inexact=True),
+        "grown": replace(GROWN, against=("transformers/plain",)),
+        "grown_rows": replace(GROWN, rows=8, limit=8),
+        "identity_fp32": IDENTITY,
+        "identity_fp32_rows": replace(IDENTITY, rows=5),
+        "identity_bf16": replace(IDENTITY, dtype="bfloat16", exact=True),
+    },
+    "gpu": {
+        "gpu_fp32": replace(ZOO, against=("transformers",), device="cuda"),
+        "gpu_bf16": replace(ZOO, against=("transformers",), dtype="bfloat16", device="cuda"),
+        "gpu_grown_rows": replace(GROWN, rows=8, limit=8, dtype="bfloat16", device="cuda"),
+    },
+}
+
+
+def run_suite(name: str, only: tuple[str, ...], data: str | None, folder: Path, say: Callable[[str], None]) -> None:
+    """Run a suite (or `only` some of it), write one JSON file each as it finishes, then render the page from all files
+    there.
+    """
+    from paceline.bench.page import render
+
+    if name not in SUITES:
+        raise RequestError(f"There is no suite {name!r}.{did_you_mean(name, SUITES)}")
+    for wanted in only:
+        if wanted not in SUITES[name]:
+            raise RequestError(f"The suite {name!r} has no benchmark {wanted!r}.{did_you_mean(wanted, SUITES[name])}")
+    folder.mkdir(parents=True, exist_ok=True)
+    for title, config in SUITES[name].items():
+        if not only or title in only:
+            start = time.perf_counter()
+            report = run(replace(config, data=data)) | {"command": command(replace(config, data=data))}
+            write(folder / f"{title}.json", json.dumps(report, indent=1) + "\n")
+            say(f"{title}: {time.perf_counter() - start:.0f} s")
+    write(folder / "README.md", render(read_reports(folder)))
+
+
+def write(path: Path, text: str) -> None:
+    """Replace a file whole: a run that dies leaves the old one."""
+    temporary = path.with_name(f".{path.name}.new")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        os.replace(temporary, path)
+    except OSError as error:
+        raise DataError(f"Cannot write {path}: {error.strerror or error}.") from error
+
+
+def read_reports(folder: Path) -> dict[str, Any]:
+    """Name -> report, for every JSON file in the folder."""
+    return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))}
+
+
+def command(config: Config) -> str:
+    """The command line that runs this benchmark: every setting that differs from the default."""
+    words = ["paceline bench"]
+    for field in fields(Config):
+        value = getattr(config, field.name)
+        if value == field.default:
+            continue
+        flag = {"drafters": "drafter", "tasks": "task"}.get(field.name, field.name).replace("_", "-")
+        if isinstance(value, bool):
+            words.append(f"--{flag}" if value else f"--no-{flag}")
+        elif field.name == "data":
+            words.append("--data DIR")
+        else:
+            values = value if isinstance(value, tuple) else (value,)
+            words += [f"--{flag} {v:g}" if isinstance(v, float) else f"--{flag} {v}" for v in values]
+    return " ".join(words)

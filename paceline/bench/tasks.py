@@ -1,0 +1,148 @@
+"""Prompts: the four kinds of text shipped here, held-out data from a folder, or the user's own file. Knows no drafter.
+
+A prompt is plain text (code, prose) or a conversation, put through the model's own chat template (math, tools,
+Spec-Bench).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from paceline.errors import DataError, did_you_mean
+
+__all__ = ["KINDS", "Prompt", "builtin", "encode", "from_data", "read_prompts"]
+
+KINDS = ("code", "math", "tools", "prose")
+FOLDER = Path(__file__).parent / "prompts"
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One benchmark prompt: `text` to continue, or `turns` a user says, with the `tools` a reply may call."""
+
+    kind: str
+    text: str | None = None
+    turns: tuple[str, ...] = ()
+    system: str | None = None
+    tools: tuple[dict[str, Any], ...] = ()
+
+    def messages(self, answers: tuple[str, ...] = ()) -> list[dict[str, Any]]:
+        """The conversation up to the next open turn, given the answers so far."""
+        opening = [{"role": "system", "content": self.system}] if self.system else []
+        said = [{"role": "user", "content": turn} for turn in self.turns[: len(answers) + 1]]
+        replies = [{"role": "assistant", "content": answer} for answer in answers]
+        return opening + [m for pair in zip(said, [*replies, None], strict=True) for m in pair if m]
+
+
+def builtin(kind: str) -> list[Prompt]:
+    """The shipped prompts of one kind of text: code, math, tools or prose."""
+    if kind not in KINDS:
+        raise DataError(f"There is no task {kind!r}.{did_you_mean(kind, (*KINDS, 'spec_bench'))}")
+    return read_prompts(FOLDER / f"{kind}.jsonl", kind)
+
+
+def read_prompts(path: Path, kind: str | None = None) -> list[Prompt]:
+    """Prompts from a JSON-lines file: Spec-Bench records (`turns`, `category`) or `{"prompt": …}`. Raises DataError
+    with the line.
+    """
+    return [_prompt(record, kind, f"{path}, line {line}") for line, record in _records(path)]
+
+
+def _records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except OSError as error:
+        raise DataError(f"Cannot read the prompt file {path}: {error.strerror or error}.") from error
+    for number, raw in enumerate(lines, 1):
+        if raw.strip():
+            try:
+                record = json.loads(raw.decode("utf-8"))
+            except ValueError as error:
+                raise DataError(f"{path}, line {number}: expected one JSON object in UTF-8; {error}.") from error
+            if not isinstance(record, dict):
+                raise DataError(f"{path}, line {number}: expected a JSON object; found {type(record).__name__}.")
+            yield number, record
+
+
+def _prompt(record: dict[str, Any], kind: str | None, where: str) -> Prompt:
+    kind = kind or str(record.get("category", "prompts"))
+    if isinstance(record.get("prompt"), str) and record["prompt"]:
+        return Prompt(kind, text=record["prompt"])
+    turns = record.get("turns")
+    if isinstance(turns, list) and turns and all(isinstance(turn, str) and turn for turn in turns):
+        return Prompt(kind, turns=tuple(turns), system=record.get("system"), tools=tuple(record.get("tools", ())))
+    raise DataError(f'{where}: expected {{"prompt": "…"}} or {{"turns": ["…"]}}; found the fields {sorted(record)}.')
+
+
+def from_data(kind: str, folder: Path) -> list[Prompt]:
+    """Held-out prompts of one kind from a folder of public data sets, each in the layout its authors publish.
+
+    code: `humaneval/problems.jsonl`; math: `gsm8k/test.jsonl`; tools: `api_bank/level-2.json` and `bfcl/parallel.json`;
+    prose: `wikitext-2/test.txt`; spec_bench: `spec_bench/question.jsonl`.
+    """
+    readers: dict[str, Callable[[Path], list[Prompt]]] = {
+        "code": _humaneval, "math": _gsm8k, "tools": _tools, "prose": _wikitext, "spec_bench": _spec_bench,
+    }  # fmt: skip
+    if kind not in readers:
+        raise DataError(f"There is no task {kind!r}.{did_you_mean(kind, readers)}")
+    try:
+        return readers[kind](folder)
+    except (KeyError, TypeError, IndexError, ValueError) as error:
+        raise DataError(f"The data for {kind!r} below {folder} is not in the published layout: {error!r}.") from error
+
+
+def _spec_bench(folder: Path) -> list[Prompt]:
+    return read_prompts(folder / "spec_bench" / "question.jsonl", "spec_bench")
+
+
+def _humaneval(folder: Path) -> list[Prompt]:
+    return [Prompt("code", text=r["prompt"]) for _, r in _records(folder / "humaneval" / "problems.jsonl")]
+
+
+def _gsm8k(folder: Path) -> list[Prompt]:
+    return [Prompt("math", turns=(r["question"],)) for _, r in _records(folder / "gsm8k" / "test.jsonl")]
+
+
+def _tools(folder: Path) -> list[Prompt]:
+    """API-Bank's dialogues carry their tools inside the system message; BFCL's as schemas. Taken in turn."""
+    api_bank = json.loads(_text(folder / "api_bank" / "level-2.json"))
+    bank = [Prompt("tools", turns=(r["user"],), system=r["system"]) for r in api_bank]
+    bfcl = [
+        Prompt("tools", turns=(r["question"][0][0]["content"],), tools=tuple(map(_schema, r["function"])))
+        for _, r in _records(folder / "bfcl" / "parallel.json")
+    ]
+    return [prompt for pair in zip(bank, bfcl, strict=False) for prompt in pair]
+
+
+def _schema(function: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "function", "function": function}
+
+
+def _wikitext(folder: Path, words: int = 48) -> list[Prompt]:
+    """Openings of the long paragraphs: their first 48 words."""
+    paragraphs = [line.strip() for line in _text(folder / "wikitext-2" / "test.txt").splitlines()]
+    long = [p.split() for p in paragraphs if not p.startswith("=") and len(p.split()) >= 2 * words]
+    return [Prompt("prose", text=" ".join(p[:words])) for p in long]
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise DataError(f"Cannot read {path}: {error.strerror or error}.") from error
+
+
+def encode(tokenizer: Any, prompt: Prompt, answers: tuple[str, ...] = ()) -> list[int]:
+    """Token ids of a prompt. A conversation goes through the chat template where there is one, else as bare text."""
+    if prompt.text is not None:
+        return tokenizer(prompt.text).input_ids
+    if not getattr(tokenizer, "chat_template", None):
+        return tokenizer("\n\n".join(m["content"] for m in prompt.messages(answers)) + "\n\n").input_ids
+    text = tokenizer.apply_chat_template(
+        prompt.messages(answers), tools=list(prompt.tools) or None, add_generation_prompt=True, tokenize=False
+    )
+    return tokenizer(text, add_special_tokens=False).input_ids

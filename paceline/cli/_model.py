@@ -1,0 +1,70 @@
+"""Flags that several verbs share, which model and how to decode, and the few lines that act on them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import typer
+
+import paceline
+from paceline.cli._flags import flag
+
+__all__ = ["Decoding", "ModelChoice", "as_prompt", "default_drafter", "open_model"]
+
+DRAFT_PAIRS = {"zoo:tiny": "small_model:model=zoo:tiny-draft"}
+
+
+@dataclass(frozen=True)
+class ModelChoice:
+    """Which weights, in which number format, on which forward."""
+
+    model: str = flag("zoo:tiny", "zoo:NAME, a hub id, or a folder with a transformers model.")
+    dtype: str | None = flag(
+        None, "float32, bfloat16 or float16; the checkpoint's own (float32 for the zoo) if not given."
+    )
+    forward: str = flag("auto", "auto, lean (fast path for llama-type layers) or stock (transformers' own).")
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How to decode: plug-in specs and limits."""
+
+    drafter: str | None = flag(None, "Drafter spec, like ngram or small_model:model=NAME; none decodes plainly.")
+    budget: int | None = flag(None, "Most drafted tokens scored in one round.")
+    controller: str | None = flag(None, "Controller spec, instead of --budget.")
+    rule: str = flag("lossless", "Rule spec: how drafted tokens are judged.")
+    max_new_tokens: int = flag(128, "Stop after this many new tokens.")
+    stop: list[str] = flag([], "End the text before this string; may be given again.")
+    exact: bool | None = flag(
+        None, "Bit-for-bit the plain text, where this machine can promise it.", "--exact/--no-exact"
+    )
+
+    def settings(self, model: str) -> dict[str, Any]:
+        """Keyword arguments for `paceline.generate` and `paceline.stream`."""
+        if self.budget is not None and self.controller is not None:
+            raise typer.BadParameter("--budget and --controller are two ways to say the same; give one.")
+        controller = self.controller or (f"fixed:budget={self.budget}" if self.budget is not None else "fixed")
+        return {
+            "drafter": self.drafter or default_drafter(model),
+            "rule": self.rule,
+            "controller": controller,
+            "max_new_tokens": self.max_new_tokens,
+            "stop": tuple(self.stop),
+            "exact": self.exact,
+        }
+
+
+def default_drafter(model: str) -> str:
+    """The draft model trained for this target where there is one, else prompt lookup, which fits every model."""
+    return DRAFT_PAIRS.get(model, "ngram")
+
+
+def open_model(choice: ModelChoice) -> Any:
+    """`paceline.load` as the flags ask."""
+    return paceline.load(choice.model, dtype=choice.dtype, forward=choice.forward)
+
+
+def as_prompt(text: str, chat: bool) -> Any:
+    """The prompt as the engine takes it: text, or a message that goes through the model's chat template."""
+    return [{"role": "user", "content": text}] if chat else text

@@ -1,0 +1,68 @@
+"""What the verbs print: JSON written whole or not at all, progress only where somebody looks. Knows no model."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from paceline.errors import DataError
+
+__all__ = ["check_writable", "on_terminal", "say", "write_json"]
+
+
+def on_terminal() -> bool:
+    """True when stdout is a terminal, so that colour and live text make sense."""
+    return sys.stdout.isatty()
+
+
+def say(message: str) -> None:
+    """One line for the person at the terminal; stdout stays clean for whatever reads it."""
+    print(message, file=sys.stderr)
+
+
+def check_writable(target: str | None) -> None:
+    """Fail before the work rather than after it when the folder of `--json FILE` is missing or cannot be written."""
+    if target in (None, "-"):
+        return
+    path = Path(str(target))
+    if path.is_dir():
+        raise DataError(f"--json expects a file; {path} is a folder.")
+    try:
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".paceline-"):
+            pass
+    except OSError as error:
+        raise DataError(_cannot(path, error)) from error
+
+
+def write_json(value: Any, target: str) -> None:
+    """Write to a file, or to stdout for `-`. A file appears complete (temporary name, then rename) or not at all."""
+    text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+    if target == "-":
+        sys.stdout.write(text)
+        return
+    path, temporary = Path(target), None
+    try:
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".paceline-")
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+    except OSError as error:
+        if temporary:
+            Path(temporary).unlink(missing_ok=True)
+        raise DataError(_cannot(path, error)) from error
+
+
+def _cannot(path: Path, error: OSError) -> str:
+    return f"Cannot write {path}: {error.strerror or error}. Give --json another place, or - for the terminal."
+
+
+def _umask() -> int:
+    """The process's file mask; reading it means setting it, so it is put back at once."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,97 @@
+"""`paceline bench`: measure drafters against plain decoding and the stock library, interleaved, with intervals."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from paceline.cli._flags import flag
+from paceline.cli._output import check_writable, say, write_json
+
+__all__ = ["bench"]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What `paceline bench` may be told; the fields of `paceline.bench.run.Config`, plus where results go."""
+
+    model: str = flag("zoo:tiny", "Target: zoo:NAME, a hub id, or a folder.")
+    drafter: list[str] = flag([], "Drafter spec to measure; may be given again. Default: those made for the model.")
+    task: list[str] = flag([], "code, math, tools, prose (shipped) or spec_bench (needs --data); may be given again.")
+    prompts: str | None = flag(None, 'JSON-lines file of {"prompt": …} or Spec-Bench records, instead of tasks.')
+    data: str | None = flag(
+        None, "Folder of public data sets to draw held-out prompts from, instead of the shipped ones."
+    )
+    against: list[str] = flag(
+        [], "transformers, one of its modes (transformers/assisted), or llama_cpp; may be given again."
+    )
+    dtype: str | None = flag(None, "float32, bfloat16 or float16.")
+    forward: str = flag("auto", "auto, lean or stock.")
+    packed: bool = flag(True, "Packed linears on our side, where measured faster.", "--packed/--no-packed")
+    exact: bool | None = flag(None, "Bit-exact mode, where this machine can promise it.", "--exact/--no-exact")
+    budget: int | None = flag(None, "Most drafted tokens scored in one round.")
+    rows: int = flag(1, "Prompts decoded together.")
+    max_new_tokens: int = flag(128, "New tokens per prompt.")
+    repeats: int = flag(3, "Timed passes over all prompts.")
+    limit: int | None = flag(None, "Prompts per task.")
+    grow: float | None = flag(None, "Grow the target to this many million parameters: same function, realistic cost.")
+    threads: int | None = flag(None, "CPU threads; all cores if not given.")
+    json: str | None = flag(None, "Write the full report to a file, or to the terminal with -.")
+    inexact: bool = flag(False, "Also measure our methods without exact mode.", "--inexact")
+    device: str | None = flag(None, "cpu or cuda.")
+    suite: str | None = flag(
+        None, "Run all that stands behind benchmarks/: cpu or gpu. Of the other flags, --data counts."
+    )
+    only: list[str] = flag([], "With --suite: only this benchmark of it; may be given again.")
+    folder: str = flag("benchmarks", "With --suite: where the reports go.")
+
+
+def bench(options: Options) -> None:
+    """Measure. All methods run in one process on the same weights, in turns; every speed-up carries a bootstrap
+    interval.
+    """
+    check_writable(options.json)
+    if options.suite:
+        from paceline.bench.suite import run_suite
+
+        run_suite(options.suite, tuple(options.only), options.data, Path(options.folder), say)
+        return
+    from paceline.bench.report import show
+
+    report = _measure(settings(options))
+    if options.json:
+        write_json(report, options.json)
+    if options.json != "-":
+        show(report)
+
+
+def settings(options: Options) -> Any:
+    """The benchmark's own settings from the flags."""
+    from paceline.bench.run import Config
+
+    plural = {"drafters": tuple(options.drafter) or default_drafters(options.model), "tasks": tuple(options.task)}
+    same = {f.name: getattr(options, f.name) for f in fields(Config) if f.name not in plural and f.name != "against"}
+    return Config(**same, **plural, against=tuple(options.against))
+
+
+def default_drafters(model: str) -> tuple[str, ...]:
+    from paceline.cli._model import default_drafter
+
+    return tuple(dict.fromkeys((default_drafter(model), "ngram")))
+
+
+def _measure(config: Any) -> dict[str, Any]:
+    """Run with a progress bar on stderr; none where nobody looks."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from paceline.bench.run import run
+
+    with Progress(
+        console=Console(stderr=True), transient=True, disable=not typer.get_text_stream("stderr").isatty()
+    ) as bar:
+        task = bar.add_task("measuring", total=None)
+        return run(config, lambda total: bar.update(task, advance=1, total=total))

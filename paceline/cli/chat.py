@@ -1,0 +1,71 @@
+"""`paceline chat`: talk to a model; every turn continues from the keys the last one left."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import paceline
+from paceline.cli._flags import flag
+from paceline.cli._live import show
+from paceline.cli._model import Decoding, ModelChoice, open_model
+from paceline.cli._output import check_writable, say, write_json
+from paceline.doors import encode
+from paceline.errors import RequestError
+from paceline.sampling import Sampling
+
+__all__ = ["chat"]
+
+LEAVE = {"/bye", "/exit", "/quit"}
+
+
+@dataclass(frozen=True)
+class Options:
+    """What `paceline chat` may be told beside the model and the sampling."""
+
+    system: str | None = flag(None, "A system message that opens the conversation.")
+    json: str | None = flag(None, "When the talk ends, write it to a file, or to the terminal with -.")
+
+
+def chat(options: Options, model: ModelChoice, decoding: Decoding, sampling: Sampling) -> None:
+    """Talk to a model in its chat template. An empty line is ignored; /bye or end of input (Ctrl-D) leaves."""
+    check_writable(options.json)
+    lm = open_model(model)
+    settings = decoding.settings(model.model) | {"sampling": sampling}
+    messages = [{"role": "system", "content": options.system}] if options.system else []
+    encode(lm, [*messages, {"role": "user", "content": "?"}])  # no template: say so before the first question
+    drafter = settings["drafter"]
+    say(f"{model.model}, drafter {drafter}. /bye leaves.")
+    _talk(lm, messages, settings)
+    if options.json:
+        write_json({"model": lm.describe(), "drafter": drafter, "messages": messages}, options.json)
+
+
+def _talk(lm: Any, messages: list[dict[str, Any]], settings: dict[str, Any]) -> None:
+    """Ask, answer, repeat; `messages` grows by two a turn. A turn that does not fit is dropped, and the talk goes on.
+    """
+    held = {key: settings.pop(key) for key in ("drafter", "rule", "controller", "exact")}
+    engine = paceline.Engine(lm, **held, slots=1, park=1)  # the last turn's keys stay, so only new text is prefilled
+    while (line := _ask()) is not None:
+        if not line:
+            continue
+        messages.append({"role": "user", "content": line})
+        try:
+            generation = show(paceline.stream(lm, messages, engine=engine, **settings), _decoder(lm))
+        except RequestError as error:
+            messages.pop()
+            say(str(error))
+            continue
+        messages.append({"role": "assistant", "content": generation.text})
+
+
+def _decoder(lm: Any) -> Any:
+    return lambda ids: lm.tokenizer.decode(ids, skip_special_tokens=True)
+
+
+def _ask() -> str | None:
+    try:
+        line = input("> ").strip()
+    except EOFError:
+        return None
+    return None if line in LEAVE else line

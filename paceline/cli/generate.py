@@ -1,0 +1,111 @@
+"""`paceline generate`: write text, drafted, and show what was gained."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+import typer
+
+import paceline
+from paceline.cli._flags import argument, flag
+from paceline.cli._live import show
+from paceline.cli._model import Decoding, ModelChoice, as_prompt, open_model
+from paceline.cli._output import check_writable, on_terminal, say, write_json
+from paceline.sampling import Sampling
+
+__all__ = ["generate"]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What `paceline generate` may be told beside the model and the sampling."""
+
+    prompt: str = argument(..., "The text to continue; - reads it from standard input.", "PROMPT")
+    chat: bool = flag(False, "Put the prompt into the model's chat template, as a user's message.", "--chat")
+    n: int = flag(1, "How many texts to write.")
+    compare: bool = flag(False, "Also decode plainly, in turns with the drafted run, and show both.", "--compare")
+    repeats: int = flag(3, "With --compare: how often each is timed.")
+    json: str | None = flag(None, "Write texts, tokens and stats to a file, or to the terminal with -.")
+
+
+def generate(options: Options, model: ModelChoice, decoding: Decoding, sampling: Sampling) -> None:
+    """Continue a prompt. Accepted drafted tokens are tinted; the text is what plain decoding would have written."""
+    check_writable(options.json)
+    if options.n < 1 or options.repeats < 1:
+        raise typer.BadParameter("--n and --repeats must be at least 1.")
+    lm = open_model(model)
+    prompt = as_prompt(sys.stdin.read() if options.prompt == "-" else options.prompt, options.chat)
+    settings = decoding.settings(model.model) | {"sampling": sampling}
+    generations = _write(lm, prompt, settings, options)
+    report = {"model": lm.describe(), "drafter": settings["drafter"], "generations": [_record(g) for g in generations]}
+    if options.compare:
+        from paceline.bench.compare import compare
+
+        report["comparison"] = compare(lm, prompt, settings, options.repeats)
+        _table(report["comparison"])
+    elif on_terminal() and options.json != "-":
+        _summary(generations)
+    if options.json:
+        write_json(report, options.json)
+
+
+def _write(lm: Any, prompt: Any, settings: dict[str, Any], options: Options) -> list[Any]:
+    """One streamed text, or several at once; nothing is printed when the JSON goes to the terminal."""
+    if options.n == 1 and options.json != "-":
+        decode = (lambda ids: lm.tokenizer.decode(ids, skip_special_tokens=True)) if lm.tokenizer else None
+        return [show(paceline.stream(lm, prompt, **settings), decode)]
+    generations = paceline.generate(lm, [prompt], n=options.n, **settings)
+    if options.json != "-":
+        print(f"\n{'-' * 20}\n".join(g.text for g in generations))
+    return generations
+
+
+def _record(generation: Any) -> dict[str, Any]:
+    record = dataclasses.asdict(generation)
+    derived = ("acceptance_length", "accept_per_position", "tokens_per_second")
+    record["stats"] |= {name: getattr(generation.stats, name) for name in derived}
+    return record
+
+
+def _summary(generations: list[Any]) -> None:
+    tokens = sum(g.stats.new_tokens for g in generations)
+    rounds = sum(g.stats.rounds for g in generations)
+    seconds = sum(g.stats.total_seconds for g in generations)
+    say(f"{tokens} tokens, {rounds} target forwards, acceptance length {tokens / max(rounds, 1):.2f}, {seconds:.2f} s")
+    for failure in dict.fromkeys(f for g in generations for f in g.stats.failures):
+        say(f"note: {failure}")
+
+
+def _table(comparison: dict[str, Any]) -> None:
+    """Both runs side by side, on stderr so that piped text stays text."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console, table = Console(stderr=True), Table(title=None)
+    for column in (
+        "",
+        "tokens/s",
+        "speed-up",
+        "acceptance length",
+        "forwards",
+        "prefill",
+        "draft",
+        "verify",
+        "commit + host",
+    ):
+        table.add_column(column, justify="left" if not column else "right")
+    for name, row in comparison["methods"].items():
+        s = row["seconds"]
+        times = (s["prefill"], s["draft"], s["verify"], s["commit"] + s["host"])
+        table.add_row(
+            name, f"{row['tokens_per_second']:.0f}", f"{row['speedup']:.2f}x", f"{row['acceptance_length']:.2f}",
+            str(row["target_forwards"]), *(f"{1000 * t:.0f} ms" for t in times),
+        )  # fmt: skip
+    console.print(table)
+    same = "The texts are identical." if comparison["identical"] else "THE TEXTS DIFFER."
+    if not comparison["greedy"]:
+        same = "Sampled texts: each run follows the same law." if not comparison["identical"] else same
+    console.print(f"{same} {comparison['setting']}")

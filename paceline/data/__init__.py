@@ -1,0 +1,1 @@
+"""Texts for training and measuring: readers, generators, the tokenizer, and token streams."""

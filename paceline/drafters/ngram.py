@@ -1,0 +1,147 @@
+"""Prompt lookup: what followed the last time these tokens stood here (Saxena 2023, prompt lookup decoding).
+
+Departures from the original: the text is indexed as it grows, so a proposal costs O(1) instead of a scan; the longest match and
+then the most recent one is taken first; a match that runs into the end of the text goes on copying itself, so loops are followed;
+draft length follows what matches of that length have given in this row, so wrong matches stop costing verify time.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from paceline.errors import SpecError
+from paceline.proposal import Proposal
+
+__all__ = ["Ngram"]
+
+PRIOR = 2.0  # weight, in tokens, of the expected acceptance before any was seen
+KEEP = 0.9  # what an observation still weighs one observation later
+
+
+@dataclass(frozen=True)
+class Ngram:
+    """max_n, min_n: longest and shortest match in tokens. length: most tokens of the main candidate; budget left over goes to
+    other continuations of the same match, as branches. worth: a token is drafted while its path is expected to be accepted
+    with at least this probability (0 = always up to `length`); about the share of a forward that one more token costs.
+    """
+
+    max_n: int = 4
+    min_n: int = 2
+    length: int = 10
+    worth: float = 0.12
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.min_n <= self.max_n:
+            raise SpecError(f"ngram needs 1 <= min_n <= max_n; found min_n={self.min_n}, max_n={self.max_n}.")
+        if self.length < 1 or not 0 <= self.worth < 1:
+            raise SpecError(f"ngram needs length >= 1 and 0 <= worth < 1; found length={self.length}, worth={self.worth}.")
+
+    def attach(self, lm: Any) -> "Lookup":
+        return Lookup(self)
+
+
+@dataclass
+class Index:
+    """One row's n-grams: gram -> places that followed it, oldest first; and how matches of each length have done."""
+
+    places: dict[tuple[int, ...], list[int]] = field(default_factory=dict)
+    indexed: int = 0
+    hits: dict[int, list[float]] = field(default_factory=dict)  # match length -> [accepted, tried]
+    asked: tuple[int, int, int] = (0, 0, 0)  # round, match length and tokens of the last proposal
+
+
+class Lookup:
+    """The attached drafter; its memory is one `Index` per row."""
+
+    def __init__(self, options: Ngram) -> None:
+        self.options = options
+        self._rows: dict[int, Index] = {}
+
+    def propose(self, rows: Sequence[Any], budgets: Sequence[int]) -> list[Proposal]:
+        """For each row, continuations of the longest recent match of its tail; all nodes are chosen."""
+        return [self._propose(row, budget) for row, budget in zip(rows, budgets, strict=True)]
+
+    def forget(self, row: Any) -> None:
+        self._rows.pop(row.id, None)
+
+    def _propose(self, row: Any, budget: int) -> Proposal:
+        index = self._rows.setdefault(row.id, Index())
+        self._learn(index, row)
+        self._extend(index, row.tokens)
+        n, places = self._match(index, row.tokens)
+        if not places:
+            return Proposal()
+        length = min(budget, self._length(index, n))
+        tree = Trie()
+        for place in reversed(places):
+            tree.add(_continue(row.tokens, place, length), budget)
+        index.asked = (row.stats.rounds, n, min(length, len(tree.tokens)))
+        return Proposal(tree.tokens, tree.parents, [False] * len(tree.tokens), ["ngram"] * len(tree.tokens))
+
+    def _extend(self, index: Index, tokens: Sequence[int]) -> None:
+        """Index every gram that has a continuation by now; the tail itself has none yet."""
+        for end in range(index.indexed, len(tokens) - 1):
+            for n in range(self.options.min_n, min(self.options.max_n, end + 1) + 1):
+                index.places.setdefault(tuple(tokens[end - n + 1 : end + 1]), []).append(end + 1)
+        index.indexed = max(index.indexed, len(tokens) - 1)
+
+    def _match(self, index: Index, tokens: Sequence[int]) -> tuple[int, list[int]]:
+        """(match length, up to four latest places that followed it), the longest match that there is."""
+        for n in range(min(self.options.max_n, len(tokens)), self.options.min_n - 1, -1):
+            places = index.places.get(tuple(tokens[-n:]))
+            if places:
+                return n, places[-4:]
+        return 0, []
+
+    def _length(self, index: Index, n: int) -> int:
+        """Tokens worth drafting after a match of n: while (expected acceptance) ** depth stays above `worth`."""
+        if self.options.worth == 0:
+            return self.options.length
+        accepted, tried = index.hits.get(n, (0.0, 0.0))
+        expected = (accepted + PRIOR * min(0.4 + 0.1 * n, 0.8)) / (tried + PRIOR)
+        if expected <= self.options.worth:
+            return 1 if tried * (1 - KEEP) < 0.5 else 0
+        return min(self.options.length, max(1, int(math.log(self.options.worth) / math.log(min(expected, 0.999)))))
+
+    def _learn(self, index: Index, row: Any) -> None:
+        """Count how the last proposal fared, if the round after it was the last one."""
+        asked, n, length = index.asked
+        if row.last is None or not length or row.stats.rounds != asked + 1:
+            return
+        accepted = min(len(row.last.verdict.path), length)
+        old = index.hits.get(n, [0.0, 0.0])
+        index.hits[n] = [KEEP * old[0] + accepted, KEEP * old[1] + accepted + (accepted < length)]
+        index.asked = (0, 0, 0)
+
+
+class Trie:
+    """Candidates merged by common beginnings; the first one added is the main chain."""
+
+    def __init__(self) -> None:
+        self.tokens: list[int] = []
+        self.parents: list[int] = []
+        self._child: dict[tuple[int, int], int] = {}
+
+    def add(self, candidate: Iterator[int], budget: int) -> None:
+        """Add a path until the tree has `budget` nodes."""
+        node = -1
+        for token in candidate:
+            if (node, token) not in self._child:
+                if len(self.tokens) >= budget:
+                    return
+                self._child[node, token] = len(self.tokens)
+                self.tokens.append(token)
+                self.parents.append(node)
+            node = self._child[node, token]
+
+
+def _continue(tokens: Sequence[int], place: int, length: int) -> Iterator[int]:
+    """`length` tokens from `place` on; past the end of the text it goes on with what it just gave."""
+    period = len(tokens) - place
+    for i in range(length):
+        yield tokens[place + i % period]
+
+
+def tiny(lm: Any) -> Ngram:
+    return Ngram(max_n=3, min_n=1, length=4, worth=0.0)

@@ -1,0 +1,219 @@
+"""A smaller causal language model with the same vocabulary drafts a chain (Leviathan et al. 2023; Chen et al. 2023).
+
+Optional further candidates beside the chain make a comb. Under sampling the chain is drawn from the small model's law, processed
+as the target's is; under greedy decoding it is the likeliest token. The chain ends where the small model's own confidence says
+that the next token is not worth its cost; that decision is made before the token is drawn, so the token stays a drawn one.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+
+from paceline.errors import ModelError, SpecError
+from paceline.lm import KV, LM, Slot, load
+from paceline.proposal import Proposal
+from paceline.sampling import Dice, law_of, shaped
+
+__all__ = ["SmallModel"]
+
+CATCH_UP = 16  # more missing tokens than this are prefilled row by row
+
+
+@dataclass(frozen=True)
+class SmallModel:
+    """model: zoo name, hub id, folder, transformers model or LM. length: most drafted tokens of the chain. branch: candidates per
+    position, 1 = a chain. drawn: draw the chain under sampling (False = always the likeliest token, declared chosen).
+    worth: draft while the product of the small model's top probabilities stays above this; 0 = always `length` tokens.
+    """
+
+    model: Any
+    length: int = 6
+    branch: int = 1
+    drawn: bool = True
+    worth: float = 0.2
+
+    def __post_init__(self) -> None:
+        if self.length < 1 or self.branch < 1 or not 0 <= self.worth < 1:
+            raise SpecError(f"small_model needs length >= 1, branch >= 1 and 0 <= worth < 1; found length={self.length}, "
+                            f"branch={self.branch}, worth={self.worth}.")
+
+    def attach(self, lm: LM) -> "Small":
+        """Load the small model in the target's dtype and check that the two speak the same tokens."""
+        named = isinstance(self.model, str)
+        small = load(self.model, dtype=lm.dtype if named else None, forward=lm.asked_forward, packed=lm.asked_packed,
+                     device=str(lm.device) if named else None)
+        same_vocabulary(lm, small)
+        return Small(self, small, lm.vocab)
+
+
+def same_vocabulary(lm: LM, small: LM) -> None:
+    """Raise ModelError, saying what differs, unless token ids mean the same to both models."""
+    ours, theirs = ({} if m.tokenizer is None else m.tokenizer.get_vocab() for m in (lm, small))
+    if ours and theirs:
+        if ours == theirs:
+            return
+        token = next((t for t in sorted(ours.keys() | theirs.keys(), key=str) if ours.get(t) != theirs.get(t)), "")
+        raise ModelError(f"The draft model has another vocabulary: {len(theirs)} tokens against the target's {len(ours)}; "
+                         f"{token!r} is id {theirs.get(token, 'missing')} there and {ours.get(token, 'missing')} here. "
+                         "Use a draft model trained with the target's tokenizer.")
+    if lm.vocab != small.vocab:
+        raise ModelError(f"The draft model has another vocabulary: {small.vocab} ids against the target's {lm.vocab}. "
+                         "Use a draft model trained with the target's tokenizer.")
+
+
+@dataclass
+class Memory:
+    """One row's draft cache: its slot holds `committed` tokens of the row and then the `drafted` ones that were fed."""
+
+    slot: Slot
+    committed: int = 0
+    drafted: list[int] = field(default_factory=list)
+
+
+@dataclass
+class Chain:
+    """A chain under construction for one row."""
+
+    row: Any
+    budget: int  # nodes, leaves included
+    length: int  # of the chain
+    memory: Memory
+    tokens: list[int] = field(default_factory=list)
+    laws: list[torch.Tensor] = field(default_factory=list)
+    path: float = 1.0
+    leaves: list[tuple[int, int]] = field(default_factory=list)  # (depth, token)
+
+
+class Small:
+    """The attached drafter; it owns a slotted cache of its own, one slot per row."""
+
+    def __init__(self, options: SmallModel, lm: LM, vocab: int) -> None:
+        self.options, self.lm, self.vocab = options, lm, vocab
+        self.kv: KV = lm.cache(1)
+        self._rows: dict[int, Memory] = {}
+
+    def propose(self, rows: Sequence[Any], budgets: Sequence[int]) -> list[Proposal]:
+        """A chain, or a comb, for each row; all rows share each forward of the small model."""
+        chains = [Chain(r, b, min(b, self.options.length), self._memory(r)) for r, b in zip(rows, budgets, strict=True)
+                  if len(r.tokens) + min(b, self.options.length) < self.lm.context]
+        chains.sort(key=lambda c: c.memory.slot.index)
+        growing, logits = chains, self._catch_up(chains) if chains else None
+        while growing:
+            growing = self._grow(growing, logits)
+            if growing:
+                logits = self._feed(growing, [[c.tokens[-1]] for c in growing])
+        built = {c.row.id: self._proposal(c) for c in chains}
+        return [built.get(r.id, Proposal()) for r in rows]
+
+    def forget(self, row: Any) -> None:
+        memory = self._rows.pop(row.id, None)
+        if memory is not None:
+            self.kv.free(memory.slot)
+
+    def _memory(self, row: Any) -> Memory:
+        """This row's memory, cut back to what it shares with the committed tokens (the pending one is always fed anew)."""
+        if row.id not in self._rows:
+            self._rows[row.id] = Memory(self.kv.take())
+        memory = self._rows[row.id]
+        tail = row.tokens[memory.committed : len(row.tokens) - 1]
+        for fed, token in zip(memory.drafted, tail, strict=False):
+            if fed != token:
+                break
+            memory.committed += 1
+        memory.committed = min(memory.committed, len(row.tokens) - 1)
+        memory.drafted.clear()
+        self.kv.crop(memory.slot, memory.committed)
+        return memory
+
+    def _catch_up(self, chains: Sequence[Chain]) -> torch.Tensor:
+        """Feed what was committed since; returns logits [rows, V] after each row's pending token."""
+        for c in chains:
+            start, stop = c.memory.committed, len(c.row.tokens) - 1
+            if stop - start >= CATCH_UP:
+                self.lm.prefill(self.kv, c.memory.slot, c.row.tokens[start:stop])
+                c.memory.committed = stop
+        return self._feed(chains, [c.row.tokens[c.memory.committed :] for c in chains], committed=True)
+
+    def _feed(self, chains: Sequence[Chain], tokens: Sequence[Sequence[int]], committed: bool = False) -> torch.Tensor:
+        width = max(map(len, tokens))
+        slots = [c.memory.slot for c in chains]
+        padded = torch.tensor([[*t, *[0] * (width - len(t))] for t in tokens])
+        at = [b * width + len(t) - 1 for b, t in enumerate(tokens)]
+        logits = self.lm.forward(self.kv, slots, padded, at=at if width > 1 else slice(None))
+        self.kv.keep(slots, [range(len(t)) for t in tokens])
+        for c, t in zip(chains, tokens, strict=True):
+            if committed:
+                c.memory.committed += len(t)
+            else:
+                c.memory.drafted.extend(t)
+        assert logits is not None
+        return logits
+
+    def _grow(self, chains: Sequence[Chain], logits: torch.Tensor | None) -> list[Chain]:
+        """Add a token to every chain that is worth one; returns those that may go on."""
+        assert logits is not None
+        plain = all(c.row.request.sampling.greedy and not c.row.request.sampling.shapes_logits for c in chains)
+        if plain and self.options.branch == 1:
+            return self._grow_greedy(chains, logits)
+        return [c for c, x in zip(chains, logits, strict=True) if self._add(c, x)]
+
+    def _grow_greedy(self, chains: Sequence[Chain], logits: torch.Tensor) -> list[Chain]:
+        """All rows at once: likeliest tokens and their probabilities."""
+        logits = logits[:, : self.vocab]
+        top, tokens = logits.max(-1)
+        probs = (top - logits.logsumexp(-1)).exp().tolist() if self.options.worth else [1.0] * len(chains)
+        out = []
+        for c, token, prob in zip(chains, tokens.tolist(), probs, strict=True):
+            c.path *= prob
+            if c.path >= self.options.worth:
+                c.tokens.append(token)
+                if len(c.tokens) < c.length:
+                    out.append(c)
+        return out
+
+    def _add(self, chain: Chain, logits: torch.Tensor) -> bool:
+        """Add one token under any sampling; True when the chain may go on."""
+        row, sampling = chain.row, replace(chain.row.request.sampling, processors=())
+        scores = shaped(self._fit(logits), sampling, row.tokens + chain.tokens, row.prompt_len)
+        confidence = scores.softmax(-1) if sampling.greedy else law_of(scores, sampling)
+        chain.path *= float(confidence.max())
+        if chain.path < self.options.worth:
+            return False
+        token = self._pick(chain, confidence, sampling.greedy)
+        if self.options.branch > 1:
+            others = [t for t in confidence.topk(min(self.options.branch + 1, self.vocab)).indices.tolist() if t != token]
+            chain.leaves += [(len(chain.tokens), t) for t in others[: self.options.branch - 1]]
+        chain.tokens.append(token)
+        chain.laws.append(confidence)
+        return len(chain.tokens) < chain.length
+
+    def _pick(self, chain: Chain, law: torch.Tensor, greedy: bool) -> int:
+        if greedy or not self.options.drawn:
+            return int(law.argmax())
+        row, depth = chain.row, len(chain.tokens)
+        if row.request.reproducible:  # the target's own noise at that place: the likelier to agree, and chosen anyway
+            return row.dice.draw(law, (Dice.VERIFY, len(row.tokens) + depth, Dice.DRAW))
+        return row.dice.draw(law, (Dice.DRAFT, len(row.tokens), depth))
+
+    def _fit(self, logits: torch.Tensor) -> torch.Tensor:
+        """Logits over the target's ids, where one of the two heads is padded further than the other."""
+        short = self.vocab - logits.shape[-1]
+        return logits[: self.vocab] if short <= 0 else torch.nn.functional.pad(logits, (0, short), value=-torch.inf)
+
+    def _proposal(self, chain: Chain) -> Proposal:
+        """The chain first, then the leaves beside it, as far as the budget goes; leaves are always chosen."""
+        sampling = chain.row.request.sampling
+        drawn = self.options.drawn and not sampling.greedy
+        n = len(chain.tokens)
+        main = Proposal.chain(chain.tokens, "small_model", drawn, chain.laws)
+        leaves = chain.leaves[: max(0, chain.budget - n)]
+        if not leaves:
+            return main
+        return Proposal([*main.tokens, *(t for _, t in leaves)], [*main.parents, *(depth - 1 for depth, _ in leaves)],
+                        [*main.drawn, *[False] * len(leaves)], ["small_model"] * (n + len(leaves)), main.laws)
+
+
+def tiny(lm: LM) -> SmallModel:
+    return SmallModel(model=lm, length=3, worth=0.0)

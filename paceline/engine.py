@@ -1,0 +1,358 @@
+"""The round: controller picks, drafters propose, one forward scores all rows, the rule judges, the cache keeps.
+
+Plain decoding is a round with an empty proposal; there is no second loop. Rows join and leave at any round. Invariant 1, stated
+here: **the cache lacks exactly the last token**: between rounds `slot.length == len(tokens) - 1`; the pending token is the root
+of the next tree.
+"""
+
+import itertools
+import logging
+import resource
+import sys
+import time
+from collections import deque
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import torch
+
+from paceline import plugins
+from paceline.arm import Arm, Outcome, View
+from paceline.errors import ModelError, RequestError
+from paceline.lm import LM
+from paceline.lm.kv import Slot
+from paceline.proposal import Proposal, Verdict
+from paceline.row import Generation, Logprob, Request, Round, Row, is_looping
+from paceline.sampling import Dice, Scores, is_stateful
+from paceline.text import Detokenizer
+
+__all__ = ["Drafter", "Engine"]
+
+log = logging.getLogger("paceline")
+STRIKES = 3  # failures after which a row no longer uses a drafter
+
+
+class Drafter(Protocol):
+    """A drafter attached to a model; it owns its memory, per row."""
+
+    def propose(self, rows: Sequence[Row], budgets: Sequence[int]) -> list[Proposal]: ...
+
+    def forget(self, row: Row) -> None: ...
+
+
+class Engine:
+    """Decodes requests with one model. Submit rows, call `step` until they finish, cancel any of them between rounds.
+
+    drafter: a spec, an attached drafter, or a list of them (the arms a controller picks from). exact: None = bit-exact chains
+    where the machine can promise them; True = or raise ModelError; False = trees too, equal in law. slots: most rows decoded
+    together. park: finished sequences whose keys are kept, so that a later prompt with the same beginning is not prefilled again.
+    """
+
+    def __init__(self, lm: LM, drafter: Any = "none", rule: Any = "lossless", controller: Any = "fixed", *,
+                 exact: bool | None = None, slots: int = 8, park: int = 0) -> None:
+        if exact and not lm.exact:
+            raise ModelError(f"exact=True cannot be promised: {lm.why_not_exact}. Leave exact unset for the best this machine has.")
+        self.lm, self.exact = lm, lm.exact if exact is None else exact
+        self.drafters: list[Drafter] = [_attach(d, lm) for d in (drafter if isinstance(drafter, list) else [drafter])]
+        self.rule = plugins.make("rule", rule)
+        self.controller = plugins.make("controller", controller)
+        self.kv = lm.cache(1, self.exact)
+        self.slots, self.park = slots, park
+        self.waiting: deque[Row] = deque()
+        self.rows: list[Row] = []
+        self._attic = lm.cache(1, self.exact)
+        self._parked: deque[tuple[list[int], Slot]] = deque()
+        self._ids = itertools.count()
+        self._said: set[str] = set()
+
+    def submit(self, request: Request, watch: bool = False) -> Row:
+        """Queue a request; it joins at the next step. `watch` keeps its text as it grows (`row.text`), for streaming."""
+        request.sampling.check(self.lm.vocab)
+        self._check_length(request)
+        bad = next((t for t in request.prompt if not 0 <= t < self.lm.vocab), None)
+        if bad is not None:
+            raise RequestError(f"The prompt has token {bad}; ids run from 0 to {self.lm.vocab - 1}.")
+        row = Row(request, list(request.prompt), Dice(request.sampling.seed, request.stream), id=next(self._ids))
+        if request.stop or watch:
+            if self.lm.tokenizer is None:
+                raise RequestError("Stop strings and streamed text need a tokenizer, and this model has none.")
+            row.text = Detokenizer(self.lm.tokenizer, request.stop)
+        self.waiting.append(row)
+        return row
+
+    def run(self, requests: Sequence[Request]) -> list[Generation]:
+        """Decode all requests to their end, as many together as there are slots."""
+        rows = [self.submit(r) for r in requests]
+        try:
+            while any(row.finish_reason is None for row in rows):
+                self.step()
+        except BaseException:
+            for row in rows:
+                self.cancel(row)
+            raise
+        return [self.generation(row) for row in rows]
+
+    def cancel(self, row: Row) -> None:
+        """End a row between rounds; what it has so far stays. Does nothing to a finished row."""
+        if row in self.waiting:
+            self.waiting.remove(row)
+            row.finish_reason = "cancelled"
+        elif row in self.rows:
+            self._leave(row, "cancelled")
+
+    @torch.inference_mode()
+    def step(self) -> list[Row]:
+        """One round for all active rows; returns them, finished ones included."""
+        self._admit()
+        rows = list(self.rows)
+        if not rows:
+            return []
+        clock = Clock()
+        arms = self._pick(rows)
+        clock.lap("host")
+        proposals, draft_seconds = self._propose(rows, arms)
+        clock.lap("draft")
+        logits = self.lm.score(self.kv, [r.slot for r in rows], [r.tokens[-1] for r in rows], proposals)
+        scores = [Scores(x, p, r) for x, p, r in zip(logits, proposals, rows, strict=True)]
+        if rows[0].request.sampling.greedy:
+            scores[0].best(-1)  # on an accelerator the forward is only now done
+        clock.lap("verify")
+        verdicts = [self._judge(s) for s in scores]
+        clock.lap("host")
+        self.kv.keep([r.slot for r in rows], [[0, *(i + 1 for i in v.path)] for v in verdicts])
+        clock.lap("commit")
+        for row, arm, score, verdict in zip(rows, arms, scores, verdicts, strict=True):
+            self._commit(row, arm, score, verdict)
+        self.controller.learn([self._outcome(r, a, draft_seconds, clock, len(rows)) for r, a in zip(rows, arms, strict=True)])
+        clock.lap("host")
+        for row in rows:
+            clock.share(row.stats.seconds, len(rows))
+            if row.finish_reason is not None:
+                self._leave(row, row.finish_reason)
+        return rows
+
+    def generation(self, row: Row) -> Generation:
+        """What a row has written so far, with its stats."""
+        tokens = row.new_tokens
+        row.stats.looping = is_looping(tokens)
+        row.stats.peak_memory_bytes = peak_memory()
+        if row.text is not None:
+            text = row.text.finish() if row.finish_reason else row.text.text
+        else:
+            text = "" if self.lm.tokenizer is None else self.lm.tokenizer.decode(
+                tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        logprobs = row.logprobs if row.request.sampling.logprobs is not None else None
+        return Generation(text, tokens, row.finish_reason or "unfinished", row.stats, row.prompt_len, logprobs)
+
+    # -- joining ---------------------------------------------------------------------------------------------------------
+
+    def _check_length(self, request: Request) -> None:
+        n, context, switch = len(request.prompt), self.lm.context, self.lm.rope_switch
+        if n >= context:
+            raise RequestError(f"The prompt has {n} tokens, but this model's context is {context}: shorten it by {n - context + 1}.")
+        if switch is not None and n + request.max_new_tokens > switch:
+            raise ModelError(f"This model's rotary embedding changes beyond {switch} tokens, which would invalidate cached keys: "
+                             f"prompt ({n}) and max_new_tokens ({request.max_new_tokens}) must stay within it together.")
+
+    def _admit(self) -> None:
+        while self.waiting and len(self.rows) < self.slots:
+            row = self.waiting.popleft()
+            clock = Clock()
+            prompt = row.tokens[:-1]
+            row.slot, row.stats.reused = self._start(prompt)
+            self.lm.prefill(self.kv, row.slot, prompt[row.stats.reused :])
+            self.rows.append(row)
+            clock.lap("prefill")
+            clock.share(row.stats.seconds, 1)
+
+    def _start(self, prompt: list[int]) -> tuple[Slot, int]:
+        """A slot holding the longest cached beginning of this prompt, and its length."""
+        best, source, home = 0, None, self.kv
+        for row in self.rows:
+            if (n := common(row.tokens[: row.slot.length], prompt)) > best:
+                best, source = n, row.slot
+        for tokens, slot in self._parked:
+            if (n := common(tokens, prompt)) > best:
+                best, source, home = n, slot, self._attic
+        if source is None:
+            return self.kv.take(), 0
+        return self.kv.clone(source, best, home), best
+
+    # -- one round -------------------------------------------------------------------------------------------------------
+
+    def _pick(self, rows: Sequence[Row]) -> list[Arm]:
+        """The controller's arms, their budgets clipped to what each row may still add (the bonus token takes one)."""
+        arms = self.controller.pick([View(r.id, len(r.tokens), r.left) for r in rows])
+        out = []
+        for row, arm in zip(rows, arms, strict=True):
+            room = min(row.left, self.lm.context - len(row.tokens)) - 1
+            usable = row.drafting and row.strikes.get(arm.drafter, 0) < STRIKES
+            out.append(Arm(arm.drafter, max(0, min(arm.budget, room)) if usable else 0))
+        return out
+
+    def _propose(self, rows: Sequence[Row], arms: Sequence[Arm]) -> tuple[list[Proposal], dict[int, float]]:
+        """Proposals in row order and each arm's seconds; rows are grouped by arm, and a drafter never sees a budget of 0."""
+        proposals = {row.id: Proposal() for row in rows}
+        seconds: dict[int, float] = {}
+        for which in sorted({a.drafter for a in arms}):
+            group = [(r, a.budget) for r, a in zip(rows, arms, strict=True) if a.drafter == which and a.budget > 0]
+            if group:
+                start = time.perf_counter()
+                proposals |= self._ask(which, group)
+                seconds[which] = (time.perf_counter() - start) / len(group)
+        return [proposals[r.id] for r in rows], seconds
+
+    def _ask(self, which: int, group: Sequence[tuple[Row, int]]) -> dict[int, Proposal]:
+        """Ask a drafter; when it raises or proposes nonsense, forget its memory and ask row by row once."""
+        try:
+            return self._checked(which, group)
+        except Exception as error:
+            for row, _ in group:
+                self._forget(which, row)
+            if len(group) > 1:
+                return {k: v for pair in group for k, v in self._ask(which, [pair]).items()}
+            self._strike(which, group[0][0], error)
+            return {}
+
+    def _checked(self, which: int, group: Sequence[tuple[Row, int]]) -> dict[int, Proposal]:
+        proposals = self.drafters[which].propose([r for r, _ in group], [b for _, b in group])
+        out = {}
+        for (row, budget), proposal in zip(group, proposals, strict=True):
+            proposal.check(self.lm.vocab)
+            proposal = proposal.main_chain() if self.exact else proposal
+            out[row.id] = (proposal.chosen() if row.request.reproducible else proposal).clip(budget)
+        return out
+
+    def _strike(self, which: int, row: Row, error: Exception) -> None:
+        name = type(self.drafters[which]).__name__
+        row.strikes[which] = row.strikes.get(which, 0) + 1
+        row.stats.failures.append(f"{name}: {error}")
+        if name not in self._said:
+            self._said.add(name)
+            log.warning("The drafter %s failed (%s: %s); decoding goes on without its draft.", name, type(error).__name__, error)
+
+    def _forget(self, which: int, row: Row) -> None:
+        try:
+            self.drafters[which].forget(row)
+        except Exception as error:
+            log.warning("The drafter %s could not forget a row: %s", type(self.drafters[which]).__name__, error)
+
+    def _judge(self, scores: Scores) -> Verdict:
+        row, processors = scores.row, scores.sampling.processors
+        if processors and row.stats.rounds == 0 and row.drafting and is_stateful(processors, scores.logits[0], row.tokens):
+            row.drafting, scores.proposal = False, Proposal()
+            row.stats.failures.append("a logits processor keeps state between calls, so this request is decoded without drafts")
+            log.warning("A logits processor keeps state between calls; its request is decoded without drafts.")
+        return self.rule(scores, scores.proposal, row)
+
+    def _commit(self, row: Row, arm: Arm, scores: Scores, verdict: Verdict) -> None:
+        """Add what was decided, token by token, until something ends the row; exactly what plain decoding would have kept."""
+        proposal, stats = scores.proposal, row.stats
+        nodes = [*verdict.path, None]
+        before, kept = -1, 0
+        for node in nodes:
+            token = verdict.extra if node is None else proposal.tokens[node]
+            if row.request.sampling.logprobs is not None:
+                row.logprobs.append(Logprob(token, *scores.logprobs(before, token)))
+            row.tokens.append(token)
+            row.drafted.append(node is not None)
+            before, kept = (-1 if node is None else node), kept + 1
+            row.finish_reason = self._ending(row, token)
+            if row.finish_reason is not None:
+                row.slot.length = min(row.slot.length, len(row.tokens) - 1)
+                break
+        row.last = Round(proposal, verdict, kept, arm.drafter)
+        stats.rounds += 1
+        stats.new_tokens += kept
+        stats.spent += verdict.spent
+        self._count(row, proposal, verdict.path[:kept])
+
+    def _ending(self, row: Row, token: int) -> str | None:
+        stopped = row.text.add(token) if row.text is not None and token not in row.request.eos else False
+        if token in row.request.eos:
+            return "eos"
+        if stopped or (row.request.until is not None and row.request.until(row.tokens)):
+            return "stop"
+        if row.left <= 0 or len(row.tokens) >= self.lm.context:
+            return "length"
+        return None
+
+    def _count(self, row: Row, proposal: Proposal, path: Sequence[int]) -> None:
+        stats = row.stats
+        stats.drafted += len(proposal)
+        stats.accepted += len(path)
+        depth = max(proposal.depths(), default=0)
+        for counts in (stats.drafted_per_position, stats.accepted_per_position):
+            counts.extend([0] * (depth - len(counts)))
+        for i in range(depth):
+            stats.drafted_per_position[i] += 1
+            stats.accepted_per_position[i] += i < len(path)
+        for i, source in enumerate(proposal.source):
+            pair = stats.sources.setdefault(source, [0, 0])
+            pair[0] += 1
+            pair[1] += i in path
+
+    def _outcome(self, row: Row, arm: Arm, draft_seconds: dict[int, float], clock: "Clock", rows: int) -> Outcome:
+        last = row.last
+        assert last is not None
+        depth = max(last.proposal.depths(), default=0)
+        taken = min(len(last.verdict.path), last.committed)
+        return Outcome(row.id, arm, len(last.proposal), [i < taken for i in range(depth)], last.committed,
+                       draft_seconds.get(arm.drafter, 0.0), clock.seconds["verify"] / rows,
+                       last.committed < len(last.verdict.path) + 1)
+
+    # -- leaving ---------------------------------------------------------------------------------------------------------
+
+    def _leave(self, row: Row, reason: str) -> None:
+        row.finish_reason = reason
+        for which in range(len(self.drafters)):
+            self._forget(which, row)
+        if self.park:
+            self._keep_for_later(row)
+        self.rows.remove(row)
+        self.kv.free(row.slot)
+        self.rows.sort(key=lambda r: r.slot.index)
+
+    def _keep_for_later(self, row: Row) -> None:
+        while len(self._parked) >= self.park:
+            self._attic.free(self._parked.popleft()[1])
+        tokens = row.tokens[: row.slot.length]
+        self._parked.append((tokens, self._attic.clone(row.slot, len(tokens), self.kv)))
+
+
+class Clock:
+    """Seconds of one round by part, later shared among the rows it served."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def lap(self, part: str) -> None:
+        now = time.perf_counter()
+        self.seconds[part] = self.seconds.get(part, 0.0) + now - self._last
+        self._last = now
+
+    def share(self, into: dict[str, float], rows: int) -> None:
+        for part, seconds in self.seconds.items():
+            into[part] += seconds / rows
+
+
+def _attach(drafter: Any, lm: LM) -> Drafter:
+    made = plugins.make("drafter", drafter)
+    return made.attach(lm) if hasattr(made, "attach") else made
+
+
+def common(a: Sequence[int], b: Sequence[int]) -> int:
+    """Length of the longest common prefix."""
+    n = min(len(a), len(b))
+    if list(a[:n]) == list(b[:n]):
+        return n
+    return next(i for i in range(n) if a[i] != b[i])
+
+
+def peak_memory() -> int:
+    """Most bytes this process (or its accelerator) has held so far."""
+    if torch.cuda.is_available():
+        return int(torch.cuda.max_memory_allocated())
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

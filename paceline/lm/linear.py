@@ -1,0 +1,115 @@
+"""Linears packed once into the layout the CPU's matrix kernel reads fastest.
+
+A stock fp32 linear reorders its weight on every call; packed, a decode step reads memory at the machine's limit and a pass of
+eight tokens costs little more than one. Packed results are also the same bits for 2 … 64 rows, which exact mode stands on.
+The two operators are what torch's own CPU compiler emits; they are semi-private, so everything here falls back to `F.linear`.
+"""
+
+import functools
+import time
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import nn
+from torch.nn.functional import linear, pad
+
+__all__ = ["ROWS", "Dense", "Packed", "PackedLinear", "can_pack", "fuse", "make", "pays"]
+
+_PACKABLE = (torch.float32, torch.bfloat16)
+ROWS = 64  # most rows of one call whose results are the same bits as any other number of rows
+
+
+def can_pack(weight: torch.Tensor) -> bool:
+    """True for plain CPU weights of a dtype the packed kernel takes, where torch has the kernel."""
+    ops = getattr(torch.ops, "mkldnn", None)
+    return (type(weight) in (torch.Tensor, nn.Parameter) and weight.device.type == "cpu" and weight.dtype in _PACKABLE
+            and weight.dim() == 2 and torch.backends.mkldnn.is_available() and hasattr(ops, "_reorder_linear_weight")
+            and hasattr(ops, "_linear_pointwise"))
+
+
+class Dense:
+    """A linear as torch does it: `linear(x)` is x W^T + b, plus `add` where given. weight [out, in], x [M, in] -> [M, out]."""
+
+    def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None) -> None:
+        self.weight, self.bias = weight, bias
+
+    def __call__(self, x: torch.Tensor, add: torch.Tensor | None = None) -> torch.Tensor:
+        out = linear(x, self.weight, self.bias)
+        return out if add is None else out + add
+
+    def rows(self, start: int, stop: int) -> torch.Tensor:
+        """Rows of the weight in the ordinary layout."""
+        return self.weight[start:stop]
+
+
+class Packed:
+    """The same linear on a packed copy of the weight; the residual addition is fused into the kernel."""
+
+    def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None) -> None:
+        self.weight = torch.ops.mkldnn._reorder_linear_weight(weight.detach().contiguous(), 8)
+        self.bias = None if bias is None else bias.detach()
+        self._plain = torch.ops.mkldnn._linear_pointwise.default
+        self._add = torch.ops.mkldnn._linear_pointwise.binary
+
+    def __call__(self, x: torch.Tensor, add: torch.Tensor | None = None) -> torch.Tensor:
+        if x.shape[0] == 1:  # one row takes another kernel, whose sums differ in the last bit
+            return self(pad(x, (0, 0, 0, 1)), None if add is None else pad(add, (0, 0, 0, 1)))[:1]
+        if add is None:
+            return self._plain(x, self.weight, self.bias, "none", [], "")
+        return self._add(x, add, self.weight, self.bias, "add")
+
+    def rows(self, start: int, stop: int) -> torch.Tensor:
+        return self.weight.to_dense()[start:stop]
+
+
+class PackedLinear(nn.Module):
+    """Stands where an `nn.Linear` stood in our copy of a module tree; x [..., in] -> [..., out]."""
+
+    def __init__(self, packed: Packed, out_features: int) -> None:
+        super().__init__()
+        self.packed, self.out_features = packed, out_features
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.packed(x.reshape(-1, x.shape[-1])).view(*x.shape[:-1], self.out_features)
+
+
+def fuse(linears: Sequence[nn.Linear]) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Stack linears that share their input into one weight [sum of outs, in] and one bias (zeros where one has none)."""
+    weight = torch.cat([m.weight.detach() for m in linears]) if len(linears) > 1 else linears[0].weight.detach()
+    if all(m.bias is None for m in linears):
+        return weight, None
+    return weight, torch.cat([m.weight.new_zeros(m.out_features) if m.bias is None else m.bias.detach() for m in linears])
+
+
+def pays(weights: Iterable[torch.Tensor]) -> bool:
+    """Whether packing these weights is faster here, at 2 and 8 rows together, summed over a model's linears.
+
+    One answer for all of them: bit-exact mode needs every linear packed, and the few small shapes where the stock kernel wins
+    cost less than they would break. Each shape is measured once per process.
+    """
+    shapes = Counter((*w.shape, w.dtype) for w in weights if can_pack(w))
+    times = [[n * t for t in _times(*shape, torch.get_num_threads())] for shape, n in shapes.items()]
+    return sum(t[0] for t in times) < sum(t[1] for t in times)
+
+
+@functools.lru_cache
+@torch.inference_mode()
+def _times(out: int, width: int, dtype: torch.dtype, threads: int) -> tuple[float, float]:
+    """Best seconds of a packed and of a stock linear over inputs of 2 and of 8 rows."""
+    random = torch.Generator().manual_seed(0)
+    weight, *rows = (torch.randn(m, width, generator=random).to(dtype) for m in (out, 2, 8))
+    calls = (Packed(weight, None), Dense(weight, None))
+    best = [float("inf")] * 2
+    for _ in range(20):  # taken in turns, the best of each: another program's load then hits both or neither
+        for which, call in enumerate(calls):
+            start = time.perf_counter()
+            for x in rows:
+                call(x)
+            best[which] = min(best[which], time.perf_counter() - start)
+    return best[0], best[1]
+
+
+def make(weight: torch.Tensor, bias: torch.Tensor | None, packed: bool) -> Dense | Packed:
+    """A linear over this weight, packed where asked for and possible."""
+    return Packed(weight, bias) if packed and can_pack(weight) else Dense(weight, bias)

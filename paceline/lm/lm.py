@@ -1,0 +1,246 @@
+"""A causal language model with its weights and no memory: `forward` is the only door to the weights.
+
+Two forwards stand behind it, the stock one of transformers (any family) and the lean one (`lean.py`, llama-type layers). Both
+attend through `attend.py` over a `KV` that the caller owns. The model handed in is never changed: the stock forward runs on a
+twin of its module tree that shares every weight.
+"""
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from paceline.errors import ModelError
+from paceline.lm import lean
+from paceline.lm.attend import NAME, Call
+from paceline.lm.kv import KV, Slot
+from paceline.lm.linear import ROWS, Packed, PackedLinear, can_pack, make, pays
+from paceline.proposal import Proposal
+
+__all__ = ["LM"]
+
+CHUNK = 256  # tokens of one prefill forward; fixed, so that a prompt's keys never depend on who asks
+BLOCK = 512  # keys the CPU attention kernel sums at a time
+
+
+class LM:
+    """A model, its tokenizer (may be None) and the forward chosen for it.
+
+    forward: "auto" (lean where it is known and agrees with the stock forward), "lean" or "stock". packed: pack linears where a
+    measurement says it pays. Raises ModelError for models without a growing key/value cache.
+    """
+
+    def __init__(self, model: Any, tokenizer: Any = None, forward: str = "auto", packed: bool = True) -> None:
+        refuse(model)
+        self.model, self.tokenizer, self.config = model, tokenizer, model.config
+        self.text_config = model.config.get_text_config()
+        self.vocab = int(model.get_output_embeddings().weight.shape[0])
+        self.dtype, self.device = model.get_output_embeddings().weight.dtype, model.get_output_embeddings().weight.device
+        self.packed = packed and pays(m.weight for m in model.modules() if type(m) is nn.Linear)
+        self.context, self.rope_switch = context_of(self.text_config)
+        self.asked_forward, self.asked_packed = forward, packed
+        self.notes: list[str] = []
+        self.twin = twin(model)
+        self.lean = self._lean(forward)
+        self.head = make(model.get_output_embeddings().weight.detach(), None, self.packed) if self.lean else None
+        if self.packed and not self.lean:
+            pack(self.twin)
+        self.exact, self.why_not_exact = promise(self)
+
+    @property
+    def forward_name(self) -> str:
+        return "lean" if self.lean else "stock"
+
+    def describe(self) -> dict[str, Any]:
+        """What a report says of this model."""
+        return {
+            "model": self.config.name_or_path or type(self.model).__name__, "type": self.text_config.model_type,
+            "parameters": sum(p.numel() for p in self.model.parameters()), "vocabulary": self.vocab, "context": self.context,
+            "dtype": str(self.dtype).removeprefix("torch."), "device": self.device.type, "forward": self.forward_name,
+            "packed": self.packed, "exact": self.exact, "notes": self.notes,
+        }
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of weights one decoded token reads: everything but an embedding table that is only looked up."""
+        embed, head = self.model.get_input_embeddings().weight, self.model.get_output_embeddings().weight
+        total = sum(p.numel() * p.element_size() for p in self.model.parameters())
+        return total if embed is head else total - embed.numel() * embed.element_size()
+
+    def cache(self, slots: int = 1, exact: bool = False) -> KV:
+        """An empty cache for this model; `exact` makes its views bit-exact on CPU (multiples of the kernel's key block)."""
+        return KV(slots, quantum=BLOCK if exact else 64, limit=self.context + BLOCK)
+
+    @torch.inference_mode()
+    def forward(self, kv: KV, slots: Sequence[Slot], tokens: torch.Tensor, parents: Sequence[Sequence[int]] | None = None,
+                at: Sequence[int] | slice | None = slice(None)) -> torch.Tensor | None:
+        """Run T new tokens of B rows; their keys are written as scratch behind each slot's committed ones.
+
+        tokens [B, T] ids. parents: per row, the parent of each token among the new ones, -1 = the committed prefix; None = a
+        chain. at: which of the B * T positions get logits: indices, a slice, or None for none (prefill).
+        Returns logits [len(at), V] in the model's dtype, or None.
+        """
+        exact = kv.quantum == BLOCK
+        b, t = tokens.shape
+        if exact and b > 1 and b * t > ROWS and at is not None:
+            return self._in_groups(kv, slots, tokens, parents, at)
+        if exact and b * t == 1:  # a single row takes kernels that add up in another order
+            tokens, at = tokens.repeat(1, 2), None if at is None else [0]
+        call = Call(kv, slots, tokens.shape[1], parents, exact)
+        tokens = tokens.to(self.device)
+        if self.lean is None:
+            return self._stock(tokens, call, at)
+        hidden = self.lean(tokens, call)
+        if at is None:
+            return None
+        return self.head(hidden if at == slice(None) else hidden[at])
+
+    def _in_groups(self, kv: KV, slots: Sequence[Slot], tokens: torch.Tensor, parents: Any, at: Any) -> torch.Tensor:
+        """The same forward in as many calls as keep the kernels within the number of rows they are exact for."""
+        b, t = tokens.shape
+        size = max(1, ROWS // t)
+        out = [self.forward(kv, slots[i : i + size], tokens[i : i + size], parents and parents[i : i + size])
+               for i in range(0, b, size)]
+        return torch.cat([x for x in out if x is not None])[at]
+
+    def _stock(self, tokens: torch.Tensor, call: Call, at: Any) -> torch.Tensor | None:
+        positions = torch.tensor(call.positions(), device=self.device)
+        inputs = {"input_ids": tokens, "position_ids": positions, "use_cache": False, "paceline_call": call}
+        if at is None:
+            self.twin.base_model(**inputs)
+            return None
+        logits = self.twin(**inputs).logits
+        return logits.reshape(-1, logits.shape[-1])[at]
+
+    def score(self, kv: KV, slots: Sequence[Slot], pending: Sequence[int], proposals: Sequence[Proposal]) -> list[torch.Tensor]:
+        """One forward for all rows: the pending token and its tree. Returns logits [N + 1, V] per row, root first."""
+        width = 1 + max(len(p) for p in proposals)
+        rows = [[token, *p.tokens, *[token] * (width - 1 - len(p))] for token, p in zip(pending, proposals, strict=True)]
+        parents = None
+        if not all(p.is_chain for p in proposals):
+            parents = [[-1, *(i + 1 for i in p.parents)] for p in proposals]
+        sizes = [1 + len(p) for p in proposals]
+        at: Any = slice(None)
+        if any(size != width for size in sizes):
+            at = [b * width + i for b, size in enumerate(sizes) for i in range(size)]
+        logits = self.forward(kv, slots, torch.tensor(rows), parents, at)
+        assert logits is not None
+        return list(logits.split(sizes))
+
+    def prefill(self, kv: KV, slot: Slot, tokens: Sequence[int]) -> None:
+        """Commit these tokens to a slot in chunks of fixed size, without logits."""
+        for start in range(0, len(tokens), CHUNK):
+            chunk = tokens[start : start + CHUNK]
+            self.forward(kv, [slot], torch.tensor([list(chunk)]), at=None)
+            kv.keep([slot], [range(len(chunk))])
+
+    def _lean(self, forward: str) -> lean.Lean | None:
+        if forward not in ("auto", "lean", "stock"):
+            raise ModelError(f"forward must be auto, lean or stock; found {forward!r}.")
+        built = None if forward == "stock" else lean.build(self.model, self.packed)
+        if built is not None and not self._agrees(built):
+            self.notes.append("the lean forward disagreed with the stock one on random tokens and is not used")
+            built = None
+        if built is None and forward == "lean":
+            raise ModelError(f"There is no lean forward for {type(self.model).__name__}; use forward='stock'."
+                             + "".join(f" ({n})" for n in self.notes))
+        return built
+
+    @torch.inference_mode()
+    def _agrees(self, built: lean.Lean) -> bool:
+        """Lean against stock on random tokens: fp32 to 1e-3 of the logits' spread, half precisions to a tenth."""
+        tokens = torch.randint(self.vocab, (2, 12), generator=torch.Generator().manual_seed(0)).to(self.device)
+        calls = []
+        for _ in range(2):
+            kv = self.cache(slots=2)
+            calls.append(Call(kv, [kv.take(), kv.take()], 12, None, exact=False))
+        theirs = self._stock(tokens, calls[0], slice(None))
+        ours = torch.nn.functional.linear(built(tokens, calls[1]), self.model.get_output_embeddings().weight)
+        assert theirs is not None
+        tolerance = 1e-3 if self.dtype in (torch.float32, torch.float64) else 1e-1
+        return bool((ours - theirs).abs().max() <= tolerance * theirs.float().std().clamp_min(1e-6))
+
+
+def refuse(model: Any) -> None:
+    """Raise ModelError for models that the engine cannot decode."""
+    config, name = model.config, type(model).__name__
+    if getattr(config, "is_encoder_decoder", False):
+        raise ModelError(f"{name} is an encoder-decoder; expected a decoder-only causal language model.")
+    if getattr(model, "get_output_embeddings", lambda: None)() is None:
+        raise ModelError(f"{name} has no output head; load it with AutoModelForCausalLM.")
+    kinds = set(getattr(config.get_text_config(), "layer_types", None) or ())
+    recurrent = kinds - {"full_attention", "sliding_attention"}
+    if getattr(model, "_is_stateful", False) or recurrent or not hasattr(model, "_supports_attention_backend"):
+        what = f" ({', '.join(sorted(recurrent))} layers)" if recurrent else ""
+        raise ModelError(f"{name} keeps a recurrent state{what}, which cannot be rolled back to an earlier token; "
+                         "expected plain attention layers.")
+    if not model._supports_attention_backend:
+        raise ModelError(f"{name} does not support transformers' attention interface; Paceline needs it.")
+
+
+def context_of(config: Any) -> tuple[int, int | None]:
+    """(longest sequence, length at which its rotary embedding changes or None)."""
+    context = getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", None) or 1 << 20
+    rope = getattr(config, "rope_parameters", None) or {}
+    if rope.get("rope_type") == "dynamic":
+        return context, context
+    if rope.get("rope_type") == "longrope":
+        original = rope.get("original_max_position_embeddings") or getattr(config, "original_max_position_embeddings", None)
+        return context, int(original or context)
+    return context, None
+
+
+def twin(model: Any) -> Any:
+    """A second module tree over the same weights, in eval mode, attending through Paceline."""
+    shared: dict[int, Any] = {id(t): t for t in [*model.parameters(), *model.buffers()]}
+    copied = copy.deepcopy(model, shared).eval()
+    for config in {id(m.config): m.config for m in copied.modules() if hasattr(m, "config")}.values():
+        config._attn_implementation = NAME
+    return copied
+
+
+def pack(root: nn.Module) -> None:
+    """Replace the plain linears of our twin by packed ones; anything else is left alone."""
+    for module in list(root.modules()):
+        for name, child in list(module.named_children()):
+            if type(child) is nn.Linear and can_pack(child.weight):
+                bias = None if child.bias is None else child.bias.detach()
+                setattr(module, name, PackedLinear(Packed(child.weight, bias), child.out_features))
+
+
+@torch.inference_mode()
+def promise(lm: LM) -> tuple[bool, str]:
+    """Whether this machine gives the same bits for a chain scored at once and token by token: (yes, why not).
+
+    Tries the real forward across the kernel's key block: lengths on both sides of 512, chains of 2 … 33, two rows together.
+    """
+    if lm.device.type != "cpu":
+        return False, "bit-exact mode is for CPUs"
+    start = max(1, min(BLOCK - 7, lm.context - 34))
+    count = min(33, lm.context - start)
+    if count < 2:
+        return False, "the context is too short to check"
+    tokens = torch.randint(lm.vocab, (start + count,), generator=torch.Generator().manual_seed(1)).tolist()
+    kv = lm.cache(slots=2, exact=True)
+    slot = kv.take()
+    lm.prefill(kv, slot, tokens[:start])
+    one = torch.cat([_step(lm, kv, [slot], [tokens[start + i : start + i + 1]]) for i in range(count)])
+    other = kv.clone(slot, start)
+    for size in sorted({2, 3, 5, 8, 9, 16, 17, count}):
+        kv.crop(slot, start)
+        if size <= count and not torch.equal(_step(lm, kv, [slot], [tokens[start : start + size]]), one[:size]):
+            return False, f"{size} tokens at once differ in the last bits from one at a time on this machine"
+    kv.crop(slot, start)
+    kv.crop(other, start)
+    if not torch.equal(_step(lm, kv, [slot, other], [tokens[start : start + 2]] * 2), one[:2].repeat(2, 1)):
+        return False, "two rows at once differ in the last bits from one on this machine"
+    return True, ""
+
+
+def _step(lm: LM, kv: KV, slots: list[Slot], tokens: list[list[int]]) -> torch.Tensor:
+    logits = lm.forward(kv, slots, torch.tensor(tokens))
+    kv.keep(slots, [range(len(row)) for row in tokens])
+    assert logits is not None
+    return logits

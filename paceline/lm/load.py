@@ -1,0 +1,77 @@
+"""From a name to an `LM`: the embedded zoo, a hub id, a folder, or a transformers model already at hand."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from paceline.errors import ModelError, did_you_mean
+from paceline.lm.lm import LM
+from paceline.lm.memory import keep_memory
+
+__all__ = ["load", "zoo_names"]
+
+ZOO = Path(__file__).parent.parent / "zoo"
+DTYPES = {"fp32": torch.float32, "float32": torch.float32, "bf16": torch.bfloat16, "bfloat16": torch.bfloat16,
+          "fp16": torch.float16, "float16": torch.float16}
+
+
+def zoo_names() -> list[str]:
+    """The embedded models."""
+    return sorted(p.parent.name for p in ZOO.glob("*/config.json"))
+
+
+def load(model: Any, *, dtype: str | torch.dtype | None = None, forward: str = "auto", packed: bool = True,
+         tokenizer: Any = None, device: str | None = None) -> LM:
+    """Load a causal language model for decoding.
+
+    model: "zoo:tiny", a hub id, a folder, or a transformers model, which is left unchanged (packed weights live beside it).
+    dtype: "fp32", "bf16", "fp16", a torch dtype, or None (zoo: fp32; otherwise as saved). forward: "auto", "lean", "stock".
+    packed: pack linears on CPU where measured faster. Raises ModelError with the reason when it cannot be had or decoded.
+    """
+    keep_memory()
+    if hasattr(model, "score") and hasattr(model, "cache"):  # an LM, or what passes for one
+        return model
+    if not isinstance(model, str | Path):
+        if dtype is not None:
+            raise ModelError("dtype applies when Paceline loads the model; convert a model you hold with model.to(dtype).")
+        return LM(model, tokenizer, forward, packed)
+    source = resolve(str(model))
+    want = torch_dtype(dtype) if dtype is not None else (torch.float32 if str(model).startswith("zoo:") else "auto")
+    try:
+        weights = AutoModelForCausalLM.from_pretrained(source, dtype=want).eval()
+        words = tokenizer if tokenizer is not None else _tokenizer(source)
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        raise ModelError(f"Cannot load {str(model)!r}: expected zoo:{', zoo:'.join(zoo_names())}, a hub id or a folder with "
+                         f"config.json and weights. ({_first_line(error)})") from error
+    return LM(weights.to(device) if device else weights, words, forward, packed)
+
+
+def resolve(name: str) -> str:
+    """A zoo name to its folder; anything else as it is."""
+    if not name.startswith("zoo:"):
+        return name
+    short = name.removeprefix("zoo:")
+    if short not in zoo_names():
+        raise ModelError(f"There is no zoo model {short!r}.{did_you_mean(short, zoo_names())}")
+    return str(ZOO / short)
+
+
+def torch_dtype(dtype: str | torch.dtype) -> torch.dtype:
+    if isinstance(dtype, torch.dtype):
+        return dtype
+    if dtype not in DTYPES:
+        raise ModelError(f"There is no dtype {dtype!r}.{did_you_mean(dtype, DTYPES)}")
+    return DTYPES[dtype]
+
+
+def _tokenizer(source: str) -> Any:
+    try:
+        return AutoTokenizer.from_pretrained(source)
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().split("\n")[0][:200]

@@ -1,0 +1,139 @@
+"""Plug-ins by file name: `paceline/<kind>s/<name>.py` IS the registration.
+
+A plug-in file offers one public object, alone in its `__all__`: a function, or a frozen dataclass of options. A spec string
+`name:field=value,field=value` names one anywhere (CLI, API, bench, recipes). Brackets protect commas and colons of an inner
+spec: `outer:inner=[small_model:model=zoo:tiny-draft]`. This module knows no kind in particular and imports no torch.
+"""
+
+import ast
+import dataclasses
+import functools
+import importlib
+import pkgutil
+import types
+import typing
+from pathlib import Path
+from typing import Any
+
+from paceline.errors import SpecError, did_you_mean
+
+__all__ = ["KINDS", "fields", "load", "make", "names", "parse", "summary"]
+
+KINDS = ("drafter", "rule", "controller", "pattern", "selector", "probe", "objective", "recipe")
+
+
+def folder(kind: str) -> Path:
+    """The folder whose files are the plug-ins of this kind."""
+    if kind not in KINDS:
+        raise SpecError(f"There is no plug-in kind {kind!r}.{did_you_mean(kind, KINDS)}")
+    return Path(__file__).parent / f"{kind}s"
+
+
+def names(kind: str) -> list[str]:
+    """All plug-ins of a kind, sorted: the file names of its folder."""
+    return sorted(m.name for m in pkgutil.iter_modules([str(folder(kind))]) if not m.ispkg and m.name[0] != "_")
+
+
+def load(kind: str, name: str) -> Any:
+    """The one public object of a plug-in file. Raises SpecError with close matches for an unknown name."""
+    if name not in names(kind):
+        raise SpecError(f"There is no {kind} {name!r}.{did_you_mean(name, names(kind))}")
+    module = importlib.import_module(f"paceline.{kind}s.{name}")
+    return getattr(module, module.__all__[0])
+
+
+def summary(kind: str, name: str) -> str:
+    """The first line of the plug-in file's docstring, read without importing it."""
+    doc = ast.get_docstring(ast.parse((folder(kind) / f"{name}.py").read_text(encoding="utf-8")))
+    return (doc or "").split("\n")[0]
+
+
+def parse(spec: str) -> tuple[str, dict[str, str]]:
+    """Split a spec string into its name and its options, as text; brackets around a value are taken off."""
+    name, _, rest = spec.strip().partition(":")
+    options: dict[str, str] = {}
+    for part in filter(None, (p.strip() for p in _split(rest, spec))):
+        key, equals, value = part.partition("=")
+        if not equals or not key.strip():
+            raise SpecError(f"In {spec!r}, expected field=value but found {part!r}.")
+        if key.strip() in options:
+            raise SpecError(f"In {spec!r}, the option {key.strip()!r} is given twice.")
+        value = value.strip()
+        options[key.strip()] = value[1:-1] if value[:1] == "[" and value[-1:] == "]" else value
+    return name.strip(), options
+
+
+def _split(text: str, spec: str) -> list[str]:
+    """Split at commas outside brackets."""
+    parts, depth, start = [], 0, 0
+    for i, char in enumerate(text):
+        depth += (char == "[") - (char == "]")
+        if depth < 0:
+            break
+        if char == "," and depth == 0:
+            parts.append(text[start:i])
+            start = i + 1
+    if depth != 0:
+        raise SpecError(f"In {spec!r}, the brackets do not match.")
+    return [*parts, text[start:]]
+
+
+def fields(thing: Any) -> dict[str, Any]:
+    """Option name -> annotation of a plug-in object (dataclass fields, or keyword-only arguments of a function)."""
+    if dataclasses.is_dataclass(thing):
+        hints = typing.get_type_hints(thing)
+        return {f.name: hints[f.name] for f in dataclasses.fields(thing) if f.init}
+    hints = typing.get_type_hints(thing)
+    return {name: hints.get(name, str) for name in (getattr(thing, "__kwdefaults__", None) or {})}
+
+
+def make(kind: str, spec: Any, **extra: Any) -> Any:
+    """Build the plug-in a spec names; anything that is not a string is taken to be built already.
+
+    `extra` options are given as values and override the spec's text. Raises SpecError for unknown names, unknown options
+    and values that do not fit the option's annotation.
+    """
+    if not isinstance(spec, str):
+        return spec
+    name, texts = parse(spec)
+    thing = load(kind, name)
+    known = fields(thing)
+    for key in [*texts, *extra]:
+        if key not in known:
+            raise SpecError(f"The {kind} {name!r} has no option {key!r}.{did_you_mean(key, known) or ' It has none.'}")
+    values = {key: convert(text, known[key], f"{name}:{key}") for key, text in texts.items()} | extra
+    if dataclasses.is_dataclass(thing):
+        missing = [f.name for f in dataclasses.fields(thing) if f.init and f.name not in values and _required(f)]
+        if missing:
+            raise SpecError(f"The {kind} {name!r} needs {missing[0]}: write {name}:{missing[0]}=…")
+        return thing(**values)
+    return functools.partial(thing, **values) if values else thing
+
+
+def _required(field: dataclasses.Field) -> bool:
+    return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+
+
+def convert(text: str, kind: Any, where: str) -> Any:
+    """Text to the annotated type: int, float, bool, str, tuple/list of these, or X | None."""
+    options = typing.get_args(kind)
+    if typing.get_origin(kind) in (typing.Union, types.UnionType):
+        if text.lower() == "none" and type(None) in options:
+            return None
+        return convert(text, next(o for o in options if o is not type(None)), where)
+    if typing.get_origin(kind) is typing.Literal:
+        if text not in options:
+            raise SpecError(f"{where} must be one of {', '.join(options)}; found {text!r}.")
+        return text
+    if typing.get_origin(kind) in (tuple, list):
+        return typing.get_origin(kind)(convert(t.strip(), options[0], where) for t in _split(text, text) if t.strip())
+    if kind is bool:
+        if text.lower() in ("true", "1", "yes", "on"):
+            return True
+        if text.lower() in ("false", "0", "no", "off"):
+            return False
+        raise SpecError(f"{where} must be true or false; found {text!r}.")
+    try:
+        return kind(text) if kind in (int, float) else text
+    except ValueError:
+        raise SpecError(f"{where} must be {'a whole number' if kind is int else 'a number'}; found {text!r}.") from None

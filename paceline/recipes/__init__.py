@@ -1,0 +1,1 @@
+"""Whole jobs, one file each: a frozen dataclass ``Config`` and ``run(config) -> Path``."""

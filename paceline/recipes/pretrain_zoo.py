@@ -1,0 +1,226 @@
+"""Trains the embedded models: a tokenizer, the target `tiny`, and the draft `tiny-draft` distilled from it.
+
+Every stage leaves a file and is skipped when that is there; training goes on from its newest checkpoint. So a run that
+was killed is continued by the same command, and ends with the same weights.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from transformers import LlamaForCausalLM, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+
+from paceline.data.corpus import Stream, tokenise
+from paceline.data.tokenizer import BOS, EOS, TURN_END, train_tokenizer
+from paceline.data.zoo_texts import MEASURED, ORIGINS, SmallTexts, Texts
+from paceline.errors import DataError, RequestError, did_you_mean
+from paceline.objectives.distil import distil
+from paceline.objectives.xent import xent
+from paceline.train.card import Making, write_card
+from paceline.train.checkpoint import claim_folder, replace_folder
+from paceline.train.evaluate import held_out_loss
+from paceline.train.export import in_bf16, write_model
+from paceline.train.forward import Objective
+from paceline.train.llama import Size, new_llama
+from paceline.train.loop import Hook, Loop, train
+from paceline.train.packing import Batch, Batches, Source
+from paceline.train.progress import reporter
+
+__all__ = ["Config", "run"]
+
+STAGES = ("all", "tokenizer", "corpus", "target", "draft")
+
+
+@dataclass(frozen=True)
+class Config:
+    """Options of the run. The data folder holds gsm8k, api_bank, bfcl, wikitext-2 and shakespeare."""
+
+    data: Path = Path("data")  # Folder with the texts; code comes from this Python's standard library.
+    out: Path = Path("zoo")  # Receives tiny and tiny-draft; what lies between them goes into its folder work.
+    stage: str = "all"  # One of all, tokenizer, corpus, target, draft; what a stage needs is made, too.
+    fast: bool = False  # A few steps of tiny models on made-up texts, in seconds, to see that all works.
+    target_tokens: int = 9_500_000  # How long to train the target; about 2,500 tokens a second on two cores.
+    draft_tokens: int = 4_500_000  # How long to distil the draft.
+    code: float = 0.40  # Share of the training tokens that is Python code.
+    math: float = 0.20  # Share that is step-by-step arithmetic.
+    tools: float = 0.25  # Share that is dialogues with tool calls.
+    prose: float = 0.15  # Share that is English prose.
+    long: float = 0.12  # Share of the steps, at the end, with rows of the full context.
+    dialogues: int = 12_000  # How many tool dialogues to make up.
+    seed: int = 0  # Of the weights, the dialogues and the order of the texts.
+    snapshot: Path | None = None  # Folder that receives the unfinished target every ten minutes.
+
+
+_TINY = {"vocabulary": 400, "context": 256, "rows": 2, "length": 128}
+SIZES = {"target": Size(320, 8, 5, 896), "draft": Size(192, 1, 3, 512)}
+FAST_SIZES = {"target": Size(32, 2, 2, 64, **_TINY), "draft": Size(16, 1, 1, 32, **_TINY)}
+FAST_STEPS = 6
+
+
+def run(config: Config) -> Path:
+    """Do the stages asked for; returns ``config.out``.
+
+    Raises:
+        RequestError: an unknown stage.
+        DataError: a data file is missing or broken, or ``config.out`` holds the work of another configuration.
+    """
+    if config.stage not in STAGES:
+        hint = did_you_mean(config.stage, STAGES)
+        raise RequestError(f"Expected a stage of {', '.join(STAGES)}, found {config.stage!r}.{hint}")
+    work = claim(config)
+    tokenizer = tokenizer_stage(config, work)
+    if config.stage != "tokenizer":
+        streams = corpus_stage(config, work, tokenizer)
+        job = Job(config, work, tokenizer, streams)
+        if config.stage in ("all", "target"):
+            target_stage(job)
+        if config.stage in ("all", "draft"):
+            draft_stage(job)
+    return config.out
+
+
+@dataclass(frozen=True)
+class Job:
+    """What the training stages share."""
+
+    config: Config
+    work: Path
+    tokenizer: PreTrainedTokenizerBase
+    streams: dict[str, Stream]
+
+    def size(self, name: str) -> Size:
+        """Shape of the model called ``name``: target or draft."""
+        return (FAST_SIZES if self.config.fast else SIZES)[name]
+
+    def tokens(self, name: str) -> int:
+        """How many tokens it is trained on."""
+        size = self.size(name)
+        asked = self.config.target_tokens if name == "target" else self.config.draft_tokens
+        return FAST_STEPS * size.rows * size.length if self.config.fast else asked
+
+
+def claim(config: Config) -> Path:
+    """The folder for intermediate files; refuses one that was begun with other texts, mixture or seed."""
+    free = {"data", "out", "stage", "snapshot", "target_tokens", "draft_tokens"}
+    settings = {key: value for key, value in dataclasses.asdict(config).items() if key not in free}
+    return claim_folder(config.out / "work", settings)
+
+
+def tokenizer_stage(config: Config, work: Path) -> PreTrainedTokenizerBase:
+    """The trained tokenizer, from ``work/tokenizer`` when it is there."""
+    folder = work / "tokenizer"
+    if not folder.exists():
+        size = (FAST_SIZES if config.fast else SIZES)["target"]
+        # Rendering dialogues needs a chat template, so a tokenizer for bytes comes first.
+        texts = _sample(_texts(config, train_tokenizer([], 300)))
+        tokenizer = train_tokenizer(texts, size.vocabulary, size.context)
+        replace_folder(folder, lambda fresh: tokenizer.save_pretrained(fresh))
+    return PreTrainedTokenizerFast.from_pretrained(folder)
+
+
+def _sample(texts: Texts) -> list[str]:
+    """Text for the merges, in such amounts that no kind rules the vocabulary."""
+    found = []
+    for name, origin in ORIGINS.items():
+        documents = texts.train(name)
+        if name == "dialogues":
+            documents = documents[:: max(1, len(documents) // 2500)]
+        if name == "stdlib":
+            documents = documents[::2]
+        # Math stands there twice, as question and answer and as a dialogue.
+        found += [d.text for d in (documents[: len(documents) // 2] if origin.kind == "math" else documents)]
+    return [text.removeprefix(BOS).removesuffix(EOS) for text in found]
+
+
+def corpus_stage(config: Config, work: Path, tokenizer: PreTrainedTokenizerBase) -> dict[str, Stream]:
+    """All training sources by name, and the held-out kinds as ``held_<kind>``, as token streams."""
+    texts = _texts(config, tokenizer)
+    streams = {}
+    for name in [*ORIGINS, *(f"held_{kind}" for kind in MEASURED)]:
+        path = work / f"{name}.npz"
+        if not path.exists():
+            held = name.startswith("held_")
+            documents = texts.measured(name.removeprefix("held_")) if held else texts.train(name)
+            tokenise(documents, tokenizer).save(path)
+        streams[name] = Stream.load(path)
+    return streams
+
+
+def _texts(config: Config, tokenizer: PreTrainedTokenizerBase) -> Texts:
+    kind = SmallTexts if config.fast else Texts
+    return kind(config.data, tokenizer, 60 if config.fast else config.dialogues, config.seed)
+
+
+def target_stage(job: Job) -> None:
+    """Train, measure and write ``out/tiny``."""
+    folder, snapshot = job.config.out / "tiny", job.config.snapshot
+    if folder.exists():
+        return
+    model = new_llama(job.size("target"), job.tokenizer, job.config.seed)
+    hooks: tuple[Hook, ...] = ()
+    if snapshot is not None:
+        hooks = (Hook(600.0, lambda: write_model(snapshot / "tiny", model, job.tokenizer, (EOS, TURN_END))),)
+    seconds = fit(job, "target", model, xent, hooks=hooks)
+    finish(job, "target", folder, model, seconds)
+
+
+def draft_stage(job: Job) -> None:
+    """Distil, measure and write ``out/tiny-draft``; needs ``out/tiny``."""
+    folder, target = job.config.out / "tiny-draft", job.config.out / "tiny"
+    if folder.exists():
+        return
+    if not target.exists():
+        raise DataError(f"Expected the target to distil in {target}, found none; run --stage target first.")
+    teacher = LlamaForCausalLM.from_pretrained(target, dtype=torch.float32).eval().requires_grad_(False)
+    model = new_llama(job.size("draft"), job.tokenizer, job.config.seed + 1)
+    seconds = fit(job, "draft", model, distil, teacher=teacher)
+    finish(job, "draft", folder, model, seconds)
+
+
+def plan(job: Job, name: str) -> tuple[int, Callable[[int], Batch]]:
+    """(number of steps, batch of a step): short rows first, rows of the full context at the end."""
+    config, size = job.config, job.size(name)
+    steps = max(1, round(job.tokens(name) / (size.rows * size.length)))
+    late = max(1, round(steps * config.long))
+    early = steps - late
+    sources = {
+        # Made-up texts are too few to leave any out.
+        key: Source(job.streams[key], getattr(config, origin.kind) * origin.share, origin.whole and not config.fast)
+        for key, origin in ORIGINS.items()
+    }
+    short = Batches(sources, early, size.rows, size.length, config.seed)
+    full = Batches(sources, late, max(1, size.rows * size.length // size.context), size.context, config.seed + 1)
+    return steps, lambda step: short.batch(step) if step < early else full.batch(step - early)
+
+
+def fit(
+    job: Job,
+    name: str,
+    model: LlamaForCausalLM,
+    objective: Objective,
+    teacher: LlamaForCausalLM | None = None,
+    hooks: tuple[Hook, ...] = (),
+) -> float:
+    """Train ``model`` to the end of its plan, showing progress; returns the seconds it took."""
+    steps, batches = plan(job, name)
+    with reporter(name, steps) as report:
+        loop = Loop(job.work / name, steps)
+        return train(model, batches, objective, loop, teacher=teacher, report=report, hooks=hooks)
+
+
+def finish(job: Job, name: str, folder: Path, model: LlamaForCausalLM, seconds: float) -> None:
+    """Measure the weights as they ship (rounded to bf16), then write the folder with its card in one move."""
+    rounded = in_bf16(model).float()
+    held = {kind: held_out_loss(rounded, job.streams[f"held_{kind}"]) for kind in MEASURED}
+    shares = {key: getattr(job.config, origin.kind) * origin.share for key, origin in ORIGINS.items()}
+    making = Making(name, job.tokens(name), seconds, job.streams, shares)
+    write_model(folder, model, job.tokenizer, (EOS, TURN_END), lambda fresh: write_card(fresh, rounded, held, making))
+    path = job.config.out / "metrics.json"
+    metrics = json.loads(path.read_text()) if path.exists() else {}
+    metrics[folder.name] = {kind: dataclasses.asdict(result) for kind, result in held.items()}
+    path.write_text(json.dumps(metrics, indent=2) + "\n")

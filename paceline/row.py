@@ -1,0 +1,150 @@
+"""One sequence on its way: what was asked, what is committed, what happened. Plain data; knows no model and no engine."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from paceline.errors import RequestError
+from paceline.proposal import Proposal, Verdict
+from paceline.sampling import Noise, Sampling
+
+__all__ = ["Generation", "Logprob", "Request", "Round", "Row", "Stats", "is_looping"]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What was asked for one sequence.
+
+    prompt: token ids, at least one. max_new_tokens: exact upper limit. eos: ids that end the text (the last token kept). stop:
+    strings that end it (cut from the text). stream: which of several samples of one prompt this is; it keys the noise.
+    reproducible: treat every drafted node as chosen, so that a seed gives plain decoding's very text (invariant 3). until: asked
+    after every token with all tokens so far; True ends the text.
+    """
+
+    prompt: Sequence[int]
+    sampling: Sampling = Sampling()
+    max_new_tokens: int = 128
+    eos: frozenset[int] = frozenset()
+    stop: tuple[str, ...] = ()
+    stream: int = 0
+    reproducible: bool = False
+    until: Callable[[Sequence[int]], bool] | None = None
+
+    def __post_init__(self) -> None:
+        if not len(self.prompt):
+            raise RequestError("The prompt is empty: give at least one token (or a tokenizer that adds a first one).")
+        if not isinstance(self.max_new_tokens, int) or self.max_new_tokens < 1:
+            raise RequestError(f"max_new_tokens must be a whole number of at least 1; found {self.max_new_tokens!r}.")
+        if any(not isinstance(s, str) or not s for s in self.stop):
+            raise RequestError(f"stop strings must be non-empty text; found {self.stop!r}.")
+
+
+@dataclass(frozen=True)
+class Logprob:
+    """Log-probability of one emitted token and of the likeliest tokens at its place."""
+
+    token: int
+    logprob: float
+    top: list[tuple[int, float]] = field(default_factory=list)
+
+
+@dataclass
+class Stats:
+    """What one sequence cost and gained. `acceptance_length` counts the bonus token: plain decoding has 1.00."""
+
+    rounds: int = 0  # target forwards after the prefill, one per round
+    drafted: int = 0  # nodes scored
+    accepted: int = 0  # nodes committed
+    new_tokens: int = 0
+    drafted_per_position: list[int] = field(default_factory=list)  # rounds that had a node at depth 1, 2, …
+    accepted_per_position: list[int] = field(default_factory=list)
+    sources: dict[str, list[int]] = field(default_factory=dict)  # source -> [drafted, accepted]
+    seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(("prefill", "draft", "verify", "commit", "host"), 0.0))
+    reused: int = 0  # prompt tokens whose keys came from an earlier sequence
+    peak_memory_bytes: int = 0
+    spent: float = 0.0
+    looping: bool = False
+    failures: list[str] = field(default_factory=list)
+
+    @property
+    def acceptance_length(self) -> float:
+        """Mean tokens committed per target forward, the bonus token included."""
+        return self.new_tokens / self.rounds if self.rounds else 0.0
+
+    @property
+    def accept_per_position(self) -> list[float]:
+        """Share of rounds that accepted a node at depth i + 1 (unconditional; vLLM's per-position rate)."""
+        return [n / self.rounds for n in self.accepted_per_position] if self.rounds else []
+
+    @property
+    def total_seconds(self) -> float:
+        return sum(self.seconds.values())
+
+    @property
+    def tokens_per_second(self) -> float:
+        """New tokens over all of this row's seconds, the prefill included."""
+        return self.new_tokens / self.total_seconds if self.total_seconds else 0.0
+
+
+@dataclass(frozen=True)
+class Generation:
+    """The answer to one request: `tokens` are the new ones only; `text` is cut before a stop string."""
+
+    text: str
+    tokens: list[int]
+    finish_reason: str  # eos | stop | length | cancelled
+    stats: Stats
+    prompt_tokens: int
+    logprobs: list[Logprob] | None = None
+
+
+@dataclass(frozen=True)
+class Round:
+    """One round as it happened to one row; drafters read it from `row.last`."""
+
+    proposal: Proposal
+    verdict: Verdict
+    committed: int  # tokens added, which a stop may have cut short
+    arm: int = 0
+
+
+@dataclass
+class Row:
+    """One sequence. Invariant 1: between rounds its slot holds the keys of all `tokens` but the last, the pending one."""
+
+    request: Request
+    tokens: list[int]
+    dice: Noise
+    slot: Any = None
+    id: int = 0
+    stats: Stats = field(default_factory=Stats)
+    logprobs: list[Logprob] = field(default_factory=list)
+    drafted: list[bool] = field(default_factory=list)  # per new token: did it come from a draft
+    last: Round | None = None
+    finish_reason: str | None = None
+    text: Any = None  # a detokeniser where stop strings or streaming need one
+    drafting: bool = True
+    strikes: dict[int, int] = field(default_factory=dict)  # arm -> failures
+
+    @property
+    def prompt_len(self) -> int:
+        return len(self.request.prompt)
+
+    @property
+    def new_tokens(self) -> list[int]:
+        return self.tokens[self.prompt_len :]
+
+    @property
+    def left(self) -> int:
+        """Tokens this row may still add."""
+        return self.request.max_new_tokens - (len(self.tokens) - self.prompt_len)
+
+
+def is_looping(tokens: Sequence[int], gram: int = 8, times: int = 3, window: int = 64) -> bool:
+    """True when any 8-gram stands three times in the last 64 tokens: such text flatters every drafter."""
+    tail = list(tokens[-window:])
+    seen: dict[tuple[int, ...], int] = {}
+    for i in range(len(tail) - gram + 1):
+        key = tuple(tail[i : i + gram])
+        seen[key] = seen.get(key, 0) + 1
+    return any(n >= times for n in seen.values())

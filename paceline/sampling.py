@@ -1,0 +1,233 @@
+"""Where probabilities are made, and where randomness comes from: the only place for either.
+
+Logits become a law in at least fp32: penalties, bias, custom processors, then temperature, top-k, top-p, min-p (the order of
+transformers), each for a tree node with that node's own prefix. Randomness is keyed, not sequential: the same seed gives the
+same noise at the same position whatever was drafted, whatever the batch.
+"""
+
+import copy
+import math
+import os
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Protocol
+
+import torch
+
+from paceline.errors import RequestError
+from paceline.proposal import Proposal
+
+__all__ = ["Dice", "Noise", "Sampling", "Scores", "is_stateful", "law_of"]
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How the next token is chosen; the default is greedy.
+
+    temperature: 0 = greedy. top_k: 0 = off. top_p, min_p: shares of probability. repetition_penalty (prompt and output; 1 = off),
+    presence_penalty and frequency_penalty (output only; 0 = off). logit_bias: token id -> number added. processors: transformers
+    `LogitsProcessor`s, called with ids [1, T] and scores [1, V] after bias and before temperature. seed: None draws one.
+    logprobs: None = none, 0 = of the chosen token, n = also of the n likeliest; raw_logprobs: of the model's own law rather
+    than the processed one.
+    """
+
+    temperature: float = 0.0
+    top_k: int = 0
+    top_p: float = 1.0
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    logit_bias: Mapping[int, float] = field(default_factory=dict)
+    processors: Sequence[Callable[..., torch.Tensor]] = ()
+    seed: int | None = None
+    logprobs: int | None = None
+    raw_logprobs: bool = True
+
+    def __post_init__(self) -> None:
+        for name, low, high in (
+            ("temperature", 0.0, 100.0), ("top_k", 0, math.inf), ("top_p", 0.0, 1.0), ("min_p", 0.0, 1.0),
+            ("repetition_penalty", 1e-3, 1e3), ("presence_penalty", -100.0, 100.0), ("frequency_penalty", -100.0, 100.0),
+            ("logprobs", 0, math.inf),
+        ):
+            value = getattr(self, name)
+            if value is not None and not (isinstance(value, int | float) and low <= value <= high):
+                raise RequestError(f"{name} must be a number from {low:g} to {high:g}; found {value!r}.")
+        for name in ("top_k", "logprobs", "seed"):
+            if not isinstance(getattr(self, name), int | None) or isinstance(getattr(self, name), bool):
+                raise RequestError(f"{name} must be a whole number; found {getattr(self, name)!r}.")
+        if self.top_p == 0.0:
+            raise RequestError("top_p must be above 0; found 0. Use temperature=0 for the likeliest token.")
+
+    @property
+    def greedy(self) -> bool:
+        return self.temperature == 0.0
+
+    @property
+    def shapes_logits(self) -> bool:
+        """True when anything before the temperature changes the logits, so that the prefix matters."""
+        penalties = (self.repetition_penalty != 1.0, self.presence_penalty != 0.0, self.frequency_penalty != 0.0)
+        return any(penalties) or bool(self.logit_bias) or bool(self.processors)
+
+    def check(self, vocab: int) -> None:
+        """Raise RequestError for ids outside the vocabulary."""
+        for token in self.logit_bias:
+            if not 0 <= token < vocab:
+                raise RequestError(f"logit_bias names token {token}; ids run from 0 to {vocab - 1}.")
+
+
+def shaped(logits: torch.Tensor, sampling: Sampling, prefix: Sequence[int], prompt_len: int) -> torch.Tensor:
+    """Logits [V] after penalties, bias and processors, at least fp32. `prefix` is prompt and output so far."""
+    scores = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    if not sampling.shapes_logits:
+        return scores
+    scores = scores.clone()
+    if sampling.repetition_penalty != 1.0:
+        seen = torch.tensor(sorted(set(prefix)), device=scores.device)
+        old = scores[seen]
+        scores[seen] = torch.where(old < 0, old * sampling.repetition_penalty, old / sampling.repetition_penalty)
+    if (sampling.presence_penalty or sampling.frequency_penalty) and len(prefix) > prompt_len:
+        counts = Counter(prefix[prompt_len:])
+        seen = torch.tensor(list(counts), device=scores.device)
+        times = torch.tensor(list(counts.values()), device=scores.device, dtype=scores.dtype)
+        scores[seen] -= sampling.presence_penalty + sampling.frequency_penalty * times
+    for token, bias in sampling.logit_bias.items():
+        scores[token] += bias
+    if sampling.processors:
+        ids = torch.tensor([list(prefix)], device=scores.device)
+        for processor in sampling.processors:
+            scores = processor(ids, scores[None])[0]
+    return scores
+
+
+def law_of(scores: torch.Tensor, sampling: Sampling) -> torch.Tensor:
+    """Shaped logits [V] to the law [V]: temperature, top-k, top-p, min-p; one-hot of the first maximum when greedy."""
+    if sampling.greedy:
+        return torch.nn.functional.one_hot(scores.argmax(), scores.shape[-1]).to(scores.dtype)
+    scores = scores / sampling.temperature
+    if 0 < sampling.top_k < scores.shape[-1]:
+        scores = scores.masked_fill(scores < scores.topk(sampling.top_k).values[-1], -math.inf)
+    if sampling.top_p < 1.0:
+        ordered, order = scores.sort(descending=True, stable=True)
+        before = ordered.softmax(-1).cumsum(-1).roll(1)
+        before[0] = 0.0
+        scores = scores.masked_fill(torch.zeros_like(scores, dtype=torch.bool).scatter(0, order, before >= sampling.top_p),
+                                    -math.inf)
+    law = scores.softmax(-1)
+    if sampling.min_p > 0.0:
+        law = law.masked_fill(law < sampling.min_p * law.max(), 0.0)
+        law = law / law.sum()
+    return law
+
+
+class Scores:
+    """What the target said about one row's tree: logits [N + 1, V], row 0 after the pending token, row i + 1 after node i.
+
+    `p(i)` is the processed law after node i (-1 = root), made on first use, since a walk visits few nodes; `best(i)` is its
+    first maximum. `prefix` is every committed token, the pending one included.
+    """
+
+    def __init__(self, logits: torch.Tensor, proposal: Proposal, row: Any) -> None:
+        self.logits, self.proposal, self.row = logits, proposal, row
+        self.sampling: Sampling = row.request.sampling
+        self._laws: dict[int, torch.Tensor] = {}
+        self._shaped: dict[int, torch.Tensor] = {}
+
+    def shaped(self, node: int) -> torch.Tensor:
+        if node not in self._shaped:
+            tail = [self.proposal.tokens[i] for i in self.proposal.path(node)] if self.sampling.shapes_logits else []
+            prefix = self.row.tokens + tail if self.sampling.shapes_logits else ()
+            self._shaped[node] = shaped(self.logits[node + 1], self.sampling, prefix, self.row.prompt_len)
+        return self._shaped[node]
+
+    def p(self, node: int) -> torch.Tensor:
+        if node not in self._laws:
+            self._laws[node] = law_of(self.shaped(node), self.sampling)
+        return self._laws[node]
+
+    @cached_property
+    def _argmax(self) -> list[int]:
+        return self.logits.argmax(-1).tolist()
+
+    def best(self, node: int) -> int:
+        if self.sampling.shapes_logits:
+            return int(self.shaped(node).argmax())
+        return self._argmax[node + 1]
+
+    def logprobs(self, node: int, token: int) -> tuple[float, list[tuple[int, float]]]:
+        """Log-probability of `token` after `node`, and the n likeliest (id, log-probability), n = `sampling.logprobs`."""
+        if self.sampling.raw_logprobs:
+            table = self.logits[node + 1].to(torch.promote_types(self.logits.dtype, torch.float32)).log_softmax(-1)
+        else:
+            table = self.shaped(node).log_softmax(-1) if self.sampling.greedy else self.p(node).log()
+        top = table.topk(min(self.sampling.logprobs or 0, table.shape[-1]))
+        return float(table[token]), list(zip(top.indices.tolist(), top.values.tolist(), strict=True))
+
+
+def is_stateful(processors: Sequence[Any], logits: torch.Tensor, prefix: Sequence[int]) -> bool:
+    """True when a processor answers twice differently to the same question (invariant 6): drafting would feed it wrong prefixes.
+
+    Copies are asked, so that asking changes nothing; what cannot be copied is asked itself.
+    """
+    ids = torch.tensor([list(prefix)], device=logits.device)
+    for processor in processors:
+        try:
+            twin = copy.deepcopy(processor)
+        except Exception:
+            twin = processor
+        first, second = (twin(ids.clone(), logits[None].float().clone()) for _ in range(2))
+        if not torch.equal(first, second):
+            return True
+    return False
+
+
+class Noise(Protocol):
+    """What a rule or a drafter may ask of chance. Keys are tuples of small whole numbers."""
+
+    def flip(self, prob: float, key: tuple[int, ...]) -> bool: ...
+
+    def draw(self, law: torch.Tensor, key: tuple[int, ...]) -> int: ...
+
+
+class Dice:
+    """A row's randomness: a keyed uniform number, so any order of asking gives the same answers.
+
+    Verify noise is keyed (VERIFY, position, sibling), draft noise (DRAFT, committed length, node). `stream` tells samples of
+    one request apart. The mixer is splitmix64 (Steele, Lea and Flood 2014), applied once per key part.
+    """
+
+    VERIFY, DRAFT = 0, 1
+    DRAW = -1  # sibling number of the draw that ends a walk
+
+    def __init__(self, seed: int | None, stream: int = 0) -> None:
+        self.seed = int.from_bytes(os.urandom(8), "little") if seed is None else seed
+        self._state = _mix(_mix(self.seed & _MASK) ^ stream)
+
+    def uniform(self, key: tuple[int, ...]) -> float:
+        """A number in [0, 1) with 53 random bits, a pure function of seed, stream and key."""
+        state = self._state
+        for part in key:
+            state = _mix(state ^ (part & _MASK))
+        return (state >> 11) * 2.0**-53
+
+    def flip(self, prob: float, key: tuple[int, ...]) -> bool:
+        """True with probability `prob`."""
+        return self.uniform(key) < prob
+
+    def draw(self, law: torch.Tensor, key: tuple[int, ...]) -> int:
+        """A token from a law [V] (need not be normalised), by inverting its cumulative sum in fp64."""
+        cumulative = law.double().cumsum(-1)
+        point = self.uniform(key) * float(cumulative[-1])
+        return min(int(torch.searchsorted(cumulative, point, right=True)), law.shape[-1] - 1)
+
+
+_MASK = (1 << 64) - 1
+
+
+def _mix(x: int) -> int:
+    x = (x + 0x9E3779B97F4A7C15) & _MASK
+    x = ((x ^ (x >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
+    x = ((x ^ (x >> 27)) * 0x94D049BB133111EB) & _MASK
+    return x ^ (x >> 31)

@@ -1,0 +1,1 @@
+"""Training: a loop that can be killed, its optimiser and schedule, packed batches, checkpoints and held-out loss."""

@@ -1,0 +1,108 @@
+"""Model cards of the zoo: what a model is, what it learned from, how well it predicts unseen text, how it is made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from transformers import PreTrainedModel
+
+from paceline.data.corpus import Stream
+from paceline.data.zoo_texts import MEASURED, ORIGINS
+from paceline.train.evaluate import HeldOut
+
+__all__ = ["Making", "write_card"]
+
+
+@dataclass(frozen=True)
+class Making:
+    """How a model came to be: ``role`` (target or draft), ``tokens`` seen and ``seconds`` of training, the token
+    ``streams`` by source, and each source's share of the training tokens."""
+
+    role: str
+    tokens: int
+    seconds: float
+    streams: Mapping[str, Stream]
+    shares: Mapping[str, float]
+
+
+def write_card(folder: Path, model: PreTrainedModel, held: Mapping[str, HeldOut], making: Making) -> Path:
+    """Write ``folder/README.md`` and return its path."""
+    parts = [_head(model, making), _sources(making), _held(held), _made(making), _LIMITS]
+    path = folder / "README.md"
+    path.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+    return path
+
+
+_FRONT = """\
+---
+license: cc-by-sa-4.0
+language: en
+library_name: transformers
+pipeline_tag: text-generation
+---
+"""
+_LIMITS = """\
+## Limits
+
+A model of this size completes, copies and follows formats; it knows few facts and its arithmetic is often wrong. It is
+a fixture for decoding research, not an assistant. The licence follows WikiText, the strictest source."""
+
+
+def _head(model: PreTrainedModel, making: Making) -> str:
+    c = model.config
+    count = sum(p.numel() for p in model.parameters()) / 1e6
+    if making.role == "draft":
+        what = "# zoo:tiny-draft\n\nA draft model for Paceline's embedded model `zoo:tiny`, distilled from it: "
+    else:
+        what = "# zoo:tiny\n\nPaceline's embedded model, the default of its commands and tests: "
+    return (
+        f"{_FRONT}{what}Python code, English prose, step-by-step arithmetic, JSON tool calls.\n\n"
+        f"Llama type, {count:.2f} M parameters: {c.num_hidden_layers} layers of width {c.hidden_size}, "
+        f"{c.num_attention_heads} heads, feed-forward {c.intermediate_size}, vocabulary {c.vocab_size} (byte-level "
+        f"BPE, single digits), tied embeddings, context {c.max_position_embeddings}, weights in bfloat16."
+    )
+
+
+def _sources(making: Making) -> str:
+    lines = [
+        "## Learned from\n",
+        "| source and licence | kind | tokens | MB of text | share of training |",
+        "|---|---|---|---|---|",
+    ]
+    for name, origin in ORIGINS.items():
+        stream, share = making.streams[name], making.shares[name]
+        size = f"{len(stream.tokens) / 1e6:.2f} M | {stream.bytes / 1e6:.1f}"
+        lines.append(f"| {origin.licence} | {origin.kind} | {size} | {100 * share:.0f} % |")
+    note = """
+The standard library comes without its tests and encoding tables, and with 5 % of its files held out; GSM8K without
+calculator marks, each problem as a dialogue and as plain text; WikiText with its tokenisation undone and a likely word
+in the place of each `<unk>`. No loss falls on the system turn of generated dialogues."""
+    return "\n".join([*lines, note])
+
+
+def _held(held: Mapping[str, HeldOut]) -> str:
+    lines = ["## Held-out loss\n", "| kind | text | nats per token | bits per byte | tokens |", "|---|---|---|---|---|"]
+    for kind, result in held.items():
+        cells = f"{result.loss:.3f} | {result.bits_per_byte:.3f} | {result.tokens:,}"
+        lines.append(f"| {kind} | {MEASURED[kind]} | {cells} |")
+    note = """
+Windows of 1,024 tokens without overlap; GSM8K and API-Bank with their chat turns; WikiText without the sentences that
+hold `<unk>`."""
+    return "\n".join([*lines, note])
+
+
+def _made(making: Making) -> str:
+    draft = making.role == "draft"
+    aim = "KL to the target's law (90 %) and cross-entropy (10 %)" if draft else "cross-entropy"
+    return f"""\
+## Made by
+
+```
+paceline cook pretrain_zoo --data DIR --out DIR
+```
+
+{making.tokens / 1e6:.1f} M tokens in {making.seconds / 60:.0f} minutes on two CPU cores. Objective: {aim}.
+Matrix products in bf16, weights in fp32; Muon for the hidden matrices (0.02), AdamW for the rest (0.003); warm-up,
+stable, linear decay; 8,192 tokens a step, in rows of 512 and at the end of the full context; no attention across documents."""

@@ -1,0 +1,160 @@
+"""The training loop: batches in, a trained model out, resumable at any step. It knows neither the texts nor the
+recipe."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from transformers import PreTrainedModel
+
+from paceline.errors import DataError
+from paceline.lm.memory import keep_memory
+from paceline.train import checkpoint
+from paceline.train.attention import use_block_attention
+from paceline.train.forward import Objective, add_gradient
+from paceline.train.muon import Muon, partition
+from paceline.train.packing import Batch
+from paceline.train.schedule import wsd
+
+__all__ = ["Hook", "Loop", "Progress", "train"]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What the loop reports: ``step`` of ``steps`` done, mean loss per scored token (nats) by part since the last
+    report,
+    tokens per second since then, and ``seconds`` of training in all."""
+
+    step: int
+    steps: int
+    losses: dict[str, float]
+    tokens_per_s: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Hook:
+    """``call()`` every ``every_s`` seconds of training."""
+
+    every_s: float
+    call: Callable[[], object]
+
+
+@dataclass(frozen=True)
+class Loop:
+    """How to train: where checkpoints go, for how many steps, how often to save (seconds) and report (steps), peak
+    rates."""
+
+    folder: Path
+    steps: int
+    save_every_s: float = 180.0
+    report_every: int = 10
+    matrix_lr: float = 0.02
+    other_lr: float = 3e-3
+    autocast: bool = True
+
+
+def train(
+    model: PreTrainedModel,
+    batches: Callable[[int], Batch],
+    objective: Objective,
+    loop: Loop,
+    *,
+    teacher: PreTrainedModel | None = None,
+    report: Callable[[Progress], None] = lambda progress: None,
+    hooks: tuple[Hook, ...] = (),
+) -> float:
+    """Train ``model`` (a causal LM with fp32 weights) for ``loop.steps`` steps; returns the seconds spent over all its
+    runs.
+
+    Goes on from the newest checkpoint in ``loop.folder``. Since batch ``i`` depends on ``i`` alone and a step draws
+    nothing, the result is that of an unbroken run. The last step is always saved.
+
+    Raises:
+        DataError: the checkpoint is of another model.
+    """
+    keep_memory()
+    for network in (model, teacher):
+        if network is not None and network.device.type == "cpu":
+            use_block_attention(network)
+    optimizer = Muon(*partition(model), lr=loop.matrix_lr, others_lr=loop.other_lr)
+    first, spent = _resume(model, optimizer, loop.folder)
+    meter = _Meter(spent, loop.steps)
+
+    def save(step: int) -> None:
+        state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "seconds": meter.seconds}
+        checkpoint.save(loop.folder, step, state)
+
+    timers = [_Timer(loop.save_every_s, save), *(_Timer(hook.every_s, _without_step(hook)) for hook in hooks)]
+    model.train()
+    for step in range(first, loop.steps):
+        optimizer.set_factor(wsd(step, loop.steps))
+        batch = batches(step)
+        meter.add(batch, *add_gradient(model, batch, objective, teacher, loop.autocast))
+        optimizer.step()
+        optimizer.zero_grad()
+        if (step + 1) % loop.report_every == 0 or step + 1 == loop.steps:
+            report(meter.read(step + 1))
+        for timer in timers:
+            timer.tick(step + 1)
+    if first < loop.steps:
+        save(loop.steps)
+    return meter.seconds
+
+
+def _without_step(hook: Hook) -> Callable[[int], object]:
+    return lambda step: hook.call()
+
+
+class _Timer:
+    """Calls back every so many seconds, when ticked."""
+
+    def __init__(self, every_s: float, call: Callable[[int], object]) -> None:
+        self.every_s, self.call, self.due = every_s, call, time.monotonic() + every_s
+
+    def tick(self, step: int) -> None:
+        if time.monotonic() > self.due:
+            self.call(step)
+            self.due = time.monotonic() + self.every_s
+
+
+class _Meter:
+    """Adds up losses and time between reports."""
+
+    def __init__(self, spent: float, steps: int) -> None:
+        self.started, self.steps = time.monotonic() - spent, steps
+        self._clear()
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self.started
+
+    def _clear(self) -> None:
+        self.since, self.tokens, self.scored, self.sums = time.monotonic(), 0, 0, dict[str, float]()
+
+    def add(self, batch: Batch, parts: dict[str, float], scored: int) -> None:
+        self.tokens, self.scored = self.tokens + batch.tokens.numel(), self.scored + scored
+        self.sums = {name: self.sums.get(name, 0.0) + value for name, value in parts.items()}
+
+    def read(self, step: int) -> Progress:
+        losses = {name: value / self.scored for name, value in self.sums.items()}
+        speed = self.tokens / max(time.monotonic() - self.since, 1e-9)
+        self._clear()
+        return Progress(step, self.steps, losses, speed, self.seconds)
+
+
+def _resume(model: PreTrainedModel, optimizer: Muon, folder: Path) -> tuple[int, float]:
+    state = checkpoint.latest(folder)
+    if state is None:
+        return 0, 0.0
+    try:
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+    except (RuntimeError, ValueError, KeyError) as error:
+        raise DataError(
+            f"The checkpoint in {folder} is of another model than the one to train; train in an empty folder. ({error})"
+        ) from error
+    return state["step"], state["seconds"]

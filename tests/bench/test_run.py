@@ -1,0 +1,205 @@
+"""A whole benchmark on a tiny model: figures that must be so, rivals that must be stock, settings without sense."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from paceline.bench import suite
+from paceline.bench.page import render
+from paceline.bench.report import markdown
+from paceline.bench.rivals import rivals, stock
+from paceline.bench.run import Config, run
+from paceline.bench.summary import PLAIN
+from paceline.bench.targets import TARGETS
+from paceline.errors import ModelError, RequestError
+from paceline.lm import LM
+from tests.tiny import save_tiny
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_tiny(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="module")
+def prompts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("prompts") / "p.jsonl"
+    records = [{"prompt": "abc abc ab"}, {"category": "talk", "turns": ["hello", "and?"]}, {"prompt": "x" * 510}]
+    path.write_text("\n".join(map(json.dumps, records)))
+    return path
+
+
+@pytest.fixture(scope="module")
+def report(folder: Path, prompts: Path) -> dict[str, Any]:
+    pair = f"small_model:model={folder},length=3"
+    config = Config(
+        model=str(folder), drafters=(pair, "ngram"), prompts=str(prompts), against=("transformers",),
+        max_new_tokens=12, repeats=2, dtype="float32", threads=1, inexact=True,
+    )  # fmt: skip
+    return run(config) | {"command": suite.command(config)}
+
+
+def method(report: dict[str, Any], start: str) -> dict[str, Any]:
+    return next(m for name, m in report["methods"].items() if name.startswith(start) and "inexact" not in name)
+
+
+def test_every_method_is_there(report: dict[str, Any]) -> None:
+    names = list(report["methods"])
+    assert names[0] == PLAIN and "paceline/ngram" in names and f"{PLAIN}, inexact" in names
+    assert [n for n in names if n.startswith("transformers")] == [
+        "transformers/plain", "transformers/prompt_lookup", "transformers/assisted", "transformers/assisted_heuristic",
+    ]  # fmt: skip
+
+
+def test_all_methods_write_plains_text(report: dict[str, Any]) -> None:
+    for figures in report["methods"].values():
+        assert figures["identical"] == 1.0 and figures["divergences"] == [] and figures["stable_over_repeats"]
+
+
+def test_the_target_as_its_own_draft_is_always_accepted(report: dict[str, Any]) -> None:
+    figures = method(report, "paceline/small_model")
+    assert figures["acceptance_length"] > 3 and figures["accept_per_position"][0] == 1.0
+    assert method(report, PLAIN)["acceptance_length"] == 1.0
+
+
+def test_rivals_forwards_are_counted(report: dict[str, Any]) -> None:
+    plain, assisted = method(report, "transformers/plain"), report["methods"]["transformers/assisted"]
+    assert plain["acceptance_length"] == 1.0
+    assert assisted["acceptance_length"] > 3
+
+
+def test_the_report_says_what_ran(report: dict[str, Any]) -> None:
+    described = method(report, "transformers/assisted")["what"]
+    assert described["class"].startswith("transformers.models.llama") and described["attention"] == "sdpa"
+    assert described["linears"] == ["Linear"] and described["assistant"]["num_assistant_tokens"] == 3
+    assert report["methods"][PLAIN]["what"]["forward"] in ("lean", "stock")
+    assert {"processor", "threads", "versions"} <= set(report["machine"])
+    assert report["reading"]["share"] > 0 and report["reading"]["limit"]["method"] in ("sum", "packed_linear")
+
+
+def test_later_turns_follow_and_long_prompts_are_counted_out(report: dict[str, Any]) -> None:
+    assert report["dropped_prompts"] == 1
+    assert {kind: f["outputs"] for kind, f in report["methods"][PLAIN]["by_task"].items()} == {"prompts": 1, "talk": 2}
+
+
+def test_reports_render(report: dict[str, Any]) -> None:
+    json.dumps(report, allow_nan=False)
+    table = markdown(report)
+    assert table.count("\n") == len(report["methods"]) + 1 and "paceline/ngram" in table
+    page = render({"tiny": report})
+    assert page.count("not measured") == len(TARGETS) and report["command"] in page
+
+
+def test_rows_are_measured_together_and_one_by_one(folder: Path) -> None:
+    config = Config(
+        model=str(folder), drafters=("ngram",), tasks=("code",), limit=3, rows=2, max_new_tokens=8, repeats=1, threads=1
+    )
+    found = run(config)["methods"]
+    assert {PLAIN, f"{PLAIN}, one by one", "paceline/ngram", "paceline/ngram, one by one"} == set(found)
+    assert found["paceline/ngram"]["outputs"] == 3 and found["paceline/ngram"]["identical"] == 1.0
+
+
+def test_a_grown_target_writes_the_same_text(folder: Path) -> None:
+    config = Config(
+        model=str(folder), drafters=("ngram",), tasks=("code",), limit=1, max_new_tokens=8, repeats=1, threads=1, grow=1.0,
+        against=("transformers/plain",), dtype="float32",
+    )  # fmt: skip
+    found = run(config)
+    assert found["grown"] and found["model"]["parameters"] > 5e5
+    assert all(m["identical"] == 1.0 for m in found["methods"].values())
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"rows": 0},
+        {"repeats": 0},
+        {"limit": 0},
+        {"rows": 2, "against": ("transformers",)},
+        {"prompts": "p", "tasks": ("code",)},
+    ],
+)
+def test_settings_that_make_no_benchmark(settings: dict[str, Any]) -> None:
+    with pytest.raises(RequestError):
+        Config(**settings)
+
+
+def test_an_unknown_rival(folder: Path) -> None:
+    import paceline
+
+    with pytest.raises(RequestError, match="Did you mean 'transformers'"):
+        rivals(("transformer",), str(folder), paceline.load(str(folder)), ())
+
+
+def test_a_rival_with_foreign_parts_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+    import transformers
+
+    class Odd(torch.nn.Linear): ...
+
+    lm = LM(transformers.AutoModelForCausalLM.from_pretrained(folder))
+    honest = transformers.AutoModelForCausalLM.from_pretrained
+
+    def tampered(*args: Any, **settings: Any) -> Any:
+        model = honest(*args, **settings)
+        model.lm_head = Odd(32, 257)
+        return model
+
+    monkeypatch.setattr(transformers.AutoModelForCausalLM, "from_pretrained", tampered)
+    with pytest.raises(ModelError, match="Odd"):
+        stock(str(folder), lm)
+
+
+def test_the_command_repeats_the_settings() -> None:
+    config = Config(drafters=("ngram", "none"), grow=100.0, packed=False, data="/some/where")
+    assert suite.command(config) == ("paceline bench --drafter ngram --drafter none --data DIR --no-packed --grow 100")
+
+
+def test_every_target_names_a_benchmark_of_the_suite() -> None:
+    assert {target.benchmark for target in TARGETS} <= set(suite.SUITES["cpu"])
+
+
+@pytest.mark.parametrize(
+    ("flags", "code", "complaint"),
+    [
+        (["--task", "maths"], 1, "Did you mean 'math'"),
+        (["--drafter", "ngrm"], 1, "Did you mean 'ngram'"),
+        (["--against", "transformer"], 1, "Did you mean 'transformers'"),
+        (["--prompts", "/nowhere.jsonl"], 1, "Cannot read"),
+        (["--rows", "0"], 1, "rows must be"),
+        (["--suite", "cpx"], 1, "Did you mean 'cpu'"),
+        (["--rows", "many"], 2, "rows"),
+    ],
+)
+def test_bad_values_on_the_command_line(
+    paceline_cli: Callable, folder: Path, flags: list[str], code: int, complaint: str
+) -> None:
+    outcome = paceline_cli("bench", "--model", folder, *flags)
+    assert outcome.code == code and complaint in outcome.err
+
+
+def test_the_verb_prints_a_table_and_writes_json(paceline_cli: Callable, folder: Path, tmp_path: Path) -> None:
+    path = tmp_path / "r.json"
+    flags = [
+        "--task",
+        "code",
+        "--limit",
+        1,
+        "--max-new-tokens",
+        4,
+        "--repeats",
+        1,
+        "--drafter",
+        "ngram",
+        "--threads",
+        1,
+    ]
+    outcome = paceline_cli("bench", "--model", folder, *flags, "--json", path)
+    assert outcome.code == 0, outcome.err
+    assert "paceline/ngram" in outcome.out and "node budget" in outcome.out
+    assert set(json.loads(path.read_text())["methods"]) == {PLAIN, "paceline/ngram"}

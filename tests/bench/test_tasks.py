@@ -1,0 +1,129 @@
+"""Prompts: the shipped ones, files, data folders, and what is said when one is broken."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from paceline.bench.tasks import KINDS, Prompt, builtin, encode, from_data, read_prompts
+from paceline.errors import DataError
+
+
+class Words:
+    """A tokenizer that numbers characters and has a visible chat template."""
+
+    chat_template = "yes"
+
+    def __call__(self, text: str, add_special_tokens: bool = True) -> Words:
+        self.text = text
+        self.input_ids = [ord(c) for c in text]
+        return self
+
+    def apply_chat_template(
+        self, messages: list, tools: list | None, add_generation_prompt: bool, tokenize: bool
+    ) -> str:
+        assert add_generation_prompt and not tokenize
+        names = [tool["function"]["name"] for tool in tools or ()]
+        return "".join(f"[{m['role']}]{m['content']}" for m in messages) + f"{names}[assistant]"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_shipped_prompts(kind: str) -> None:
+    prompts = builtin(kind)
+    assert len(prompts) == 16 == len(set(prompts_key(p) for p in prompts))
+    assert all(p.kind == kind for p in prompts)
+    assert all(bool(p.text) == (kind in ("code", "prose")) and bool(p.tools) == (kind == "tools") for p in prompts)
+
+
+def prompts_key(prompt: Prompt) -> str:
+    return prompt.text or prompt.turns[0]
+
+
+def test_unknown_task_names_the_nearest() -> None:
+    with pytest.raises(DataError, match="Did you mean 'math'"):
+        builtin("maths")
+
+
+def test_both_record_layouts_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "p.jsonl"
+    records = [{"prompt": "a"}, {"question_id": 1, "category": "qa", "turns": ["x", "y"]}]
+    path.write_text("\n".join(map(json.dumps, records)) + "\n\n")
+    first, second = read_prompts(path)
+    assert first == Prompt("prompts", text="a")
+    assert second == Prompt("qa", turns=("x", "y"))
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        (b'{"prompt": "a"}\n{"prompt": ', "line 2: expected one JSON object"),
+        (b'{"prompt": "a"}\n\n[1]', "line 3: expected a JSON object; found list"),
+        (b'{"prompt": "a"}\n{"text": "b"}', r"line 2: expected .*found the fields \['text'\]"),
+        (b'{"turns": []}', "line 1: expected"),
+        (b'{"turns": [3]}', "line 1: expected"),
+        (b'{"prompt": "\xff"}', "line 1: expected one JSON object in UTF-8"),
+    ],
+)
+def test_a_broken_prompt_file_is_named_with_its_line(tmp_path: Path, text: bytes, complaint: str) -> None:
+    path = tmp_path / "p.jsonl"
+    path.write_bytes(text)
+    with pytest.raises(DataError, match=complaint):
+        read_prompts(path)
+
+
+def test_a_missing_prompt_file(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="No such file"):
+        read_prompts(tmp_path / "none.jsonl")
+
+
+def test_conversations_go_through_the_chat_template() -> None:
+    prompt = Prompt("t", turns=("hi", "and?"), system="s", tools=({"type": "function", "function": {"name": "f"}},))
+    words = Words()
+    encode(words, prompt)
+    assert words.text == "[system]s[user]hi['f'][assistant]"
+    encode(words, prompt, ("ho",))
+    assert words.text == "[system]s[user]hi[assistant]ho[user]and?['f'][assistant]"
+
+
+def test_plain_text_does_not(tmp_path: Path) -> None:
+    words = Words()
+    assert encode(words, Prompt("code", text="def f")) == [ord(c) for c in "def f"]
+
+
+def make_data(folder: Path) -> None:
+    def put(name: str, text: str) -> None:
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(text)
+
+    put("humaneval/problems.jsonl", json.dumps({"prompt": "def f():\n"}))
+    put("gsm8k/test.jsonl", json.dumps({"question": "1 + 1?", "answer": "2"}))
+    put("api_bank/level-2.json", json.dumps([{"system": "tools: T", "user": "use T"}]))
+    bfcl = {"question": [[{"role": "user", "content": "go"}]], "function": [{"name": "g", "parameters": {}}]}
+    put("bfcl/parallel.json", json.dumps(bfcl))
+    put("wikitext-2/test.txt", " = Title = \n" + " ".join(f"w{i}" for i in range(120)) + "\nshort one\n")
+    put("spec_bench/question.jsonl", json.dumps({"question_id": 1, "category": "qa", "turns": ["q"]}))
+
+
+def test_held_out_data_in_its_published_layout(tmp_path: Path) -> None:
+    make_data(tmp_path)
+    assert from_data("code", tmp_path) == [Prompt("code", text="def f():\n")]
+    assert from_data("math", tmp_path) == [Prompt("math", turns=("1 + 1?",))]
+    bank, bfcl = from_data("tools", tmp_path)
+    assert bank == Prompt("tools", turns=("use T",), system="tools: T")
+    assert bfcl.tools[0]["function"]["name"] == "g"
+    [prose] = from_data("prose", tmp_path)
+    assert prose.text == " ".join(f"w{i}" for i in range(48))
+    assert from_data("spec_bench", tmp_path) == [Prompt("spec_bench", turns=("q",))]
+
+
+def test_data_in_another_layout_or_place(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="No such file"):
+        from_data("math", tmp_path)
+    (tmp_path / "gsm8k").mkdir()
+    (tmp_path / "gsm8k" / "test.jsonl").write_text('{"q": 1}')
+    with pytest.raises(DataError, match="not in the published layout"):
+        from_data("math", tmp_path)
+    with pytest.raises(DataError, match="Did you mean 'tools'"):
+        from_data("tool", tmp_path)

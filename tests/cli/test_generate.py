@@ -1,0 +1,120 @@
+"""`paceline generate` from end to end on a tiny model."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture
+def go(paceline_cli: Callable, model_folder: Path) -> Callable:
+    def call(*arguments: object) -> object:
+        return paceline_cli("generate", *arguments, "--model", model_folder, "--max-new-tokens", 12)
+
+    return call
+
+
+def test_stdout_is_the_text_alone_when_piped(go: Callable) -> None:
+    outcome = go("abc abc abc", "--drafter", "ngram")
+    assert outcome.code == 0 and outcome.err == ""
+    assert outcome.out.endswith("\n") and "\x1b" not in outcome.out
+
+
+def test_drafted_text_is_plain_text(go: Callable) -> None:
+    assert go("abc abc abc", "--drafter", "ngram").out == go("abc abc abc", "--drafter", "none").out
+
+
+def test_compare_shows_both_runs_on_stderr(go: Callable) -> None:
+    outcome = go("abc abc abc", "--drafter", "ngram", "--compare", "--repeats", 1)
+    assert outcome.code == 0
+    assert all(word in outcome.err for word in ("plain", "drafted", "speed-up", "identical"))
+    assert "speed-up" not in outcome.out
+
+
+def test_json_to_a_file(go: Callable, tmp_path: Path) -> None:
+    path = tmp_path / "out.json"
+    outcome = go("abc", "--drafter", "ngram", "--compare", "--repeats", 1, "--logprobs", 2, "--json", path)
+    report = json.loads(path.read_text())
+    [generation] = report["generations"]
+    assert outcome.out == generation["text"] + "\n"
+    assert len(generation["tokens"]) == generation["stats"]["new_tokens"] <= 12
+    assert len(generation["logprobs"]) == len(generation["tokens"])
+    assert set(report["comparison"]["methods"]) == {"plain", "drafted"} and report["comparison"]["identical"]
+    assert report["model"]["forward"] in ("lean", "stock")
+
+
+def test_json_to_the_terminal_is_json_alone(go: Callable) -> None:
+    assert json.loads(go("abc", "--json", "-").out)["drafter"] == "ngram"
+
+
+def test_sampling_flags_reach_the_engine(go: Callable) -> None:
+    one, two = (go("abc", "--temperature", 1.5, "--seed", seed).out for seed in (1, 2))
+    assert one != two
+    assert go("abc", "--temperature", 1.5, "--seed", 1).out == one
+    assert go("abc", "--logit-bias", "66=1000").out.strip() == go("abc", "--logit-bias", "66=1000").out.strip()
+
+
+def test_several_texts(go: Callable) -> None:
+    outcome = go("abc", "--n", 2, "--temperature", 1, "--seed", 3, "--json", "-")
+    assert len(json.loads(outcome.out)["generations"]) == 2
+
+
+def test_chat_goes_through_the_template(go: Callable) -> None:
+    plain, chat = (json.loads(go("hi", *flags, "--json", "-").out)["generations"][0] for flags in ([], ["--chat"]))
+    assert chat["prompt_tokens"] == plain["prompt_tokens"] + len("user: \nassistant: ")
+
+
+def test_dash_reads_standard_input(go: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("abc abc abc"))
+    assert go("-").out == go("abc abc abc").out
+
+
+def test_stop_strings_end_the_text(go: Callable) -> None:
+    text = go("abc").out.rstrip("\n")
+    assert len(text) > 3
+    assert go("abc", "--stop", text[2]).out.rstrip("\n") == text[: text.index(text[2])]
+
+
+@pytest.mark.parametrize(
+    ("flags", "complaint"),
+    [
+        (["--drafter", "ngrm"], "Did you mean 'ngram'"),
+        (["--drafter", "ngram:mx_n=3"], "no option 'mx_n'"),
+        (["--rule", "losless"], "Did you mean 'lossless'"),
+        (["--controller", "fixd"], "Did you mean 'fixed'"),
+        (["--temperature", "-1"], "temperature must be"),
+        (["--top-p", "7"], "top_p must be"),
+        (["--dtype", "float31"], "Did you mean 'float32'"),
+        (["--forward", "fast"], "forward must be"),
+        (["--logit-bias", "9999=1"], "9999"),
+        (["--json", "/nowhere/at/all.json"], "Cannot write"),
+    ],
+)
+def test_bad_values_are_one_sentence(go: Callable, flags: list[str], complaint: str) -> None:
+    outcome = go("abc", *flags)
+    assert outcome.code == 1
+    assert outcome.err.startswith("paceline: ") and complaint in outcome.err and outcome.err.count("\n") <= 2
+
+
+@pytest.mark.parametrize("flags", [["--n", "0"], ["--logit-bias", "x"], ["--budget", "4", "--controller", "fixed"]])
+def test_bad_usage(go: Callable, flags: list[str]) -> None:
+    assert go("abc", *flags).code == 2
+
+
+def test_unknown_models(paceline_cli: Callable) -> None:
+    outcome = paceline_cli("generate", "abc", "--model", "zoo:tyni")
+    assert outcome.code == 1 and "zoo" in outcome.err and "Traceback" not in outcome.err
+
+
+def test_an_empty_prompt(go: Callable) -> None:
+    outcome = go("")
+    assert outcome.code == 1 and "empty" in outcome.err
+
+
+def test_a_prompt_beyond_the_context(go: Callable) -> None:
+    outcome = go("a" * 600)
+    assert outcome.code == 1 and "512" in outcome.err

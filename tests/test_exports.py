@@ -1,0 +1,48 @@
+"""The public surface is what it says it is, and importing it stays cheap."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import subprocess
+import sys
+
+import pytest
+
+import paceline
+
+MODULES = [name for _, name, _ in pkgutil.walk_packages(paceline.__path__, "paceline.") if ".zoo" not in name]
+OUTER = {"typer", "rich", "fastapi", "uvicorn", "datasets", "accelerate", "matplotlib", "scipy", "llguidance", "pytest"}
+
+
+def test_public_names_exist() -> None:
+    assert sorted(set(paceline.__all__)) == sorted(paceline.__all__)
+    for name in paceline.__all__:
+        assert getattr(paceline, name) is not None
+
+
+def test_nothing_public_is_missing_from_all() -> None:
+    """Every public function or class the front door holds is listed: a name is offered on purpose or not at all."""
+    held = {name for name, value in vars(paceline).items() if not name.startswith("_") and callable(value)}
+    assert held <= set(paceline.__all__)
+
+
+PROMISED = ["load", "generate", "stream", "accelerate", "Sampling", "Generation", "PacelineError"]
+
+
+@pytest.mark.parametrize("name", PROMISED)
+def test_the_documented_names_are_public(name: str) -> None:
+    assert name in paceline.__all__
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_all_matches_reality(module: str) -> None:
+    loaded = importlib.import_module(module)
+    for name in getattr(loaded, "__all__", ()):
+        assert hasattr(loaded, name), f"{module}.__all__ lists {name!r}, which the module does not have"
+
+
+def test_importing_paceline_leaves_the_extras_alone() -> None:
+    code = "import sys, paceline; print(*{name.split('.')[0] for name in sys.modules})"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert not OUTER & set(loaded)
