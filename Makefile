@@ -28,7 +28,7 @@ bench-gpu: $(VENV)/.user
 	$(BIN)/paceline bench --suite gpu
 
 docs: $(VENV)/.docs
-	$(BIN)/mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 # One stamp for each set of extras; touching pyproject.toml or the pins installs again.
 $(VENV)/.user: pyproject.toml constraints.txt | $(BIN)/python

@@ -36,7 +36,9 @@ def render() -> str:
 def _entry(kind: str, entry: dict[str, Any]) -> str:
     source = (plugins.folder(kind) / f"{entry['name']}.py").read_text(encoding="utf-8")
     words = inspect.cleandoc(ast.get_docstring(ast.parse(source)) or "")
+    thing = plugins.load(kind, entry["name"])
+    explained = inspect.getdoc(getattr(thing, "Config", thing)) or ""
     options = "\n".join(f"| `{name}` | `{default}` |" for name, default in entry["options"].items())
     table = f"\n| option | default |\n|---|---|\n{options}\n" if options else ""
     paper = f"\nPaper: {entry['paper']}\n" if entry["paper"] else ""
-    return f"### `{entry['name']}`\n\n{words}\n{table}{paper}"
+    return f"### `{entry['name']}`\n\n{words}\n\n{explained}\n{table}{paper}"

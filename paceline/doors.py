@@ -88,7 +88,7 @@ def request(lm: LM, prompt: Prompt, sampling: Sampling, *, max_new_tokens: int =
 def encode(lm: LM, prompt: Prompt, tools: Sequence[dict] | None = None) -> list[int]:
     """Token ids of a text (with the tokenizer's special tokens), of chat messages (through its template), or as given."""
     if not isinstance(prompt, str) and not (len(prompt) and isinstance(prompt[0], dict)):
-        return [int(t) for t in prompt]  # type: ignore[call-overload]
+        return [int(t) for t in prompt]  # type: ignore[arg-type]
     if lm.tokenizer is None:
         raise RequestError("This model has no tokenizer: give token ids instead of text.")
     if isinstance(prompt, str):

@@ -51,7 +51,7 @@ class Engine:
     def __init__(self, lm: LM, drafter: Any = "none", rule: Any = "lossless", controller: Any = "fixed", *,
                  exact: bool | None = None, slots: int = 8, park: int = 0) -> None:
         if exact and not lm.exact:
-            raise ModelError(f"exact=True cannot be promised: {lm.why_not_exact}. Leave exact unset for the best this machine has.")
+            raise ModelError(f"exact=True cannot be promised: {lm.why_not_exact}. Leave exact unset for the best there is.")
         self.lm, self.exact = lm, lm.exact if exact is None else exact
         self.drafters: list[Drafter] = [_attach(d, lm) for d in (drafter if isinstance(drafter, list) else [drafter])]
         self.rule = plugins.make("rule", rule)
@@ -149,7 +149,7 @@ class Engine:
     def _check_length(self, request: Request) -> None:
         n, context, switch = len(request.prompt), self.lm.context, self.lm.rope_switch
         if n >= context:
-            raise RequestError(f"The prompt has {n} tokens, but this model's context is {context}: shorten it by {n - context + 1}.")
+            raise RequestError(f"The prompt has {n} tokens, this model's context is {context}: shorten it by {n - context + 1}.")
         if switch is not None and n + request.max_new_tokens > switch:
             raise ModelError(f"This model's rotary embedding changes beyond {switch} tokens, which would invalidate cached keys: "
                              f"prompt ({n}) and max_new_tokens ({request.max_new_tokens}) must stay within it together.")
@@ -268,7 +268,7 @@ class Engine:
         self._count(row, proposal, verdict.path[:kept])
 
     def _ending(self, row: Row, token: int) -> str | None:
-        stopped = row.text.add(token) if row.text is not None and token not in row.request.eos else False
+        stopped = row.text is not None and row.text.add(token)
         if token in row.request.eos:
             return "eos"
         if stopped or (row.request.until is not None and row.request.until(row.tokens)):

@@ -31,13 +31,14 @@ NATIVE = {  # transformers' processors that Sampling has, in the order both appl
 }
 
 
-def accelerate(drafter: Any = "ngram", *, tokenizer: Any = None, streamer: Any = None, exact: bool | None = None,
-               **options: Any) -> Callable[..., Any]:
+def accelerate(drafter: Any = "ngram", *, tokenizer: Any = None, streamer: Any = None, stop_strings: Sequence[str] = (),
+               exact: bool | None = None, **options: Any) -> Callable[..., Any]:
     """A function for `model.generate(custom_generate=…)` that decodes with a drafter, losslessly.
 
-    tokenizer: needed for `stop_strings`. streamer: a transformers streamer (batch of one). options: `forward` and `packed` of
-    `load`, `rule` and `controller` of `Engine`, `reproducible`. The model stays unchanged; its packed copy is made on the first call and
-    again when its weights have changed. Raises ModelError for beams, static caches and outputs that drafting does not have.
+    tokenizer and stop_strings: text that ends a row; given here because `generate` refuses `stop_strings` with a callable.
+    streamer: a transformers streamer (batch of one). options: `forward` and `packed` of
+    `load`, `rule` and `controller` of `Engine`, `reproducible`. The model stays unchanged; its packed copy is made on the first
+    call and again when its weights have changed. Raises ModelError for beams, static caches and outputs that it does not have.
     """
     loading = {k: options.pop(k) for k in ("forward", "packed") if k in options}
     reproducible = options.pop("reproducible", False)
@@ -59,6 +60,7 @@ def accelerate(drafter: Any = "ngram", *, tokenizer: Any = None, streamer: Any =
         plan = {"eos": frozenset(_ids(generation_config.eos_token_id)), "reproducible": reproducible,
                 "max_new_tokens": int(generation_config.max_length) - input_ids.shape[1]}
         stops, until = stops_of(stopping_criteria or [], input_ids)
+        stops = (*stops, *((stop_strings,) if isinstance(stop_strings, str) else stop_strings))
         engine = Engine(loaded(model), drafter, exact=exact, slots=min(8, len(prompts)), **options)
         requests = [Request(p, replace(sampling, seed=None if sampling.seed is None else sampling.seed + b), stop=stops,
                             until=until and _offset(until, input_ids[b], len(p)), **plan) for b, p in enumerate(prompts)]
@@ -144,11 +146,10 @@ def _output(new: Sequence[Sequence[int]], input_ids: torch.Tensor, config: Gener
     ends = _ids(config.eos_token_id)
     fill = config.pad_token_id if config.pad_token_id is not None else (ends[0] if ends else 0)
     tails = torch.tensor([[*t, *[int(fill)] * (longest - len(t))] for t in new], device=input_ids.device)
-    sequences = torch.cat((input_ids, tails), 1)
+    sequences: Any = torch.cat((input_ids, tails), 1)
     return GenerateDecoderOnlyOutput(sequences=sequences) if config.return_dict_in_generate else sequences
 
 
 def _ids(value: Any) -> list[int]:
-    if value is None:
-        return []
-    return [int(v) for v in (value.flatten().tolist() if isinstance(value, torch.Tensor) else value if isinstance(value, list) else [value])]
+    """Token ids from what a generation config may hold: None, a number, a list or a tensor."""
+    return [] if value is None else [int(v) for v in torch.as_tensor(value).flatten()]

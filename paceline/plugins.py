@@ -59,7 +59,7 @@ def parse(spec: str) -> tuple[str, dict[str, str]]:
         if key.strip() in options:
             raise SpecError(f"In {spec!r}, the option {key.strip()!r} is given twice.")
         value = value.strip()
-        options[key.strip()] = value[1:-1] if value[:1] == "[" and value[-1:] == "]" else value
+        options[key.strip()] = _bare(value)
     return name.strip(), options
 
 
@@ -76,6 +76,11 @@ def _split(text: str, spec: str) -> list[str]:
     if depth != 0:
         raise SpecError(f"In {spec!r}, the brackets do not match.")
     return [*parts, text[start:]]
+
+
+def _bare(value: str) -> str:
+    """A value without the brackets that protected it."""
+    return value[1:-1] if value[:1] == "[" and value[-1:] == "]" else value
 
 
 def fields(thing: Any) -> dict[str, Any]:
@@ -106,7 +111,7 @@ def make(kind: str, spec: Any, **extra: Any) -> Any:
         missing = [f.name for f in dataclasses.fields(thing) if f.init and f.name not in values and _required(f)]
         if missing:
             raise SpecError(f"The {kind} {name!r} needs {missing[0]}: write {name}:{missing[0]}=…")
-        return thing(**values)
+        return thing(**values)  # type: ignore[operator]
     return functools.partial(thing, **values) if values else thing
 
 
@@ -126,7 +131,7 @@ def convert(text: str, kind: Any, where: str) -> Any:
             raise SpecError(f"{where} must be one of {', '.join(options)}; found {text!r}.")
         return text
     if typing.get_origin(kind) in (tuple, list):
-        return typing.get_origin(kind)(convert(t.strip(), options[0], where) for t in _split(text, text) if t.strip())
+        return typing.get_origin(kind)(convert(_bare(t.strip()), options[0], where) for t in _split(text, text) if t.strip())
     if kind is bool:
         if text.lower() in ("true", "1", "yes", "on"):
             return True

@@ -89,8 +89,8 @@ class Proposal:
             node = children[0]
             nodes.append(node)
         laws = {new - 1: self.laws[self.parents[old]] for new, old in enumerate(nodes) if self.parents[old] in self.laws}
-        pick = [[values[i] for i in nodes] for values in (self.tokens, self.drawn, self.source)]
-        return Proposal(pick[0], range(-1, len(nodes) - 1), pick[1], pick[2], laws)
+        tokens, drawn, source = [self.tokens[i] for i in nodes], [self.drawn[i] for i in nodes], [self.source[i] for i in nodes]
+        return Proposal(tokens, range(-1, len(nodes) - 1), drawn, source, laws)
 
     def check(self, vocab: int) -> None:
         """Raise ShapeError unless this is a tree over ids below `vocab` whose drawn nodes have their law."""
@@ -101,13 +101,17 @@ class Proposal:
         for i, (token, parent) in enumerate(zip(self.tokens, self.parents, strict=True)):
             if not -1 <= parent < i:
                 raise ShapeError(f"Node {i} names parent {parent}; a parent is -1 (the root) or an earlier node.")
-            if not 0 <= token < vocab:
+            if not isinstance(token, int) or not 0 <= token < vocab:
                 raise ShapeError(f"Node {i} is token {token}; ids run from 0 to {vocab - 1}.")
             if self.drawn[i] and parent not in self.laws:
                 raise ShapeError(f"Node {i} is declared drawn, but there is no law for its parent {parent}.")
         for parent, law in self.laws.items():
             if law.shape != (vocab,):
                 raise ShapeError(f"The law after node {parent} has shape {tuple(law.shape)}; expected ({vocab},).")
+        for parent in {p for p, drawn in zip(self.parents, self.drawn, strict=True) if drawn}:
+            law = self.laws[parent]  # a comparison with nan is false, so this finds nan and negative entries alike
+            if not bool((law >= 0).all()) or not abs(float(law.sum()) - 1.0) < 1e-3:
+                raise ShapeError(f"The law after node {parent} is no probability law: entries must be 0 or more and add up to 1.")
 
 
 @dataclass(frozen=True)

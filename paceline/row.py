@@ -48,6 +48,9 @@ class Logprob:
     top: list[tuple[int, float]] = field(default_factory=list)
 
 
+PARTS = ("prefill", "draft", "verify", "commit", "host")
+
+
 @dataclass
 class Stats:
     """What one sequence cost and gained. `acceptance_length` counts the bonus token: plain decoding has 1.00."""
@@ -59,7 +62,7 @@ class Stats:
     drafted_per_position: list[int] = field(default_factory=list)  # rounds that had a node at depth 1, 2, …
     accepted_per_position: list[int] = field(default_factory=list)
     sources: dict[str, list[int]] = field(default_factory=dict)  # source -> [drafted, accepted]
-    seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(("prefill", "draft", "verify", "commit", "host"), 0.0))
+    seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(PARTS, 0.0))
     reused: int = 0  # prompt tokens whose keys came from an earlier sequence
     peak_memory_bytes: int = 0
     spent: float = 0.0

@@ -53,11 +53,14 @@ class Sampling:
             ("logprobs", 0, math.inf),
         ):
             value = getattr(self, name)
-            if value is not None and not (isinstance(value, int | float) and low <= value <= high):
+            if not (name == "logprobs" and value is None) and not (isinstance(value, int | float) and low <= value <= high):
                 raise RequestError(f"{name} must be a number from {low:g} to {high:g}; found {value!r}.")
         for name in ("top_k", "logprobs", "seed"):
             if not isinstance(getattr(self, name), int | None) or isinstance(getattr(self, name), bool):
                 raise RequestError(f"{name} must be a whole number; found {getattr(self, name)!r}.")
+        for token, bias in self.logit_bias.items():
+            if not isinstance(bias, int | float) or math.isnan(bias) or bias == math.inf:
+                raise RequestError(f"logit_bias of token {token!r} must be a number, or -inf to forbid it; found {bias!r}.")
         if self.top_p == 0.0:
             raise RequestError("top_p must be above 0; found 0. Use temperature=0 for the likeliest token.")
 
@@ -74,8 +77,8 @@ class Sampling:
     def check(self, vocab: int) -> None:
         """Raise RequestError for ids outside the vocabulary."""
         for token in self.logit_bias:
-            if not 0 <= token < vocab:
-                raise RequestError(f"logit_bias names token {token}; ids run from 0 to {vocab - 1}.")
+            if not isinstance(token, int) or not 0 <= token < vocab:
+                raise RequestError(f"logit_bias names token {token!r}; ids run from 0 to {vocab - 1}.")
 
 
 def shaped(logits: torch.Tensor, sampling: Sampling, prefix: Sequence[int], prompt_len: int) -> torch.Tensor:

@@ -61,7 +61,8 @@ class Walk:
     """Chance under a script: every question takes the outcome the script names, and the weight of the walk is kept."""
 
     def __init__(self, script: list[int]) -> None:
-        self.script, self.sizes, self.weight = script, [], 1.0
+        self.script, self.weight = script, 1.0
+        self.sizes: list[int] = []
         self._asked: dict[tuple[int, ...], Any] = {}
 
     def flip(self, prob: float, key: tuple[int, ...]) -> bool:
@@ -123,7 +124,8 @@ def tiny_model(family: str = "llama", seed: int = 0, vocab: int = 259, **changes
         "num_key_value_heads": 2, "max_position_embeddings": 1024, "bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 2,
     }
     if family == "gpt2":
-        shape = {"vocab_size": vocab, "n_embd": 64, "n_layer": 3, "n_head": 4, "n_positions": 1024, "bos_token_id": 0, "eos_token_id": 1}
+        shape = {"vocab_size": vocab, "n_embd": 64, "n_layer": 3, "n_head": 4, "n_positions": 1024}
+        shape |= {"bos_token_id": 0, "eos_token_id": 1}
     if family == "gpt_neox":
         del shape["num_key_value_heads"]
     if family in ("qwen3", "gemma3_text"):

@@ -1,15 +1,62 @@
-"""Runs the command line in this process, as a person or as a pipe, on a tiny model that is saved to a folder."""
+"""Fixtures everybody may use: one thread, tiny models loaded once, and the command line run in this process."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import importlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
+from paceline import LM
 from paceline.cli import main
-from tests.tiny import save_tiny
+from paceline.errors import ModelError
+from tests.tiny import save_tiny, shared_lm
+
+THREADS = torch.get_num_threads()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """Tiny models gain nothing from more, and results do not depend on the machine."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def all_threads() -> Iterator[None]:
+    """The machine's usual number of threads, where a promise has to hold under it."""
+    torch.set_num_threads(THREADS)
+    yield
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def lm() -> LM:
+    return shared_lm()
+
+
+@pytest.fixture(scope="session")
+def lm_of() -> Callable[..., LM]:
+    """`lm_of(family, forward, packed)`: tiny models, each loaded once."""
+    return shared_lm
+
+
+@pytest.fixture(scope="session")
+def tiny_of() -> Callable[[str, Any], Any]:
+    """`tiny_of(name, lm)`: the instance a drafter's file offers to tests; skips where it says that it cannot draft this model."""
+
+    def make(name: str, lm: Any) -> Any:
+        options = importlib.import_module(f"paceline.drafters.{name}").tiny(lm)
+        try:
+            options.attach(lm)
+        except ModelError as error:
+            pytest.skip(str(error))
+        return options
+
+    return make
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,13 @@ PACKAGE = Path(__file__).resolve().parents[1] / "paceline"
 CORE = ["errors", "arm", "row", "proposal", "sampling", "pattern", "plugins", "lookup", "text"]
 KINDS = ["drafters", "rules", "controllers", "patterns", "selectors", "probes", "objectives", "models", "data"]
 # `doors` and `native` are what `paceline` itself offers, `testing` the toolkit for tests: all sit on the engine.
-ABOVE = [["engine", "train"], ["doors", "native", "paceline", "testing"], ["bench", "server", "prompts"], ["recipes"], ["cli", "__main__"]]
-LAYERS = [CORE, ["lm"], KINDS, *ABOVE]
+ABOVE = [["engine", "train"], ["doors", "native", "paceline", "testing"], ["bench", "server", "prompts"], ["recipes"]]
+LAYERS = [CORE, ["lm"], KINDS, *ABOVE, ["cli", "__main__"]]
 RANK = {room: rank for rank, layer in enumerate(LAYERS) for room in layer}
 TRANSFORMERS_ROOMS = {"lm", "train", "data", "recipes", "models"}
-# A rival has to be the untouched library, the native door opens into it, the test toolkit builds tiny models of each family.
-TRANSFORMERS_FILES = {"bench/rivals.py", "native.py", "testing.py"}
+# The native door opens into it, a rival has to be the untouched library, the test toolkit builds tiny models of each
+# family, and the command line hides its loading bar.
+TRANSFORMERS_FILES = {"bench/rivals.py", "cli/_model.py", "native.py", "testing.py"}
 TERMINAL_LIBRARIES = {"typer", "rich", "click"}
 
 

@@ -1,13 +1,41 @@
-"""A tiny random Llama on disk, with a byte-level tokenizer and a chat template, as `save_pretrained` writes them."""
+"""A tiny random Llama on disk, as `save_pretrained` writes it, and models that nearly agree with another."""
 
 from __future__ import annotations
 
+import copy
+import functools
 from pathlib import Path
+from typing import Any
 
-__all__ = ["save_tiny"]
+__all__ = ["nearly", "save_tiny", "shared_lm"]
+
+
+@functools.lru_cache
+def shared_lm(family: str = "llama", forward: str = "auto", packed: bool = False) -> Any:
+    """A tiny `LM`, loaded once for all tests; nothing may change it."""
+    import paceline
+    from paceline.testing import tiny_model, toy_tokenizer
+
+    return paceline.load(tiny_model(family), forward=forward, packed=packed, tokenizer=toy_tokenizer())
+
+
+def nearly(lm: Any, noise: float = 0.02, seed: int = 0) -> Any:
+    """The same model with noise on its weights: a draft model that is often right, and often wrong."""
+    import torch
+
+    import paceline
+
+    model = copy.deepcopy(lm.model)
+    random = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.dim() == 2:
+                parameter.add_(noise * torch.randn(parameter.shape, generator=random).to(parameter) * parameter.std())
+    return paceline.load(model, forward=lm.asked_forward, packed=lm.asked_packed, tokenizer=lm.tokenizer)
 
 
 def save_tiny(folder: Path) -> Path:
+    """Weights, config, a byte-level tokenizer and a chat template."""
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast

@@ -7,6 +7,7 @@ without a sampler or a tokenizer. Llama-type models only, since their tensors ha
 from __future__ import annotations
 
 import ctypes
+import importlib.util
 import statistics
 import tempfile
 import time
@@ -16,14 +17,20 @@ from typing import Any
 import numpy as np
 import torch
 
+from paceline.bench.llama_file import write_gguf
 from paceline.bench.methods import Batch
 from paceline.doors import end_tokens
 from paceline.errors import ModelError, RequestError
 from paceline.lm import LM
 
-__all__ = ["LlamaCpp", "forward_seconds", "write_gguf"]
+__all__ = ["LlamaCpp", "forward_seconds", "installed"]
 
 EXTRA = "Install the extra that brings llama.cpp: pip install 'paceline[rivals]'."
+
+
+def installed() -> bool:
+    """Whether this machine has llama.cpp for Python, and what writes its files."""
+    return all(importlib.util.find_spec(name) for name in ("llama_cpp", "gguf"))
 
 
 class LlamaCpp:
@@ -32,11 +39,10 @@ class LlamaCpp:
     name = "llama_cpp"
 
     def __init__(self, lm: LM) -> None:
-        try:
-            import gguf  # noqa: F401
-            import llama_cpp
-        except ImportError as error:
-            raise RequestError(f"The rival llama_cpp is not installed. {EXTRA}") from error
+        if not installed():
+            raise RequestError(f"The rival llama_cpp is not installed. {EXTRA}")
+        import llama_cpp
+
         self.api, self.lm, self.context = llama_cpp, lm, min(lm.context, 4096)
         self.quiet = llama_cpp.llama_log_callback(lambda *_: None)
         llama_cpp.llama_log_set(self.quiet, ctypes.c_void_p(0))
@@ -128,79 +134,3 @@ def _ours(lm: LM, kv: Any, slot: Any, rows: torch.Tensor, repeats: int = 5) -> f
         lm.forward(kv, [slot], rows)  # written as scratch behind the slot, so nothing has to be taken back
         seconds.append(time.perf_counter() - start)
     return statistics.median(seconds)
-
-
-def write_gguf(lm: LM, path: Path) -> None:
-    """The model in llama.cpp's file format, weights in the dtype they have. Raises ModelError for other than llama-type
-    models.
-    """
-    import gguf
-
-    config, weights = lm.text_config, {k: v.detach().cpu() for k, v in lm.model.state_dict().items()}
-    if config.model_type != "llama":
-        raise ModelError(f"The rival llama_cpp takes llama-type models; found {config.model_type!r}.")
-    widths = [weights[f"model.layers.{i}.mlp.up_proj.weight"].shape[0] for i in range(config.num_hidden_layers)]
-    # Layers of different widths exist there only under the name of a family that has them; its blocks are llama's.
-    writer = gguf.GGUFWriter(path, "llama" if len(set(widths)) == 1 else "deci")
-    heads, groups = config.num_attention_heads, config.num_key_value_heads
-    same = len(set(widths)) == 1
-    writer.add_block_count(len(widths))
-    writer.add_context_length(config.max_position_embeddings)
-    writer.add_embedding_length(config.hidden_size)
-    writer.add_feed_forward_length(widths[0] if same else widths)
-    writer.add_head_count(heads if same else [heads] * len(widths))
-    writer.add_head_count_kv(groups if same else [groups] * len(widths))
-    writer.add_layer_norm_rms_eps(config.rms_norm_eps)
-    writer.add_rope_freq_base(config.rope_parameters["rope_theta"])
-    writer.add_rope_dimension_count(config.head_dim or config.hidden_size // heads)
-    writer.add_vocab_size(lm.vocab)
-    writer.add_tokenizer_model("no_vocab")
-    for name, tensor in gguf_tensors(weights, heads, groups):
-        writer.add_tensor(name, *_array(tensor, gguf))
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-
-
-NAMES = {
-    "input_layernorm": "attn_norm",
-    "self_attn.q_proj": "attn_q",
-    "self_attn.k_proj": "attn_k",
-    "self_attn.v_proj": "attn_v",
-    "self_attn.o_proj": "attn_output",
-    "post_attention_layernorm": "ffn_norm",
-    "mlp.gate_proj": "ffn_gate",
-    "mlp.up_proj": "ffn_up",
-    "mlp.down_proj": "ffn_down",
-}
-
-
-def gguf_tensors(weights: dict[str, torch.Tensor], heads: int, groups: int) -> list[tuple[str, torch.Tensor]]:
-    """(name there, tensor) for every weight; queries and keys reordered, since rotary pairs are neighbours there."""
-    top = {"model.embed_tokens.weight": "token_embd", "model.norm.weight": "output_norm", "lm_head.weight": "output"}
-    out = []
-    for name, tensor in weights.items():
-        if name in top:
-            out.append((f"{top[name]}.weight", tensor))
-            continue
-        _, _, layer, rest = name.split(".", 3)
-        kind = NAMES[rest.removesuffix(".weight")]
-        if kind in ("attn_q", "attn_k"):
-            tensor = interleave(tensor, heads if kind == "attn_q" else groups)
-        out.append((f"blk.{layer}.{kind}.weight", tensor))
-    return out
-
-
-def interleave(weight: torch.Tensor, heads: int) -> torch.Tensor:
-    """Rows of each head from halves (i, i + d/2) to neighbours (2i, 2i + 1)."""
-    rows, columns = weight.shape
-    return weight.view(heads, 2, rows // heads // 2, columns).transpose(1, 2).reshape(rows, columns)
-
-
-def _array(tensor: torch.Tensor, gguf: Any) -> tuple[Any, ...]:
-    """A numpy array as GGUF stores it: vectors in fp32, bf16 matrices as their bits."""
-    if tensor.dtype == torch.bfloat16 and tensor.dim() > 1:
-        bits = tensor.contiguous().view(torch.uint8).numpy()
-        return bits, None, gguf.GGMLQuantizationType.BF16
-    return (tensor.float().numpy() if tensor.dim() == 1 else tensor.numpy(),)

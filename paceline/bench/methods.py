@@ -59,9 +59,7 @@ class Paceline:
             "forward": self.lm.forward_name,
             "dtype": str(self.lm.dtype).removeprefix("torch."),
             "packed": self.lm.packed,
-            **{
-                key: value for key, value in self.settings.items() if isinstance(value, str | int | float | bool | None)
-            },
+            **{key: value for key, value in self.settings.items() if isinstance(value, str | int | float | bool | None)},
         }
 
     def run(self, prompts: list[list[int]], max_new_tokens: int) -> Batch:

@@ -69,7 +69,18 @@ def _section(name: str, report: dict[str, Any]) -> str:
     kinds = list(next(iter(report["methods"].values()))["by_task"])
     for kind in kinds if len(kinds) > 1 else []:
         parts.append(f"\n**{kind}**\n\n{markdown(report, kind)}")
-    return "\n".join(parts + _divergences(report))
+    return "\n".join(parts + _forwards(report) + _divergences(report))
+
+
+def _forwards(report: dict[str, Any]) -> list[str]:
+    """Seconds of single forwards, ours and llama.cpp's, where it was there."""
+    found = report.get("forwards", {})
+    return [
+        f"\nA forward of {size} behind {found['context']} tokens: ours {1000 * pair['paceline']:.1f} ms, llama.cpp "
+        f"{1000 * pair['llama_cpp']:.1f} ms, ratio {pair['llama_cpp'] / pair['paceline']:.2f}."
+        for size, pair in found.items()
+        if size != "context"
+    ]
 
 
 def _divergences(report: dict[str, Any]) -> list[str]:

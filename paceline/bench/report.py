@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-__all__ = ["caption", "interval", "markdown", "rows", "show"]
+__all__ = ["caption", "interval", "markdown", "rows", "show", "wide_console"]
 
 COLUMNS = (
     "method",
@@ -69,21 +69,29 @@ def caption(report: dict[str, Any]) -> str:
     )
 
 
+def wide_console(stderr: bool = False) -> Any:
+    """A console for tables; where nobody's terminal sets a width, wide enough to cut nothing."""
+    from rich.console import Console
+
+    console = Console(stderr=stderr)
+    return console if console.is_terminal else Console(stderr=stderr, width=180)
+
+
 def show(report: dict[str, Any]) -> None:
     """Print a report's tables: all prompts, then each kind of text."""
-    from rich.console import Console
+    from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    console = Console()
+    console = wide_console()
     kinds = list(next(iter(report["methods"].values()))["by_task"])
     for part in [None, *(kinds if len(kinds) > 1 else [])]:
-        table = Table(title=part or "all prompts", title_justify="left")
+        table = Table(title=part or "all prompts", title_justify="left", box=SIMPLE_HEAD)
         for column in COLUMNS:
             table.add_column(column, justify="left" if column == "method" else "right")
         for row in rows(report["methods"], part):
             table.add_row(*row)
         console.print(table)
-    console.print(caption(report))
+    console.print(caption(report), highlight=False)
     for name, method in report["methods"].items():
         for failure in method.get("failures", ()):
             console.print(f"note: {name}: {failure}")

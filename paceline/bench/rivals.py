@@ -17,9 +17,10 @@ from paceline import plugins
 from paceline.bench.methods import Batch, Method
 from paceline.errors import ModelError, RequestError, did_you_mean
 from paceline.lm import LM
+from paceline.lm.grow import grow
 from paceline.lm.load import resolve
 
-__all__ = ["NAMES", "Transformers", "rivals", "stock"]
+__all__ = ["NAMES", "Transformers", "Weights", "check_names", "rivals", "stock"]
 
 NAMES = (
     "transformers/plain",
@@ -30,15 +31,27 @@ NAMES = (
 )
 
 
-def stock(source: str, lm: LM) -> Any:
-    """A fresh transformers model in the dtype and on the device of `lm`, checked to be nothing but transformers."""
+@dataclass(frozen=True)
+class Weights:
+    """Where a rival takes its weights from: the files of our target `lm`, and to how many million parameters it was
+    grown.
+    """
+
+    source: str
+    lm: LM
+    grown: float | None = None
+
+
+def stock(weights: Weights) -> Any:
+    """A fresh transformers model in the dtype and on the device of our target, checked to be nothing but transformers."""
     from transformers import AutoModelForCausalLM, logging
 
     logging.set_verbosity_error()
-    model = AutoModelForCausalLM.from_pretrained(source, dtype=lm.dtype, attn_implementation="sdpa").eval()
-    foreign = {
-        type(m).__name__ for m in model.modules() if not type(m).__module__.startswith(("transformers.", "torch."))
-    }
+    lm = weights.lm
+    model = AutoModelForCausalLM.from_pretrained(weights.source, dtype=lm.dtype, attn_implementation="sdpa").eval()
+    if weights.grown is not None:
+        model = grow(model, weights.grown * 1e6)
+    foreign = {type(m).__name__ for m in model.modules() if not type(m).__module__.startswith(("transformers.", "torch."))}
     if foreign:
         raise ModelError(f"A rival must be stock transformers; found the module classes {sorted(foreign)}.")
     return model.to(lm.device)
@@ -98,27 +111,32 @@ class Transformers:
         return calls
 
 
-def rivals(wanted: tuple[str, ...], source: str, lm: LM, drafters: tuple[str, ...]) -> list[Method]:
+def check_names(wanted: tuple[str, ...]) -> None:
+    """Raise RequestError, with the nearest name, for a rival there is not."""
+    for name in wanted:
+        if name not in (*NAMES, "transformers"):
+            raise RequestError(f"There is no rival {name!r}.{did_you_mean(name, (*NAMES, 'transformers'))}")
+
+
+def rivals(wanted: tuple[str, ...], weights: Weights, drafters: tuple[str, ...]) -> list[Method]:
     """The rivals named: a whole family (`transformers`) or one of `NAMES`; those that need a draft model only where one
     is given.
 
     Draft lengths are ours: prompt lookup and assisted generation propose as many tokens as the `ngram` and
     `small_model` specs say.
     """
-    for name in wanted:
-        if name not in (*NAMES, "transformers"):
-            raise RequestError(f"There is no rival {name!r}.{did_you_mean(name, (*NAMES, 'transformers'))}")
+    check_names(wanted)
     names = [n for n in NAMES if n in wanted or ("transformers" in wanted and n.startswith("transformers/"))]
-    model = stock(source, lm) if any(n.startswith("transformers/") for n in names) else None
+    model = stock(weights) if any(n.startswith("transformers/") for n in names) else None
     found: list[Method] = []
     for name in names:
         if name == "llama_cpp":
             from paceline.bench.llama_cpp import LlamaCpp
 
-            found.append(LlamaCpp(lm))
+            found.append(LlamaCpp(weights.lm))
         elif "assisted" in name:
             pair = _pair(drafters)
-            found += [Transformers(name, model, {}, _assistant(name, *pair, lm))] if pair else []
+            found += [Transformers(name, model, {}, _assistant(name, *pair, weights.lm))] if pair else []
         else:
             lookup = {"prompt_lookup_num_tokens": _lookup_length(drafters)} if "lookup" in name else {}
             found.append(Transformers(name, model, lookup))
@@ -126,8 +144,7 @@ def rivals(wanted: tuple[str, ...], source: str, lm: LM, drafters: tuple[str, ..
 
 
 def _pair(drafters: tuple[str, ...]) -> tuple[str, int] | None:
-    """Draft model and draft length of the `small_model` spec that always drafts its full length, else of the first one.
-    """
+    """Draft model and draft length of the `small_model` spec that always drafts its full length, else of the first one."""
     specs = [options for name, options in map(plugins.parse, drafters) if name == "small_model"]
     specs.sort(key=lambda options: float(options.get("worth", _default("small_model", "worth"))) > 0)
     return (specs[0]["model"], int(specs[0].get("length", _default("small_model", "length")))) if specs else None
@@ -151,7 +168,7 @@ def _assistant(name: str, source: str, length: int, lm: LM) -> Any:
     Constant: exactly that length every round. Heuristic: up two or down one by success, kept from call to call, and the
     library's early stop below a confidence of 0.4.
     """
-    assistant = stock(resolve(source), lm)
+    assistant = stock(Weights(resolve(source), lm))
     settings = assistant.generation_config
     settings.num_assistant_tokens = length
     settings.num_assistant_tokens_schedule = "heuristic" if name.endswith("heuristic") else "constant"

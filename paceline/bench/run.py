@@ -1,26 +1,28 @@
 """One benchmark from its settings to its figures: load, gather prompts, measure, summarise. Knows no terminal.
 
-Rivals get their own stock copy from the same files; a grown target is written to a temporary folder so that they can.
+Rivals get their own stock copy, loaded afresh from the same files and grown in the same way where the target is.
 """
 
 from __future__ import annotations
 
-import contextlib
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import paceline
+from paceline import plugins
+from paceline.bench.llama_cpp import LlamaCpp, forward_seconds
 from paceline.bench.machine import describe, pin_threads, read_limit
 from paceline.bench.methods import Method, OneByOne, Paceline
-from paceline.bench.rivals import rivals
+from paceline.bench.rivals import Weights, check_names, rivals
 from paceline.bench.summary import PLAIN, summarise
 from paceline.bench.tasks import KINDS, Prompt, builtin, encode, from_data, read_prompts
 from paceline.bench.timing import Group, Runs, measure
 from paceline.errors import RequestError
 from paceline.lm import LM
+from paceline.lm.grow import grow
+from paceline.lm.load import resolve
 
 __all__ = ["Config", "run"]
 
@@ -62,6 +64,9 @@ class Config:
                 raise RequestError(f"{name} must be at least 1; found {value}.")
         if self.prompts and (self.tasks or self.data):
             raise RequestError("Give either a prompt file or tasks (with or without a data folder), not both.")
+        for spec in self.drafters:
+            plugins.make("drafter", spec)
+        check_names(self.against)
         if self.rows > 1 and self.against:
             raise RequestError("Rivals decode one row at a time: leave out --against, or use --rows 1.")
 
@@ -73,33 +78,26 @@ class Config:
 def run(config: Config, tick: Callable[[int], None] = lambda calls: None) -> dict[str, Any]:
     """Run a benchmark and return its report. `tick(total)` is called after each timed call."""
     pin_threads(config.threads)
-    with _target(config) as (lm, source):
-        methods = _methods(config, lm, source)
-        groups, dropped = gather(config, lm, methods[0])
-        total = len(methods) * len(groups) * config.repeats
-        runs = measure(methods, groups, config.max_new_tokens, config.repeats, lambda: tick(total))
-        return _report(config, lm, methods, groups, runs) | {"dropped_prompts": dropped}
+    prompts = _prompts(config)  # before the weights: a mistake in them should not cost a load
+    lm = target(config)
+    methods = _methods(config, lm)
+    groups, dropped = gather(config, lm, methods[0], prompts)
+    total = len(methods) * len(groups) * config.repeats
+    runs = measure(methods, groups, config.max_new_tokens, config.repeats, lambda: tick(total))
+    return _report(config, lm, methods, groups, runs) | {"dropped_prompts": dropped}
 
 
-@contextlib.contextmanager
-def _target(config: Config) -> Iterator[tuple[LM, str]]:
-    """The model under test, and files a rival can load the same weights from."""
-    from paceline.lm.grow import grow
-    from paceline.lm.load import resolve
-
-    options: dict[str, Any] = {"forward": config.forward, "packed": config.packed, "device": config.device}
+def target(config: Config) -> LM:
+    """The model under test; grown, where that is asked."""
+    options: dict[str, Any] = {"forward": config.forward, "packed": config.packed}
     if config.grow is None:
-        yield paceline.load(config.model, dtype=config.dtype, **options), resolve(config.model)
-        return
-    small = paceline.load(config.model, dtype=config.dtype, forward="stock", packed=False)  # on CPU, where it is grown
-    model = grow(small, params=config.grow * 1e6)
-    with tempfile.TemporaryDirectory() as folder:
-        if config.against:
-            model.save_pretrained(folder)
-        yield paceline.load(model, tokenizer=small.tokenizer, **options), folder
+        return paceline.load(config.model, dtype=config.dtype, device=config.device, **options)
+    small = paceline.load(config.model, dtype=config.dtype, forward="stock", packed=False)
+    grown = grow(small.model, config.grow * 1e6)
+    return paceline.load(grown.to(config.device) if config.device else grown, tokenizer=small.tokenizer, **options)
 
 
-def _methods(config: Config, lm: LM, source: str) -> list[Method]:
+def _methods(config: Config, lm: LM) -> list[Method]:
     settings = {"controller": config.controller, "exact": config.exact}
     specs = {PLAIN: "none"} | {f"paceline/{spec}": spec for spec in config.drafters if spec != "none"}
     ours: list[Method] = [Paceline(name, lm, spec, settings) for name, spec in specs.items()]
@@ -107,33 +105,27 @@ def _methods(config: Config, lm: LM, source: str) -> list[Method]:
         ours += [Paceline(f"{name}, inexact", lm, spec, settings | {"exact": False}) for name, spec in specs.items()]
     if config.rows > 1:
         ours += [OneByOne(method) for method in ours]
-    return ours + rivals(config.against, source, lm, config.drafters)
+    return ours + rivals(config.against, Weights(resolve(config.model), lm, config.grow), config.drafters)
 
 
-def gather(config: Config, lm: LM, plain: Method) -> tuple[list[Group], int]:
-    """Encoded prompts in groups of `rows`, and how many were dropped because they and the answer do not fit the
-    context.
-    """
+def gather(config: Config, lm: LM, plain: Method, wanted: dict[str, list[Prompt]]) -> tuple[list[Group], int]:
+    """Encoded prompts in groups of `rows`, and how many did not fit the context together with their answer."""
     if lm.tokenizer is None:
         raise RequestError(f"Benchmarks need a tokenizer, and {config.model} has none beside its weights.")
     groups, dropped = [], 0
-    for kind, prompts in _prompts(config).items():
+    for kind, prompts in wanted.items():
         encoded = [ids for prompt in prompts for ids in turns(prompt, lm, plain, config.max_new_tokens)]
         fitting = [ids for ids in encoded if len(ids) + config.max_new_tokens <= lm.context]
         dropped += len(encoded) - len(fitting)
         kept = fitting[: config.limit]
         groups += [Group(kind, kept[i : i + config.rows]) for i in range(0, len(kept), config.rows)]
     if not groups:
-        raise RequestError(
-            f"No prompt fits: the context is {lm.context} tokens, answers take {config.max_new_tokens} of them."
-        )
+        raise RequestError(f"No prompt fits: the context is {lm.context} tokens, answers take {config.max_new_tokens} of them.")
     return groups, dropped
 
 
 def _prompts(config: Config) -> dict[str, list[Prompt]]:
-    """Kind of text -> its prompts, from the file, the data folder or the shipped sets. Ten spare ones stand in for too
-    long ones.
-    """
+    """Kind of text -> its prompts, from the file, the data folder or the shipped sets."""
     if config.prompts:
         found = read_prompts(Path(config.prompts))
         if not found:
@@ -162,15 +154,16 @@ def turns(prompt: Prompt, lm: LM, plain: Method, max_new_tokens: int) -> list[li
     return encoded
 
 
-def _report(
-    config: Config, lm: LM, methods: list[Method], groups: list[Group], runs: dict[str, Runs]
-) -> dict[str, Any]:
+def _report(config: Config, lm: LM, methods: list[Method], groups: list[Group], runs: dict[str, Runs]) -> dict[str, Any]:
     figures = summarise(runs, groups, lambda prompt, tokens, index: margin(lm, prompt, tokens, index))
     described = {m.name: {"what": m.describe(), **figures[m.name]} for m in methods}
     report: dict[str, Any] = {
         "machine": describe(), "model": lm.describe(), "settings": asdict(config), "node_budget": config.budget,
         "grown": config.grow is not None, "prompts": sum(len(g.prompts) for g in groups), "methods": described,
     }  # fmt: skip
+    for method in methods:
+        if isinstance(method, LlamaCpp):
+            report["forwards"] = forward_seconds(lm, method)
     if config.rows == 1 and lm.device.type == "cpu":
         report["reading"] = _reading(lm, figures[PLAIN])
     return report
@@ -194,5 +187,6 @@ def margin(lm: LM, prompt: list[int], tokens: list[int], index: int) -> float:
 
     asked = paceline.Sampling(logprobs=2)
     [answer] = paceline.generate(lm, [[*prompt, *tokens[:index]]], sampling=asked, max_new_tokens=1)
+    assert answer.logprobs is not None
     first, second = (logprob for _, logprob in answer.logprobs[0].top[:2])
     return first - second

@@ -12,6 +12,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+from paceline.bench.llama_cpp import installed
 from paceline.bench.run import Config, run
 from paceline.errors import DataError, RequestError, did_you_mean
 
@@ -27,7 +28,7 @@ SUITES: dict[str, dict[str, Config]] = {
         "zoo": replace(ZOO, against=("transformers",)),
         "zoo_stock": replace(ZOO, against=("transformers",), forward="stock", packed=False),
         "zoo_bf16": replace(ZOO, against=("transformers",), dtype="bfloat16", inexact=True),
-        "grown": replace(GROWN, against=("transformers/plain",)),
+        "grown": replace(GROWN, against=("transformers/plain", "llama_cpp")),
         "grown_rows": replace(GROWN, rows=8, limit=8),
         "identity_fp32": IDENTITY,
         "identity_fp32_rows": replace(IDENTITY, rows=5),
@@ -55,11 +56,19 @@ def run_suite(name: str, only: tuple[str, ...], data: str | None, folder: Path, 
     folder.mkdir(parents=True, exist_ok=True)
     for title, config in SUITES[name].items():
         if not only or title in only:
-            start = time.perf_counter()
-            report = run(replace(config, data=data)) | {"command": command(replace(config, data=data))}
+            start, config = time.perf_counter(), replace(available(config, say), data=data)
+            report = run(config) | {"command": command(config)}
             write(folder / f"{title}.json", json.dumps(report, indent=1) + "\n")
             say(f"{title}: {time.perf_counter() - start:.0f} s")
     write(folder / "README.md", render(read_reports(folder)))
+
+
+def available(config: Config, say: Callable[[str], None]) -> Config:
+    """The same benchmark without the optional rival where that is not installed."""
+    if "llama_cpp" not in config.against or installed():
+        return config
+    say("llama.cpp is not installed, so it is left out.")
+    return replace(config, against=tuple(name for name in config.against if name != "llama_cpp"))
 
 
 def write(path: Path, text: str) -> None:

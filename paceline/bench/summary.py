@@ -119,7 +119,5 @@ def _identity(name: str, runs: dict[str, Runs], groups: Sequence[Group], margin:
             equal.append(at is None)
             if at is not None:
                 gap = margin(prompt, plain, at)
-                differences.append(
-                    {"task": group.kind, "group": g, "row": row, "index": at, "margin": gap, "tie": gap < TIE}
-                )
+                differences.append({"task": group.kind, "group": g, "row": row, "index": at, "margin": gap, "tie": gap < TIE})
     return {"identical": share(equal), "divergences": differences, "ties": sum(d["tie"] for d in differences)}

@@ -102,18 +102,14 @@ TARGETS = [
     Target("plain decoding, grown target: weight bytes read per second vs the read limit", 0.75, "grown", _reading),
     Target("`small_model` vs our plain, mean over the kinds of text", 1.5, "zoo", _mean("zoo", PAIR, PLAIN)),
     Target("`small_model` vs assisted generation, its better schedule", 2.0, "zoo", _mean("zoo", PAIR, *ASSISTED)),
-    Target(
-        "the same with stock forward and linears on our side", 1.3, "zoo_stock", _mean("zoo_stock", PAIR, *ASSISTED)
-    ),
+    Target("the same with stock forward and linears on our side", 1.3, "zoo_stock", _mean("zoo_stock", PAIR, *ASSISTED)),
     Target("acceptance length vs assisted generation's, same draft length", 0.98, "zoo", _acceptance),
     Target("`ngram` vs prompt lookup", 1.5, "zoo", _mean("zoo", NGRAM, LOOKUP)),
     Target("the same with stock forward and linears on our side", 1.1, "zoo_stock", _mean("zoo_stock", NGRAM, LOOKUP)),
     Target("`ngram` vs our plain, tools", 1.3, "zoo", _task("zoo", NGRAM, "tools")),
     Target("`ngram` vs our plain, the worst kind of text", 0.95, "zoo", _task("zoo", NGRAM, *KINDS)),
     Target("time outside forwards in a drafted round, one row, grown target", 0.05, "grown", _outside, most=True),
-    Target(
-        "8 rows vs 1 row, drafted, grown target", 2.5, "grown_rows", _speed("grown_rows", PAIR, f"{PAIR}, one by one")
-    ),
+    Target("8 rows vs 1 row, drafted, grown target", 2.5, "grown_rows", _speed("grown_rows", PAIR, f"{PAIR}, one by one")),
     Target("fp32 greedy, every drafter, 1 row: identical", 1.0, "identity_fp32", _identical("identity_fp32", True)),
     Target("the same, 5 rows", 1.0, "identity_fp32_rows", _identical("identity_fp32_rows", True)),
     Target("bf16 greedy, chains, exact: identical", 1.0, "identity_bf16", _identical("identity_bf16", False)),

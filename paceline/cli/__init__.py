@@ -10,6 +10,7 @@ import importlib
 import pkgutil
 import sys
 import traceback
+from typing import Any
 
 from paceline import __version__
 from paceline.errors import PacelineError, did_you_mean
@@ -24,7 +25,7 @@ def verbs() -> list[str]:
     return sorted(m.name.replace("_", "-") for m in pkgutil.iter_modules(__path__) if m.name[0] != "_")
 
 
-def app(wanted: str | None = None):  # type: ignore[no-untyped-def]  # typer is imported lazily
+def app(wanted: str | None = None) -> Any:
     """The typer application; `wanted` restricts the import work to one verb."""
     import typer
 

@@ -33,7 +33,7 @@ def argument(default: Any, help: str, name: str | None = None) -> Any:
 
 def _field(default: Any, info: Any) -> Any:
     kind = {"default_factory": lambda: list(default)} if isinstance(default, list) else {"default": default}
-    return dataclasses.field(metadata={"flag": info}, **kind)  # type: ignore[call-overload]
+    return dataclasses.field(metadata={"flag": info}, **kind)
 
 
 LIBRARY_HELP = {
@@ -64,9 +64,7 @@ def as_command(verb: Callable[..., None], helps: Helps | None = None) -> Callabl
     groups = {name: list(_parameters(holder, helps or LIBRARY_HELP)) for name, holder in holders.items()}
 
     def call(**values: Any) -> None:
-        built = {
-            name: _build(holder, {p.name: values[p.name] for p in groups[name]}) for name, holder in holders.items()
-        }
+        built = {name: _build(holder, {p.name: values[p.name] for p in groups[name]}) for name, holder in holders.items()}
         verb(**built, **{p.name: values[p.name] for p in passed})
 
     flat = passed + [parameter for group in groups.values() for parameter in group]
@@ -76,7 +74,7 @@ def as_command(verb: Callable[..., None], helps: Helps | None = None) -> Callabl
     return call
 
 
-def _parameters(holder: type, helps: Helps) -> Iterator[inspect.Parameter]:
+def _parameters(holder: Any, helps: Helps) -> Iterator[inspect.Parameter]:
     hints = typing.get_type_hints(holder)
     for field in dataclasses.fields(holder):
         described = helps.get(holder.__name__, {}).get(field.name)
@@ -102,7 +100,7 @@ def _as_flag(kind: Any, default: Any) -> tuple[Any, Any]:
     return kind, default
 
 
-def _build(holder: type, values: dict[str, Any]) -> Any:
+def _build(holder: Any, values: dict[str, Any]) -> Any:
     hints = typing.get_type_hints(holder)
     return holder(**{name: _from_flag(name, hints[name], value) for name, value in values.items()})
 

@@ -8,9 +8,11 @@ from typing import Any
 
 from paceline.cli._output import on_terminal
 
-__all__ = ["Tint", "show"]
+__all__ = ["CONTROL", "Tint", "show"]
 
 DRAFTED = "green"
+# A model may write anything; what would steer the terminal is shown as a mark instead.
+CONTROL = {code: "\ufffd" for code in [*range(32), *range(127, 160)] if chr(code) not in "\n\t"}
 
 
 class Tint:
@@ -42,28 +44,46 @@ class Tint:
         return out
 
 
-def show(pieces: Iterable[Any], decode: Callable[[list[int]], str] | None) -> Any:
-    """Print pieces as they come and return the finished Generation; plain text when stdout is not a terminal."""
-    generation, tint = None, Tint(decode) if decode and on_terminal() else None
-    console = _console() if tint else None
+def show(pieces: Iterable[Any], decode: Callable[[list[int]], str] | None, opening: str = "") -> Any:
+    """Print pieces as they come and return the finished Generation; plain text when stdout is not a terminal.
+
+    opening: text the pieces continue, shown dimmed before them; only on a terminal.
+    """
+    if on_terminal():
+        _echo(opening)
+    write, generation = (_tinted(decode) if decode and on_terminal() else _plain), None
     try:
         for piece in pieces:
-            if console and tint:
-                for run, drafted in tint.runs(piece.text, piece.tokens, piece.drafted):
-                    console.print(
-                        run, style=DRAFTED if drafted else None, end="", markup=False, highlight=False, soft_wrap=True
-                    )
-            else:
-                sys.stdout.write(piece.text)
-                sys.stdout.flush()
+            write(piece)
             generation = piece.generation or generation
-    finally:
-        sys.stdout.write("\n")
-        sys.stdout.flush()
+    except BaseException:
+        if on_terminal():  # whatever follows starts on a line of its own
+            sys.stdout.write("\n")
+        raise
+    sys.stdout.write("\n")
+    sys.stdout.flush()
     return generation
 
 
-def _console() -> Any:
+def _echo(opening: str) -> None:
     from rich.console import Console
 
-    return Console(highlight=False)
+    Console(highlight=False, markup=False, emoji=False, soft_wrap=True).print(opening.translate(CONTROL), style="dim", end="")
+
+
+def _plain(piece: Any) -> None:
+    sys.stdout.write(piece.text)
+    sys.stdout.flush()
+
+
+def _tinted(decode: Callable[[list[int]], str]) -> Callable[[Any], None]:
+    """Writes pieces to the terminal; every run of characters switches its own colour on and off again."""
+    from rich.console import Console
+
+    tint, console = Tint(decode), Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
+
+    def write(piece: Any) -> None:
+        for run, drafted in tint.runs(piece.text, piece.tokens, piece.drafted):
+            console.print(run.translate(CONTROL), style=DRAFTED if drafted else None, end="")
+
+    return write

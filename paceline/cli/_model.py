@@ -8,6 +8,7 @@ from typing import Any
 import typer
 
 import paceline
+from paceline import plugins
 from paceline.cli._flags import flag
 
 __all__ = ["Decoding", "ModelChoice", "as_prompt", "default_drafter", "open_model"]
@@ -20,9 +21,7 @@ class ModelChoice:
     """Which weights, in which number format, on which forward."""
 
     model: str = flag("zoo:tiny", "zoo:NAME, a hub id, or a folder with a transformers model.")
-    dtype: str | None = flag(
-        None, "float32, bfloat16 or float16; the checkpoint's own (float32 for the zoo) if not given."
-    )
+    dtype: str | None = flag(None, "float32, bfloat16 or float16; the checkpoint's own (float32 for the zoo) if not given.")
     forward: str = flag("auto", "auto, lean (fast path for llama-type layers) or stock (transformers' own).")
 
 
@@ -36,14 +35,15 @@ class Decoding:
     rule: str = flag("lossless", "Rule spec: how drafted tokens are judged.")
     max_new_tokens: int = flag(128, "Stop after this many new tokens.")
     stop: list[str] = flag([], "End the text before this string; may be given again.")
-    exact: bool | None = flag(
-        None, "Bit-for-bit the plain text, where this machine can promise it.", "--exact/--no-exact"
-    )
+    exact: bool | None = flag(None, "Bit-for-bit the plain text, where this machine can promise it.", "--exact/--no-exact")
 
     def settings(self, model: str) -> dict[str, Any]:
         """Keyword arguments for `paceline.generate` and `paceline.stream`."""
         if self.budget is not None and self.controller is not None:
             raise typer.BadParameter("--budget and --controller are two ways to say the same; give one.")
+        for kind, spec in (("drafter", self.drafter), ("rule", self.rule), ("controller", self.controller)):
+            if spec:
+                plugins.make(kind, spec)  # a mistake in a spec should not cost a load
         controller = self.controller or (f"fixed:budget={self.budget}" if self.budget is not None else "fixed")
         return {
             "drafter": self.drafter or default_drafter(model),

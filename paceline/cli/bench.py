@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
-
-import typer
 
 from paceline.cli._flags import flag
 from paceline.cli._output import check_writable, say, write_json
@@ -22,12 +21,8 @@ class Options:
     drafter: list[str] = flag([], "Drafter spec to measure; may be given again. Default: those made for the model.")
     task: list[str] = flag([], "code, math, tools, prose (shipped) or spec_bench (needs --data); may be given again.")
     prompts: str | None = flag(None, 'JSON-lines file of {"prompt": …} or Spec-Bench records, instead of tasks.')
-    data: str | None = flag(
-        None, "Folder of public data sets to draw held-out prompts from, instead of the shipped ones."
-    )
-    against: list[str] = flag(
-        [], "transformers, one of its modes (transformers/assisted), or llama_cpp; may be given again."
-    )
+    data: str | None = flag(None, "Folder of public data sets to draw held-out prompts from, instead of the shipped ones.")
+    against: list[str] = flag([], "transformers, one of its modes (transformers/assisted), or llama_cpp; may be given again.")
     dtype: str | None = flag(None, "float32, bfloat16 or float16.")
     forward: str = flag("auto", "auto, lean or stock.")
     packed: bool = flag(True, "Packed linears on our side, where measured faster.", "--packed/--no-packed")
@@ -42,9 +37,7 @@ class Options:
     json: str | None = flag(None, "Write the full report to a file, or to the terminal with -.")
     inexact: bool = flag(False, "Also measure our methods without exact mode.", "--inexact")
     device: str | None = flag(None, "cpu or cuda.")
-    suite: str | None = flag(
-        None, "Run all that stands behind benchmarks/: cpu or gpu. Of the other flags, --data counts."
-    )
+    suite: str | None = flag(None, "Run all that stands behind benchmarks/: cpu or gpu. Of the other flags, --data counts.")
     only: list[str] = flag([], "With --suite: only this benchmark of it; may be given again.")
     folder: str = flag("benchmarks", "With --suite: where the reports go.")
 
@@ -69,18 +62,19 @@ def bench(options: Options) -> None:
 
 
 def settings(options: Options) -> Any:
-    """The benchmark's own settings from the flags."""
+    """The benchmark's own settings from the flags; two of them are named in the plural there."""
     from paceline.bench.run import Config
 
-    plural = {"drafters": tuple(options.drafter) or default_drafters(options.model), "tasks": tuple(options.task)}
-    same = {f.name: getattr(options, f.name) for f in fields(Config) if f.name not in plural and f.name != "against"}
-    return Config(**same, **plural, against=tuple(options.against))
+    given: dict[str, Any] = {field.name: getattr(options, field.name, None) for field in fields(Config)}
+    given |= {"drafters": options.drafter or default_drafters(options.model), "tasks": options.task}
+    tuples: dict[str, Any] = {name: tuple(value) for name, value in given.items() if isinstance(value, list)}
+    return Config(**(given | tuples))
 
 
-def default_drafters(model: str) -> tuple[str, ...]:
+def default_drafters(model: str) -> list[str]:
     from paceline.cli._model import default_drafter
 
-    return tuple(dict.fromkeys((default_drafter(model), "ngram")))
+    return list(dict.fromkeys((default_drafter(model), "ngram")))
 
 
 def _measure(config: Any) -> dict[str, Any]:
@@ -90,8 +84,6 @@ def _measure(config: Any) -> dict[str, Any]:
 
     from paceline.bench.run import run
 
-    with Progress(
-        console=Console(stderr=True), transient=True, disable=not typer.get_text_stream("stderr").isatty()
-    ) as bar:
+    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
         task = bar.add_task("measuring", total=None)
         return run(config, lambda total: bar.update(task, advance=1, total=total))

@@ -30,8 +30,8 @@ class Options:
 def chat(options: Options, model: ModelChoice, decoding: Decoding, sampling: Sampling) -> None:
     """Talk to a model in its chat template. An empty line is ignored; /bye or end of input (Ctrl-D) leaves."""
     check_writable(options.json)
-    lm = open_model(model)
     settings = decoding.settings(model.model) | {"sampling": sampling}
+    lm = open_model(model)
     messages = [{"role": "system", "content": options.system}] if options.system else []
     encode(lm, [*messages, {"role": "user", "content": "?"}])  # no template: say so before the first question
     drafter = settings["drafter"]
@@ -42,8 +42,7 @@ def chat(options: Options, model: ModelChoice, decoding: Decoding, sampling: Sam
 
 
 def _talk(lm: Any, messages: list[dict[str, Any]], settings: dict[str, Any]) -> None:
-    """Ask, answer, repeat; `messages` grows by two a turn. A turn that does not fit is dropped, and the talk goes on.
-    """
+    """Ask, answer, repeat; `messages` grows by two a turn. A turn that does not fit is dropped, and the talk goes on."""
     held = {key: settings.pop(key) for key in ("drafter", "rule", "controller", "exact")}
     engine = paceline.Engine(lm, **held, slots=1, park=1)  # the last turn's keys stay, so only new text is prefilled
     while (line := _ask()) is not None:
@@ -67,5 +66,9 @@ def _ask() -> str | None:
     try:
         line = input("> ").strip()
     except EOFError:
+        print()
         return None
+    except KeyboardInterrupt:
+        print()
+        raise
     return None if line in LEAVE else line

@@ -85,8 +85,7 @@ def _plain(value: Any) -> Any:
 
 
 def field_help(config: type) -> dict[str, str]:
-    """Field -> help for its flag: the comment behind it in the source, else the class docstring's words after `field:`.
-    """
+    """Field -> help for its flag: the comment behind it in the source, else the class docstring's words after `field:`."""
     source, words = inspect.getsource(config), " ".join((config.__doc__ or "").split())
     found = {}
     for field in dataclasses.fields(config):

@@ -11,7 +11,7 @@ import typer
 
 import paceline
 from paceline.cli._flags import argument, flag
-from paceline.cli._live import show
+from paceline.cli._live import CONTROL, show
 from paceline.cli._model import Decoding, ModelChoice, as_prompt, open_model
 from paceline.cli._output import check_writable, on_terminal, say, write_json
 from paceline.sampling import Sampling
@@ -36,9 +36,9 @@ def generate(options: Options, model: ModelChoice, decoding: Decoding, sampling:
     check_writable(options.json)
     if options.n < 1 or options.repeats < 1:
         raise typer.BadParameter("--n and --repeats must be at least 1.")
+    settings = decoding.settings(model.model) | {"sampling": sampling}
     lm = open_model(model)
     prompt = as_prompt(sys.stdin.read() if options.prompt == "-" else options.prompt, options.chat)
-    settings = decoding.settings(model.model) | {"sampling": sampling}
     generations = _write(lm, prompt, settings, options)
     report = {"model": lm.describe(), "drafter": settings["drafter"], "generations": [_record(g) for g in generations]}
     if options.compare:
@@ -56,10 +56,12 @@ def _write(lm: Any, prompt: Any, settings: dict[str, Any], options: Options) -> 
     """One streamed text, or several at once; nothing is printed when the JSON goes to the terminal."""
     if options.n == 1 and options.json != "-":
         decode = (lambda ids: lm.tokenizer.decode(ids, skip_special_tokens=True)) if lm.tokenizer else None
-        return [show(paceline.stream(lm, prompt, **settings), decode)]
+        opening = prompt if isinstance(prompt, str) else ""
+        return [show(paceline.stream(lm, prompt, **settings), decode, opening)]
     generations = paceline.generate(lm, [prompt], n=options.n, **settings)
     if options.json != "-":
-        print(f"\n{'-' * 20}\n".join(g.text for g in generations))
+        texts = [g.text.translate(CONTROL) if on_terminal() else g.text for g in generations]
+        print(f"\n{'-' * 20}\n".join(texts))
     return generations
 
 
@@ -81,10 +83,12 @@ def _summary(generations: list[Any]) -> None:
 
 def _table(comparison: dict[str, Any]) -> None:
     """Both runs side by side, on stderr so that piped text stays text."""
-    from rich.console import Console
+    from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    console, table = Console(stderr=True), Table(title=None)
+    from paceline.bench.report import wide_console
+
+    console, table = wide_console(stderr=True), Table(box=SIMPLE_HEAD)
     for column in (
         "",
         "tokens/s",
@@ -108,4 +112,5 @@ def _table(comparison: dict[str, Any]) -> None:
     same = "The texts are identical." if comparison["identical"] else "THE TEXTS DIFFER."
     if not comparison["greedy"]:
         same = "Sampled texts: each run follows the same law." if not comparison["identical"] else same
-    console.print(f"{same} {comparison['setting']}")
+    tint = " Green: drafted and accepted." if on_terminal() else ""
+    console.print(f"{same} {comparison['setting']}{tint}", highlight=False)

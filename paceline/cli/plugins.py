@@ -58,25 +58,33 @@ def options_of(kind: str, name: str) -> dict[str, str]:
     thing = getattr(thing, "Config", thing)
     if not dataclasses.is_dataclass(thing):
         return {key: repr(value) for key, value in (getattr(thing, "__kwdefaults__", None) or {}).items()}
-    missing = dataclasses.MISSING
-    return {
-        f.name: "required" if f.default is missing and f.default_factory is missing
-        else repr(f.default if f.default is not missing else f.default_factory())  # type: ignore[misc]
-        for f in dataclasses.fields(thing) if f.init
-    }  # fmt: skip
+    return {field.name: default_of(field) for field in dataclasses.fields(thing) if field.init}
+
+
+def default_of(field: dataclasses.Field[Any]) -> str:
+    """A field's default as text, `required` where it has none."""
+    if field.default_factory is not dataclasses.MISSING:
+        return repr(field.default_factory())
+    if field.default is dataclasses.MISSING:
+        return "required"
+    return str(field.default) if isinstance(field.default, Path) else repr(field.default)
 
 
 def paper_of(path: Path) -> str:
-    """The first arXiv number in the file's docstrings, or an empty string: nobody's paper, or ours."""
-    match = re.search(r"arXiv[: ]*(\d{4}\.\d{4,5})", path.read_text(encoding="utf-8"))
-    return f"arXiv {match[1]}" if match else ""
+    """The paper a file names: the first arXiv number in it, else the first "(Author year)", else an empty string."""
+    text = path.read_text(encoding="utf-8")
+    if match := re.search(r"arXiv[: ]*(\d{4}\.\d{4,5})", text):
+        return f"arXiv {match[1]}"
+    match = re.search(r"\(([A-Z][^()]* (?:19|20)\d\d)\b[^()]*\)", text)
+    return match[1] if match else ""
 
 
 def _print(found: dict[str, list[dict[str, Any]]]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console()
+    from paceline.bench.report import wide_console
+
+    console = wide_console()
     for kind, entries in found.items():
         table = Table(title=f"{kind}s", title_justify="left", box=None, pad_edge=False)
         for column in ("name", "what it does", "options", "paper"):

@@ -150,10 +150,8 @@ def make_slot(rng: Random, taken: set[str]) -> Slot:
 
 def _choice(rng: Random) -> tuple[_Kind, list[str]]:
     """An enumeration: its values are drawn anew for every tool."""
-    if rng.random() < 0.8:
-        choices = rng.sample(words.STATES, rng.randint(2, 5))
-    else:
-        choices = [words.syllables(rng) for _ in range(3)]
+    known = rng.random() < 0.8
+    choices = rng.sample(words.STATES, rng.randint(2, 5)) if known else [words.syllables(rng) for _ in range(3)]
 
     def draw(rng: Random) -> str:
         return rng.choice(choices)

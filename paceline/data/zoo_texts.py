@@ -71,9 +71,7 @@ class Texts:
             return [self.chat(m) for m in read.api_bank(self.folder / "api_bank" / "level-2.json")]
         return [plain(text) for text in read.wikitext(self.folder / "wikitext-2" / "test.txt")]
 
-    def chat(
-        self, messages: read.Messages, tools: list[dict[str, Any]] | None = None, learn_system: bool = True
-    ) -> Document:
+    def chat(self, messages: read.Messages, tools: list[dict[str, Any]] | None = None, learn_system: bool = True) -> Document:
         """A dialogue in the chat template; without ``learn_system`` no loss falls on its first turn."""
         text = f"{self.tokenizer.apply_chat_template(messages, tools=tools, tokenize=False)}{EOS}"  # type: ignore[arg-type]
         return Document(text, 0 if learn_system else text.index(TURN_END) + len(TURN_END))

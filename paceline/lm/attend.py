@@ -4,6 +4,7 @@ The stock forward reaches it through transformers' `AttentionInterface` (`paceli
 `Call` passed as a keyword of the model call; the lean forward calls it directly. A `Call` lives for one forward.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,6 +19,7 @@ __all__ = ["NAME", "Call", "attend"]
 
 NAME = "paceline"
 QUERY_BLOCK, EXACT_QUERIES = 32, 8  # the CPU kernel takes queries by 32; in blocks of fewer than 8 its sums differ
+STAIRS_ROWS, STAIRS_CAPACITY = 64, 16384  # masks of chains within these are views into one kept table
 
 
 class Call:
@@ -25,10 +27,12 @@ class Call:
 
     B rows of T new tokens each; `parents`: per row the parent of each new token among the new ones (-1 = the committed prefix),
     or None when every row is a chain. `exact`: pad queries and views so that results do not depend on T or on the view.
+    `context`: no position reaches it; padding tokens of a row that ends there take the last one.
     """
 
-    def __init__(self, kv: KV, slots: Sequence[Slot], width: int, parents: Sequence[Sequence[int]] | None, exact: bool):
-        self.kv, self.slots, self.width, self.parents, self.exact = kv, slots, width, parents, exact
+    def __init__(self, kv: KV, slots: Sequence[Slot], width: int, parents: Sequence[Sequence[int]] | None, exact: bool,
+                 context: int = 1 << 40):
+        self.kv, self.slots, self.width, self.parents, self.exact, self.context = kv, slots, width, parents, exact, context
         self.starts = [slot.length for slot in slots]
         kv.reserve(max(self.starts) + width)
         self.index = kv.index(slots)
@@ -38,7 +42,8 @@ class Call:
     def positions(self) -> list[list[int]]:
         """Absolute position of every new token, [B][T]: committed length plus depth."""
         if self.parents is None:
-            return [list(range(start, start + self.width)) for start in self.starts]
+            last = self.context - 1
+            return [[min(start + i, last) for i in range(self.width)] for start in self.starts]
         return [self._tree_positions(start, row) for start, row in zip(self.starts, self.parents, strict=True)]
 
     def _tree_positions(self, start: int, parents: Sequence[int]) -> list[int]:
@@ -49,47 +54,69 @@ class Call:
         return out
 
     def mask(self, like: torch.Tensor, window: int | None, groups: int) -> torch.Tensor:
-        """Additive mask [B or 1, 1, groups * T, length] in `like`'s dtype; made once per forward and window.
+        """Additive mask [B or 1, 1, R, length] in `like`'s dtype, made once per forward and window.
 
-        `groups` query heads share a key head and are laid out as further rows. Rows beyond groups * T (padding) see what the
-        last row sees.
+        `groups` query heads share a key head and are laid out as further rows, token by token: row r is token r // groups. In
+        exact mode R is rounded up so that the kernel never gets a block of few rows; what such rows see does not matter.
         """
         key = (window, groups, like.dtype)
         if key not in self._masks:
-            rows = torch.stack([self._visible(b, window) for b in range(len(self.slots))])[:, None]
-            mask = torch.zeros(rows.shape, dtype=like.dtype).masked_fill_(~rows, -torch.inf)
-            if groups > 1:
-                mask = mask.repeat(1, 1, groups, 1)
-            if self.exact and 0 < (tail := mask.shape[2] % QUERY_BLOCK) < EXACT_QUERIES:
-                mask = pad(mask, (0, 0, 0, EXACT_QUERIES - tail))
-            self._masks[key] = mask.to(like.device)
+            rows = groups * self.width
+            if self.exact and 0 < (tail := rows % QUERY_BLOCK) < EXACT_QUERIES:
+                rows += EXACT_QUERIES - tail
+            parts = [self._row_mask(b, rows, like, window, groups) for b in range(len(self.slots))]
+            self._masks[key] = parts[0][None, None] if len(parts) == 1 else torch.stack(parts)[:, None]
         return self._masks[key]
 
-    def _visible(self, b: int, window: int | None) -> torch.Tensor:
-        """Which keys each new token of row b sees: [T, length] bool."""
-        start, t = self.starts[b], self.width
-        keys = torch.arange(self.length)
-        if self.parents is None:
-            queries = torch.arange(start, start + t)[:, None]
-            seen = keys <= queries
-            return seen if window is None else seen & (keys > queries - window)
-        positions = torch.tensor(self._tree_positions(start, self.parents[b]))
-        seen = (keys < start).expand(t, -1).clone()
-        seen[:, start : start + t] = ancestors(self.parents[b], t)
-        if window is not None:
-            places = keys.clone()
-            places[start : start + t] = positions
-            seen &= places > positions[:, None] - window
-        return seen
+    def _row_mask(self, b: int, rows: int, like: torch.Tensor, window: int | None, groups: int) -> torch.Tensor:
+        """Mask [rows, length] of one row of the batch; for a chain, a view into stairs that the cache keeps."""
+        start = self.starts[b]
+        if self.parents is not None:
+            return self._tree_mask(b, rows, like, window, groups)
+        if rows > STAIRS_ROWS or self.kv.capacity > STAIRS_CAPACITY:
+            return stairs(rows, self.length, start, window, groups, like)
+        key = (window, groups, like.dtype, self.kv.capacity)
+        if key not in self.kv.stairs:
+            self.kv.stairs[key] = stairs(STAIRS_ROWS, 2 * self.kv.capacity, self.kv.capacity, window, groups, like)
+        left = self.kv.capacity - start
+        return self.kv.stairs[key][:rows, left : left + self.length]
+
+    def _tree_mask(self, b: int, rows: int, like: torch.Tensor, window: int | None, groups: int) -> torch.Tensor:
+        """The committed prefix within the window, then ancestors-or-self; padding sees what the pending token sees."""
+        start, parents = self.starts[b], self.parents[b] if self.parents else ()
+        places = self._tree_positions(start, parents)
+        tree = ancestors(parents, self.width)
+        lists = []
+        for r in range(rows):
+            i = min(r // groups, self.width - 1)
+            oldest = 0 if window is None else max(0, places[i] - window + 1)
+            lists.append([oldest, *(0.0 if j in tree[i] and places[j] >= oldest else -math.inf for j in range(self.width))])
+        table = torch.tensor(lists, dtype=torch.float32)
+        mask = like.new_full((rows, self.length), -math.inf)
+        if window is None:
+            mask[:, :start] = 0.0
+        else:
+            inside = torch.arange(start)[None] >= table[:, :1]
+            mask[:, :start].masked_fill_(inside.to(like.device), 0.0)
+        mask[:, start : start + self.width] = table[:, 1:].to(mask)
+        return mask
 
 
-def ancestors(parents: Sequence[int], width: int) -> torch.Tensor:
-    """Ancestor-or-self matrix [T, T] of a tree given by parents; missing entries are padding that sees itself only."""
-    seen = torch.eye(width, dtype=torch.bool)
-    for i, parent in enumerate(parents):
-        if parent != -1:
-            seen[i] |= seen[parent]
-    return seen
+def stairs(rows: int, columns: int, start: int, window: int | None, groups: int, like: torch.Tensor) -> torch.Tensor:
+    """Causal mask [rows, columns] of a chain whose first token stands at `start`: row r sees keys up to start + r // groups."""
+    last = start + torch.arange(rows, device=like.device)[:, None] // groups
+    keys = torch.arange(columns, device=like.device)[None]
+    hidden = keys > last if window is None else (keys > last) | (keys <= last - window)
+    return like.new_zeros((rows, columns)).masked_fill_(hidden, -math.inf)
+
+
+def ancestors(parents: Sequence[int], width: int) -> list[set[int]]:
+    """Ancestors-or-self of each of `width` tokens; those beyond the parents given are padding that sees itself only."""
+    out: list[set[int]] = []
+    for i in range(width):
+        parent = parents[i] if i < len(parents) else -1
+        out.append({i} | (out[parent] if parent != -1 else set()))
+    return out
 
 
 def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, layer: int, call: Call, scale: float,
@@ -103,12 +130,12 @@ def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, layer: int, call: 
     call.kv.write(layer, call.slots, k, v)
     cached = call.kv.view(layer, call.index, call.length)
     groups = hq // h
-    rows = q.reshape(b, h, groups * t, d)
+    rows = q.unflatten(1, (h, groups)).transpose(2, 3).reshape(b, h, t * groups, d)
     mask = call.mask(rows, window, groups)
     if mask.shape[2] > groups * t:
         rows = pad(rows, (0, 0, 0, mask.shape[2] - groups * t))
     out = scaled_dot_product_attention(rows, cached[0], cached[1], attn_mask=mask, scale=scale)
-    return out[:, :, : groups * t].reshape(b, hq, t, d).transpose(1, 2)
+    return out[:, :, : groups * t].unflatten(2, (t, groups)).permute(0, 2, 1, 3, 4).reshape(b, t, hq, d)
 
 
 def _from_transformers(module: Any, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, attention_mask: Any,

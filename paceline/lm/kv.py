@@ -39,6 +39,7 @@ class KV:
         self.room = slots
         self.active: list[Slot] = []
         self.layers: list[torch.Tensor | None] = []
+        self.stairs: dict[tuple, torch.Tensor] = {}  # attention's mask tables for this capacity
 
     def round(self, length: int) -> int:
         """Up to the next multiple of the quantum."""
@@ -150,3 +151,4 @@ class KV:
                 new[:, : self.room, :, : self.capacity] = old
                 self.layers[i] = new
         self.room, self.capacity = room, capacity
+        self.stairs.clear()

@@ -56,13 +56,13 @@ class Layer:
 class Lean:
     """The forward itself: `lean(tokens [B, T], call) -> hidden [B * T, W]` after the final norm."""
 
-    def __init__(self, model: Any, layers: list[Layer], embed: torch.Tensor, norm: Norm) -> None:
-        config = model.config
+    def __init__(self, model: Any, layers: list[Layer], embed: torch.Tensor, norm: Norm, context: int) -> None:
+        config, self.context = model.config, context
         self.layers, self.embed, self.norm = layers, embed, norm
         self.heads, self.kv_heads = config.num_attention_heads, config.num_key_value_heads
         self.head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
         self.rotary = model.model.rotary_emb
-        self._table(1024)
+        self._table(min(1024, context))
 
     def _table(self, length: int) -> None:
         """Cosines and sines [length, 1, D] by the model's own rotary module; the sine carries the sign of the half-rotation."""
@@ -77,10 +77,7 @@ class Lean:
         for i, layer in enumerate(self.layers):
             h = layer.before_attention(x) if layer.before_attention else x
             a = self._attention(layer, i, h, cos, sin, call)
-            if layer.after_attention:
-                x = x + layer.after_attention(layer.out(a))
-            else:
-                x = layer.out(a, x)
+            x = x + layer.after_attention(layer.out(a)) if layer.after_attention else layer.out(a, x)
             h = layer.before_mlp(x) if layer.before_mlp else x
             gate, up = layer.gate_up(h).chunk(2, -1)
             h = layer.act(gate).mul_(up)
@@ -89,14 +86,14 @@ class Lean:
 
     def _rotation(self, call: Call) -> tuple[torch.Tensor, torch.Tensor]:
         """Cosine and sine rows [B * T, 1, D] at the new tokens' positions; a view for one row of a chain."""
-        if len(call.starts) == 1 and call.parents is None:
+        if len(call.starts) == 1 and call.parents is None and call.starts[0] + call.width <= self.context:
             rows: Any = slice(call.starts[0], call.starts[0] + call.width)
             top = rows.stop
         else:
             flat = [p for row in call.positions() for p in row]
             rows, top = torch.tensor(flat, device=self.embed.device), max(flat) + 1
         if top > len(self.cos):
-            self._table(2 * max(top, len(self.cos)))
+            self._table(min(2 * top, self.context))
         return self.cos[rows], self.sin[rows]
 
     def _attention(self, layer: Layer, i: int, h: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor,
@@ -121,8 +118,11 @@ class Lean:
         return torch.cat((q_norm(q.flatten(1)).view(q.shape), k_norm(k.flatten(1)).view(k.shape)), 1)
 
 
-def build(model: Any, packed: bool) -> Lean | None:
-    """The lean forward of a transformers causal LM, or None where its family or its modules are not exactly as known here."""
+def build(model: Any, packed: bool, context: int) -> Lean | None:
+    """The lean forward of a transformers causal LM, or None where its family or its modules are not exactly as known here.
+
+    context: positions stay below it; rotations are tabled no further, since some rotary embeddings change beyond.
+    """
     config = model.config
     if config.model_type not in FAMILIES or not _is_plain(model):
         return None
@@ -130,7 +130,7 @@ def build(model: Any, packed: bool) -> Lean | None:
     if float(rotary.get("partial_rotary_factor", 1.0)) != 1.0:
         return None
     layers = [_layer(module, config, packed) for module in model.model.layers]
-    return Lean(model, layers, model.model.embed_tokens.weight.detach(), _norm(model.model.norm))
+    return Lean(model, layers, model.model.embed_tokens.weight.detach(), _norm(model.model.norm), context)
 
 
 def _is_plain(model: Any) -> bool:
@@ -156,7 +156,10 @@ def _layer(module: Any, config: Any, packed: bool) -> Layer:
     gate_up = [mlp.gate_up_proj] if hasattr(mlp, "gate_up_proj") else [mlp.gate_proj, mlp.up_proj]
     windowed = config.model_type in ("mistral", "phi3")
     return Layer(
-        *(make(*fuse(linears), packed) for linears in (qkv, [attention.o_proj], gate_up, [mlp.down_proj])),
+        qkv=make(*fuse(qkv), packed),
+        out=make(*fuse([attention.o_proj]), packed),
+        gate_up=make(*fuse(gate_up), packed),
+        down=make(*fuse([mlp.down_proj]), packed),
         act=getattr(mlp, "act_fn", None) or mlp.activation_fn,
         before_attention=None if olmo else _norm(module.input_layernorm),
         after_attention=_norm(module.post_attention_layernorm) if olmo else None,

@@ -5,9 +5,7 @@ eight tokens costs little more than one. Packed results are also the same bits f
 The two operators are what torch's own CPU compiler emits; they are semi-private, so everything here falls back to `F.linear`.
 """
 
-import functools
 import time
-from collections import Counter
 from collections.abc import Iterable, Sequence
 
 import torch
@@ -17,7 +15,7 @@ from torch.nn.functional import linear, pad
 __all__ = ["ROWS", "Dense", "Packed", "PackedLinear", "can_pack", "fuse", "make", "pays"]
 
 _PACKABLE = (torch.float32, torch.bfloat16)
-ROWS = 64  # most rows of one call whose results are the same bits as any other number of rows
+ROWS = 256  # most rows of one call whose results are the same bits as any other number of rows
 
 
 def can_pack(weight: torch.Tensor) -> bool:
@@ -33,6 +31,7 @@ class Dense:
 
     def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None) -> None:
         self.weight, self.bias = weight, bias
+        self.width, self.dtype = weight.shape[1], weight.dtype
 
     def __call__(self, x: torch.Tensor, add: torch.Tensor | None = None) -> torch.Tensor:
         out = linear(x, self.weight, self.bias)
@@ -49,6 +48,7 @@ class Packed:
     def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None) -> None:
         self.weight = torch.ops.mkldnn._reorder_linear_weight(weight.detach().contiguous(), 8)
         self.bias = None if bias is None else bias.detach()
+        self.width, self.dtype = weight.shape[1], weight.dtype
         self._plain = torch.ops.mkldnn._linear_pointwise.default
         self._add = torch.ops.mkldnn._linear_pointwise.binary
 
@@ -82,32 +82,38 @@ def fuse(linears: Sequence[nn.Linear]) -> tuple[torch.Tensor, torch.Tensor | Non
     return weight, torch.cat([m.weight.new_zeros(m.out_features) if m.bias is None else m.bias.detach() for m in linears])
 
 
-def pays(weights: Iterable[torch.Tensor]) -> bool:
-    """Whether packing these weights is faster here, at 2 and 8 rows together, summed over a model's linears.
+SAMPLE = 128 << 20  # bytes of weights timed: more than the caches hold, as in a real forward
+
+
+@torch.inference_mode()
+def pays(weights: Iterable[torch.Tensor], repeats: int = 5) -> bool:
+    """Whether packing these weights is faster here: passes over a sample of them at 2 and at 8 rows, one kind then the other.
 
     One answer for all of them: bit-exact mode needs every linear packed, and the few small shapes where the stock kernel wins
-    cost less than they would break. Each shape is measured once per process.
+    cost less than they would break. Timing real weights in turn matters: a single one stays in cache and says little.
     """
-    shapes = Counter((*w.shape, w.dtype) for w in weights if can_pack(w))
-    times = [[n * t for t in _times(*shape, torch.get_num_threads())] for shape, n in shapes.items()]
-    return sum(t[0] for t in times) < sum(t[1] for t in times)
-
-
-@functools.lru_cache
-@torch.inference_mode()
-def _times(out: int, width: int, dtype: torch.dtype, threads: int) -> tuple[float, float]:
-    """Best seconds of a packed and of a stock linear over inputs of 2 and of 8 rows."""
-    random = torch.Generator().manual_seed(0)
-    weight, *rows = (torch.randn(m, width, generator=random).to(dtype) for m in (out, 2, 8))
-    calls = (Packed(weight, None), Dense(weight, None))
+    sample: list[torch.Tensor] = []
+    for weight in filter(can_pack, weights):
+        if sum(w.numel() * w.element_size() for w in sample) < SAMPLE:
+            sample.append(weight)
+    if not sample:
+        return False
+    kinds: list[Sequence[Dense | Packed]] = [[Packed(w, None) for w in sample], [Dense(w, None) for w in sample]]
     best = [float("inf")] * 2
-    for _ in range(20):  # taken in turns, the best of each: another program's load then hits both or neither
-        for which, call in enumerate(calls):
-            start = time.perf_counter()
-            for x in rows:
-                call(x)
-            best[which] = min(best[which], time.perf_counter() - start)
-    return best[0], best[1]
+    for _ in range(repeats):  # the best of each: another program's load then hits both or neither
+        for i, linears in enumerate(kinds):
+            best[i] = min(best[i], _pass_time(linears))
+    return best[0] < best[1]
+
+
+def _pass_time(linears: Sequence[Dense | Packed]) -> float:
+    """Seconds of one pass over all linears at 2 and at 8 rows."""
+    inputs = {(m, x.width): torch.ones(m, x.width, dtype=x.dtype) for x in linears for m in (2, 8)}
+    start = time.perf_counter()
+    for rows in (2, 8):
+        for x in linears:
+            x(inputs[rows, x.width])
+    return time.perf_counter() - start
 
 
 def make(weight: torch.Tensor, bias: torch.Tensor | None, packed: bool) -> Dense | Packed:

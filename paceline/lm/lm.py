@@ -86,11 +86,11 @@ class LM:
         b, t = tokens.shape
         if exact and b > 1 and b * t > ROWS and at is not None:
             return self._in_groups(kv, slots, tokens, parents, at)
-        if exact and b * t == 1:  # a single row takes kernels that add up in another order
+        if b * t == 1 and (exact or self.packed):  # a single row takes other kernels, slower ones that add up differently
             tokens, at = tokens.repeat(1, 2), None if at is None else [0]
-        call = Call(kv, slots, tokens.shape[1], parents, exact)
+        call = Call(kv, slots, tokens.shape[1], parents, exact, self.rope_switch or self.context)
         tokens = tokens.to(self.device)
-        if self.lean is None:
+        if self.lean is None or self.head is None:
             return self._stock(tokens, call, at)
         hidden = self.lean(tokens, call)
         if at is None:
@@ -139,7 +139,7 @@ class LM:
     def _lean(self, forward: str) -> lean.Lean | None:
         if forward not in ("auto", "lean", "stock"):
             raise ModelError(f"forward must be auto, lean or stock; found {forward!r}.")
-        built = None if forward == "stock" else lean.build(self.model, self.packed)
+        built = None if forward == "stock" else lean.build(self.model, self.packed, self.rope_switch or self.context)
         if built is not None and not self._agrees(built):
             self.notes.append("the lean forward disagreed with the stock one on random tokens and is not used")
             built = None
@@ -151,11 +151,13 @@ class LM:
     @torch.inference_mode()
     def _agrees(self, built: lean.Lean) -> bool:
         """Lean against stock on random tokens: fp32 to 1e-3 of the logits' spread, half precisions to a tenth."""
-        tokens = torch.randint(self.vocab, (2, 12), generator=torch.Generator().manual_seed(0)).to(self.device)
+        reach = self.rope_switch or self.context
+        width = min(12, reach)
+        tokens = torch.randint(self.vocab, (2, width), generator=torch.Generator().manual_seed(0)).to(self.device)
         calls = []
         for _ in range(2):
             kv = self.cache(slots=2)
-            calls.append(Call(kv, [kv.take(), kv.take()], 12, None, exact=False))
+            calls.append(Call(kv, [kv.take(), kv.take()], width, None, False, reach))
         theirs = self._stock(tokens, calls[0], slice(None))
         ours = torch.nn.functional.linear(built(tokens, calls[1]), self.model.get_output_embeddings().weight)
         assert theirs is not None
@@ -212,9 +214,11 @@ def pack(root: nn.Module) -> None:
 
 @torch.inference_mode()
 def promise(lm: LM) -> tuple[bool, str]:
-    """Whether this machine gives the same bits for a chain scored at once and token by token: (yes, why not).
+    """Whether this machine gives the same bits for tokens scored together and one by one: (yes, why not).
 
-    Tries the real forward across the kernel's key block: lengths on both sides of 512, chains of 2 … 33, two rows together.
+    Tries the real forward on random tokens across the kernel's key block, so at lengths on both sides of 512: a prompt prefilled
+    whole and in pieces, chains of 2 … 33 tokens, and 256 positions together, against one token at a time. What holds then is that
+    a token's logits are a pure function of its prefix, however that prefix was fed.
     """
     if lm.device.type != "cpu":
         return False, "bit-exact mode is for CPUs"
@@ -223,19 +227,24 @@ def promise(lm: LM) -> tuple[bool, str]:
     if count < 2:
         return False, "the context is too short to check"
     tokens = torch.randint(lm.vocab, (start + count,), generator=torch.Generator().manual_seed(1)).tolist()
-    kv = lm.cache(slots=2, exact=True)
+    kv = lm.cache(slots=8, exact=True)
     slot = kv.take()
     lm.prefill(kv, slot, tokens[:start])
     one = torch.cat([_step(lm, kv, [slot], [tokens[start + i : start + i + 1]]) for i in range(count)])
-    other = kv.clone(slot, start)
     for size in sorted({2, 3, 5, 8, 9, 16, 17, count}):
         kv.crop(slot, start)
         if size <= count and not torch.equal(_step(lm, kv, [slot], [tokens[start : start + size]]), one[:size]):
             return False, f"{size} tokens at once differ in the last bits from one at a time on this machine"
+    pieces = kv.take()
+    for i in range(0, start, 48):
+        lm.prefill(kv, pieces, tokens[i : min(i + 48, start)])
+    if not torch.equal(_step(lm, kv, [pieces], [tokens[start : start + 2]]), one[:2]):
+        return False, "a prompt fed in pieces differs in the last bits from one fed whole on this machine"
+    kv.free(pieces)
     kv.crop(slot, start)
-    kv.crop(other, start)
-    if not torch.equal(_step(lm, kv, [slot, other], [tokens[start : start + 2]] * 2), one[:2].repeat(2, 1)):
-        return False, "two rows at once differ in the last bits from one on this machine"
+    rows, size = [slot, *(kv.clone(slot, start) for _ in range(7))], min(count, ROWS // 8)
+    if not torch.equal(_step(lm, kv, rows, [tokens[start : start + size]] * 8), one[:size].repeat(8, 1)):
+        return False, "eight rows at once differ in the last bits from one on this machine"
     return True, ""
 
 

@@ -1,10 +1,15 @@
 """From a name to an `LM`: the embedded zoo, a hub id, a folder, or a transformers model already at hand."""
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers.utils import logging
 
 from paceline.errors import ModelError, did_you_mean
 from paceline.lm.lm import LM
@@ -34,18 +39,34 @@ def load(model: Any, *, dtype: str | torch.dtype | None = None, forward: str = "
     if hasattr(model, "score") and hasattr(model, "cache"):  # an LM, or what passes for one
         return model
     if not isinstance(model, str | Path):
-        if dtype is not None:
-            raise ModelError("dtype applies when Paceline loads the model; convert a model you hold with model.to(dtype).")
+        if dtype is not None or device is not None:
+            raise ModelError("dtype and device apply when Paceline loads the model; move a model you hold with model.to(…).")
         return LM(model, tokenizer, forward, packed)
     source = resolve(str(model))
     want = torch_dtype(dtype) if dtype is not None else (torch.float32 if str(model).startswith("zoo:") else "auto")
     try:
-        weights = AutoModelForCausalLM.from_pretrained(source, dtype=want).eval()
+        with quiet(str(model).startswith("zoo:") or not sys.stderr.isatty()):
+            weights = AutoModelForCausalLM.from_pretrained(source, dtype=want).eval()
         words = tokenizer if tokenizer is not None else _tokenizer(source)
-    except (OSError, ValueError, KeyError, ImportError) as error:
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
         raise ModelError(f"Cannot load {str(model)!r}: expected zoo:{', zoo:'.join(zoo_names())}, a hub id or a folder with "
                          f"config.json and weights. ({_first_line(error)})") from error
     return LM(weights.to(device) if device else weights, words, forward, packed)
+
+
+@contextmanager
+def quiet(wanted: bool) -> Iterator[None]:
+    """No loading bar from transformers while wanted: it is of use for large models, and to people only."""
+    shown = logging.is_progress_bar_enabled()
+    if not wanted:
+        yield
+        return
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def resolve(name: str) -> str:

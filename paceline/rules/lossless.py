@@ -37,9 +37,8 @@ def _step(scores: Scores, proposal: Proposal, row, node: int, position: int) -> 
         end = (Dice.VERIFY, position, Dice.DRAW)
         token = scores.best(node) if scores.sampling.greedy else row.dice.draw(scores.p(node), end)
         return next((c for c in children if proposal.tokens[c] == token), None), token
-    rest, q = scores.p(node), proposal.laws.get(node)
-    if q is not None:
-        q = q.to(rest)
+    rest = scores.p(node)
+    q = proposal.laws[node].to(rest)
     for sibling, child in enumerate(children):
         token = proposal.tokens[child]
         law = q if proposal.drawn[child] else one_hot(rest, token)

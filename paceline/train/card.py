@@ -60,7 +60,8 @@ def _head(model: PreTrainedModel, making: Making) -> str:
     return (
         f"{_FRONT}{what}Python code, English prose, step-by-step arithmetic, JSON tool calls.\n\n"
         f"Llama type, {count:.2f} M parameters: {c.num_hidden_layers} layers of width {c.hidden_size}, "
-        f"{c.num_attention_heads} heads, feed-forward {c.intermediate_size}, vocabulary {c.vocab_size} (byte-level "
+        f"{c.num_attention_heads} heads ({c.num_key_value_heads} for keys and values), feed-forward "
+        f"{c.intermediate_size}, vocabulary {c.vocab_size} (byte-level "
         f"BPE, single digits), tied embeddings, context {c.max_position_embeddings}, weights in bfloat16."
     )
 
@@ -105,4 +106,5 @@ paceline cook pretrain_zoo --data DIR --out DIR
 
 {making.tokens / 1e6:.1f} M tokens in {making.seconds / 60:.0f} minutes on two CPU cores. Objective: {aim}.
 Matrix products in bf16, weights in fp32; Muon for the hidden matrices (0.02), AdamW for the rest (0.003); warm-up,
-stable, linear decay; 8,192 tokens a step, in rows of 512 and at the end of the full context; no attention across documents."""
+stable, linear decay; 8,192 tokens a step, in rows of 512 and at the end of the full context; no attention across
+documents."""

@@ -29,9 +29,7 @@ class HeldOut:
 
 
 @torch.inference_mode()
-def held_out_loss(
-    model: PreTrainedModel, stream: Stream, context: int = 1024, rows: int = 4, autocast: bool = True
-) -> HeldOut:
+def held_out_loss(model: PreTrainedModel, stream: Stream, context: int = 1024, rows: int = 4, autocast: bool = True) -> HeldOut:
     """Loss on all of ``stream``, each document in windows of ``context`` tokens without overlap, ``rows`` windows at
     once.
 

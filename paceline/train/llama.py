@@ -17,6 +17,7 @@ class Size:
     width: int
     layers: int
     heads: int
+    kv_heads: int
     ffn: int
     vocabulary: int = 4096
     context: int = 2048
@@ -32,7 +33,7 @@ def new_llama(size: Size, tokenizer: PreTrainedTokenizerBase, seed: int) -> Llam
         hidden_size=size.width,
         num_hidden_layers=size.layers,
         num_attention_heads=size.heads,
-        num_key_value_heads=size.heads,
+        num_key_value_heads=size.kv_heads,
         head_dim=size.width // size.heads,
         intermediate_size=size.ffn,
         max_position_embeddings=size.context,

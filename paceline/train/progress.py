@@ -29,7 +29,4 @@ def reporter(name: str, steps: int) -> Iterator[Callable[[Progress], None]]:
 
 def _line(progress: Progress) -> str:
     losses = " ".join(f"{part} {value:.4f}" for part, value in progress.losses.items())
-    return (
-        f"step {progress.step}/{progress.steps} {losses} {progress.tokens_per_s:.0f} tokens/s "
-        f"{progress.seconds / 60:.1f} min"
-    )
+    return f"step {progress.step}/{progress.steps} {losses} {progress.tokens_per_s:.0f} tokens/s {progress.seconds / 60:.1f} min"

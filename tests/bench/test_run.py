@@ -12,7 +12,7 @@ import pytest
 from paceline.bench import suite
 from paceline.bench.page import render
 from paceline.bench.report import markdown
-from paceline.bench.rivals import rivals, stock
+from paceline.bench.rivals import Weights, rivals, stock
 from paceline.bench.run import Config, run
 from paceline.bench.summary import PLAIN
 from paceline.bench.targets import TARGETS
@@ -36,7 +36,7 @@ def prompts(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def report(folder: Path, prompts: Path) -> dict[str, Any]:
-    pair = f"small_model:model={folder},length=3"
+    pair = f"small_model:model={folder},length=3,worth=0"
     config = Config(
         model=str(folder), drafters=(pair, "ngram"), prompts=str(prompts), against=("transformers",),
         max_new_tokens=12, repeats=2, dtype="float32", threads=1, inexact=True,
@@ -92,7 +92,7 @@ def test_reports_render(report: dict[str, Any]) -> None:
     table = markdown(report)
     assert table.count("\n") == len(report["methods"]) + 1 and "paceline/ngram" in table
     page = render({"tiny": report})
-    assert page.count("not measured") == len(TARGETS) and report["command"] in page
+    assert page.count("| not measured |") == len(TARGETS) and report["command"] in page
 
 
 def test_rows_are_measured_together_and_one_by_one(folder: Path) -> None:
@@ -106,8 +106,8 @@ def test_rows_are_measured_together_and_one_by_one(folder: Path) -> None:
 
 def test_a_grown_target_writes_the_same_text(folder: Path) -> None:
     config = Config(
-        model=str(folder), drafters=("ngram",), tasks=("code",), limit=1, max_new_tokens=8, repeats=1, threads=1, grow=1.0,
-        against=("transformers/plain",), dtype="float32",
+        model=str(folder), drafters=("ngram",), tasks=("code",), limit=1, max_new_tokens=8, repeats=1, threads=1,
+        grow=1.0, against=("transformers/plain",), dtype="float32",
     )  # fmt: skip
     found = run(config)
     assert found["grown"] and found["model"]["parameters"] > 5e5
@@ -133,7 +133,7 @@ def test_an_unknown_rival(folder: Path) -> None:
     import paceline
 
     with pytest.raises(RequestError, match="Did you mean 'transformers'"):
-        rivals(("transformer",), str(folder), paceline.load(str(folder)), ())
+        rivals(("transformer",), Weights(str(folder), paceline.load(str(folder))), ())
 
 
 def test_a_rival_with_foreign_parts_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,12 +152,28 @@ def test_a_rival_with_foreign_parts_is_refused(folder: Path, monkeypatch: pytest
 
     monkeypatch.setattr(transformers.AutoModelForCausalLM, "from_pretrained", tampered)
     with pytest.raises(ModelError, match="Odd"):
-        stock(str(folder), lm)
+        stock(Weights(str(folder), lm))
 
 
 def test_the_command_repeats_the_settings() -> None:
     config = Config(drafters=("ngram", "none"), grow=100.0, packed=False, data="/some/where")
     assert suite.command(config) == ("paceline bench --drafter ngram --drafter none --data DIR --no-packed --grow 100")
+
+
+def test_a_suite_runs_writes_and_renders(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    small = Config(
+        model=str(folder), drafters=("ngram",), tasks=("code",), limit=1, max_new_tokens=4, repeats=1, threads=1,
+        against=("llama_cpp",),
+    )  # fmt: skip
+    monkeypatch.setattr(suite, "installed", lambda: False)
+    monkeypatch.setitem(suite.SUITES, "mini", {"one": small, "two": small})
+    said: list[str] = []
+    suite.run_suite("mini", ("one",), None, tmp_path / "out", said.append)
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["README.md", "one.json"]
+    assert "llama.cpp is not installed" in said[0] and said[1].startswith("one:")
+    assert "## one" in (tmp_path / "out" / "README.md").read_text()
+    with pytest.raises(RequestError, match="Did you mean 'two'"):
+        suite.run_suite("mini", ("tow",), None, tmp_path, said.append)
 
 
 def test_every_target_names_a_benchmark_of_the_suite() -> None:

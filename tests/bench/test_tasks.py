@@ -21,9 +21,7 @@ class Words:
         self.input_ids = [ord(c) for c in text]
         return self
 
-    def apply_chat_template(
-        self, messages: list, tools: list | None, add_generation_prompt: bool, tokenize: bool
-    ) -> str:
+    def apply_chat_template(self, messages: list, tools: list | None, add_generation_prompt: bool, tokenize: bool) -> str:
         assert add_generation_prompt and not tokenize
         names = [tool["function"]["name"] for tool in tools or ()]
         return "".join(f"[{m['role']}]{m['content']}" for m in messages) + f"{names}[assistant]"

@@ -30,9 +30,7 @@ class Scripted:
 
     def run(self, prompts: list[list[int]], max_new_tokens: int) -> Batch:
         self.log.append(f"{self.name}:{prompts[0][0]}")
-        return Batch(
-            self.seconds, [self.answers[p[0]] for p in prompts], [self.stats] * len(prompts) if self.stats else []
-        )
+        return Batch(self.seconds, [self.answers[p[0]] for p in prompts], [self.stats] * len(prompts) if self.stats else [])
 
     def count_forwards(self, prompt: list[int], max_new_tokens: int) -> int | None:
         return None if self.stats else 5

@@ -42,6 +42,15 @@ def test_leaving(go: Callable, monkeypatch: pytest.MonkeyPatch, word: str) -> No
     assert outcome.code == 0 and outcome.out == ""
 
 
+def test_an_interrupt_leaves_a_clean_line(go: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(prompt: str = "") -> str:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("builtins.input", interrupt)
+    outcome = go()
+    assert outcome.code == 130 and outcome.out == "\n" and "Traceback" not in outcome.err
+
+
 def test_a_turn_that_does_not_fit_is_dropped(go: Callable, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     lines(monkeypatch, "x" * 600, "hi")
     outcome = go("--json", tmp_path / "talk.json")

@@ -21,7 +21,7 @@ def go(paceline_cli: Callable, model_folder: Path) -> Callable:
 def test_stdout_is_the_text_alone_when_piped(go: Callable) -> None:
     outcome = go("abc abc abc", "--drafter", "ngram")
     assert outcome.code == 0 and outcome.err == ""
-    assert outcome.out.endswith("\n") and "\x1b" not in outcome.out
+    assert outcome.out.endswith("\n") and "\x1b[" not in outcome.out
 
 
 def test_drafted_text_is_plain_text(go: Callable) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 
 from paceline import plugins
+from paceline.cli.plugins import paper_of
 
 
 def test_every_plugin_is_listed_with_its_words(paceline_cli: Callable) -> None:
@@ -35,3 +37,14 @@ def test_one_kind_in_singular_or_plural(paceline_cli: Callable) -> None:
 def test_an_unknown_kind(paceline_cli: Callable) -> None:
     outcome = paceline_cli("plugins", "drafers")
     assert outcome.code == 1 and "Did you mean 'drafter'" in outcome.err
+
+
+def test_papers_are_found_in_the_files(tmp_path: Path) -> None:
+    for text, paper in [
+        ('"""X (arXiv 2401.07851), and (Doe 2023)."""', "arXiv 2401.07851"),
+        ('"""X (Doe et al. 2023; Roe 2024)."""', "Doe et al. 2023; Roe 2024"),
+        ('"""X (Doe 2023, section 3)."""', "Doe 2023"),
+        ('"""Ours; see f(x) and (2 of 3)."""', ""),
+    ]:
+        (tmp_path / "x.py").write_text(text)
+        assert paper_of(tmp_path / "x.py") == paper

@@ -1,0 +1,121 @@
+"""The front doors: prompts of every kind in, generations and pieces out."""
+
+from __future__ import annotations
+
+import pytest
+
+import paceline
+from paceline import Engine, ModelError, RequestError, Sampling, SpecError
+from paceline.doors import end_tokens
+from paceline.drafters.small_model import SmallModel
+from paceline.lm import LM
+from paceline.testing import ToyLM, tiny_model
+from tests.tiny import nearly
+
+TEXT = "abcabcab"
+
+
+@pytest.fixture
+def chat_lm(model_folder) -> LM:
+    return paceline.load(model_folder)
+
+
+def test_text_ids_and_messages(chat_lm: LM) -> None:
+    ids = chat_lm.tokenizer(TEXT)["input_ids"]
+    text, tokens = paceline.generate(chat_lm, [TEXT, ids], max_new_tokens=8)
+    assert text.tokens == tokens.tokens and text.prompt_tokens == len(ids)
+    said = paceline.generate(chat_lm, [{"role": "user", "content": "hi"}], max_new_tokens=4)
+    assert len(said) == 1 and said[0].prompt_tokens == len(chat_lm.tokenizer("user: hi\nassistant: ")["input_ids"])
+    assert len(paceline.generate(chat_lm, TEXT, max_new_tokens=2)) == len(paceline.generate(chat_lm, ids, max_new_tokens=2)) == 1
+
+
+def test_several_samples_of_several_prompts_come_in_order(lm: LM) -> None:
+    sampling = Sampling(temperature=1.0, seed=5)
+    out = paceline.generate(lm, [[5, 6], [7]], n=2, sampling=sampling, max_new_tokens=5)
+    assert [g.prompt_tokens for g in out] == [2, 2, 1, 1]
+    assert paceline.generate(lm, [7], n=2, sampling=sampling, max_new_tokens=5)[1].tokens == out[3].tokens
+    assert paceline.generate(lm, []) == []
+
+
+BAD = [
+    ({"prompts": ""}, RequestError, "empty"),
+    ({"prompts": [[]]}, RequestError, "empty"),
+    ({"prompts": ["a", ""]}, RequestError, "empty"),
+    ({"prompts": "a", "n": 0}, RequestError, "n must"),
+    ({"prompts": "a", "n": 1.5}, RequestError, "n must"),
+    ({"prompts": "a", "max_new_tokens": -1}, RequestError, "max_new_tokens"),
+    ({"prompts": "a", "stop": [""]}, RequestError, "stop"),
+    ({"prompts": "a" * 2000}, RequestError, "context is 1024"), ({"prompts": [300]}, RequestError, "token 300"),
+    ({"prompts": [{"role": "user", "content": "x"}]}, RequestError, "chat template"),
+    ({"prompts": "a", "drafter": "ngarm"}, SpecError, "Did you mean 'ngram'"),
+    ({"prompts": "a", "drafter": "ngram:length=0"}, SpecError, "length"),
+    ({"prompts": "a", "drafter": "small_model:model=zoo:nothing"}, ModelError, "no zoo model"),
+    ({"prompts": "a", "drafter": SmallModel(model=tiny_model(vocab=128))}, ModelError, "another vocabulary"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("keywords", "error", "problem"), BAD, ids=[b[2] for b in BAD])
+def test_bad_requests(keywords: dict, error: type[Exception], problem: str, lm: LM) -> None:
+    with pytest.raises(error, match=problem):
+        paceline.generate(lm, **keywords)
+
+
+def test_without_a_tokenizer_ids_are_needed() -> None:
+    toy = ToyLM()
+    assert paceline.generate(toy, [1, 2], max_new_tokens=3)[0].text == ""
+    with pytest.raises(RequestError, match="no tokenizer"):
+        paceline.generate(toy, "text")
+    with pytest.raises(RequestError, match="need a tokenizer"):
+        next(paceline.stream(toy, [1, 2]))
+
+
+def test_ends_come_from_the_generation_config_first(lm: LM) -> None:
+    assert end_tokens(lm) == {1}
+    assert end_tokens(ToyLM()) == frozenset()
+    free = paceline.generate(lm, TEXT, max_new_tokens=12, eos=[])[0].tokens
+    cut = paceline.generate(lm, TEXT, max_new_tokens=12, eos=[free[4]])[0]
+    assert cut.tokens == free[: free.index(free[4]) + 1] and cut.finish_reason == "eos"
+
+
+DRAFTERS = ["none", "ngram:min_n=1,worth=0", "small_model"]
+
+
+@pytest.mark.parametrize("drafter", DRAFTERS)
+@pytest.mark.parametrize("limits", [{}, {"stop": "cut"}, {"eos": "cut"}], ids=["free", "stop", "eos"])
+def test_pieces_join_to_what_generate_writes(drafter: str, limits: dict, lm: LM) -> None:
+    made = SmallModel(model=nearly(lm), length=4, worth=0.0) if drafter == "small_model" else drafter
+    free = paceline.generate(lm, TEXT, max_new_tokens=30, eos=[])[0]
+    limits = {"stop": {"stop": free.text[9:12]}, "eos": {"eos": free.tokens[9:10]}}[next(iter(limits))] if limits else {}
+    whole = paceline.generate(lm, TEXT, drafter=made, max_new_tokens=30, **limits)[0]
+    pieces = list(paceline.stream(lm, TEXT, drafter=made, max_new_tokens=30, **limits))
+    assert "".join(p.text for p in pieces) == pieces[-1].generation.text == whole.text
+    assert [t for p in pieces for t in p.tokens] == whole.tokens
+    assert all(p.generation is None for p in pieces[:-1]) and all(len(p.tokens) == len(p.drafted) for p in pieces)
+    assert sum(d for p in pieces for d in p.drafted) == whole.stats.accepted
+    assert pieces[-1].generation.finish_reason == whole.finish_reason
+
+
+def test_half_characters_are_not_shown(lm: LM) -> None:
+    """A random byte model under sampling writes many."""
+    sampling = Sampling(temperature=2.0, seed=2)
+    pieces = list(paceline.stream(lm, TEXT, sampling=sampling, max_new_tokens=80, eos=[]))
+    assert "".join(p.text for p in pieces) == paceline.generate(lm, TEXT, sampling=sampling, max_new_tokens=80, eos=[])[0].text
+    assert any(not p.text for p in pieces)
+
+
+def test_closing_a_stream_cancels_its_request(lm: LM) -> None:
+    engine = Engine(lm, "ngram", slots=1)
+    pieces = paceline.stream(lm, TEXT, engine=engine, max_new_tokens=50)
+    next(pieces)
+    row = engine.rows[0]
+    pieces.close()
+    assert row.finish_reason == "cancelled" and not engine.rows and not engine.kv.active
+
+
+def test_a_kept_engine_reuses_the_chat_so_far(lm: LM) -> None:
+    engine = Engine(lm, slots=1, park=1)
+    first = list(paceline.stream(lm, TEXT, engine=engine, max_new_tokens=10, eos=[]))[-1].generation
+    longer = [*lm.tokenizer(TEXT)["input_ids"], *first.tokens, 70]
+    second = list(paceline.stream(lm, longer, engine=engine, max_new_tokens=10, eos=[]))[-1].generation
+    assert second.stats.reused == len(longer) - 2
+    assert second.tokens == paceline.generate(lm, longer, max_new_tokens=10, eos=[])[0].tokens
