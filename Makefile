@@ -22,10 +22,10 @@ check: $(VENV)/.dev
 	$(BIN)/mypy
 
 bench: $(VENV)/.user
-	$(BIN)/paceline bench --suite cpu
+	$(BIN)/paceline bench --suite cpu $(if $(DATA),--data $(DATA))
 
 bench-gpu: $(VENV)/.user
-	$(BIN)/paceline bench --suite gpu
+	$(BIN)/paceline bench --suite gpu $(if $(DATA),--data $(DATA))
 
 docs: $(VENV)/.docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

@@ -20,14 +20,14 @@ __all__ = ["FIXED", "PAIR", "SUITES", "command", "read_reports", "run_suite"]
 
 PAIR = "small_model:model=zoo:tiny-draft"
 FIXED = f"{PAIR},length=4,worth=0"  # as assisted generation drafts with a constant schedule
-ZOO = Config(drafters=(PAIR, FIXED, "ngram"), dtype="float32", limit=12)
-GROWN = replace(ZOO, drafters=(PAIR,), grow=100.0, limit=4, max_new_tokens=64)
+ZOO = Config(drafters=(PAIR, FIXED, "ngram"), dtype="float32", limit=5, repeats=2)
+GROWN = replace(ZOO, drafters=(PAIR,), grow=100.0, limit=3, max_new_tokens=64)
 IDENTITY = replace(ZOO, drafters=(PAIR, "ngram"), repeats=1, limit=50)
 SUITES: dict[str, dict[str, Config]] = {
     "cpu": {
         "zoo": replace(ZOO, against=("transformers",)),
-        "zoo_stock": replace(ZOO, against=("transformers",), forward="stock", packed=False),
-        "zoo_bf16": replace(ZOO, against=("transformers",), dtype="bfloat16", inexact=True),
+        "zoo_stock": replace(ZOO, against=("transformers",), forward="stock", packed=False, limit=3),
+        "zoo_bf16": replace(ZOO, against=("transformers/plain",), dtype="bfloat16", inexact=True, limit=4),
         "grown": replace(GROWN, against=("transformers/plain", "llama_cpp")),
         "grown_rows": replace(GROWN, rows=8, limit=8),
         "identity_fp32": IDENTITY,

@@ -186,12 +186,15 @@ def context_of(config: Any) -> tuple[int, int | None]:
     """(longest sequence, length at which its rotary embedding changes or None)."""
     context = getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", None) or 1 << 20
     rope = getattr(config, "rope_parameters", None) or {}
-    if rope.get("rope_type") == "dynamic":
-        return context, context
-    if rope.get("rope_type") == "longrope":
-        original = rope.get("original_max_position_embeddings") or getattr(config, "original_max_position_embeddings", None)
-        return context, int(original or context)
-    return context, None
+    each = [rope, *(v for v in rope.values() if isinstance(v, dict))]  # some models keep one set per type of layer
+    switches = []
+    for one in each:
+        original = one.get("original_max_position_embeddings") or getattr(config, "original_max_position_embeddings", None)
+        if one.get("rope_type") == "dynamic":
+            switches.append(int(context))
+        elif one.get("rope_type") == "longrope":
+            switches.append(int(original or context))
+    return context, min(switches, default=None)
 
 
 def twin(model: Any) -> Any:

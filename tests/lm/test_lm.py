@@ -101,6 +101,13 @@ def test_length_dependent_rope_below_its_switch_equals_transformers(kind: str, s
     assert out[0].tokens == expected
 
 
+def test_a_switch_in_one_kind_of_layer_is_a_switch() -> None:
+    """Families with two kinds of layers keep one set of rotary parameters for each."""
+    plain = {"rope_type": "default", "rope_theta": 10000.0}
+    model = tiny_model("gemma3_text", rope_parameters={"sliding_attention": plain, "full_attention": ROPES["dynamic"]})
+    assert context_of(model.config) == (1024, 1024)
+
+
 def test_rope_that_never_changes_has_no_switch() -> None:
     assert context_of(tiny_model().config) == (1024, None)
     yarn = {"rope_type": "yarn", "factor": 4.0, "rope_theta": 1e4, "original_max_position_embeddings": 256}
