@@ -118,6 +118,8 @@ def test_stop_strings_with_the_tokenizer_bound(drafter: str) -> None:
     criteria = StoppingCriteriaList([StopStringCriteria(TOKENIZER, [stop])])
     theirs, ours = both(drafter, inputs("abcabcab"), {"tokenizer": TOKENIZER}, stopping_criteria=criteria)
     assert torch.equal(theirs, ours) and ours.shape[1] < 8 + NEW
+    bound = {"tokenizer": TOKENIZER, "stop_strings": [stop]}
+    assert torch.equal(both(drafter, inputs("abcabcab"), bound)[1], theirs)
     with pytest.raises(RequestError, match="tokenizer"):
         both(drafter, inputs("abcabcab"), stopping_criteria=criteria)
 

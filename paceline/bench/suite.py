@@ -16,20 +16,19 @@ from paceline.bench.llama_cpp import installed
 from paceline.bench.run import Config, run
 from paceline.errors import DataError, RequestError, did_you_mean
 
-__all__ = ["FIXED", "PAIR", "SUITES", "command", "read_reports", "run_suite"]
+__all__ = ["PAIR", "SUITES", "command", "read_reports", "run_suite"]
 
 PAIR = "small_model:model=zoo:tiny-draft"
-FIXED = f"{PAIR},length=4,worth=0"  # as assisted generation drafts with a constant schedule
-ZOO = Config(drafters=(PAIR, FIXED, "ngram"), dtype="float32", limit=5, repeats=2)
-GROWN = replace(ZOO, drafters=(PAIR,), grow=100.0, limit=3, max_new_tokens=64)
+ZOO = Config(drafters=(PAIR, "ngram"), dtype="float32", limit=4, repeats=2)
+GROWN = replace(ZOO, drafters=(PAIR,), grow=100.0, limit=2, max_new_tokens=64)
 IDENTITY = replace(ZOO, drafters=(PAIR, "ngram"), repeats=1, limit=50)
 SUITES: dict[str, dict[str, Config]] = {
     "cpu": {
         "zoo": replace(ZOO, against=("transformers",)),
-        "zoo_stock": replace(ZOO, against=("transformers",), forward="stock", packed=False, limit=3),
-        "zoo_bf16": replace(ZOO, against=("transformers/plain",), dtype="bfloat16", inexact=True, limit=4),
+        "zoo_stock": replace(ZOO, against=("transformers",), forward="stock", packed=False, limit=2),
+        "zoo_bf16": replace(ZOO, against=("transformers/plain",), dtype="bfloat16", inexact=True, limit=2),
         "grown": replace(GROWN, against=("transformers/plain", "llama_cpp")),
-        "grown_rows": replace(GROWN, rows=8, limit=8),
+        "grown_rows": replace(GROWN, rows=8, limit=8, repeats=1),
         "identity_fp32": IDENTITY,
         "identity_fp32_rows": replace(IDENTITY, rows=5),
         "identity_bf16": replace(IDENTITY, dtype="bfloat16", exact=True),

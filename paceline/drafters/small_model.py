@@ -29,10 +29,10 @@ class SmallModel:
     """
 
     model: Any
-    length: int = 6
+    length: int = 4
     branch: int = 1
     drawn: bool = True
-    worth: float = 0.2
+    worth: float = 0.0
 
     def __post_init__(self) -> None:
         if self.length < 1 or self.branch < 1 or not 0 <= self.worth < 1:

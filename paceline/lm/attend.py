@@ -36,7 +36,7 @@ class Call:
         self.starts = [slot.length for slot in slots]
         kv.reserve(max(self.starts) + width)
         self.index = kv.index(slots)
-        self.length = min(kv.round(max(self.starts) + width), kv.capacity)
+        self.length = min(kv.span(max(self.starts) + width), kv.capacity)
         self._masks: dict[tuple[Any, ...], torch.Tensor] = {}
 
     def positions(self) -> list[list[int]]:

@@ -28,13 +28,14 @@ class Slot:
 class KV:
     """Keys and values of up to `slots` sequences, `capacity` tokens each; both double when more is asked for.
 
-    Layer tensors are [2, slots, H, capacity, D] (0 = keys, 1 = values). `quantum`: capacities and views are rounded up to it.
-    The CPU attention kernel sums keys in blocks of 512, so with `quantum=512` a result does not depend on how long the view
-    was (the bit-exact mode). `limit`: most tokens a slot may hold; asking for more raises ModelError.
+    Layer tensors are [2, slots, H, capacity, D] (0 = keys, 1 = values). `quantum`: capacities are rounded up to it. `tails`: how
+    much of a last, unfinished quantum a view may show, ascending; beyond the longest, all of it. `exact`: whoever attends over
+    this cache must do so in the bit-exact mode. `limit`: most tokens a slot may hold; asking for more raises ModelError.
     """
 
-    def __init__(self, slots: int = 1, capacity: int = 512, quantum: int = 64, limit: int | None = None) -> None:
-        self.quantum, self.limit = quantum, limit
+    def __init__(self, slots: int = 1, capacity: int = 512, quantum: int = 64, limit: int | None = None,
+                 tails: Sequence[int] = (), exact: bool = False) -> None:
+        self.quantum, self.limit, self.tails, self.exact = quantum, limit, (*tails, quantum), exact
         self.capacity = self.round(capacity)
         self.room = slots
         self.active: list[Slot] = []
@@ -44,6 +45,12 @@ class KV:
     def round(self, length: int) -> int:
         """Up to the next multiple of the quantum."""
         return -(-length // self.quantum) * self.quantum
+
+    def span(self, length: int) -> int:
+        """Keys that a view of at least this length shows: whole quanta and the shortest tail that covers the rest."""
+        whole = length // self.quantum * self.quantum
+        rest = length - whole
+        return whole + (min(t for t in self.tails if t >= rest) if rest else 0)
 
     def take(self) -> Slot:
         """A new empty slot at the end of the active ones."""

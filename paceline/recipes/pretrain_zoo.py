@@ -45,7 +45,7 @@ class Config:
     stage: str = "all"  # One of all, tokenizer, corpus, target, draft; what a stage needs is made, too.
     fast: bool = False  # A few steps of tiny models on made-up texts, in seconds, to see that all works.
     target_tokens: int = 8_200_000  # How long to train the target; about 2,300 tokens a second on two cores.
-    draft_tokens: int = 4_000_000  # How long to distil the draft.
+    draft_tokens: int = 2_800_000  # How long to distil the draft.
     code: float = 0.40  # Share of the training tokens that is Python code.
     math: float = 0.20  # Share that is step-by-step arithmetic.
     tools: float = 0.25  # Share that is dialogues with tool calls.
