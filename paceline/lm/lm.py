@@ -41,6 +41,7 @@ class LM:
         self.dtype, self.device = model.get_output_embeddings().weight.dtype, model.get_output_embeddings().weight.device
         self.packed = packed and pays(m.weight for m in model.modules() if type(m) is nn.Linear)
         self.context, self.rope_switch = context_of(self.text_config)
+        self.name = model.config.name_or_path or type(model).__name__
         self.asked_forward, self.asked_packed = forward, packed
         self.notes: list[str] = []
         self.twin = twin(model)
@@ -61,7 +62,7 @@ class LM:
     def describe(self) -> dict[str, Any]:
         """What a report says of this model."""
         return {
-            "model": self.config.name_or_path or type(self.model).__name__, "type": self.text_config.model_type,
+            "model": self.name, "type": self.text_config.model_type,
             "parameters": sum(p.numel() for p in self.model.parameters()), "vocabulary": self.vocab, "context": self.context,
             "dtype": str(self.dtype).removeprefix("torch."), "device": self.device.type, "forward": self.forward_name,
             "packed": self.packed, "exact": self.exact, "notes": self.notes,

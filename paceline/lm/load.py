@@ -51,7 +51,9 @@ def load(model: Any, *, dtype: str | torch.dtype | None = None, forward: str = "
     except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
         raise ModelError(f"Cannot load {str(model)!r}: expected zoo:{', zoo:'.join(zoo_names())}, a hub id or a folder with "
                          f"config.json and weights. ({_first_line(error)})") from error
-    return LM(weights.to(device) if device else weights, words, forward, packed)
+    lm = LM(weights.to(device) if device else weights, words, forward, packed)
+    lm.name = str(model)
+    return lm
 
 
 @contextmanager
