@@ -99,7 +99,7 @@ def outcomes(run: Callable[[Walk], T]) -> Iterator[tuple[T, float]]:
         script[-1] += 1
 
 
-def toy_tokenizer(merges: int = 0) -> Any:
+def toy_tokenizer() -> Any:
     """A byte-level tokenizer of 256 bytes and three special tokens, made on the spot; any text round-trips."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
