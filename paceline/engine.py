@@ -219,7 +219,7 @@ class Engine:
         out = {}
         for (row, budget), proposal in zip(group, proposals, strict=True):
             proposal.check(self.lm.vocab)
-            proposal = proposal.main_chain() if self.exact else proposal
+            proposal = proposal.main_chain() if self.exact and not self.lm.exact_trees else proposal
             out[row.id] = (proposal.chosen() if row.request.reproducible else proposal).clip(budget)
         return out
 

@@ -1,25 +1,29 @@
 """A causal language model with its weights and no memory: `forward` is the only door to the weights.
 
-Two forwards stand behind it, the stock one of transformers (any family) and the lean one (`lean.py`, llama-type layers). Both
-attend through `attend.py` over a `KV` that the caller owns. The model handed in is never changed: the stock forward runs on a
-twin of its module tree that shares every weight.
+Three forwards stand behind it: the stock one of transformers (any family), the lean one (`lean.py`, llama-type layers) and the
+fused one (`fused.py`, the same layers in compiled code, on a CPU). The first two attend through `attend.py`; all write into a
+`KV` that the caller owns. The model handed in is never changed: the stock forward runs on a twin of its module tree that shares
+every weight.
 """
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.functional import linear
 
 from paceline.errors import ModelError
-from paceline.lm import lean
+from paceline.lm import fused, lean
 from paceline.lm.attend import NAME, Call
 from paceline.lm.kv import KV, Slot
 from paceline.lm.linear import ROWS, Packed, PackedLinear, can_pack, make, pays
 from paceline.proposal import Proposal
 
-__all__ = ["LM"]
+__all__ = ["FORWARDS", "LM"]
+
+FORWARDS = ("auto", "fused", "lean", "stock")
 
 CHUNK = 256  # tokens of one prefill forward; fixed, so that a prompt's keys never depend on who asks
 BLOCK = 512  # keys the CPU attention kernel sums at a time
@@ -29,8 +33,9 @@ TAILS = (64, 128, 192, 384)  # parts of a last block whose sums it makes in the 
 class LM:
     """A model, its tokenizer (may be None) and the forward chosen for it.
 
-    forward: "auto" (lean where it is known and agrees with the stock forward), "lean" or "stock". packed: pack linears where a
-    measurement says it pays. Raises ModelError for models without a growing key/value cache.
+    forward: "auto" (the fastest that is known here and agrees with the stock one), "fused", "lean" or "stock". packed: keep a copy
+    of the weights in the layout that is fastest to read; False leaves stock linears, so no fused forward either. Raises ModelError
+    for models without a growing key/value cache.
     """
 
     def __init__(self, model: Any, tokenizer: Any = None, forward: str = "auto", packed: bool = True) -> None:
@@ -39,25 +44,36 @@ class LM:
         self.text_config = model.config.get_text_config()
         self.vocab = int(model.get_output_embeddings().weight.shape[0])
         self.dtype, self.device = model.get_output_embeddings().weight.dtype, model.get_output_embeddings().weight.device
-        self.packed = packed and pays(m.weight for m in model.modules() if type(m) is nn.Linear)
         self.context, self.rope_switch = context_of(self.text_config)
         self.name = model.config.name_or_path or type(model).__name__
         self.asked_forward, self.asked_packed = forward, packed
         self.notes: list[str] = []
         self.twin = twin(model)
-        self.lean = self._lean(forward)
+        if forward not in FORWARDS:
+            raise ModelError(f"forward must be one of {', '.join(FORWARDS)}; found {forward!r}.")
+        self.lean: lean.Lean | None = None
+        self.fused: fused.Fused | None = None
+        self.fused = self._fused(forward) if forward == "fused" or (forward == "auto" and packed) else None
+        self.packed = self.fused is None and packed and pays(m.weight for m in model.modules() if type(m) is nn.Linear)
+        if self.fused is None:
+            self.lean = self._lean(forward)
         self.head = make(model.get_output_embeddings().weight.detach(), None, self.packed) if self.lean else None
         if self.packed and not self.lean:
             pack(self.twin)
         self.tails: tuple[int, ...] = TAILS
         self.exact, self.why_not_exact = promise(self)
-        if not self.exact:
+        if not self.exact and self.packed:
             self.tails = ()
             self.exact, self.why_not_exact = promise(self)
 
     @property
     def forward_name(self) -> str:
-        return "lean" if self.lean else "stock"
+        return "fused" if self.fused else "lean" if self.lean else "stock"
+
+    @property
+    def exact_trees(self) -> bool:
+        """Whether side branches too are plain decoding's text bit for bit: the fused forward takes keys in the text's order."""
+        return self.exact and self.fused is not None
 
     def describe(self) -> dict[str, Any]:
         """What a report says of this model."""
@@ -77,7 +93,7 @@ class LM:
 
     def cache(self, slots: int = 1, exact: bool = False) -> KV:
         """An empty cache for this model; `exact` makes its views bit-exact on CPU (multiples of the kernel's key block)."""
-        if exact:
+        if exact and self.fused is None:
             return KV(slots, quantum=BLOCK, limit=self.context + BLOCK, tails=self.tails, exact=True)
         return KV(slots, quantum=64, limit=self.context + BLOCK)
 
@@ -90,6 +106,8 @@ class LM:
         chain. at: which of the B * T positions get logits: indices, a slice, or None for none (prefill).
         Returns logits [len(at), V] in the model's dtype, or None.
         """
+        if self.fused is not None:
+            return self.fused(tokens, Call(kv, slots, tokens.shape[1], parents, False, self.rope_switch or self.context), at)
         exact = kv.exact
         b, t = tokens.shape
         if exact and b > 1 and b * t > ROWS and at is not None:
@@ -144,11 +162,20 @@ class LM:
             self.forward(kv, [slot], torch.tensor([list(chunk)]), at=None)
             kv.keep([slot], [range(len(chunk))])
 
+    def _fused(self, forward: str) -> fused.Fused | None:
+        found, why = fused.build(self.model, lean.build(self.model, False, self.rope_switch or self.context))
+        if found is not None and not self._agrees(lambda tokens, call: found(tokens, call, slice(None))):
+            found, why = None, "it disagreed with the stock forward on random tokens"
+        if found is None and forward == "fused":
+            raise ModelError(f"There is no fused forward for this model here: {why}. Use forward='auto'.")
+        if found is None:
+            self.notes.append(f"no fused forward: {why}")
+        return found
+
     def _lean(self, forward: str) -> lean.Lean | None:
-        if forward not in ("auto", "lean", "stock"):
-            raise ModelError(f"forward must be auto, lean or stock; found {forward!r}.")
         built = None if forward == "stock" else lean.build(self.model, self.packed, self.rope_switch or self.context)
-        if built is not None and not self._agrees(built):
+        head = self.model.get_output_embeddings().weight
+        if built is not None and not self._agrees(lambda tokens, call: linear(built(tokens, call), head)):
             self.notes.append("the lean forward disagreed with the stock one on random tokens and is not used")
             built = None
         if built is None and forward == "lean":
@@ -157,8 +184,8 @@ class LM:
         return built
 
     @torch.inference_mode()
-    def _agrees(self, built: lean.Lean) -> bool:
-        """Lean against stock on random tokens: fp32 to 1e-3 of the logits' spread, half precisions to a tenth."""
+    def _agrees(self, logits: Callable[[torch.Tensor, Call], Any]) -> bool:
+        """Another forward against stock on random tokens: fp32 to 1e-3 of the logits' spread, half precisions to a tenth."""
         reach = self.rope_switch or self.context
         width = min(12, reach)
         tokens = torch.randint(self.vocab, (2, width), generator=torch.Generator().manual_seed(0)).to(self.device)
@@ -167,7 +194,7 @@ class LM:
             kv = self.cache(slots=2)
             calls.append(Call(kv, [kv.take(), kv.take()], width, None, False, reach))
         theirs = self._stock(tokens, calls[0], slice(None))
-        ours = torch.nn.functional.linear(built(tokens, calls[1]), self.model.get_output_embeddings().weight)
+        ours = logits(tokens, calls[1])
         assert theirs is not None
         tolerance = 1e-3 if self.dtype in (torch.float32, torch.float64) else 1e-1
         return bool((ours - theirs).abs().max() <= tolerance * theirs.float().std().clamp_min(1e-6))
@@ -233,8 +260,8 @@ def promise(lm: LM) -> tuple[bool, str]:
     """
     if lm.device.type != "cpu":
         return False, "bit-exact mode is for CPUs"
-    if not lm.packed:
-        return False, "bit-exact mode needs packed linears"
+    if not lm.packed and lm.fused is None:
+        return False, "bit-exact mode needs the fused forward or packed linears"
     start = max(1, min(BLOCK - 7, lm.context - 34))
     count = min(33, lm.context - start)
     if count < 2:

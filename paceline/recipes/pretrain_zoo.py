@@ -11,6 +11,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import LlamaForCausalLM, PreTrainedTokenizerBase, PreTrainedTokenizerFast
@@ -29,6 +30,7 @@ from paceline.train.forward import Objective
 from paceline.train.llama import Size, new_llama
 from paceline.train.loop import Hook, Loop, train
 from paceline.train.packing import Batch, Batches, Source
+from paceline.train.precision import flush_denormals
 from paceline.train.progress import reporter
 
 __all__ = ["Config", "run"]
@@ -46,10 +48,11 @@ class Config:
     fast: bool = False  # A few steps of tiny models on made-up texts, in seconds, to see that all works.
     target_tokens: int = 8_200_000  # How long to train the target; about 2,300 tokens a second on two cores.
     draft_tokens: int = 2_800_000  # How long to distil the draft.
-    code: float = 0.40  # Share of the training tokens that is Python code.
+    start: Path | None = None  # Folder with a tiny and tiny-draft to go on from, with their tokenizer, instead of fresh weights.
+    code: float = 0.36  # Share of the training tokens that is Python code.
     math: float = 0.20  # Share that is step-by-step arithmetic.
-    tools: float = 0.25  # Share that is dialogues with tool calls.
-    prose: float = 0.15  # Share that is English prose.
+    tools: float = 0.24  # Share that is dialogues with tool calls.
+    prose: float = 0.20  # Share that is English prose.
     long: float = 0.12  # Share of the steps, at the end, with rows of the full context.
     dialogues: int = 12_000  # How many tool dialogues to make up.
     seed: int = 0  # Of the weights, the dialogues and the order of the texts.
@@ -67,6 +70,7 @@ FAST_SIZES = {
     "draft": Size(width=16, layers=1, heads=1, kv_heads=1, ffn=32, **_TINY),
 }
 FAST_STEPS = 6
+FOLDERS = {"target": "tiny", "draft": "tiny-draft"}
 SNAPSHOT_EVERY_S = 600.0
 
 
@@ -78,6 +82,7 @@ def run(config: Config) -> Path:
         DataError: a data file is missing or broken, or ``config.out`` holds the work of another configuration.
     """
     check(config)
+    flush_denormals()
     work = claim(config)
     tokenizer = tokenizer_stage(config, work)
     if config.stage != "tokenizer":
@@ -126,13 +131,17 @@ class Job:
 def claim(config: Config) -> Path:
     """The folder for intermediate files; refuses one that was begun with other texts, mixture or seed."""
     free = {"data", "out", "stage", "snapshot", "target_tokens", "draft_tokens"}
-    settings = {key: value for key, value in dataclasses.asdict(config).items() if key not in free}
+    settings = {key: str(value) if key == "start" else value for key, value in dataclasses.asdict(config).items()}
+    settings = {key: value for key, value in settings.items() if key not in free}
     return claim_folder(config.out / "work", settings)
 
 
 def tokenizer_stage(config: Config, work: Path) -> PreTrainedTokenizerBase:
     """The trained tokenizer, from ``work/tokenizer`` when it is there."""
     folder = work / "tokenizer"
+    if config.start is not None and not folder.exists():
+        tokenizer = _started(config.start, "tiny", PreTrainedTokenizerFast)
+        replace_folder(folder, lambda fresh: tokenizer.save_pretrained(fresh))
     if not folder.exists():
         size = (FAST_SIZES if config.fast else SIZES)["target"]
         # Rendering dialogues needs a chat template, so a tokenizer for bytes comes first.
@@ -140,6 +149,14 @@ def tokenizer_stage(config: Config, work: Path) -> PreTrainedTokenizerBase:
         tokenizer = train_tokenizer(texts, size.vocabulary, size.context)
         replace_folder(folder, lambda fresh: tokenizer.save_pretrained(fresh))
     return PreTrainedTokenizerFast.from_pretrained(folder)
+
+
+def _started(folder: Path, name: str, kind: Any, **options: Any) -> Any:
+    """The tokenizer or model called ``name`` that an earlier run left in ``folder``."""
+    try:
+        return kind.from_pretrained(folder / name, **options)
+    except (OSError, ValueError) as error:
+        raise DataError(f"Expected a model of an earlier run in {folder / name} to go on from, found none. ({error})") from error
 
 
 def _sample(texts: Texts) -> list[str]:
@@ -180,7 +197,7 @@ def target_stage(job: Job) -> None:
     folder, snapshot = job.config.out / "tiny", job.config.snapshot
     if folder.exists():
         return
-    model = new_llama(job.size("target"), job.tokenizer, job.config.seed)
+    model = _model(job, "target", job.config.seed)
     hooks: tuple[Hook, ...] = ()
     if snapshot is not None:
         hooks = (Hook(SNAPSHOT_EVERY_S, lambda: write_model(snapshot / "tiny", model, job.tokenizer, (EOS, TURN_END))),)
@@ -196,9 +213,16 @@ def draft_stage(job: Job) -> None:
     if not target.exists():
         raise DataError(f"Expected the target to distil in {target}, found none; run --stage target first.")
     teacher = LlamaForCausalLM.from_pretrained(target, dtype=torch.float32).eval().requires_grad_(False)
-    model = new_llama(job.size("draft"), job.tokenizer, job.config.seed + 1)
+    model = _model(job, "draft", job.config.seed + 1)
     seconds = fit(job, "draft", model, distil, teacher=teacher)
     finish(job, "draft", folder, model, seconds)
+
+
+def _model(job: Job, name: str, seed: int) -> LlamaForCausalLM:
+    """Fresh weights, or those of the run to go on from."""
+    if job.config.start is None:
+        return new_llama(job.size(name), job.tokenizer, seed)
+    return _started(job.config.start, FOLDERS[name], LlamaForCausalLM, dtype=torch.float32)
 
 
 def plan(job: Job, name: str) -> tuple[int, Callable[[int], Batch]]:

@@ -7,6 +7,7 @@ Registered with transformers, so the stock model classes run it.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -16,7 +17,7 @@ from transformers import AttentionInterface, PreTrainedModel
 __all__ = ["attend_blocks", "use_block_attention"]
 
 _NAME = "paceline_blocks"
-_BLOCK = 256  # queries at once; 128 and 512 were slower
+_BLOCK = 128  # queries at once; 64 and 256 were slower
 
 
 def attend_blocks(
@@ -27,16 +28,64 @@ def attend_blocks(
     ``query [B, H, T, D]``, ``key`` and ``value [B, H_kv, T, D]``; gives ``[B, T, H, D]``. Scores are rounded to the
     inputs' dtype before the softmax, as in transformers' eager attention.
     """
-    groups = query.shape[1] // key.shape[1]
-    if groups > 1:
-        key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
-    query, mask, out = query * scaling, attention_mask.to(query.dtype), []
-    for start in range(0, query.shape[2], _BLOCK):
-        stop = start + _BLOCK
-        scores = torch.matmul(query[:, :, start:stop], key[:, :, :stop].mT)
-        scores.add_(mask[:, :, start:stop, :stop])
-        out.append(torch.softmax(scores, -1, dtype=scores.dtype) @ value[:, :, :stop])
-    return torch.cat(out, 2).transpose(1, 2), None
+    dtype = value.dtype  # under autocast the rotation may have lifted the others to fp32
+    return _Blocks.apply((query * scaling).to(dtype), key.to(dtype), value, attention_mask.to(dtype)), None
+
+
+class _Blocks(torch.autograd.Function):
+    """Softmax attention with its gradient written out: half of autograd's passes over the scores, and no copies of keys.
+
+    The queries that share a key head stand beside each other, token by token, as rows ``[B * H_kv, T * G, D]``.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
+        b, h, t, d = query.shape
+        ctx.shape = (b, key.shape[1], t, h // key.shape[1], d)
+        q, k, v = _rows(query, ctx.shape[1]), key.reshape(-1, t, d).contiguous(), value.reshape(-1, t, d).contiguous()
+        out, kept = torch.empty_like(q), []
+        for rows, stop in _blocks(ctx.shape):
+            scores = torch.bmm(q[:, rows], k[:, :stop].mT)
+            start = rows.start // ctx.shape[3]
+            scores.view(b, ctx.shape[1], stop - start, -1, stop).add_(mask[:, :, start:stop, None, :stop])
+            kept.append(torch.softmax(scores, -1, dtype=scores.dtype))
+            out[:, rows] = torch.bmm(kept[-1], v[:, :stop])
+        ctx.save_for_backward(q, k, v, out, *kept)
+        return _heads(out, ctx.shape)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        q, k, v, out, *kept = ctx.saved_tensors
+        b, h_kv, t, g, d = ctx.shape
+        grad = _rows(grads[0].transpose(1, 2), h_kv).to(q.dtype)
+        mean = (grad * out).sum(-1, keepdim=True)  # of the scores' gradient under the softmax
+        dq, dk, dv = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v)
+        for (rows, stop), law in zip(_blocks(ctx.shape), kept, strict=True):
+            dv[:, :stop] += torch.bmm(law.mT, grad[:, rows])
+            slope = torch.bmm(grad[:, rows], v[:, :stop].mT).sub_(mean[:, rows]).mul_(law)
+            dq[:, rows] = torch.bmm(slope, k[:, :stop])
+            dk[:, :stop] += torch.bmm(slope.mT, q[:, rows])
+        return _heads(dq, ctx.shape).transpose(1, 2), dk.view(b, h_kv, t, d), dv.view(b, h_kv, t, d), None
+
+
+def _blocks(shape: tuple[int, int, int, int, int]) -> Iterator[tuple[slice, int]]:
+    """(rows of a block of queries, first key that it does not see)."""
+    t, g = shape[2], shape[3]
+    for start in range(0, t, _BLOCK):
+        stop = min(start + _BLOCK, t)
+        yield slice(start * g, stop * g), stop
+
+
+def _rows(x: Tensor, h_kv: int) -> Tensor:
+    """``[B, H, T, D]`` as ``[B * H_kv, T * G, D]``."""
+    b, h, t, d = x.shape
+    return x.reshape(b, h_kv, h // h_kv, t, d).transpose(2, 3).reshape(b * h_kv, -1, d)
+
+
+def _heads(x: Tensor, shape: tuple[int, int, int, int, int]) -> Tensor:
+    """Back to ``[B, T, H, D]``."""
+    b, h_kv, t, g, d = shape
+    return x.view(b, h_kv, t, g, d).transpose(1, 2).reshape(b, t, h_kv * g, d)
 
 
 def use_block_attention(model: PreTrainedModel) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from transformers import PreTrainedModel
 
 from paceline.errors import DataError
@@ -17,6 +18,7 @@ from paceline.train.attention import use_block_attention
 from paceline.train.forward import Objective, add_gradient
 from paceline.train.muon import Muon, partition
 from paceline.train.packing import Batch
+from paceline.train.precision import fast_dtype
 from paceline.train.schedule import wsd
 
 __all__ = ["Hook", "Loop", "Progress", "train"]
@@ -54,7 +56,7 @@ class Loop:
     report_every: int = 10
     matrix_lr: float = 0.02
     other_lr: float = 3e-3
-    autocast: bool = True
+    autocast: bool | None = None  # Matrix products in bf16; None = where that is faster, as a resumed run did before.
 
 
 def train(
@@ -81,11 +83,11 @@ def train(
         if network is not None and network.device.type == "cpu":
             use_block_attention(network)
     optimizer = Muon(*partition(model), lr=loop.matrix_lr, others_lr=loop.other_lr)
-    first, spent = _resume(model, optimizer, loop.folder)
+    first, spent, autocast = _resume(model, optimizer, loop)
     meter = _Meter(spent, loop.steps)
 
     def save(step: int) -> None:
-        state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "seconds": meter.seconds}
+        state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "seconds": meter.seconds, "autocast": autocast}
         checkpoint.save(loop.folder, step, state)
 
     timers = [_Timer(loop.save_every_s, save), *(_Timer(hook.every_s, _without_step(hook)) for hook in hooks)]
@@ -93,7 +95,7 @@ def train(
     for step in range(first, loop.steps):
         optimizer.set_factor(wsd(step, loop.steps))
         batch = batches(step)
-        meter.add(batch, *add_gradient(model, batch, objective, teacher, loop.autocast))
+        meter.add(batch, *add_gradient(model, batch, objective, teacher, autocast))
         optimizer.step()
         optimizer.zero_grad()
         if (step + 1) % loop.report_every == 0 or step + 1 == loop.steps:
@@ -146,15 +148,17 @@ class _Meter:
         return Progress(step, self.steps, losses, speed, self.seconds)
 
 
-def _resume(model: PreTrainedModel, optimizer: Muon, folder: Path) -> tuple[int, float]:
-    state = checkpoint.latest(folder)
+def _resume(model: PreTrainedModel, optimizer: Muon, loop: Loop) -> tuple[int, float, bool]:
+    """Load the newest checkpoint; returns (first step, seconds spent, whether products are in bf16)."""
+    autocast = fast_dtype(model.device.type) is torch.bfloat16 if loop.autocast is None else loop.autocast
+    state = checkpoint.latest(loop.folder)
     if state is None:
-        return 0, 0.0
+        return 0, 0.0, autocast
     try:
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
     except (RuntimeError, ValueError, KeyError) as error:
         raise DataError(
-            f"The checkpoint in {folder} is of another model than the one to train; train in an empty folder. ({error})"
+            f"The checkpoint in {loop.folder} is of another model than the one to train; train in an empty folder. ({error})"
         ) from error
-    return state["step"], state["seconds"]
+    return state["step"], state["seconds"], state.get("autocast", autocast)

@@ -1,0 +1,438 @@
+// A decoder forward for llama-type layers on a CPU: from token ids to logits in one call, by one team of threads.
+//
+// Every number is made by one fixed sequence of operations that depends on its own token's prefix alone: a linear's output is
+// summed over its inputs in order, a query's keys are taken in the order of the text, wherever they lie. So a token's logits are
+// the same bits whether it is decoded alone, verified in a chain or a tree, or batched with other rows. Vectors are GNU vector
+// extensions, so the same source serves AVX-512, AVX2 and NEON. Activations and sums are fp32; a linear's weights may be bf16
+// whatever the cache is, since fp32 weights that came from a bf16 checkpoint lose nothing by it.
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <omp.h>
+
+namespace {
+
+#ifdef __AVX512F__
+constexpr int LANES = 16, MOST_ROWS = 12;
+#else
+constexpr int LANES = 8, MOST_ROWS = 3;
+#endif
+constexpr int TILE = 32, PARTS = TILE / LANES;  // outputs of a linear that are made together
+constexpr int64_t AHEAD = 8192;                 // bytes of weights fetched in advance
+constexpr int KEYS = 64, QUERIES = 8;           // keys and tokens that attention takes together, to stay in cache
+
+typedef float V __attribute__((vector_size(4 * LANES)));
+typedef uint32_t U __attribute__((vector_size(4 * LANES)));
+typedef int32_t I __attribute__((vector_size(4 * LANES)));
+typedef uint16_t Half __attribute__((vector_size(2 * LANES)));
+typedef uint16_t bf16;
+
+inline V load(const float* p) { V v; std::memcpy(&v, p, sizeof v); return v; }
+inline V load(const bf16* p) {
+    Half h;
+    std::memcpy(&h, p, sizeof h);
+    U wide = __builtin_convertvector(h, U) << 16;
+    V v;
+    std::memcpy(&v, &wide, sizeof v);
+    return v;
+}
+inline void store(float* p, V v) { std::memcpy(p, &v, sizeof v); }
+inline float get(float x) { return x; }
+inline float get(bf16 x) { uint32_t u = uint32_t(x) << 16; float f; std::memcpy(&f, &u, 4); return f; }
+inline void put(float* p, float x) { *p = x; }
+inline void put(bf16* p, float x) {  // to nearest, ties to even
+    uint32_t u;
+    std::memcpy(&u, &x, 4);
+    *p = bf16(x != x ? 0x7fc0 : (u + 0x7fff + ((u >> 16) & 1)) >> 16);
+}
+inline float total(V v) {
+    float a[LANES];
+    std::memcpy(a, &v, sizeof v);
+    for (int half = LANES / 2; half; half /= 2)
+        for (int i = 0; i < half; i++) a[i] += a[i + half];
+    return a[0];
+}
+inline V exponential(V x) {  // e^x to about one unit in the last place; Cephes' polynomial
+    x = x < -87.0f ? (V){} - 87.0f : x;
+    x = x > 88.0f ? (V){} + 88.0f : x;
+    V shifted = x * 1.44269504f + 12582912.0f, n = shifted - 12582912.0f;
+    V r = x - n * 0.693359375f + n * 2.12194440e-4f;
+    V p = ((((1.9875691500e-4f * r + 1.3981999507e-3f) * r + 8.3334519073e-3f) * r + 4.1665795894e-2f) * r + 1.6666665459e-1f) * r
+          + 5.0000001201e-1f;
+    V e = p * r * r + r + 1.0f;
+    I bits, power;
+    std::memcpy(&bits, &shifted, sizeof bits);
+    std::memcpy(&power, &e, sizeof power);
+    power += (bits - 0x4b400000) << 23;
+    std::memcpy(&e, &power, sizeof e);
+    return e;
+}
+
+}  // namespace
+
+extern "C" {
+
+struct Linear {
+    const void* weight;  // tiles [ceil(out / TILE)][in][TILE], or in bf16 [ceil(out / TILE)][ceil(in / 2)][TILE][2]
+    const float* bias;   // [out] or null
+    int32_t out, in, half;  // half: the tiles are bf16
+};
+
+struct Layer {
+    Linear qkv, o, gate_up, down;  // gate_up: tiles of gate and up in turn; `out` counts one of them
+    const float *before_attention, *after_attention, *before_mlp, *after_mlp, *q_norm, *k_norm;  // [width] …, or null
+    int32_t window, norm_heads;  // window 0 = none; norm_heads: q_norm and k_norm are [D], each head by itself
+    float scale, eps;
+};
+
+struct Model {
+    const Layer* layers;
+    const void* embedding;  // [V, width]
+    const float *norm, *cos, *sin;  // [width], [positions, D]; the sine's first half is negated
+    Linear head;
+    int32_t count, width, heads, kv_heads, dim, ffn, half;  // ffn: the widest; half: embedding, cache and logits are bf16
+    float eps;
+};
+
+struct Call {
+    const int32_t *tokens, *position, *slot, *place, *end, *paths, *path_start;  // per new token, M of them
+    // place: where its key goes in its slot; it sees keys [0, end) and then those at paths[path_start[m] .. path_start[m + 1])
+    const int32_t* wanted;  // tokens whose logits are wanted, L of them
+    void* const* cache;     // per layer [2, slots, kv_heads, capacity, D]
+    float* work;
+    void* logits;  // [L, V] in the weights' dtype
+    int64_t kv_stride, slot_stride, head_stride;
+    int32_t m, l, most_keys, threads;
+};
+
+int64_t work_floats(const Model* model, int32_t m, int32_t most_keys, int32_t threads);
+void forward(const Model* model, const Call* call);
+}
+
+namespace {
+
+struct Team {
+    int id, size;
+    void wait() const {
+#pragma omp barrier
+    }
+    // This thread's share of n things.
+    int from(int n) const { return int(int64_t(n) * id / size); }
+    int to(int n) const { return int(int64_t(n) * (id + 1) / size); }
+};
+
+template <class W>
+inline void fetch(const W* tile, int64_t at) {  // towards the caches: the hardware's own prefetching reaches a third of the rate
+    for (int64_t line = 0; line < TILE * 4; line += 64) __builtin_prefetch((const char*)(tile + at) + AHEAD + line, 0, 1);
+}
+
+// sums[m][TILE] = x[m] . tile, for ROWS rows of x; every sum runs over the inputs in order.
+template <int ROWS>
+void multiply(const float* x, int64_t ldx, const float* tile, int in, float* sums) {
+    V acc[ROWS][PARTS] = {};
+    for (int k = 0; k < in; k++) {
+        V w[PARTS];
+        fetch(tile, int64_t(k) * TILE);
+        for (int p = 0; p < PARTS; p++) w[p] = load(tile + int64_t(k) * TILE + p * LANES);
+        for (int m = 0; m < ROWS; m++)
+            for (int p = 0; p < PARTS; p++) acc[m][p] += w[p] * x[m * ldx + k];
+    }
+    for (int m = 0; m < ROWS; m++)
+        for (int p = 0; p < PARTS; p++) store(sums + m * TILE + p * LANES, acc[m][p]);
+}
+
+// The same for bf16: two inputs' weights stand side by side in 32 bits, so that each costs one operation to widen.
+template <int ROWS>
+void multiply(const float* x, int64_t ldx, const bf16* tile, int in, float* sums) {
+    V acc[ROWS][PARTS] = {};
+    for (int k = 0; k < in; k += 2) {
+        U both[PARTS];
+        fetch(tile, int64_t(k) * TILE);
+        for (int p = 0; p < PARTS; p++) std::memcpy(&both[p], tile + int64_t(k) * TILE + 2 * p * LANES, sizeof both[p]);
+        for (int odd = 0; odd < (k + 1 < in ? 2 : 1); odd++) {
+            V w[PARTS];
+            for (int p = 0; p < PARTS; p++) {
+                const U bits = odd ? both[p] & 0xffff0000u : both[p] << 16;
+                std::memcpy(&w[p], &bits, sizeof bits);
+            }
+            for (int m = 0; m < ROWS; m++)
+                for (int p = 0; p < PARTS; p++) acc[m][p] += w[p] * x[m * ldx + k + odd];
+        }
+    }
+    for (int m = 0; m < ROWS; m++)
+        for (int p = 0; p < PARTS; p++) store(sums + m * TILE + p * LANES, acc[m][p]);
+}
+
+template <class W, int ROWS = MOST_ROWS>
+void multiply_rows(int rows, const float* x, int64_t ldx, const W* tile, int in, float* sums) {
+    if (rows == ROWS) return multiply<ROWS>(x, ldx, tile, in, sums);
+    if constexpr (ROWS > 1) multiply_rows<W, ROWS - 1>(rows, x, ldx, tile, in, sums);
+}
+
+// For all of this thread's tiles and groups of rows: then(first row, rows, first output, outputs, sums). WIDE tiles at once.
+template <int WIDE, class W, class Then>
+void apply_to(const Team& team, const Linear& linear, const float* x, int64_t ldx, int m, Then then) {
+    const int tiles = (linear.out + TILE - 1) / TILE;
+    const int64_t size = int64_t(sizeof(W) == 2 ? linear.in + linear.in % 2 : linear.in) * TILE;
+    float sums[WIDE][MOST_ROWS * TILE];
+    for (int t = team.from(tiles); t < team.to(tiles); t++)
+        for (int row = 0; row < m; row += MOST_ROWS) {
+            const int rows = std::min(MOST_ROWS, m - row);
+            for (int w = 0; w < WIDE; w++)
+                multiply_rows<W>(rows, x + row * ldx, ldx, (const W*)linear.weight + (t * WIDE + w) * size, linear.in, sums[w]);
+            then(row, rows, t * TILE, std::min(TILE, linear.out - t * TILE), sums);
+        }
+}
+
+template <int WIDE = 1, class Then>
+void apply(const Team& team, const Linear& linear, const float* x, int64_t ldx, int m, Then then) {
+    linear.half ? apply_to<WIDE, bf16>(team, linear, x, ldx, m, then) : apply_to<WIDE, float>(team, linear, x, ldx, m, then);
+}
+
+void linear_into(const Team& team, const Linear& linear, const float* x, int64_t ldx, int m, float* y, int64_t ldy, bool add) {
+    apply(team, linear, x, ldx, m, [&](int row, int rows, int first, int n, auto& sums) {
+        for (int i = 0; i < rows; i++) {
+            float* out = y + (row + i) * ldy + first;
+            for (int j = 0; j < n; j++) {
+                float v = sums[0][i * TILE + j] + (linear.bias ? linear.bias[first + j] : 0.0f);
+                out[j] = add ? out[j] + v : v;
+            }
+        }
+    });
+}
+
+// y = x / rms(x) * weight, over n numbers.
+void normalise(const float* x, const float* weight, int n, float eps, float* y) {
+    V squares = {};
+    int i = 0;
+    for (; i + LANES <= n; i += LANES) squares += load(x + i) * load(x + i);
+    float sum = total(squares);
+    for (; i < n; i++) sum += x[i] * x[i];
+    const float scale = 1.0f / std::sqrt(sum / n + eps);
+    for (i = 0; i < n; i++) y[i] = x[i] * scale * weight[i];
+}
+
+// Rotated in place: x cos + (halves swapped) sin.
+void rotate(float* x, const float* cos, const float* sin, int d, float scale) {
+    for (int i = 0; i < d / 2; i++) {
+        const float a = x[i], b = x[i + d / 2];
+        x[i] = (a * cos[i] + b * sin[i]) * scale;
+        x[i + d / 2] = (b * cos[i + d / 2] + a * sin[i + d / 2]) * scale;
+    }
+}
+
+template <class C>
+float dot(const float* q, const C* k, int d) {
+    V acc = {};
+    int i = 0;
+    for (; i + LANES <= d; i += LANES) acc += load(q + i) * load(k + i);
+    float sum = total(acc);
+    for (; i < d; i++) sum += q[i] * get(k[i]);
+    return sum;
+}
+
+template <class C>
+void add_scaled(float* out, float weight, const C* v, int d) {
+    int i = 0;
+    for (; i + LANES <= d; i += LANES) store(out + i, load(out + i) + load(v + i) * weight);
+    for (; i < d; i++) out[i] += weight * get(v[i]);
+}
+
+// Scores to weights in place (padded to whole vectors); returns their sum.
+float soften(float* scores, int n) {
+    float most = -INFINITY;
+    for (int i = 0; i < n; i++) most = std::max(most, scores[i]);
+    while (n % LANES) scores[n++] = -INFINITY;
+    V sum = {};
+    for (int i = 0; i < n; i += LANES) {
+        V e = load(scores + i) - most;
+        e = e > -80.0f ? exponential(e) : (V){};
+        store(scores + i, e);
+        sum += e;
+    }
+    return total(sum);
+}
+
+struct Seen {  // keys of one token, in the order of the text: [from, end), then a path of `extra` places
+    int from, end, extra;
+    const int32_t* path;
+};
+
+Seen seen(const Call& c, int m, int window) {
+    const int oldest = window ? std::max(0, c.position[m] - window + 1) : 0;
+    const int32_t *path = c.paths + c.path_start[m], *stop = c.paths + c.path_start[m + 1];
+    const int from = std::min(oldest, c.end[m]);
+    const int skipped = std::min(int(stop - path), std::max(0, oldest - c.end[m]));
+    return {from, c.end[m], int(stop - path) - skipped, path + skipped};
+}
+
+// Attention of up to QUERIES tokens of one slot under one key head; key blocks outside, so that they are read once.
+template <class C>
+void attend(const Model& model, const Layer& layer, const Call& c, int index, int h, int first, int rows, const float* q,
+            int64_t ldq, float* out, int64_t ldo, float* scores) {
+    const int d = model.dim, groups = model.heads / model.kv_heads, stride = c.most_keys;
+    const C* keys = (const C*)c.cache[index] + c.slot[first] * c.slot_stride + h * c.head_stride;
+    const C* values = keys + c.kv_stride;
+    Seen see[QUERIES];
+    int last = 0, oldest = INT32_MAX;
+    for (int i = 0; i < rows; i++) {
+        see[i] = seen(c, first + i, layer.window);
+        last = std::max(last, see[i].end);
+        oldest = std::min(oldest, see[i].from);
+    }
+    for (int block = oldest / KEYS * KEYS; block < last; block += KEYS)
+        for (int i = 0; i < rows; i++)
+            for (int g = 0; g < groups; g++) {
+                const float* query = q + (first + i) * ldq + (h * groups + g) * d;
+                float* s = scores + (i * groups + g) * stride - see[i].from;
+                const int stop = std::min(block + KEYS, see[i].end);
+                for (int k = std::max(block, see[i].from); k < stop; k++) s[k] = dot(query, keys + int64_t(k) * d, d);
+            }
+    float sums[QUERIES * 64];
+    for (int i = 0; i < rows; i++)
+        for (int g = 0; g < groups; g++) {
+            const int row = i * groups + g, n = see[i].end - see[i].from;
+            const float* query = q + (first + i) * ldq + (h * groups + g) * d;
+            float* s = scores + row * stride;
+            for (int a = 0; a < see[i].extra; a++) s[n + a] = dot(query, keys + int64_t(see[i].path[a]) * d, d);
+            sums[row] = soften(s, n + see[i].extra);
+            std::fill_n(out + (first + i) * ldo + (h * groups + g) * d, d, 0.0f);
+        }
+    for (int block = oldest / KEYS * KEYS; block < last; block += KEYS)
+        for (int i = 0; i < rows; i++)
+            for (int g = 0; g < groups; g++) {
+                float* o = out + (first + i) * ldo + (h * groups + g) * d;
+                const float* s = scores + (i * groups + g) * stride - see[i].from;
+                const int stop = std::min(block + KEYS, see[i].end);
+                for (int k = std::max(block, see[i].from); k < stop; k++) add_scaled(o, s[k], values + int64_t(k) * d, d);
+            }
+    for (int i = 0; i < rows; i++)
+        for (int g = 0; g < groups; g++) {
+            const int row = i * groups + g, n = see[i].end - see[i].from;
+            float* o = out + (first + i) * ldo + (h * groups + g) * d;
+            for (int a = 0; a < see[i].extra; a++)
+                add_scaled(o, scores[row * stride + n + a], values + int64_t(see[i].path[a]) * d, d);
+            for (int j = 0; j < d; j++) o[j] /= sums[row];
+        }
+}
+
+// Norms and rotation of queries and keys, and the new keys' and values' way into the cache, for one token.
+template <class C>
+void place(const Model& model, const Layer& layer, const Call& c, int index, int m, float* qkv) {
+    const int d = model.dim, hq = model.heads, hk = model.kv_heads;
+    float *q = qkv, *k = qkv + hq * d, *v = k + hk * d;
+    if (layer.q_norm && layer.norm_heads) {
+        for (int h = 0; h < hq; h++) normalise(q + h * d, layer.q_norm, d, layer.eps, q + h * d);
+        for (int h = 0; h < hk; h++) normalise(k + h * d, layer.k_norm, d, layer.eps, k + h * d);
+    } else if (layer.q_norm) {
+        normalise(q, layer.q_norm, hq * d, layer.eps, q);
+        normalise(k, layer.k_norm, hk * d, layer.eps, k);
+    }
+    const float *cos = model.cos + int64_t(c.position[m]) * d, *sin = model.sin + int64_t(c.position[m]) * d;
+    for (int h = 0; h < hq; h++) rotate(q + h * d, cos, sin, d, layer.scale);
+    C* cache = (C*)c.cache[index] + c.slot[m] * c.slot_stride + int64_t(c.place[m]) * d;
+    for (int h = 0; h < hk; h++) {
+        rotate(k + h * d, cos, sin, d, 1.0f);
+        for (int i = 0; i < d; i++) {
+            put(cache + h * c.head_stride + i, k[h * d + i]);
+            put(cache + c.kv_stride + h * c.head_stride + i, v[h * d + i]);
+        }
+    }
+}
+
+template <class C>
+void run(const Model& model, const Call& c) {
+    const int m = c.m, width = model.width, d = model.dim, hq = model.heads, groups = hq / model.kv_heads;
+    const int64_t inner = std::max(width, hq * d), joint = (hq + 2 * model.kv_heads) * d;
+    float *x = c.work, *h = x + m * int64_t(width), *qkv = h + m * inner, *a = qkv + m * joint;
+    float *g = a + m * inner, *scores = g + m * int64_t(model.ffn);
+    // Tokens of one slot, QUERIES at a time: all that attention takes together.
+    int chunks = 0;
+    int32_t* chunk = (int32_t*)(scores + int64_t(c.threads) * QUERIES * groups * c.most_keys);
+    for (int row = 0; row < m; row++)
+        if (!chunks || c.slot[row] != c.slot[chunk[chunks - 1]] || row - chunk[chunks - 1] == QUERIES) chunk[chunks++] = row;
+    chunk[chunks] = m;
+    int taken = 0;
+#pragma omp parallel num_threads(c.threads)
+    {
+        const Team team{omp_get_thread_num(), omp_get_num_threads()};
+        float* mine = scores + int64_t(team.id) * QUERIES * groups * c.most_keys;
+        const int low = team.from(m), high = team.to(m);
+        auto normed = [&](const float* weight, float eps) -> const float* {  // x itself where there is no norm
+            if (!weight) return x;
+            for (int row = low; row < high; row++) normalise(x + row * width, weight, width, eps, h + row * width);
+            team.wait();
+            return h;
+        };
+        auto add_normed = [&](const float* weight, float eps) {  // x += norm(h)
+            team.wait();
+            for (int row = low; row < high; row++) {
+                normalise(h + row * width, weight, width, eps, h + row * width);
+                for (int i = 0; i < width; i++) x[row * width + i] += h[row * width + i];
+            }
+        };
+        for (int row = low; row < high; row++)
+            for (int i = 0; i < width; i++)
+                x[row * width + i] = get(((const C*)model.embedding)[int64_t(c.tokens[row]) * width + i]);
+        for (int index = 0; index < model.count; index++) {
+            const Layer& layer = model.layers[index];
+            team.wait();
+            linear_into(team, layer.qkv, normed(layer.before_attention, layer.eps), width, m, qkv, joint, false);
+            team.wait();
+            for (int row = low; row < high; row++) place<C>(model, layer, c, index, row, qkv + row * joint);
+            if (team.id == 0) taken = 0;
+            team.wait();
+            if (index == model.count - 1 && !c.l) break;  // a prefill is done once the last keys are in place
+            for (int task;;) {
+#pragma omp atomic capture
+                task = taken++;
+                if (task >= chunks * model.kv_heads) break;
+                const int first = chunk[task / model.kv_heads], rows = chunk[task / model.kv_heads + 1] - first;
+                attend<C>(model, layer, c, index, task % model.kv_heads, first, rows, qkv, joint, a, hq * d, mine);
+            }
+            team.wait();
+            float* into = layer.after_attention ? h : x;
+            linear_into(team, layer.o, a, hq * d, m, into, width, !layer.after_attention);
+            if (layer.after_attention) add_normed(layer.after_attention, layer.eps);
+            team.wait();
+            apply<2>(team, layer.gate_up, normed(layer.before_mlp, layer.eps), width, m,
+                        [&](int row, int rows, int first, int n, auto& sums) {
+                for (int i = 0; i < rows; i++)
+                    for (int j = 0; j < n; j += LANES) {
+                        V gate = load(sums[0] + i * TILE + j), up = load(sums[1] + i * TILE + j);
+                        float made[LANES];
+                        store(made, gate / (1.0f + exponential(-gate)) * up);
+                        std::copy_n(made, std::min(LANES, n - j), g + (row + i) * int64_t(layer.down.in) + first + j);
+                    }
+            });
+            team.wait();
+            into = layer.after_mlp ? h : x;
+            linear_into(team, layer.down, g, layer.down.in, m, into, width, !layer.after_mlp);
+            if (layer.after_mlp) add_normed(layer.after_mlp, layer.eps);
+        }
+        if (c.l) {
+            team.wait();
+            for (int row = team.from(c.l); row < team.to(c.l); row++)
+                normalise(x + c.wanted[row] * width, model.norm, width, model.eps, h + row * width);
+            team.wait();
+            apply(team, model.head, h, width, c.l, [&](int row, int rows, int first, int n, auto& sums) {
+                for (int i = 0; i < rows; i++)
+                    for (int j = 0; j < n; j++)
+                        put((C*)c.logits + (row + i) * int64_t(model.head.out) + first + j,
+                            sums[0][i * TILE + j] + (model.head.bias ? model.head.bias[first + j] : 0.0f));
+            });
+        }
+    }
+}
+
+}  // namespace
+
+int64_t work_floats(const Model* model, int32_t m, int32_t most_keys, int32_t threads) {
+    const int64_t d = model->dim, inner = std::max<int64_t>(model->width, model->heads * d);
+    const int64_t rows = model->width + 2 * inner + (model->heads + 2 * model->kv_heads) * d + model->ffn;
+    return m * rows + int64_t(threads) * QUERIES * (model->heads / model->kv_heads) * most_keys + m + 1;
+}
+
+void forward(const Model* model, const Call* call) { model->half ? run<bf16>(*model, *call) : run<float>(*model, *call); }

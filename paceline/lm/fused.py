@@ -1,0 +1,195 @@
+"""The lean forward as one call into compiled code (`fused.cpp`), for llama-type models on a CPU.
+
+A small model's decode step is a hundred operators of a few microseconds; one call has none of their overheads, and reads each
+weight once for all of a round's tokens. Its sums run in one fixed order for every number of tokens, rows and keys, so what is
+drafted and verified, in chains or trees, is plain decoding's text bit for bit, by construction. Where there is no compiler, or
+a model is not llama-type, the other forwards serve.
+"""
+
+import ctypes
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch.nn.functional import pad
+
+from paceline.lm import compiler
+from paceline.lm.attend import Call
+from paceline.lm.kv import KV
+from paceline.lm.lean import Layer, Lean, Norm
+from paceline.lm.linear import Dense, Packed
+
+__all__ = ["Fused", "build"]
+
+TILE, LANES, MOST_GROUPS = 32, 16, 64  # as in the source
+DTYPES = (torch.float32, torch.bfloat16)
+
+
+class CLinear(ctypes.Structure):
+    _fields_ = [("weight", ctypes.c_void_p), ("bias", ctypes.c_void_p), ("out", ctypes.c_int32), ("inputs", ctypes.c_int32),
+                ("half", ctypes.c_int32)]
+
+
+class CLayer(ctypes.Structure):
+    _fields_ = [
+        *((name, CLinear) for name in ("qkv", "o", "gate_up", "down")),
+        *((name, ctypes.c_void_p) for name in ("before_attention", "after_attention", "before_mlp", "after_mlp", "q_norm", "k_norm")),
+        ("window", ctypes.c_int32), ("norm_heads", ctypes.c_int32), ("scale", ctypes.c_float), ("eps", ctypes.c_float),
+    ]  # fmt: skip
+
+
+class CModel(ctypes.Structure):
+    _fields_ = [
+        ("layers", ctypes.POINTER(CLayer)), ("embedding", ctypes.c_void_p),
+        *((name, ctypes.c_void_p) for name in ("norm", "cos", "sin")), ("head", CLinear),
+        *((name, ctypes.c_int32) for name in ("count", "width", "heads", "kv_heads", "dim", "ffn", "half")),
+        ("eps", ctypes.c_float),
+    ]  # fmt: skip
+
+
+class CCall(ctypes.Structure):
+    _fields_ = [
+        *((name, ctypes.c_void_p) for name in ("tokens", "position", "slot", "place", "end", "paths", "path_start", "wanted")),
+        ("cache", ctypes.POINTER(ctypes.c_void_p)), ("work", ctypes.c_void_p), ("logits", ctypes.c_void_p),
+        *((name, ctypes.c_int64) for name in ("kv_stride", "slot_stride", "head_stride")),
+        *((name, ctypes.c_int32) for name in ("m", "l", "most_keys", "threads")),
+    ]  # fmt: skip
+
+
+class Fused:
+    """`fused(tokens [B, T], call, at) -> logits [len(at), V]` in the weights' dtype, or None where `at` is None."""
+
+    def __init__(self, code: ctypes.CDLL, model: Any, lean: Lean, head: torch.Tensor) -> None:
+        self.code, self.dtype, self.vocab = code, head.dtype, head.shape[0]
+        self.rotary, self.context = lean.rotary, lean.context
+        self._kept: list[torch.Tensor] = []  # whatever the structures point at
+        self.layers = (CLayer * len(lean.layers))(*(self._layer(layer, lean.head_dim) for layer in lean.layers))
+        self.like = torch.empty((1, lean.kv_heads, 1, lean.head_dim), dtype=head.dtype)
+        self.model = CModel(
+            layers=self.layers, embedding=self._keep(lean.embed).data_ptr(), norm=self._vector(lean.norm.weight),
+            head=self._linear(head, None), count=len(lean.layers), width=lean.embed.shape[1], heads=lean.heads,
+            kv_heads=lean.kv_heads, dim=lean.head_dim, ffn=max(layer.gate_up.out for layer in self.layers), half=head.dtype is torch.bfloat16,
+            eps=lean.norm.eps,
+        )  # fmt: skip
+        self._table(min(1024, self.context))
+
+    def __call__(self, tokens: torch.Tensor, call: Call, at: Sequence[int] | slice | None) -> torch.Tensor | None:
+        b, t = tokens.shape
+        m = b * t
+        wanted = range(m) if at == slice(None) else () if at is None else at
+        places = [(slot, start + i) for slot, start in zip(call.slots, call.starts, strict=True) for i in range(t)]
+        positions = [p for row in call.positions() for p in row]
+        if max(positions) >= len(self.cos):
+            self._table(min(2 * max(positions) + 2, self.context))
+        paths, ends = ([], [place + 1 for _, place in places]) if call.parents is None else trees(call)
+        starts = [0]
+        for path in paths or [()] * m:
+            starts.append(starts[-1] + len(path))
+        parts = [tokens.reshape(-1).tolist(), positions, [s.index for s, _ in places], [p for _, p in places], ends,
+                 [k for path in paths for k in path], starts, list(wanted)]
+        numbers = (ctypes.c_int32 * sum(map(len, parts)))(*(x for part in parts for x in part))
+        address, pointers = ctypes.addressof(numbers), []
+        for part in parts:
+            pointers.append(address)
+            address += 4 * len(part)
+        most = -(-(max(call.starts) + t + 1) // LANES) * LANES + LANES
+        threads = torch.get_num_threads()
+        work = torch.empty(self.code.work_floats(ctypes.byref(self.model), m, most, threads))
+        logits = torch.empty((len(wanted), self.vocab), dtype=self.dtype) if wanted else None
+        cache, strides = self._cache(call.kv)
+        self.code.forward(ctypes.byref(self.model), ctypes.byref(CCall(
+            *pointers, cache, work.data_ptr(), logits.data_ptr() if logits is not None else 0, *strides, m, len(wanted), most,
+            threads)))
+        return logits
+
+    def _cache(self, kv: KV) -> tuple[Any, tuple[int, ...]]:
+        """Addresses of a cache's layers, made where they are not there yet, and its strides."""
+        tensors = [kv.layer(i, self.like) for i in range(len(self.layers))]
+        return (ctypes.c_void_p * len(tensors))(*(x.data_ptr() for x in tensors)), tensors[0].stride()[:3]
+
+    def _table(self, length: int) -> None:
+        """Cosines and sines [length, D] in fp32; the sine carries the sign of the half-rotation."""
+        cos, sin = self.rotary(torch.ones(1, 1), torch.arange(length)[None])
+        sin = sin[0].float().clone()
+        sin[:, : sin.shape[1] // 2].neg_()
+        self.cos, self.sin = cos[0].float().contiguous(), sin.contiguous()
+        self.model.cos, self.model.sin = self.cos.data_ptr(), self.sin.data_ptr()
+
+    def _layer(self, layer: Layer, dim: int) -> CLayer:
+        norms = {name: self._vector(norm.weight) for name in ("before_attention", "after_attention", "before_mlp", "after_mlp", "q_norm",
+                                                             "k_norm") if (norm := getattr(layer, name)) is not None}
+        known = [norm for norm in vars(layer).values() if isinstance(norm, Norm)]
+        return CLayer(
+            qkv=self._linear(*dense(layer.qkv)), o=self._linear(*dense(layer.out)), gate_up=self._gated(*dense(layer.gate_up)),
+            down=self._linear(*dense(layer.down)), **norms, window=layer.window or 0,
+            norm_heads=layer.q_norm is not None and layer.q_norm.weight.numel() == dim, scale=layer.scale, eps=known[0].eps,
+        )  # fmt: skip
+
+    def _linear(self, weight: torch.Tensor, bias: torch.Tensor | None) -> CLinear:
+        weight = compact(weight)
+        address = 0 if bias is None else self._vector(bias)
+        return CLinear(self._keep(tiles(weight)).data_ptr(), address, *weight.shape, weight.dtype is torch.bfloat16)
+
+    def _gated(self, weight: torch.Tensor, bias: torch.Tensor | None) -> CLinear:
+        """Tiles of the gate and of the other half in turn."""
+        gate, up = compact(weight).chunk(2)
+        kept = self._keep(torch.stack((tiles(gate), tiles(up)), 1))
+        return CLinear(kept.data_ptr(), 0, *gate.shape, gate.dtype is torch.bfloat16)
+
+    def _vector(self, x: torch.Tensor) -> int:
+        return self._keep(x.detach().float()).data_ptr()
+
+    def _keep(self, x: torch.Tensor) -> torch.Tensor:
+        self._kept.append(x.contiguous())
+        return self._kept[-1]
+
+
+def trees(call: Call) -> tuple[list[list[int]], list[int]]:
+    """For every new token: the places of its ancestors and itself among its slot's keys; and how far it sees all keys."""
+    paths: list[list[int]] = []
+    for start, parents in zip(call.starts, call.parents or (), strict=True):
+        row: list[list[int]] = []
+        for i in range(call.width):
+            parent = parents[i] if i < len(parents) else -1
+            row.append([*(row[parent] if parent != -1 else ()), start + i])
+        paths += row
+    return paths, [start for start in call.starts for _ in range(call.width)]
+
+
+def compact(weight: torch.Tensor) -> torch.Tensor:
+    """The weight in bf16 where that loses nothing, as with a bf16 checkpoint loaded in fp32: half the bytes, the same numbers."""
+    half = weight.detach().bfloat16()
+    return half if torch.equal(half.to(weight.dtype), weight) else weight.detach()
+
+
+def tiles(weight: torch.Tensor) -> torch.Tensor:
+    """A weight [out, in] as [ceil(out / TILE), in, TILE], in bf16 [ceil(out / TILE), ceil(in / 2), TILE, 2]; gaps are zeros."""
+    half = weight.dtype is torch.bfloat16
+    whole = pad(weight.detach(), (0, half * (weight.shape[1] % 2), 0, -weight.shape[0] % TILE))
+    tiled = whole.view(-1, TILE, whole.shape[1])
+    return (tiled.view(*tiled.shape[:2], -1, 2).transpose(1, 2) if half else tiled.transpose(1, 2)).contiguous()
+
+
+def dense(linear: Dense | Packed) -> tuple[torch.Tensor, torch.Tensor | None]:
+    assert isinstance(linear, Dense)
+    return linear.weight, linear.bias
+
+
+def build(model: Any, lean: Lean | None) -> tuple[Fused | None, str]:
+    """The fused forward of a model whose lean forward is known, built on dense linears; or None, and why."""
+    if lean is None:
+        return None, "this family has no lean forward"
+    head = model.get_output_embeddings()
+    if head.weight.device.type != "cpu" or head.weight.dtype not in DTYPES:
+        return None, "the fused forward is for fp32 and bf16 on a CPU"
+    for layer in lean.layers:
+        eps = {norm.eps for norm in vars(layer).values() if isinstance(norm, Norm)}
+        if not isinstance(layer.act, torch.nn.SiLU) and type(layer.act).__name__ != "SiLUActivation" or dense(layer.gate_up)[1] is not None:
+            return None, "the fused forward knows the SiLU feed-forward without biases only"
+        if len(eps) != 1 or layer.out.width != lean.heads * lean.head_dim or lean.heads // lean.kv_heads > MOST_GROUPS or lean.head_dim % 2:
+            return None, "this model's layers are not of a shape that the fused forward knows"
+    code, why = compiler.library()
+    if code is None:
+        return None, why
+    code.work_floats.restype = ctypes.c_int64
+    return Fused(code, model, lean, head.weight.detach()), ""
