@@ -99,11 +99,9 @@ class Small:
         chains = [Chain(r, b, min(b, self.options.length), self._memory(r)) for r, b in zip(rows, budgets, strict=True)
                   if len(r.tokens) + min(b, self.options.length) < self.lm.context]
         chains.sort(key=lambda c: c.memory.slot.index)
-        growing, logits = chains, self._catch_up(chains) if chains else None
-        while growing:
-            growing = self._grow(growing, logits)
-            if growing:
-                logits = self._feed(growing, [[c.tokens[-1]] for c in growing])
+        if chains:
+            self._prefill(chains)
+            (self._extend if self._is_plain(chains) else self._grow_all)(chains)
         built = {c.row.id: self._proposal(c) for c in chains}
         return [built.get(r.id, Proposal()) for r in rows]
 
@@ -127,14 +125,35 @@ class Small:
         self.kv.crop(memory.slot, memory.committed)
         return memory
 
-    def _catch_up(self, chains: Sequence[Chain]) -> torch.Tensor:
-        """Feed what was committed since; returns logits [rows, V] after each row's pending token."""
+    def _prefill(self, chains: Sequence[Chain]) -> None:
+        """Feed what was committed since, where it is much; a little is fed together with the pending token."""
         for c in chains:
             start, stop = c.memory.committed, len(c.row.tokens) - 1
             if stop - start >= CATCH_UP:
                 self.lm.prefill(self.kv, c.memory.slot, c.row.tokens[start:stop])
                 c.memory.committed = stop
-        return self._feed(chains, [c.row.tokens[c.memory.committed :] for c in chains], committed=True)
+
+    def _is_plain(self, chains: Sequence[Chain]) -> bool:
+        """True when every row wants the likeliest tokens and nothing else."""
+        asked = [c.row.request.sampling for c in chains]
+        return (self.options.branch == 1 and self.options.worth == 0 and self.lm.vocab <= self.vocab
+                and all(s.greedy and not s.shapes_logits for s in asked))
+
+    def _extend(self, chains: Sequence[Chain]) -> None:
+        """All rows' chains in one call, of the longest's length."""
+        missing = [c.row.tokens[c.memory.committed :] for c in chains]
+        drafted = self.lm.extend(self.kv, [c.memory.slot for c in chains], missing, max(c.length for c in chains))
+        for c, fed, tokens in zip(chains, missing, drafted, strict=True):
+            c.memory.committed += len(fed)
+            c.memory.drafted.extend(tokens[:-1])
+            c.tokens.extend(tokens[: c.length])
+
+    def _grow_all(self, chains: Sequence[Chain]) -> None:
+        """Token by token, each chain until it is long enough or no longer worth it."""
+        growing = list(chains)
+        logits = self._feed(growing, [c.row.tokens[c.memory.committed :] for c in growing], committed=True)
+        while growing := [c for c, x in zip(growing, logits, strict=True) if self._add(c, x)]:
+            logits = self._feed(growing, [[c.tokens[-1]] for c in growing])
 
     def _feed(self, chains: Sequence[Chain], tokens: Sequence[Sequence[int]], committed: bool = False) -> torch.Tensor:
         width = max(map(len, tokens))
@@ -150,28 +169,6 @@ class Small:
                 c.memory.drafted.extend(t)
         assert logits is not None
         return logits
-
-    def _grow(self, chains: Sequence[Chain], logits: torch.Tensor | None) -> list[Chain]:
-        """Add a token to every chain that is worth one; returns those that may go on."""
-        assert logits is not None
-        plain = all(c.row.request.sampling.greedy and not c.row.request.sampling.shapes_logits for c in chains)
-        if plain and self.options.branch == 1:
-            return self._grow_greedy(chains, logits)
-        return [c for c, x in zip(chains, logits, strict=True) if self._add(c, x)]
-
-    def _grow_greedy(self, chains: Sequence[Chain], logits: torch.Tensor) -> list[Chain]:
-        """All rows at once: likeliest tokens and their probabilities."""
-        logits = logits[:, : self.vocab]
-        top, tokens = logits.max(-1)
-        probs = (top - logits.logsumexp(-1)).exp().tolist() if self.options.worth else [1.0] * len(chains)
-        out = []
-        for c, token, prob in zip(chains, tokens.tolist(), probs, strict=True):
-            c.path *= prob
-            if c.path >= self.options.worth:
-                c.tokens.append(token)
-                if len(c.tokens) < c.length:
-                    out.append(c)
-        return out
 
     def _add(self, chain: Chain, logits: torch.Tensor) -> bool:
         """Add one token under any sampling; True when the chain may go on."""

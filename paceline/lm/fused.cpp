@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <cstring>
 #include <omp.h>
+#include <vector>
 
 namespace {
 
@@ -109,6 +110,7 @@ struct Call {
 
 int64_t work_floats(const Model* model, int32_t m, int32_t most_keys, int32_t threads);
 void forward(const Model* model, const Call* call);
+void extend(const Model* model, const Call* call, int32_t steps, int32_t* drafted);
 }
 
 namespace {
@@ -123,34 +125,42 @@ struct Team {
     int to(int n) const { return int(int64_t(n) * (id + 1) / size); }
 };
 
-template <class W>
-inline void fetch(const W* tile, int64_t at) {  // towards the caches: the hardware's own prefetching reaches a third of the rate
-    for (int64_t line = 0; line < TILE * 4; line += 64) __builtin_prefetch((const char*)(tile + at) + AHEAD + line, 0, 1);
+typedef float Sums[MOST_ROWS][TILE];
+
+inline void fetch(const void* row) {  // towards the caches; the hardware's own prefetching reaches half of the memory's rate
+    for (int64_t line = 0; line < TILE * 4; line += 64) __builtin_prefetch((const char*)row + AHEAD + line, 0, 1);
+}
+
+template <int ROWS>
+inline void keep(const V (&acc)[ROWS][PARTS], Sums& sums) {
+    for (int m = 0; m < ROWS; m++)
+        for (int p = 0; p < PARTS; p++) store(sums[m] + p * LANES, acc[m][p]);
 }
 
 // sums[m][TILE] = x[m] . tile, for ROWS rows of x; every sum runs over the inputs in order.
 template <int ROWS>
-void multiply(const float* x, int64_t ldx, const float* tile, int in, float* sums) {
+void multiply(const float* x, int64_t ldx, const float* tile, int in, Sums& sums) {
     V acc[ROWS][PARTS] = {};
     for (int k = 0; k < in; k++) {
         V w[PARTS];
-        fetch(tile, int64_t(k) * TILE);
-        for (int p = 0; p < PARTS; p++) w[p] = load(tile + int64_t(k) * TILE + p * LANES);
+        const float* row = tile + int64_t(k) * TILE;
+        fetch(row);
+        for (int p = 0; p < PARTS; p++) w[p] = load(row + p * LANES);
         for (int m = 0; m < ROWS; m++)
             for (int p = 0; p < PARTS; p++) acc[m][p] += w[p] * x[m * ldx + k];
     }
-    for (int m = 0; m < ROWS; m++)
-        for (int p = 0; p < PARTS; p++) store(sums + m * TILE + p * LANES, acc[m][p]);
+    keep(acc, sums);
 }
 
 // The same for bf16: two inputs' weights stand side by side in 32 bits, so that each costs one operation to widen.
 template <int ROWS>
-void multiply(const float* x, int64_t ldx, const bf16* tile, int in, float* sums) {
+void multiply(const float* x, int64_t ldx, const bf16* tile, int in, Sums& sums) {
     V acc[ROWS][PARTS] = {};
     for (int k = 0; k < in; k += 2) {
         U both[PARTS];
-        fetch(tile, int64_t(k) * TILE);
-        for (int p = 0; p < PARTS; p++) std::memcpy(&both[p], tile + int64_t(k) * TILE + 2 * p * LANES, sizeof both[p]);
+        const bf16* row = tile + int64_t(k) * TILE;
+        fetch(row);
+        for (int p = 0; p < PARTS; p++) std::memcpy(&both[p], row + 2 * p * LANES, sizeof(U));
         for (int odd = 0; odd < (k + 1 < in ? 2 : 1); odd++) {
             V w[PARTS];
             for (int p = 0; p < PARTS; p++) {
@@ -161,12 +171,11 @@ void multiply(const float* x, int64_t ldx, const bf16* tile, int in, float* sums
                 for (int p = 0; p < PARTS; p++) acc[m][p] += w[p] * x[m * ldx + k + odd];
         }
     }
-    for (int m = 0; m < ROWS; m++)
-        for (int p = 0; p < PARTS; p++) store(sums + m * TILE + p * LANES, acc[m][p]);
+    keep(acc, sums);
 }
 
 template <class W, int ROWS = MOST_ROWS>
-void multiply_rows(int rows, const float* x, int64_t ldx, const W* tile, int in, float* sums) {
+void multiply_rows(int rows, const float* x, int64_t ldx, const W* tile, int in, Sums& sums) {
     if (rows == ROWS) return multiply<ROWS>(x, ldx, tile, in, sums);
     if constexpr (ROWS > 1) multiply_rows<W, ROWS - 1>(rows, x, ldx, tile, in, sums);
 }
@@ -176,12 +185,12 @@ template <int WIDE, class W, class Then>
 void apply_to(const Team& team, const Linear& linear, const float* x, int64_t ldx, int m, Then then) {
     const int tiles = (linear.out + TILE - 1) / TILE;
     const int64_t size = int64_t(sizeof(W) == 2 ? linear.in + linear.in % 2 : linear.in) * TILE;
-    float sums[WIDE][MOST_ROWS * TILE];
+    Sums sums[WIDE];
     for (int t = team.from(tiles); t < team.to(tiles); t++)
         for (int row = 0; row < m; row += MOST_ROWS) {
             const int rows = std::min(MOST_ROWS, m - row);
             for (int w = 0; w < WIDE; w++)
-                multiply_rows<W>(rows, x + row * ldx, ldx, (const W*)linear.weight + (t * WIDE + w) * size, linear.in, sums[w]);
+                multiply_rows(rows, x + row * ldx, ldx, (const W*)linear.weight + (t * WIDE + w) * size, linear.in, sums[w]);
             then(row, rows, t * TILE, std::min(TILE, linear.out - t * TILE), sums);
         }
 }
@@ -192,11 +201,11 @@ void apply(const Team& team, const Linear& linear, const float* x, int64_t ldx, 
 }
 
 void linear_into(const Team& team, const Linear& linear, const float* x, int64_t ldx, int m, float* y, int64_t ldy, bool add) {
-    apply(team, linear, x, ldx, m, [&](int row, int rows, int first, int n, auto& sums) {
+    apply(team, linear, x, ldx, m, [&](int row, int rows, int first, int n, const Sums* sums) {
         for (int i = 0; i < rows; i++) {
             float* out = y + (row + i) * ldy + first;
             for (int j = 0; j < n; j++) {
-                float v = sums[0][i * TILE + j] + (linear.bias ? linear.bias[first + j] : 0.0f);
+                float v = (*sums)[i][j] + (linear.bias ? linear.bias[first + j] : 0.0f);
                 out[j] = add ? out[j] + v : v;
             }
         }
@@ -223,22 +232,39 @@ void rotate(float* x, const float* cos, const float* sin, int d, float scale) {
     }
 }
 
-template <class C>
-float dot(const float* q, const C* k, int d) {
-    V acc = {};
-    int i = 0;
-    for (; i + LANES <= d; i += LANES) acc += load(q + i) * load(k + i);
-    float sum = total(acc);
-    for (; i < d; i++) sum += q[i] * get(k[i]);
-    return sum;
-}
+// How a query meets keys, and weights meet values: with ND vectors to a head, or (ND = 0) for any size.
+template <int ND, class C>
+struct Meet {
+    static void scores(const float* q, const C* keys, int d, int n, float* out) {
+        for (int k = 0; k < n; k++) {
+            V acc = {};
+            const C* key = keys + int64_t(k) * d;
+            for (int i = 0; i < ND; i++) acc += load(q + i * LANES) * load(key + i * LANES);
+            out[k] = total(acc);
+        }
+    }
+    static void add(const float* weights, const C* values, int d, int n, float* out) {
+        V acc[ND];
+        for (int i = 0; i < ND; i++) acc[i] = load(out + i * LANES);
+        for (int k = 0; k < n; k++)
+            for (int i = 0; i < ND; i++) acc[i] += load(values + int64_t(k) * d + i * LANES) * weights[k];
+        for (int i = 0; i < ND; i++) store(out + i * LANES, acc[i]);
+    }
+};
 
 template <class C>
-void add_scaled(float* out, float weight, const C* v, int d) {
-    int i = 0;
-    for (; i + LANES <= d; i += LANES) store(out + i, load(out + i) + load(v + i) * weight);
-    for (; i < d; i++) out[i] += weight * get(v[i]);
-}
+struct Meet<0, C> {
+    static void scores(const float* q, const C* keys, int d, int n, float* out) {
+        for (int k = 0; k < n; k++) {
+            out[k] = 0;
+            for (int i = 0; i < d; i++) out[k] += q[i] * get(keys[int64_t(k) * d + i]);
+        }
+    }
+    static void add(const float* weights, const C* values, int d, int n, float* out) {
+        for (int k = 0; k < n; k++)
+            for (int i = 0; i < d; i++) out[i] += weights[k] * get(values[int64_t(k) * d + i]);
+    }
+};
 
 // Scores to weights in place (padded to whole vectors); returns their sum.
 float soften(float* scores, int n) {
@@ -269,10 +295,11 @@ Seen seen(const Call& c, int m, int window) {
 }
 
 // Attention of up to QUERIES tokens of one slot under one key head; key blocks outside, so that they are read once.
-template <class C>
+template <int ND, class C>
 void attend(const Model& model, const Layer& layer, const Call& c, int index, int h, int first, int rows, const float* q,
             int64_t ldq, float* out, int64_t ldo, float* scores) {
-    const int d = model.dim, groups = model.heads / model.kv_heads, stride = c.most_keys;
+    typedef Meet<ND, C> Heads;
+    const int d = model.dim, groups = model.heads / model.kv_heads;
     const C* keys = (const C*)c.cache[index] + c.slot[first] * c.slot_stride + h * c.head_stride;
     const C* values = keys + c.kv_stride;
     Seen see[QUERIES];
@@ -282,40 +309,56 @@ void attend(const Model& model, const Layer& layer, const Call& c, int index, in
         last = std::max(last, see[i].end);
         oldest = std::min(oldest, see[i].from);
     }
+    // work(token, its first key in the block, how many, query, weights from that key on, output), block by block
+    auto each = [&](int from, int to, auto work) {
+        for (int i = 0; i < rows; i++) {
+            const int start = std::max(from, see[i].from), n = std::min(to, see[i].end) - start;
+            for (int g = 0; g < groups && n > 0; g++)
+                work(start, n, q + (first + i) * ldq + (h * groups + g) * d,
+                     scores + (i * groups + g) * int64_t(c.most_keys) + start - see[i].from, out + (first + i) * ldo + (h * groups + g) * d);
+        }
+    };
     for (int block = oldest / KEYS * KEYS; block < last; block += KEYS)
-        for (int i = 0; i < rows; i++)
-            for (int g = 0; g < groups; g++) {
-                const float* query = q + (first + i) * ldq + (h * groups + g) * d;
-                float* s = scores + (i * groups + g) * stride - see[i].from;
-                const int stop = std::min(block + KEYS, see[i].end);
-                for (int k = std::max(block, see[i].from); k < stop; k++) s[k] = dot(query, keys + int64_t(k) * d, d);
-            }
+        each(block, block + KEYS, [&](int start, int n, const float* query, float* s, float*) {
+            Heads::scores(query, keys + int64_t(start) * d, d, n, s);
+        });
     float sums[QUERIES * 64];
     for (int i = 0; i < rows; i++)
         for (int g = 0; g < groups; g++) {
             const int row = i * groups + g, n = see[i].end - see[i].from;
             const float* query = q + (first + i) * ldq + (h * groups + g) * d;
-            float* s = scores + row * stride;
-            for (int a = 0; a < see[i].extra; a++) s[n + a] = dot(query, keys + int64_t(see[i].path[a]) * d, d);
+            float* s = scores + row * int64_t(c.most_keys);
+            for (int a = 0; a < see[i].extra; a++) Heads::scores(query, keys + int64_t(see[i].path[a]) * d, d, 1, s + n + a);
             sums[row] = soften(s, n + see[i].extra);
             std::fill_n(out + (first + i) * ldo + (h * groups + g) * d, d, 0.0f);
         }
     for (int block = oldest / KEYS * KEYS; block < last; block += KEYS)
-        for (int i = 0; i < rows; i++)
-            for (int g = 0; g < groups; g++) {
-                float* o = out + (first + i) * ldo + (h * groups + g) * d;
-                const float* s = scores + (i * groups + g) * stride - see[i].from;
-                const int stop = std::min(block + KEYS, see[i].end);
-                for (int k = std::max(block, see[i].from); k < stop; k++) add_scaled(o, s[k], values + int64_t(k) * d, d);
-            }
+        each(block, block + KEYS, [&](int start, int n, const float*, const float* s, float* o) {
+            Heads::add(s, values + int64_t(start) * d, d, n, o);
+        });
     for (int i = 0; i < rows; i++)
         for (int g = 0; g < groups; g++) {
             const int row = i * groups + g, n = see[i].end - see[i].from;
             float* o = out + (first + i) * ldo + (h * groups + g) * d;
             for (int a = 0; a < see[i].extra; a++)
-                add_scaled(o, scores[row * stride + n + a], values + int64_t(see[i].path[a]) * d, d);
+                Heads::add(scores + row * int64_t(c.most_keys) + n + a, values + int64_t(see[i].path[a]) * d, d, 1, o);
             for (int j = 0; j < d; j++) o[j] /= sums[row];
         }
+}
+
+template <class C, class... Args>
+void attend_any(const Model& model, Args... args) {
+    switch (model.dim % LANES ? 0 : model.dim / LANES) {
+        case 1: return attend<1, C>(model, args...);
+        case 2: return attend<2, C>(model, args...);
+        case 4: return attend<4, C>(model, args...);
+        case 5: return attend<5, C>(model, args...);
+        case 6: return attend<6, C>(model, args...);
+        case 8: return attend<8, C>(model, args...);
+        case 10: return attend<10, C>(model, args...);
+        case 16: return attend<16, C>(model, args...);
+        default: return attend<0, C>(model, args...);
+    }
 }
 
 // Norms and rotation of queries and keys, and the new keys' and values' way into the cache, for one token.
@@ -340,6 +383,15 @@ void place(const Model& model, const Layer& layer, const Call& c, int index, int
             put(cache + c.kv_stride + h * c.head_stride + i, v[h * d + i]);
         }
     }
+}
+
+template <class C>
+int best(const C* logits, int n) {  // the first of the largest
+    int found = 0;
+    float most = get(logits[0]);
+    for (int i = 1; i < n; i++)
+        if (get(logits[i]) > most) most = get(logits[i]), found = i;
+    return found;
 }
 
 template <class C>
@@ -390,7 +442,7 @@ void run(const Model& model, const Call& c) {
                 task = taken++;
                 if (task >= chunks * model.kv_heads) break;
                 const int first = chunk[task / model.kv_heads], rows = chunk[task / model.kv_heads + 1] - first;
-                attend<C>(model, layer, c, index, task % model.kv_heads, first, rows, qkv, joint, a, hq * d, mine);
+                attend_any<C, const Layer&, const Call&>(model, layer, c, index, task % model.kv_heads, first, rows, qkv, joint, a, hq * d, mine);
             }
             team.wait();
             float* into = layer.after_attention ? h : x;
@@ -398,10 +450,10 @@ void run(const Model& model, const Call& c) {
             if (layer.after_attention) add_normed(layer.after_attention, layer.eps);
             team.wait();
             apply<2>(team, layer.gate_up, normed(layer.before_mlp, layer.eps), width, m,
-                        [&](int row, int rows, int first, int n, auto& sums) {
+                        [&](int row, int rows, int first, int n, const Sums* sums) {
                 for (int i = 0; i < rows; i++)
                     for (int j = 0; j < n; j += LANES) {
-                        V gate = load(sums[0] + i * TILE + j), up = load(sums[1] + i * TILE + j);
+                        V gate = load(sums[0][i] + j), up = load(sums[1][i] + j);
                         float made[LANES];
                         store(made, gate / (1.0f + exponential(-gate)) * up);
                         std::copy_n(made, std::min(LANES, n - j), g + (row + i) * int64_t(layer.down.in) + first + j);
@@ -417,11 +469,11 @@ void run(const Model& model, const Call& c) {
             for (int row = team.from(c.l); row < team.to(c.l); row++)
                 normalise(x + c.wanted[row] * width, model.norm, width, model.eps, h + row * width);
             team.wait();
-            apply(team, model.head, h, width, c.l, [&](int row, int rows, int first, int n, auto& sums) {
+            apply(team, model.head, h, width, c.l, [&](int row, int rows, int first, int n, const Sums* sums) {
                 for (int i = 0; i < rows; i++)
                     for (int j = 0; j < n; j++)
                         put((C*)c.logits + (row + i) * int64_t(model.head.out) + first + j,
-                            sums[0][i * TILE + j] + (model.head.bias ? model.head.bias[first + j] : 0.0f));
+                            (*sums)[i][j] + (model.head.bias ? model.head.bias[first + j] : 0.0f));
             });
         }
     }
@@ -433,6 +485,28 @@ int64_t work_floats(const Model* model, int32_t m, int32_t most_keys, int32_t th
     const int64_t d = model->dim, inner = std::max<int64_t>(model->width, model->heads * d);
     const int64_t rows = model->width + 2 * inner + (model->heads + 2 * model->kv_heads) * d + model->ffn;
     return m * rows + int64_t(threads) * QUERIES * (model->heads / model->kv_heads) * most_keys + m + 1;
+}
+
+// Greedy continuation: the call's wanted tokens are the last ones of their rows, L of them; each row gets `steps` more tokens,
+// drafted[step * L + row]. All but the last are also fed. Their keys go behind the row's.
+void extend(const Model* model, const Call* call, int32_t steps, int32_t* drafted) {
+    const int l = call->l;
+    Call c = *call;
+    std::vector<int32_t> position(l), slot(l), place(l), end(l), none(l + 1, 0), each(l);
+    for (int i = 0; i < l; i++) {
+        const int row = call->wanted[i];
+        position[i] = call->position[row], slot[i] = call->slot[row], place[i] = call->place[row], each[i] = i;
+    }
+    c.position = position.data(), c.slot = slot.data(), c.place = place.data(), c.end = end.data(), c.path_start = none.data();
+    c.wanted = each.data(), c.m = l;
+    for (int step = 0; step < steps; step++) {
+        forward(model, step ? &c : call);
+        const int v = model->head.out;
+        for (int i = 0; i < l; i++)
+            drafted[step * l + i] = model->half ? best((const bf16*)c.logits + int64_t(i) * v, v) : best((const float*)c.logits + int64_t(i) * v, v);
+        c.tokens = drafted + step * l;
+        for (int i = 0; i < l; i++) position[i]++, end[i] = ++place[i] + 1;
+    }
 }
 
 void forward(const Model* model, const Call* call) { model->half ? run<bf16>(*model, *call) : run<float>(*model, *call); }

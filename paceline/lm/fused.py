@@ -7,8 +7,9 @@ a model is not llama-type, the other forwards serve.
 """
 
 import ctypes
+import itertools
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch.nn.functional import pad
@@ -56,6 +57,14 @@ class CCall(ctypes.Structure):
     ]  # fmt: skip
 
 
+class Prepared(NamedTuple):
+    """A call's description, where its logits will be, and what must live as long."""
+
+    call: CCall
+    logits: torch.Tensor
+    kept: tuple[Any, ...]
+
+
 class Fused:
     """`fused(tokens [B, T], call, at) -> logits [len(at), V]` in the weights' dtype, or None where `at` is None."""
 
@@ -74,33 +83,44 @@ class Fused:
         self._table(min(1024, self.context))
 
     def __call__(self, tokens: torch.Tensor, call: Call, at: Sequence[int] | slice | None) -> torch.Tensor | None:
+        wanted = range(tokens.numel()) if at == slice(None) else () if at is None else at
+        made = self._prepare(tokens, call, wanted)
+        self.code.forward(ctypes.byref(self.model), ctypes.byref(made.call))
+        return made.logits if at is not None else None
+
+    def extend(self, tokens: torch.Tensor, call: Call, at: Sequence[int], steps: int) -> list[list[int]]:
+        """Greedy continuation: the forward of `tokens [B, T]`, then `steps` likeliest tokens for each row, whose last token is at
+        `at[b]` among the B * T; all but the last of them are fed. Returns them as [B][steps].
+        """
+        made = self._prepare(tokens, call, at, steps)
+        drafted = (ctypes.c_int32 * (steps * len(at)))()
+        self.code.extend(ctypes.byref(self.model), ctypes.byref(made.call), steps, drafted)
+        return [list(drafted[b :: len(at)]) for b in range(len(at))]
+
+    def _prepare(self, tokens: torch.Tensor, call: Call, wanted: Sequence[int], steps: int = 1) -> "Prepared":
+        """Everything the code is told of a forward, in one array of numbers."""
         b, t = tokens.shape
         m = b * t
-        wanted = range(m) if at == slice(None) else () if at is None else at
-        places = [(slot, start + i) for slot, start in zip(call.slots, call.starts, strict=True) for i in range(t)]
+        places = [start + i for start in call.starts for i in range(t)]
         positions = [p for row in call.positions() for p in row]
-        if max(positions) >= len(self.cos):
-            self._table(min(2 * max(positions) + 2, self.context))
-        paths, ends = ([], [place + 1 for _, place in places]) if call.parents is None else trees(call)
-        starts = [0]
-        for path in paths or [()] * m:
-            starts.append(starts[-1] + len(path))
-        parts = [tokens.reshape(-1).tolist(), positions, [s.index for s, _ in places], [p for _, p in places], ends,
-                 [k for path in paths for k in path], starts, list(wanted)]
-        numbers = (ctypes.c_int32 * sum(map(len, parts)))(*(x for part in parts for x in part))
-        address, pointers = ctypes.addressof(numbers), []
-        for part in parts:
-            pointers.append(address)
-            address += 4 * len(part)
-        most = -(-(max(call.starts) + t + 1) // LANES) * LANES + LANES
+        if (reach := max(positions) + steps) > len(self.cos):
+            self._table(min(max(2 * len(self.cos), reach), self.context))
+        slots = [slot.index for slot in call.slots for _ in range(t)]
+        if call.parents is None:
+            paths, starts, ends = [], [0] * (m + 1), [place + 1 for place in places]
+        else:
+            paths, starts, ends = trees(call)
+        parts = (tokens.flatten().tolist(), positions, slots, places, ends, paths, starts, wanted)
+        numbers = (ctypes.c_int32 * sum(map(len, parts)))(*itertools.chain.from_iterable(parts))
+        address = ctypes.addressof(numbers)
+        offsets = itertools.accumulate((4 * len(part) for part in parts[:-1]), initial=address)
+        most = -(-(max(call.starts) + t + steps) // LANES) * LANES + LANES
         threads = torch.get_num_threads()
         work = torch.empty(self.code.work_floats(ctypes.byref(self.model), m, most, threads))
-        logits = torch.empty((len(wanted), self.vocab), dtype=self.dtype) if wanted else None
+        logits = torch.empty((len(wanted), self.vocab), dtype=self.dtype)
         cache, strides = self._cache(call.kv)
-        self.code.forward(ctypes.byref(self.model), ctypes.byref(CCall(
-            *pointers, cache, work.data_ptr(), logits.data_ptr() if logits is not None else 0, *strides, m, len(wanted), most,
-            threads)))
-        return logits
+        made = CCall(*offsets, cache, work.data_ptr(), logits.data_ptr(), *strides, m, len(wanted), most, threads)
+        return Prepared(made, logits, (numbers, work, cache))
 
     def _cache(self, kv: KV) -> tuple[Any, tuple[int, ...]]:
         """Addresses of a cache's layers, made where they are not there yet, and its strides."""
@@ -144,8 +164,10 @@ class Fused:
         return self._kept[-1]
 
 
-def trees(call: Call) -> tuple[list[list[int]], list[int]]:
-    """For every new token: the places of its ancestors and itself among its slot's keys; and how far it sees all keys."""
+def trees(call: Call) -> tuple[list[int], list[int], list[int]]:
+    """For all new tokens: the places of each one's ancestors and itself among its slot's keys, one token's after the other's; where
+    in that list a token's begin, and the end; and how far it sees all keys before that.
+    """
     paths: list[list[int]] = []
     for start, parents in zip(call.starts, call.parents or (), strict=True):
         row: list[list[int]] = []
@@ -153,7 +175,8 @@ def trees(call: Call) -> tuple[list[list[int]], list[int]]:
             parent = parents[i] if i < len(parents) else -1
             row.append([*(row[parent] if parent != -1 else ()), start + i])
         paths += row
-    return paths, [start for start in call.starts for _ in range(call.width)]
+    starts = list(itertools.accumulate(map(len, paths), initial=0))
+    return [place for path in paths for place in path], starts, [start for start in call.starts for _ in range(call.width)]
 
 
 def compact(weight: torch.Tensor) -> torch.Tensor:

@@ -123,6 +123,33 @@ class LM:
             return None
         return self.head(hidden if at == slice(None) else hidden[at])
 
+    @torch.inference_mode()
+    def extend(self, kv: KV, slots: Sequence[Slot], tokens: Sequence[Sequence[int]], steps: int) -> list[list[int]]:
+        """Feed each row its tokens, then the `steps` likeliest ones one after the other; returns those, `steps` a row.
+
+        What a drafting chain needs under greedy decoding. Committed afterwards: the tokens given and all drafted ones but the last.
+        """
+        width = max(map(len, tokens))
+        padded = torch.tensor([[*t, *[0] * (width - len(t))] for t in tokens])
+        at = [b * width + len(t) - 1 for b, t in enumerate(tokens)]
+        if self.fused is not None and max(slot.length for slot in slots) + width + steps <= self.context:
+            call = Call(kv, slots, width + steps, None, False, self.rope_switch or self.context)
+            call.width = width
+            drafted = self.fused.extend(padded, call, at, steps)
+            kv.keep(slots, [range(len(t) + steps - 1) for t in tokens])
+            return drafted
+        logits = self.forward(kv, slots, padded, at=at)
+        kv.keep(slots, [range(len(t)) for t in tokens])
+        drafted = [[] for _ in tokens]
+        for step in range(steps):
+            assert logits is not None
+            for row, token in zip(drafted, logits.argmax(-1).tolist(), strict=True):
+                row.append(token)
+            if step + 1 < steps:
+                logits = self.forward(kv, slots, torch.tensor([row[-1:] for row in drafted]))
+                kv.keep(slots, [range(1)] * len(slots))
+        return drafted
+
     def _in_groups(self, kv: KV, slots: Sequence[Slot], tokens: torch.Tensor, parents: Any, at: Any) -> torch.Tensor:
         """The same forward in as many calls as keep the kernels within the number of rows they are exact for."""
         b, t = tokens.shape
