@@ -23,8 +23,8 @@ class ToyLM:
     """
 
     device, dtype, lean, exact, why_not_exact, rope_switch = torch.device("cpu"), torch.float64, None, False, "a toy", None
-    asked_forward, asked_packed = "stock", False
-    score, prefill = LM.score, LM.prefill
+    asked_forward, asked_packed, fused, exact_trees = "stock", False, None, False
+    score, prefill, extend = LM.score, LM.prefill, LM.extend
 
     def __init__(self, vocab: int = 4, seed: int = 0, sharpness: float = 1.5, tokenizer: Any = None) -> None:
         random = torch.Generator().manual_seed(seed)

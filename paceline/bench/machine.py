@@ -17,7 +17,6 @@ from paceline.lm.linear import Packed, can_pack
 __all__ = ["describe", "pin_threads", "read_limit"]
 
 PACKAGES = ("paceline", "torch", "transformers", "llama-cpp-python")
-READ_BYTES = 256 * 2**20  # several times any last-level cache, so that memory is what is measured
 
 
 def pin_threads(threads: int | None = None) -> int:
@@ -56,29 +55,29 @@ def _processor() -> str:
         return platform.processor() or platform.machine()
 
 
-def read_limit(dtype: torch.dtype = torch.float32, repeats: int = 7) -> dict[str, Any]:
-    """Bytes per second this machine reads, best of two loops over 256 MB: a plain sum, and one row through packed
-    linears.
+def read_limit(dtype: torch.dtype = torch.float32, size: int = 256 * 2**20, repeats: int = 7) -> dict[str, Any]:
+    """Bytes per second this machine reads, best of two loops over `size` bytes: a plain sum, and one row through packed
+    linears. Give the size of the weights to compare with, so that the last-level cache helps or fails both alike.
 
     The larger is the limit, since decoding can hope for no more; both are reported. Each is the median of `repeats`
     passes.
     """
-    ways = {"sum": _sum_pass(dtype)}
+    ways = {"sum": _sum_pass(dtype, size)}
     if can_pack(torch.ones(2, 2, dtype=dtype)):
-        ways["packed_linear"] = _linear_pass(dtype)
-    rates = {name: READ_BYTES / _median_seconds(work, repeats) for name, work in ways.items()}
+        ways["packed_linear"] = _linear_pass(dtype, size)
+    rates = {name: size / _median_seconds(work, repeats) for name, work in ways.items()}
     best = max(rates, key=lambda name: rates[name])
-    return {"bytes_per_second": rates[best], "method": best, "all": rates, "read_bytes": READ_BYTES}
+    return {"bytes_per_second": rates[best], "method": best, "all": rates, "read_bytes": size}
 
 
-def _sum_pass(dtype: torch.dtype) -> Callable[[], object]:
-    block = torch.ones(READ_BYTES // dtype.itemsize, dtype=dtype)
+def _sum_pass(dtype: torch.dtype, size: int) -> Callable[[], object]:
+    block = torch.ones(size // dtype.itemsize, dtype=dtype)
     return lambda: block.sum(dtype=torch.float32)
 
 
-def _linear_pass(dtype: torch.dtype) -> Callable[[], object]:
+def _linear_pass(dtype: torch.dtype, size: int) -> Callable[[], object]:
     width, inner = 2048, 1024
-    count = READ_BYTES // (width * inner * dtype.itemsize)
+    count = max(1, size // (width * inner * dtype.itemsize))
     layers = [Packed(torch.ones(width, inner, dtype=dtype), None) for _ in range(count)]
     rows = torch.ones(2, inner, dtype=dtype)
     return lambda: [layer(rows) for layer in layers]

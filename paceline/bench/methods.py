@@ -58,7 +58,7 @@ class Paceline:
             "drafter": self.spec,
             "forward": self.lm.forward_name,
             "dtype": str(self.lm.dtype).removeprefix("torch."),
-            "packed": self.lm.packed,
+            "packed": self.lm.packed or self.lm.forward_name == "fused",
             **{key: value for key, value in self.settings.items() if isinstance(value, str | int | float | bool | None)},
         }
 

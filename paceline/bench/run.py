@@ -171,7 +171,7 @@ def _report(config: Config, lm: LM, methods: list[Method], groups: list[Group], 
 
 def _reading(lm: LM, plain: dict[str, Any]) -> dict[str, Any]:
     """How near plain decoding comes to the speed at which this machine reads memory (prefill left out)."""
-    limit = read_limit(lm.dtype)
+    limit = read_limit(lm.dtype, lm.weight_bytes)
     decoding = sum(plain["seconds"].values()) - plain["seconds"]["prefill"]
     rate = lm.weight_bytes * plain["target_forwards"] / max(decoding, 1e-12)
     return {

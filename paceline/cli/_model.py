@@ -22,7 +22,7 @@ class ModelChoice:
 
     model: str = flag("zoo:tiny", "zoo:NAME, a hub id, or a folder with a transformers model.")
     dtype: str | None = flag(None, "float32, bfloat16 or float16; the checkpoint's own (float32 for the zoo) if not given.")
-    forward: str = flag("auto", "auto, lean (fast path for llama-type layers) or stock (transformers' own).")
+    forward: str = flag("auto", "auto, fused (compiled: llama types on a CPU), lean (the same in torch) or stock.")
 
 
 @dataclass(frozen=True)

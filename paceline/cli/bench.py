@@ -24,7 +24,7 @@ class Options:
     data: str | None = flag(None, "Folder of public data sets to draw held-out prompts from, instead of the shipped ones.")
     against: list[str] = flag([], "transformers, one of its modes (transformers/assisted), or llama_cpp; may be given again.")
     dtype: str | None = flag(None, "float32, bfloat16 or float16.")
-    forward: str = flag("auto", "auto, lean or stock.")
+    forward: str = flag("auto", "auto, fused, lean or stock.")
     packed: bool = flag(True, "Packed linears on our side, where measured faster.", "--packed/--no-packed")
     exact: bool | None = flag(None, "Bit-exact mode, where this machine can promise it.", "--exact/--no-exact")
     budget: int | None = flag(None, "Most drafted tokens scored in one round.")

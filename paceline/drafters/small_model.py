@@ -13,6 +13,7 @@ import torch
 
 from paceline.errors import ModelError, SpecError
 from paceline.lm import KV, LM, Slot, load
+from paceline.lm.lm import pad_rows
 from paceline.proposal import Proposal
 from paceline.sampling import Dice, law_of, shaped
 
@@ -42,7 +43,8 @@ class SmallModel:
     def attach(self, lm: LM) -> "Small":
         """Load the small model in the target's dtype and check that the two speak the same tokens."""
         named = isinstance(self.model, str)
-        small = load(self.model, dtype=lm.dtype if named else None, forward=lm.asked_forward, packed=lm.asked_packed,
+        forward = "auto" if lm.asked_forward == "fused" else lm.asked_forward  # the small model may be of another family
+        small = load(self.model, dtype=lm.dtype if named else None, forward=forward, packed=lm.asked_packed,
                      device=str(lm.device) if named else None)
         same_vocabulary(lm, small)
         return Small(self, small, lm.vocab)
@@ -156,11 +158,9 @@ class Small:
             logits = self._feed(growing, [[c.tokens[-1]] for c in growing])
 
     def _feed(self, chains: Sequence[Chain], tokens: Sequence[Sequence[int]], committed: bool = False) -> torch.Tensor:
-        width = max(map(len, tokens))
         slots = [c.memory.slot for c in chains]
-        padded = torch.tensor([[*t, *[0] * (width - len(t))] for t in tokens])
-        at = [b * width + len(t) - 1 for b, t in enumerate(tokens)]
-        logits = self.lm.forward(self.kv, slots, padded, at=at if width > 1 else slice(None))
+        padded, at = pad_rows(tokens)
+        logits = self.lm.forward(self.kv, slots, padded, at=at)
         self.kv.keep(slots, [range(len(t)) for t in tokens])
         for c, t in zip(chains, tokens, strict=True):
             if committed:

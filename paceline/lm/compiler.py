@@ -24,7 +24,8 @@ def library() -> tuple[ctypes.CDLL | None, str]:
     Looks for `$CXX`, then g++, clang++ and c++. OpenMP resolves to the runtime torch has loaded, so that both share one team
     of threads.
     """
-    compiler = next((found for name in (os.environ.get("CXX"), "g++", "clang++", "c++") if name and (found := shutil.which(name))), None)
+    names = filter(None, (os.environ.get("CXX"), "g++", "clang++", "c++"))
+    compiler = next((found for name in names if (found := shutil.which(name))), None)
     if compiler is None:
         return None, "no C++ compiler was found (g++ or clang++)"
     try:

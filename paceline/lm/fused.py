@@ -22,6 +22,7 @@ from paceline.lm.linear import Dense, Packed
 
 __all__ = ["Fused", "build"]
 
+NORMS = ("before_attention", "after_attention", "before_mlp", "after_mlp", "q_norm", "k_norm")
 TILE, LANES, MOST_GROUPS = 32, 16, 64  # as in the source
 DTYPES = (torch.float32, torch.bfloat16)
 
@@ -34,7 +35,7 @@ class CLinear(ctypes.Structure):
 class CLayer(ctypes.Structure):
     _fields_ = [
         *((name, CLinear) for name in ("qkv", "o", "gate_up", "down")),
-        *((name, ctypes.c_void_p) for name in ("before_attention", "after_attention", "before_mlp", "after_mlp", "q_norm", "k_norm")),
+        *((name, ctypes.c_void_p) for name in NORMS),
         ("window", ctypes.c_int32), ("norm_heads", ctypes.c_int32), ("scale", ctypes.c_float), ("eps", ctypes.c_float),
     ]  # fmt: skip
 
@@ -72,18 +73,19 @@ class Fused:
         self.code, self.dtype, self.vocab = code, head.dtype, head.shape[0]
         self.rotary, self.context = lean.rotary, lean.context
         self._kept: list[torch.Tensor] = []  # whatever the structures point at
+        self.weight_bytes = 0  # that a decoded token reads
         self.layers = (CLayer * len(lean.layers))(*(self._layer(layer, lean.head_dim) for layer in lean.layers))
         self.like = torch.empty((1, lean.kv_heads, 1, lean.head_dim), dtype=head.dtype)
         self.model = CModel(
             layers=self.layers, embedding=self._keep(lean.embed).data_ptr(), norm=self._vector(lean.norm.weight),
             head=self._linear(head, None), count=len(lean.layers), width=lean.embed.shape[1], heads=lean.heads,
-            kv_heads=lean.kv_heads, dim=lean.head_dim, ffn=max(layer.gate_up.out for layer in self.layers), half=head.dtype is torch.bfloat16,
-            eps=lean.norm.eps,
+            kv_heads=lean.kv_heads, dim=lean.head_dim, ffn=max(layer.gate_up.out for layer in self.layers),
+            half=head.dtype is torch.bfloat16, eps=lean.norm.eps,
         )  # fmt: skip
         self._table(min(1024, self.context))
 
     def __call__(self, tokens: torch.Tensor, call: Call, at: Sequence[int] | slice | None) -> torch.Tensor | None:
-        wanted = range(tokens.numel()) if at == slice(None) else () if at is None else at
+        wanted = () if at is None else range(tokens.numel()) if isinstance(at, slice) else at
         made = self._prepare(tokens, call, wanted)
         self.code.forward(ctypes.byref(self.model), ctypes.byref(made.call))
         return made.logits if at is not None else None
@@ -106,10 +108,7 @@ class Fused:
         if (reach := max(positions) + steps) > len(self.cos):
             self._table(min(max(2 * len(self.cos), reach), self.context))
         slots = [slot.index for slot in call.slots for _ in range(t)]
-        if call.parents is None:
-            paths, starts, ends = [], [0] * (m + 1), [place + 1 for place in places]
-        else:
-            paths, starts, ends = trees(call)
+        paths, starts, ends = trees(call) if call.parents is not None else ([], [0] * (m + 1), [place + 1 for place in places])
         parts = (tokens.flatten().tolist(), positions, slots, places, ends, paths, starts, wanted)
         numbers = (ctypes.c_int32 * sum(map(len, parts)))(*itertools.chain.from_iterable(parts))
         address = ctypes.addressof(numbers)
@@ -136,25 +135,28 @@ class Fused:
         self.model.cos, self.model.sin = self.cos.data_ptr(), self.sin.data_ptr()
 
     def _layer(self, layer: Layer, dim: int) -> CLayer:
-        norms = {name: self._vector(norm.weight) for name in ("before_attention", "after_attention", "before_mlp", "after_mlp", "q_norm",
-                                                             "k_norm") if (norm := getattr(layer, name)) is not None}
-        known = [norm for norm in vars(layer).values() if isinstance(norm, Norm)]
+        known = {name: norm for name in NORMS if (norm := getattr(layer, name)) is not None}
+        norms = {name: self._vector(norm.weight) for name, norm in known.items()}
         return CLayer(
             qkv=self._linear(*dense(layer.qkv)), o=self._linear(*dense(layer.out)), gate_up=self._gated(*dense(layer.gate_up)),
             down=self._linear(*dense(layer.down)), **norms, window=layer.window or 0,
-            norm_heads=layer.q_norm is not None and layer.q_norm.weight.numel() == dim, scale=layer.scale, eps=known[0].eps,
+            norm_heads=layer.q_norm is not None and layer.q_norm.weight.numel() == dim, scale=layer.scale,
+            eps=next(iter(known.values())).eps,
         )  # fmt: skip
 
     def _linear(self, weight: torch.Tensor, bias: torch.Tensor | None) -> CLinear:
         weight = compact(weight)
         address = 0 if bias is None else self._vector(bias)
-        return CLinear(self._keep(tiles(weight)).data_ptr(), address, *weight.shape, weight.dtype is torch.bfloat16)
+        return CLinear(self._tiled(tiles(weight)), address, *weight.shape, weight.dtype is torch.bfloat16)
+
+    def _tiled(self, x: torch.Tensor) -> int:
+        self.weight_bytes += x.numel() * x.element_size()
+        return self._keep(x).data_ptr()
 
     def _gated(self, weight: torch.Tensor, bias: torch.Tensor | None) -> CLinear:
         """Tiles of the gate and of the other half in turn."""
         gate, up = compact(weight).chunk(2)
-        kept = self._keep(torch.stack((tiles(gate), tiles(up)), 1))
-        return CLinear(kept.data_ptr(), 0, *gate.shape, gate.dtype is torch.bfloat16)
+        return CLinear(self._tiled(torch.stack((tiles(gate), tiles(up)), 1)), 0, *gate.shape, gate.dtype is torch.bfloat16)
 
     def _vector(self, x: torch.Tensor) -> int:
         return self._keep(x.detach().float()).data_ptr()
@@ -165,8 +167,8 @@ class Fused:
 
 
 def trees(call: Call) -> tuple[list[int], list[int], list[int]]:
-    """For all new tokens: the places of each one's ancestors and itself among its slot's keys, one token's after the other's; where
-    in that list a token's begin, and the end; and how far it sees all keys before that.
+    """For all new tokens: the places of each one's ancestors and itself among its slot's keys, one token's after the other's;
+    where in that list a token's begin, and the end; and how far it sees all keys before that.
     """
     paths: list[list[int]] = []
     for start, parents in zip(call.starts, call.parents or (), strict=True):
@@ -205,12 +207,15 @@ def build(model: Any, lean: Lean | None) -> tuple[Fused | None, str]:
     head = model.get_output_embeddings()
     if head.weight.device.type != "cpu" or head.weight.dtype not in DTYPES:
         return None, "the fused forward is for fp32 and bf16 on a CPU"
+    if any(p.dtype is not head.weight.dtype for p in model.parameters()):
+        return None, "this model's weights are of several dtypes"
     for layer in lean.layers:
-        eps = {norm.eps for norm in vars(layer).values() if isinstance(norm, Norm)}
-        if not isinstance(layer.act, torch.nn.SiLU) and type(layer.act).__name__ != "SiLUActivation" or dense(layer.gate_up)[1] is not None:
+        if type(layer.act).__name__ not in ("SiLU", "SiLUActivation") or dense(layer.gate_up)[1] is not None:
             return None, "the fused forward knows the SiLU feed-forward without biases only"
-        if len(eps) != 1 or layer.out.width != lean.heads * lean.head_dim or lean.heads // lean.kv_heads > MOST_GROUPS or lean.head_dim % 2:
-            return None, "this model's layers are not of a shape that the fused forward knows"
+        if len({norm.eps for norm in vars(layer).values() if isinstance(norm, Norm)}) != 1:
+            return None, "the fused forward knows layers whose norms share one epsilon"
+    if lean.head_dim % 2 or lean.heads > MOST_GROUPS * lean.kv_heads:
+        return None, "the fused forward knows heads of even size, at most 64 to a key head"
     code, why = compiler.library()
     if code is None:
         return None, why

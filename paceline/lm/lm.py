@@ -8,6 +8,7 @@ every weight.
 
 import copy
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -21,7 +22,7 @@ from paceline.lm.kv import KV, Slot
 from paceline.lm.linear import ROWS, Packed, PackedLinear, can_pack, make, pays
 from paceline.proposal import Proposal
 
-__all__ = ["FORWARDS", "LM"]
+__all__ = ["FORWARDS", "LM", "pad_rows"]
 
 FORWARDS = ("auto", "fused", "lean", "stock")
 
@@ -33,9 +34,9 @@ TAILS = (64, 128, 192, 384)  # parts of a last block whose sums it makes in the 
 class LM:
     """A model, its tokenizer (may be None) and the forward chosen for it.
 
-    forward: "auto" (the fastest that is known here and agrees with the stock one), "fused", "lean" or "stock". packed: keep a copy
-    of the weights in the layout that is fastest to read; False leaves stock linears, so no fused forward either. Raises ModelError
-    for models without a growing key/value cache.
+    forward: "auto" (the fastest that is known here and agrees with the stock one), "fused", "lean" or "stock". packed: keep a
+    copy of the weights in the layout that is fastest to read; False leaves stock linears, so no fused forward either. Raises
+    ModelError for models without a growing key/value cache.
     """
 
     def __init__(self, model: Any, tokenizer: Any = None, forward: str = "auto", packed: bool = True) -> None:
@@ -81,12 +82,15 @@ class LM:
             "model": self.name, "type": self.text_config.model_type,
             "parameters": sum(p.numel() for p in self.model.parameters()), "vocabulary": self.vocab, "context": self.context,
             "dtype": str(self.dtype).removeprefix("torch."), "device": self.device.type, "forward": self.forward_name,
-            "packed": self.packed, "exact": self.exact, "notes": self.notes,
+            "packed": self.packed or self.fused is not None, "weight_bytes": self.weight_bytes,
+            "exact": self.exact, "notes": self.notes,
         }
 
     @property
     def weight_bytes(self) -> int:
-        """Bytes of weights one decoded token reads: everything but an embedding table that is only looked up."""
+        """Bytes of weights one decoded token reads, as stored: everything but an embedding table that is only looked up."""
+        if self.fused is not None:
+            return self.fused.weight_bytes
         embed, head = self.model.get_input_embeddings().weight, self.model.get_output_embeddings().weight
         total = sum(p.numel() * p.element_size() for p in self.model.parameters())
         return total if embed is head else total - embed.numel() * embed.element_size()
@@ -127,27 +131,26 @@ class LM:
     def extend(self, kv: KV, slots: Sequence[Slot], tokens: Sequence[Sequence[int]], steps: int) -> list[list[int]]:
         """Feed each row its tokens, then the `steps` likeliest ones one after the other; returns those, `steps` a row.
 
-        What a drafting chain needs under greedy decoding. Committed afterwards: the tokens given and all drafted ones but the last.
+        What a drafting chain needs under greedy decoding. Committed afterwards: the tokens given, all drafted ones but the last.
         """
-        width = max(map(len, tokens))
-        padded = torch.tensor([[*t, *[0] * (width - len(t))] for t in tokens])
-        at = [b * width + len(t) - 1 for b, t in enumerate(tokens)]
+        padded, at = pad_rows(tokens)
+        width = padded.shape[1]
         if self.fused is not None and max(slot.length for slot in slots) + width + steps <= self.context:
             call = Call(kv, slots, width + steps, None, False, self.rope_switch or self.context)
             call.width = width
-            drafted = self.fused.extend(padded, call, at, steps)
+            kept = self.fused.extend(padded, call, at, steps)
             kv.keep(slots, [range(len(t) + steps - 1) for t in tokens])
-            return drafted
+            return kept
         logits = self.forward(kv, slots, padded, at=at)
         kv.keep(slots, [range(len(t)) for t in tokens])
-        drafted = [[] for _ in tokens]
+        drafted: list[list[int]] = [[] for _ in tokens]
         for step in range(steps):
+            if step:
+                logits = self.forward(kv, slots, torch.tensor([row[-1:] for row in drafted]))
+                kv.keep(slots, [range(1)] * len(slots))
             assert logits is not None
             for row, token in zip(drafted, logits.argmax(-1).tolist(), strict=True):
                 row.append(token)
-            if step + 1 < steps:
-                logits = self.forward(kv, slots, torch.tensor([row[-1:] for row in drafted]))
-                kv.keep(slots, [range(1)] * len(slots))
         return drafted
 
     def _in_groups(self, kv: KV, slots: Sequence[Slot], tokens: torch.Tensor, parents: Any, at: Any) -> torch.Tensor:
@@ -191,7 +194,7 @@ class LM:
 
     def _fused(self, forward: str) -> fused.Fused | None:
         found, why = fused.build(self.model, lean.build(self.model, False, self.rope_switch or self.context))
-        if found is not None and not self._agrees(lambda tokens, call: found(tokens, call, slice(None))):
+        if found is not None and not self._agrees(partial(found, at=slice(None))):
             found, why = None, "it disagreed with the stock forward on random tokens"
         if found is None and forward == "fused":
             raise ModelError(f"There is no fused forward for this model here: {why}. Use forward='auto'.")
@@ -202,7 +205,7 @@ class LM:
     def _lean(self, forward: str) -> lean.Lean | None:
         built = None if forward == "stock" else lean.build(self.model, self.packed, self.rope_switch or self.context)
         head = self.model.get_output_embeddings().weight
-        if built is not None and not self._agrees(lambda tokens, call: linear(built(tokens, call), head)):
+        if built is not None and not self._agrees(partial(_headed, built, head)):
             self.notes.append("the lean forward disagreed with the stock one on random tokens and is not used")
             built = None
         if built is None and forward == "lean":
@@ -225,6 +228,16 @@ class LM:
         assert theirs is not None
         tolerance = 1e-3 if self.dtype in (torch.float32, torch.float64) else 1e-1
         return bool((ours - theirs).abs().max() <= tolerance * theirs.float().std().clamp_min(1e-6))
+
+
+def _headed(body: lean.Lean, head: torch.Tensor, tokens: torch.Tensor, call: Call) -> torch.Tensor:
+    return linear(body(tokens, call), head)
+
+
+def pad_rows(tokens: Sequence[Sequence[int]]) -> tuple[torch.Tensor, list[int]]:
+    """Rows of different lengths as ids [B, T], zeros behind the shorter ones, and where among the B * T each row ends."""
+    width = max(map(len, tokens))
+    return torch.tensor([[*t, *[0] * (width - len(t))] for t in tokens]), [b * width + len(t) - 1 for b, t in enumerate(tokens)]
 
 
 def refuse(model: Any) -> None:

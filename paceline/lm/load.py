@@ -32,8 +32,8 @@ def load(model: Any, *, dtype: str | torch.dtype | None = None, forward: str = "
     """Load a causal language model for decoding.
 
     model: "zoo:tiny", a hub id, a folder, or a transformers model, which is left unchanged (packed weights live beside it).
-    dtype: "fp32", "bf16", "fp16", a torch dtype, or None (zoo: fp32; otherwise as saved). forward: "auto", "lean", "stock".
-    packed: pack linears on CPU where measured faster. Raises ModelError with the reason when it cannot be had or decoded.
+    dtype: "fp32", "bf16", "fp16", a torch dtype, or None (zoo: fp32; otherwise as saved). forward, packed: as `LM` says.
+    Raises ModelError with the reason when it cannot be had or decoded.
     """
     keep_memory()
     if hasattr(model, "score") and hasattr(model, "cache"):  # an LM, or what passes for one

@@ -22,7 +22,7 @@ from paceline.data.zoo_texts import MEASURED, ORIGINS, SmallTexts, Texts
 from paceline.errors import DataError, RequestError, did_you_mean
 from paceline.objectives.distil import distil
 from paceline.objectives.xent import xent
-from paceline.train.card import Making, write_card
+from paceline.train.card import RECORD, Making, write_card
 from paceline.train.checkpoint import claim_folder, replace_folder
 from paceline.train.evaluate import held_out_loss
 from paceline.train.export import in_bf16, write_model
@@ -32,6 +32,7 @@ from paceline.train.loop import Hook, Loop, train
 from paceline.train.packing import Batch, Batches, Source
 from paceline.train.precision import flush_denormals
 from paceline.train.progress import reporter
+from paceline.train.write import write_on
 
 __all__ = ["Config", "run"]
 
@@ -47,7 +48,9 @@ class Config:
     stage: str = "all"  # One of all, tokenizer, corpus, target, draft; what a stage needs is made, too.
     fast: bool = False  # A few steps of tiny models on made-up texts, in seconds, to see that all works.
     target_tokens: int = 8_200_000  # How long to train the target; about 2,300 tokens a second on two cores.
-    draft_tokens: int = 2_800_000  # How long to distil the draft.
+    draft_tokens: int = 6_000_000  # How long to distil the draft.
+    written: int = 1_500_000  # Tokens that the target writes itself, for the draft to learn from as well.
+    own: float = 0.5  # Share of the draft's training tokens that the target wrote.
     start: Path | None = None  # Folder with a tiny and tiny-draft to go on from, with their tokenizer, instead of fresh weights.
     code: float = 0.36  # Share of the training tokens that is Python code.
     math: float = 0.20  # Share that is step-by-step arithmetic.
@@ -100,10 +103,10 @@ def check(config: Config) -> None:
     if config.stage not in STAGES:
         hint = did_you_mean(config.stage, STAGES)
         raise RequestError(f"Expected a stage of {', '.join(STAGES)}, found {config.stage!r}.{hint}")
-    for name in ("code", "math", "tools", "prose", "long"):
+    for name in ("code", "math", "tools", "prose", "long", "own"):
         if not 0 < getattr(config, name) < 1:
             raise RequestError(f"Expected {name} to be a share between 0 and 1, found {getattr(config, name)}.")
-    for name in ("target_tokens", "draft_tokens", "dialogues"):
+    for name in ("target_tokens", "draft_tokens", "dialogues", "written"):
         if getattr(config, name) < 1:
             raise RequestError(f"Expected {name} to be at least 1, found {getattr(config, name)}.")
 
@@ -130,7 +133,7 @@ class Job:
 
 def claim(config: Config) -> Path:
     """The folder for intermediate files; refuses one that was begun with other texts, mixture or seed."""
-    free = {"data", "out", "stage", "snapshot", "target_tokens", "draft_tokens"}
+    free = {"data", "out", "stage", "snapshot", "target_tokens", "draft_tokens", "written", "own"}
     settings = {key: str(value) if key == "start" else value for key, value in dataclasses.asdict(config).items()}
     settings = {key: value for key, value in settings.items() if key not in free}
     return claim_folder(config.out / "work", settings)
@@ -212,10 +215,28 @@ def draft_stage(job: Job) -> None:
         return
     if not target.exists():
         raise DataError(f"Expected the target to distil in {target}, found none; run --stage target first.")
+    written = written_stage(job, target)
     teacher = LlamaForCausalLM.from_pretrained(target, dtype=torch.float32).eval().requires_grad_(False)
     model = _model(job, "draft", job.config.seed + 1)
-    seconds = fit(job, "draft", model, distil, teacher=teacher)
-    finish(job, "draft", folder, model, seconds)
+    seconds = fit(job, "draft", model, distil, teacher=teacher, written=written)
+    finish(job, "draft", folder, model, seconds, written)
+
+
+def written_stage(job: Job, target: Path) -> Stream:
+    """What the target writes after the beginnings of training texts: what a draft meets at work."""
+    path = job.work / "written.npz"
+    if not path.exists():
+        shares = {name: getattr(job.config, origin.kind) * origin.share for name, origin in ORIGINS.items()}
+        count = 2_000 if job.config.fast else job.config.written
+        ends = frozenset(job.tokenizer.convert_tokens_to_ids([EOS, TURN_END]))
+        write_on(target, {name: job.streams[name] for name in ORIGINS}, shares, count, ends, job.config.seed).save(path)
+    return Stream.load(path)
+
+
+def _training(start: Path | None, name: str) -> dict[str, Any] | None:
+    """How the model to go on from was trained, as its folder tells; None for fresh weights."""
+    path = None if start is None else start / FOLDERS[name] / RECORD
+    return None if path is None else json.loads(path.read_text())
 
 
 def _model(job: Job, name: str, seed: int) -> LlamaForCausalLM:
@@ -225,7 +246,7 @@ def _model(job: Job, name: str, seed: int) -> LlamaForCausalLM:
     return _started(job.config.start, FOLDERS[name], LlamaForCausalLM, dtype=torch.float32)
 
 
-def plan(job: Job, name: str) -> tuple[int, Callable[[int], Batch]]:
+def plan(job: Job, name: str, written: Stream | None = None) -> tuple[int, Callable[[int], Batch]]:
     """(number of steps, batch of a step): short rows first, rows of the full context at the end."""
     config, size = job.config, job.size(name)
     steps = max(1, round(job.tokens(name) / (size.rows * size.length)))
@@ -236,6 +257,8 @@ def plan(job: Job, name: str) -> tuple[int, Callable[[int], Batch]]:
         key: Source(job.streams[key], getattr(config, origin.kind) * origin.share, origin.whole and not config.fast)
         for key, origin in ORIGINS.items()
     }
+    if written is not None:
+        sources["written"] = Source(written, config.own / (1 - config.own) * sum(source.share for source in sources.values()))
     short = Batches(sources, early, size.rows, size.length, config.seed)
     full = Batches(sources, late, max(1, size.rows * size.length // size.context), size.context, config.seed + 1)
     return steps, lambda step: short.batch(step) if step < early else full.batch(step - early)
@@ -247,21 +270,25 @@ def fit(
     model: LlamaForCausalLM,
     objective: Objective,
     teacher: LlamaForCausalLM | None = None,
+    written: Stream | None = None,
     hooks: tuple[Hook, ...] = (),
 ) -> float:
     """Train ``model`` to the end of its plan, showing progress; returns the seconds it took."""
-    steps, batches = plan(job, name)
+    steps, batches = plan(job, name, written)
     with reporter(name, steps) as report:
         loop = Loop(job.work / name, steps)
         return train(model, batches, objective, loop, teacher=teacher, report=report, hooks=hooks)
 
 
-def finish(job: Job, name: str, folder: Path, model: LlamaForCausalLM, seconds: float) -> None:
+def finish(
+    job: Job, name: str, folder: Path, model: LlamaForCausalLM, seconds: float, written: Stream | None = None
+) -> None:
     """Measure the weights as they ship (rounded to bf16), then write the folder with its card in one move."""
     rounded = in_bf16(model).float()
     held = {kind: held_out_loss(rounded, job.streams[f"held_{kind}"]) for kind in MEASURED}
     shares = {key: getattr(job.config, origin.kind) * origin.share for key, origin in ORIGINS.items()}
-    making = Making(name, job.tokens(name), seconds, job.streams, shares)
+    before, own = _training(job.config.start, name), None if written is None else (len(written.tokens), job.config.own)
+    making = Making(name, job.tokens(name), seconds, job.streams, shares, before, own)
     write_model(folder, model, job.tokenizer, (EOS, TURN_END), lambda fresh: write_card(fresh, rounded, held, making))
     path = job.config.out / "metrics.json"
     metrics = json.loads(path.read_text()) if path.exists() else {}

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from transformers import PreTrainedModel
 
@@ -12,23 +14,36 @@ from paceline.data.corpus import Stream
 from paceline.data.zoo_texts import MEASURED, ORIGINS
 from paceline.train.evaluate import HeldOut
 
-__all__ = ["Making", "write_card"]
+__all__ = ["RECORD", "Making", "write_card"]
+
+RECORD = "training.json"
 
 
 @dataclass(frozen=True)
 class Making:
     """How a model came to be: ``role`` (target or draft), ``tokens`` seen and ``seconds`` of training, the token
-    ``streams`` by source, and each source's share of the training tokens."""
+    ``streams`` by source, and each source's share of the training tokens. ``before``: the record of the model it went on
+    from, None for fresh weights. ``written``: how many tokens the target wrote for a draft, and their share of its training."""
 
     role: str
     tokens: int
     seconds: float
     streams: Mapping[str, Stream]
     shares: Mapping[str, float]
+    before: dict[str, Any] | None = None
+    written: tuple[int, float] | None = None
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """For whoever trains on: tokens and minutes of all runs so far."""
+        before = self.before or {"tokens": 0, "minutes": 0.0, "runs": 0}
+        minutes = before["minutes"] + self.seconds / 60
+        return {"tokens": before["tokens"] + self.tokens, "minutes": round(minutes, 1), "runs": before["runs"] + 1}
 
 
 def write_card(folder: Path, model: PreTrainedModel, held: Mapping[str, HeldOut], making: Making) -> Path:
-    """Write ``folder/README.md`` and return its path."""
+    """Write ``folder/README.md`` and return its path; beside it a record for a run that goes on from here."""
+    (folder / RECORD).write_text(json.dumps(making.record) + "\n", encoding="utf-8")
     parts = [_head(model, making), _sources(making), _held(held), _made(making), _LIMITS]
     path = folder / "README.md"
     path.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
@@ -97,14 +112,21 @@ hold `<unk>`."""
 def _made(making: Making) -> str:
     draft = making.role == "draft"
     aim = "KL to the target's law (90 %) and cross-entropy (10 %)" if draft else "cross-entropy"
+    again = " --start ZOO --seed 1" if making.before else ""
+    flag = "draft-tokens" if draft else "target-tokens"
+    total = f", {making.record['tokens'] / 1e6:.1f} M in all {making.record['runs']} runs," if making.before else ""
+    own = ""
+    if making.written:
+        count, share = making.written
+        own = f" {100 * share:.0f} % of them from {count / 1e6:.1f} M that the target wrote itself, the rest as above."
     return f"""\
 ## Made by
 
 ```
-paceline cook pretrain_zoo --data DIR --out DIR
+paceline cook pretrain_zoo --data DIR --out DIR{again} --{flag} {making.tokens}
 ```
 
-{making.tokens / 1e6:.1f} M tokens in {making.seconds / 60:.0f} minutes on two CPU cores. Objective: {aim}.
-Matrix products in bf16, weights in fp32; Muon for the hidden matrices (0.02), AdamW for the rest (0.003); warm-up,
-stable, linear decay; 8,192 tokens a step, in rows of 512 and at the end of the full context; no attention across
-documents."""
+{making.tokens / 1e6:.1f} M tokens{total} in {making.record["minutes"]:.0f} minutes on two CPU cores (pauses included).{own}
+Objective: {aim}. Weights in fp32, matrix products in bf16 or fp32, whichever is faster; Muon for the hidden matrices
+(0.02), AdamW for the rest (0.003); warm-up, stable, linear decay; 8,192 tokens a step, in rows of 512 and at the end of
+the full context; no attention across documents."""

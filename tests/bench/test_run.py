@@ -77,7 +77,7 @@ def test_the_report_says_what_ran(report: dict[str, Any]) -> None:
     described = method(report, "transformers/assisted")["what"]
     assert described["class"].startswith("transformers.models.llama") and described["attention"] == "sdpa"
     assert described["linears"] == ["Linear"] and described["assistant"]["num_assistant_tokens"] == 3
-    assert report["methods"][PLAIN]["what"]["forward"] in ("lean", "stock")
+    assert report["methods"][PLAIN]["what"]["forward"] in ("fused", "lean", "stock")
     assert {"processor", "threads", "versions"} <= set(report["machine"])
     assert report["reading"]["share"] > 0 and report["reading"]["limit"]["method"] in ("sum", "packed_linear")
 

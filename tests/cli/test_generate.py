@@ -44,7 +44,7 @@ def test_json_to_a_file(go: Callable, tmp_path: Path) -> None:
     assert len(generation["tokens"]) == generation["stats"]["new_tokens"] <= 12
     assert len(generation["logprobs"]) == len(generation["tokens"])
     assert set(report["comparison"]["methods"]) == {"plain", "drafted"} and report["comparison"]["identical"]
-    assert report["model"]["forward"] in ("lean", "stock")
+    assert report["model"]["forward"] in ("fused", "lean", "stock")
 
 
 def test_json_to_the_terminal_is_json_alone(go: Callable) -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import pytest
 import torch
 
-from paceline.lm import LM
+from paceline.lm import LM, compiler
 from paceline.lm.lean import FAMILIES as LEAN
 from paceline.proposal import Proposal
 from paceline.testing import FAMILIES
 
 TOLERANCE = 1e-4
-FORWARDS = [(family, forward) for family in FAMILIES for forward in ("stock", "lean") if forward == "stock" or family in LEAN]
+KNOWN = ("stock", "lean", "fused") if compiler.library()[0] is not None else ("stock", "lean")
+FORWARDS = [(family, forward) for family in FAMILIES for forward in KNOWN if forward == "stock" or family in LEAN]
 LENGTHS = (3, 40, 71)  # committed tokens of three rows; the tiny models' window, where they have one, is 24
 
 

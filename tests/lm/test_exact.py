@@ -17,11 +17,11 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 @functools.lru_cache
-def model(dtype: str) -> LM:
+def model(dtype: str, forward: str = "auto") -> LM:
     """The zoo's proportions: widths that are multiples of 64, grouped queries."""
     made = tiny_model("llama", vocab=512, hidden_size=320, intermediate_size=960, num_attention_heads=4, num_key_value_heads=2,
                       num_hidden_layers=1)
-    return paceline.load(made.to(DTYPES[dtype]))
+    return paceline.load(made.to(DTYPES[dtype]), forward=forward)
 
 
 def prompts() -> list[list[int]]:
@@ -38,9 +38,10 @@ def written(lm: LM, drafter, sampling: Sampling, slots: int = 3):
 
 @pytest.mark.parametrize("sampling", [Sampling(logprobs=2), Sampling(temperature=0.8, top_p=0.9, seed=3, logprobs=2)],
                          ids=["greedy", "seeded"])
+@pytest.mark.parametrize("forward", ["auto", "lean"])
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_drafted_chains_are_plain_decoding_bit_for_bit(dtype: str, sampling: Sampling, all_threads) -> None:
-    lm = model(dtype)
+def test_drafted_chains_are_plain_decoding_bit_for_bit(dtype: str, forward: str, sampling: Sampling, all_threads) -> None:
+    lm = model(dtype, forward)
     if not lm.exact:
         pytest.skip(f"this machine cannot promise it: {lm.why_not_exact}")
     plain, _ = written(lm, "none", sampling, slots=1)
@@ -49,8 +50,19 @@ def test_drafted_chains_are_plain_decoding_bit_for_bit(dtype: str, sampling: Sam
         assert out == plain and drafted > 0
 
 
-def test_only_chains_are_drafted() -> None:
-    lm = model("bf16")
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_trees_are_plain_decoding_too_where_keys_are_taken_in_the_texts_order(dtype: str, all_threads) -> None:
+    lm = model(dtype)
+    if not lm.exact_trees:
+        pytest.skip(f"there is no fused forward here: {lm.notes}")
+    plain, _ = written(lm, "none", Sampling(logprobs=2), slots=1)
+    for branch, slots in ((3, 1), (3, 3)):
+        out, drafted = written(lm, SmallModel(model=nearly(lm), length=3, branch=branch, worth=0.0), Sampling(logprobs=2), slots)
+        assert out == plain and drafted > 0
+
+
+def test_only_chains_are_drafted_by_the_other_forwards() -> None:
+    lm = model("bf16", "lean")
     if not lm.exact:
         pytest.skip(f"this machine cannot promise it: {lm.why_not_exact}")
     engine = paceline.Engine(lm, SmallModel(model=lm, length=2, branch=3, worth=0.0))

@@ -25,7 +25,7 @@ def test_biases_and_tied_heads_are_known(lm_of) -> None:
             for name, parameter in model.named_parameters():
                 if name.endswith("bias"):
                     parameter.normal_()
-        assert load(model).forward_name == "lean"  # which it is only after agreeing with the stock forward
+        assert load(model, forward="lean").forward_name == "lean"  # which it is only after agreeing with the stock forward
 
 
 def test_a_lean_forward_that_disagrees_is_dropped_and_said(monkeypatch) -> None:
@@ -34,7 +34,7 @@ def test_a_lean_forward_that_disagrees_is_dropped_and_said(monkeypatch) -> None:
             return super().__call__(tokens, call) * 1.1
 
     monkeypatch.setattr(lean, "Lean", Skewed)
-    lm = LM(tiny_model())
+    lm = LM(tiny_model(), packed=False)
     assert lm.forward_name == "stock"
     assert any("disagreed" in note for note in lm.describe()["notes"])
 

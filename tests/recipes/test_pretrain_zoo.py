@@ -91,3 +91,16 @@ def test_shares_add_up_and_the_real_sizes_fit_the_zoo() -> None:
         layer = 2 * size.width**2 + 2 * size.width * size.kv_heads * head + 3 * size.width * size.ffn + 2 * size.width
         count = size.vocabulary * size.width + size.layers * layer + size.width
         assert count == pytest.approx(parameters[name], rel=0.1)
+
+
+def test_a_run_goes_on_from_an_earlier_one(zoo: Path, tmp_path: Path) -> None:
+    run(Config(out=tmp_path, fast=True, start=zoo, seed=1))
+    for name in ("tiny", "tiny-draft"):
+        before, after = (json.loads((folder / name / "training.json").read_text()) for folder in (zoo, tmp_path))
+        assert (before["runs"], after["runs"]) == (1, 2) and after["tokens"] > before["tokens"]
+        assert "--start" in (tmp_path / name / "README.md").read_text()
+        assert (zoo / name / "tokenizer.json").read_bytes() == (tmp_path / name / "tokenizer.json").read_bytes()
+    metrics = [json.loads((folder / "metrics.json").read_text())["tiny"] for folder in (zoo, tmp_path)]
+    assert metrics[1]["math"]["loss"] < metrics[0]["math"]["loss"]
+    with pytest.raises(DataError, match="to go on from"):
+        run(Config(out=tmp_path / "other", fast=True, start=tmp_path / "nothing"))

@@ -1,0 +1,177 @@
+"""The fused forward: transformers' logits, and plain decoding's bits for chains and trees, whatever the threads or the batch."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+
+import paceline
+from paceline.errors import ModelError
+from paceline.lm import LM, compiler, fused, lean
+from paceline.proposal import Proposal
+from paceline.testing import tiny_model
+
+CODE, WHY = compiler.library()
+needs_compiler = pytest.mark.skipif(CODE is None, reason=WHY)
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+TREE = [-1, -1, 0, 0, 1, 2, 4, -1, 6]
+
+
+def ids(n: int, seed: int = 0, vocab: int = 259) -> list[int]:
+    return torch.randint(3, vocab, (n,), generator=torch.Generator().manual_seed(seed)).tolist()
+
+
+def one_by_one(lm: LM, tokens: list[int], committed: int) -> torch.Tensor:
+    """Logits after each token from `committed` on, every token fed by itself."""
+    kv = lm.cache()
+    slot = kv.take()
+    lm.prefill(kv, slot, tokens[:committed])
+    out = []
+    for token in tokens[committed:]:
+        out.append(lm.forward(kv, [slot], torch.tensor([[token]])))
+        kv.keep([slot], [[0]])
+    return torch.cat(out)
+
+
+@needs_compiler
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("family", ["llama", "qwen3", "mistral"])  # mistral's window of 24 cuts through the tree's past
+def test_a_tree_has_the_bits_of_its_paths_one_by_one(family: str, dtype: str, all_threads: None) -> None:
+    lm = paceline.load(tiny_model(family).to(DTYPES[dtype]), forward="fused")
+    assert lm.exact and lm.exact_trees
+    kv = lm.cache()
+    texts = [ids(70, 1), ids(5, 2)]
+    slots = [kv.take(), kv.take()]
+    for slot, text in zip(slots, texts, strict=True):
+        lm.prefill(kv, slot, text[:-1])
+    tree = Proposal(ids(len(TREE), 3), TREE, [False] * len(TREE), ["test"] * len(TREE))
+    for text, ours in zip(texts, lm.score(kv, slots, [t[-1] for t in texts], [tree, tree]), strict=True):
+        for node in range(-1, len(tree)):
+            path = [tree.tokens[i] for i in tree.path(node)]
+            assert torch.equal(ours[node + 1], one_by_one(lm, [*text, *path], len(text) - 1)[-1])
+
+
+@needs_compiler
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_threads_and_neighbours_change_no_bit(dtype: str) -> None:
+    lm = paceline.load(tiny_model().to(DTYPES[dtype]), forward="fused")
+    text = ids(300)
+    alone = one_by_one(lm, text, 290)
+    before = torch.get_num_threads()
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            kv = lm.cache()
+            slots = [kv.take() for _ in range(5)]
+            for i, slot in enumerate(slots):
+                lm.prefill(kv, slot, ids(17 * i + 3, i) if i != 2 else text[:290])
+            rows = torch.tensor([text[290:] if i == 2 else ids(10, 9 - i) for i in range(5)])
+            assert torch.equal(lm.forward(kv, slots, rows)[20:30], alone)
+    finally:
+        torch.set_num_threads(before)
+
+
+@needs_compiler
+@pytest.mark.parametrize("changes", [
+    {"hidden_size": 36, "intermediate_size": 50, "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 10},
+    {"hidden_size": 33, "intermediate_size": 45, "num_attention_heads": 3, "num_key_value_heads": 3, "head_dim": 6},
+    {"head_dim": 80, "attention_bias": True},
+    {"head_dim": 128, "tie_word_embeddings": True},
+], ids=["odd widths", "odd inputs", "wide heads", "tied"])  # fmt: skip
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_shapes_that_fill_no_vector(changes: dict[str, Any], dtype: str) -> None:
+    model = tiny_model(**changes)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name.endswith("bias"):
+                parameter.normal_()
+    model = model.to(DTYPES[dtype])
+    lm = paceline.load(model, forward="fused")
+    text = ids(40)
+    with torch.inference_mode():
+        theirs = model(torch.tensor([text]), use_cache=False).logits[0]
+    kv = lm.cache()
+    ours = lm.forward(kv, [kv.take()], torch.tensor([text]))
+    close = 1e-4 if dtype == "fp32" else 0.1 * float(theirs.std())
+    torch.testing.assert_close(ours, theirs, atol=close, rtol=1e-4)
+
+
+@needs_compiler
+def test_weights_kept_in_bf16_lose_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tiny_model().bfloat16().float()
+    small = paceline.load(model, forward="fused")
+    monkeypatch.setattr(fused, "compact", lambda weight: weight.detach())
+    large = paceline.load(model, forward="fused")
+    assert small.weight_bytes < 0.6 * large.weight_bytes
+    assert torch.equal(one_by_one(small, ids(30), 10), one_by_one(large, ids(30), 10))
+
+
+def test_compact_keeps_what_bf16_cannot_hold() -> None:
+    weight = torch.tensor([[1.0, 1.0 + 2**-12]])
+    assert fused.compact(weight).dtype is torch.float32
+    assert fused.compact(weight.bfloat16().float()).dtype is torch.bfloat16
+
+
+@pytest.mark.parametrize("forward", ["auto", "lean", "stock"])
+@pytest.mark.parametrize("room", [1024, 45])  # 45: the last row runs into the context's end
+def test_extend_is_greedy_decoding_of_ragged_rows(forward: str, room: int) -> None:
+    lm = paceline.load(tiny_model(max_position_embeddings=room), forward=forward)
+    texts, given, steps = [ids(30, 1), ids(4, 2), ids(33, 3)], [1, 3, 2], 6
+    kv = lm.cache()
+    slots = [kv.take() for _ in texts]
+    for slot, text, n in zip(slots, texts, given, strict=True):
+        lm.prefill(kv, slot, text[:-n])
+    drafted = lm.extend(kv, slots, [text[-n:] for text, n in zip(texts, given, strict=True)], steps)
+    for text, row, slot in zip(texts, drafted, slots, strict=True):
+        plain = paceline.generate(lm, [text], max_new_tokens=steps, eos=())[0].tokens
+        assert row == plain and slot.length == len(text) + steps - 1
+    for slot, text, row in zip(slots, texts, drafted, strict=True):  # and the keys are those of the text
+        again = lm.forward(kv, [slot], torch.tensor([row[-1:]]))
+        torch.testing.assert_close(again, one_by_one(lm, [*text, *row], len(text) + steps - 1), atol=1e-4, rtol=1e-4)
+
+
+def test_without_a_compiler_the_lean_forward_serves_and_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiler, "library", lambda: (None, "no C++ compiler was found"))
+    lm = LM(tiny_model())
+    assert lm.forward_name == "lean" and any("no C++ compiler" in note for note in lm.notes)
+    with pytest.raises(ModelError, match="no C\\+\\+ compiler"):
+        LM(tiny_model(), forward="fused")
+
+
+def test_a_compiler_that_fails_or_a_folder_that_cannot_be_written_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+    broken = tmp_path / "c++"
+    broken.write_text("#!/bin/sh\n[ \"$1\" = --version ] && echo 1.0 && exit 0\necho 'error: no such header' >&2\nexit 1\n")
+    broken.chmod(0o755)
+    monkeypatch.setenv("CXX", str(broken))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    code, why = compiler.library.__wrapped__()
+    assert code is None and "no such header" in why and not list((tmp_path / "cache" / "paceline").iterdir())
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    assert compiler.library.__wrapped__()[0] is None
+
+
+@needs_compiler
+def test_what_it_does_not_know_is_left_to_the_others() -> None:
+    for model in (tiny_model("llama", hidden_act="gelu"), tiny_model("llama", mlp_bias=True), tiny_model("gpt2")):
+        found, why = fused.build(model, lean.build(model, False, 1024))
+        assert found is None and why
+    halves = copy.deepcopy(tiny_model()).half()
+    assert fused.build(halves, lean.build(halves, False, 1024))[0] is None
+    mixed = tiny_model()
+    mixed.lm_head.bfloat16()
+    assert fused.build(mixed, lean.build(mixed, False, 1024))[0] is None
+
+
+@needs_compiler
+def test_one_that_disagrees_is_dropped_and_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Skewed(fused.Fused):
+        def __call__(self, tokens, call, at):
+            return super().__call__(tokens, call, at) * 1.1
+
+    monkeypatch.setattr(fused, "Fused", Skewed)
+    lm = LM(tiny_model())
+    assert lm.forward_name == "lean" and any("disagreed" in note for note in lm.notes)
