@@ -1,4 +1,4 @@
-"""The first drafter, always, with the same node budget."""
+"""The first drafter, always, with the same node budget, shared out where many rows are decoded together."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,17 +11,21 @@ __all__ = ["Fixed"]
 
 @dataclass(frozen=True)
 class Fixed:
-    """budget: most nodes a row may have scored in a round; the drafter's own length limits it further. 0 = never draft."""
+    """budget: most nodes a row may have scored in a round; the drafter's own length limits it further. 0 = never draft.
+    together: most nodes of all rows of a round, at least one a row: one row's nodes come almost free with its weights' reading,
+    many rows' nodes cost arithmetic. About right for CPUs; an accelerator bears more.
+    """
 
     budget: int = 16
+    together: int = 16
 
     def __post_init__(self) -> None:
-        if self.budget < 0:
-            raise SpecError(f"fixed:budget must be 0 or more; found {self.budget}.")
+        if self.budget < 0 or self.together < 1:
+            raise SpecError(f"fixed needs budget >= 0 and together >= 1; found budget={self.budget}, together={self.together}.")
 
     def pick(self, views: Sequence[View]) -> list[Arm]:
         """The same arm for every row."""
-        return [Arm(0, self.budget)] * len(views)
+        return [Arm(0, min(self.budget, max(1, self.together // max(1, len(views)))))] * len(views)
 
     def learn(self, outcomes: Sequence[Outcome]) -> None:
         """Nothing to learn."""

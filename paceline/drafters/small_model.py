@@ -1,10 +1,12 @@
-"""A smaller causal language model with the same vocabulary drafts a chain (Leviathan et al. 2023; Chen et al. 2023).
+"""A smaller causal language model with the same vocabulary drafts a chain (Leviathan et al. 2023; Chen et al. 2023) or a tree.
 
-Optional further candidates beside the chain make a comb. Under sampling the chain is drawn from the small model's law, processed
-as the target's is; under greedy decoding it is the likeliest token. The chain ends where the small model's own confidence says
-that the next token is not worth its cost; that decision is made before the token is drawn, so the token stays a drawn one.
+Optional further candidates beside the chain make a comb; a beam of the likeliest paths makes a tree, all of it chosen. Under
+sampling the chain is drawn from the small model's law, processed as the target's is; under greedy decoding it is the likeliest
+token. The chain ends where the small model's own confidence says that the next token is not worth its cost; that decision is made
+before the token is drawn, so the token stays a drawn one.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -14,6 +16,7 @@ import torch
 from paceline.errors import ModelError, SpecError
 from paceline.lm import KV, LM, Slot, load
 from paceline.lm.lm import pad_rows
+from paceline.lookup.beam import Beam
 from paceline.proposal import Proposal
 from paceline.sampling import Dice, law_of, shaped
 
@@ -25,20 +28,24 @@ CATCH_UP = 16  # more missing tokens than this are prefilled row by row
 @dataclass(frozen=True)
 class SmallModel:
     """model: zoo name, hub id, folder, transformers model or LM. length: most drafted tokens of the chain. branch: candidates per
-    position, 1 = a chain. drawn: draw the chain under sampling (False = always the likeliest token, declared chosen).
-    worth: draft while the product of the small model's top probabilities stays above this; 0 = always `length` tokens.
+    position, 1 = a chain. beam: paths kept at each depth; above 0 a tree of the likeliest paths, `length` deep, is drafted
+    instead, as far as the budget goes. drawn: draw the chain under sampling (False = always the likeliest token, declared
+    chosen). worth: draft while the product of the small model's top probabilities stays above this; 0 = always `length` tokens.
     """
 
     model: Any
     length: int = 4
     branch: int = 1
+    beam: int = 0
     drawn: bool = True
     worth: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.length < 1 or self.branch < 1 or not 0 <= self.worth < 1:
-            raise SpecError(f"small_model needs length >= 1, branch >= 1 and 0 <= worth < 1; found length={self.length}, "
-                            f"branch={self.branch}, worth={self.worth}.")
+        if self.length < 1 or self.branch < 1 or self.beam < 0 or not 0 <= self.worth < 1:
+            raise SpecError("small_model needs length >= 1, branch >= 1, beam >= 0 and 0 <= worth < 1; found "
+                            f"length={self.length}, branch={self.branch}, beam={self.beam}, worth={self.worth}.")
+        if self.beam and self.branch > 1:
+            raise SpecError("small_model takes branch (a comb) or beam (a tree), not both.")
 
     def attach(self, lm: LM) -> "Small":
         """Load the small model in the target's dtype and check that the two speak the same tokens."""
@@ -86,6 +93,7 @@ class Chain:
     laws: list[torch.Tensor] = field(default_factory=list)
     path: float = 1.0
     leaves: list[tuple[int, int]] = field(default_factory=list)  # (depth, token)
+    tree: Beam | None = None
 
 
 class Small:
@@ -103,7 +111,8 @@ class Small:
         chains.sort(key=lambda c: c.memory.slot.index)
         if chains:
             self._prefill(chains)
-            (self._extend if self._is_plain(chains) else self._grow_all)(chains)
+            draft = self._grow_trees if self.options.beam else self._extend if self._is_plain(chains) else self._grow_all
+            draft(chains)
         built = {c.row.id: self._proposal(c) for c in chains}
         return [built.get(r.id, Proposal()) for r in rows]
 
@@ -149,6 +158,39 @@ class Small:
             c.memory.committed += len(fed)
             c.memory.drafted.extend(tokens[:-1])
             c.tokens.extend(tokens[: c.length])
+
+    def _grow_trees(self, chains: Sequence[Chain]) -> None:
+        """A beam for each row, level by level. Nodes are scratch in the cache: each level's forward takes all nodes so far."""
+        missing = [c.row.tokens[c.memory.committed :] for c in chains]
+        logits: torch.Tensor | None = self._feed(chains, missing, committed=True)
+        beams = [Beam() for _ in chains]
+        for depth in range(max(c.length for c in chains)):
+            if depth:
+                width = max(len(b.tokens) for b in beams)
+                tokens = torch.tensor([[*b.tokens, *[0] * (width - len(b.tokens))] for b in beams])
+                at = [i * width + node for i, b in enumerate(beams) for node in b.front]
+                logits = self.lm.forward(self.kv, [c.memory.slot for c in chains], tokens, [b.parents for b in beams], at)
+            assert logits is not None
+            place = 0
+            for c, beam in zip(chains, beams, strict=True):
+                rows = logits[place : place + len(beam.front)]
+                place += len(beam.front)
+                beam.widen([self._candidates(c, beam, node, x) for node, x in zip(beam.front, rows, strict=True)],
+                           self.options.beam if depth < c.length else 0)
+        for c, beam in zip(chains, beams, strict=True):
+            c.tree = beam
+
+    def _candidates(self, chain: Chain, beam: Beam, node: int, logits: torch.Tensor) -> list[tuple[int, float]]:
+        """The likeliest tokens after a node, with log-probabilities under the row's sampling; impossible ones are left out."""
+        sampling = replace(chain.row.request.sampling, processors=())
+        path: list[int] = []
+        while node != -1:
+            path.insert(0, beam.tokens[node])
+            node = beam.parents[node]
+        scores = shaped(self._fit(logits), sampling, chain.row.tokens + path, chain.row.prompt_len)
+        law = scores.log_softmax(-1) if sampling.greedy else law_of(scores, sampling).log()
+        top = law.topk(min(self.options.beam, self.vocab))
+        return [(t, v) for t, v in zip(top.indices.tolist(), top.values.tolist(), strict=True) if v > -math.inf]
 
     def _grow_all(self, chains: Sequence[Chain]) -> None:
         """Token by token, each chain until it is long enough or no longer worth it."""
@@ -201,6 +243,9 @@ class Small:
 
     def _proposal(self, chain: Chain) -> Proposal:
         """The chain first, then the leaves beside it, as far as the budget goes; leaves are always chosen."""
+        if chain.tree is not None:
+            tokens, parents = chain.tree.best(chain.budget)
+            return Proposal(tokens, parents, [False] * len(tokens), ["small_model"] * len(tokens))
         sampling = chain.row.request.sampling
         drawn = self.options.drawn and not sampling.greedy
         n = len(chain.tokens)

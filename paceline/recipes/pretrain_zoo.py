@@ -228,7 +228,7 @@ def written_stage(job: Job, target: Path) -> Stream:
     if not path.exists():
         shares = {name: getattr(job.config, origin.kind) * origin.share for name, origin in ORIGINS.items()}
         count = 2_000 if job.config.fast else job.config.written
-        ends = frozenset(job.tokenizer.convert_tokens_to_ids([EOS, TURN_END]))
+        ends = frozenset(int(job.tokenizer.convert_tokens_to_ids(end)) for end in (EOS, TURN_END))  # type: ignore[arg-type]
         write_on(target, {name: job.streams[name] for name in ORIGINS}, shares, count, ends, job.config.seed).save(path)
     return Stream.load(path)
 

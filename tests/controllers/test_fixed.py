@@ -14,7 +14,15 @@ def test_every_row_gets_the_same_arm() -> None:
     assert Fixed().pick([]) == []
 
 
+def test_many_rows_share_what_a_round_may_score() -> None:
+    views = [View(i, 10, 50) for i in range(8)]
+    assert Fixed().pick(views[:1])[0].budget == 16
+    assert [arm.budget for arm in Fixed().pick(views)] == [2] * 8
+    assert Fixed(budget=1).pick(views)[0].budget == 1 and Fixed(together=4).pick(views)[0].budget == 1
+    assert Fixed(budget=0).pick(views)[0].budget == 0
+
+
 def test_its_options() -> None:
     assert plugins.make("controller", "fixed:budget=3") == Fixed(3)
-    with pytest.raises(SpecError, match="budget must be 0 or more"):
+    with pytest.raises(SpecError, match="budget >= 0"):
         Fixed(-1)

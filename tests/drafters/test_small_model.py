@@ -13,6 +13,7 @@ from paceline.drafters.small_model import SmallModel
 from paceline.lm import LM
 from paceline.proposal import Verdict
 from paceline.testing import ToyLM, tiny_lm, tiny_model, toy_tokenizer
+from tests.tiny import nearly
 
 TOY = ToyLM(6, seed=3)
 GREEDY = Sampling()
@@ -67,6 +68,36 @@ def test_a_comb_adds_the_next_best_beside_each_node() -> None:
     best = [TOY.logits([1, 2]).topk(3).indices.tolist(), TOY.logits([2, first]).topk(3).indices.tolist()]
     assert list(proposal.tokens) == [first, second, *best[0][1:], *best[1][1:]]
     assert list(proposal.parents) == [-1, 0, -1, -1, 0, 0]
+
+
+def test_a_beam_drafts_the_likeliest_paths() -> None:
+    """On a table of six tokens a beam of 40 forgets no path, so the tree is the likeliest of all nodes."""
+    proposal = first_proposal(SmallModel(model=TOY, length=2, beam=40), ToyLM(6, seed=9), [1, 2], budget=9)
+    values = {}
+    first = TOY.logits([1, 2]).log_softmax(-1)
+    for a in range(6):
+        values[(a,)] = float(first[a])
+        values |= {(a, b): float(first[a] + TOY.logits([2, a]).log_softmax(-1)[b]) for b in range(6)}
+    found = {tuple(proposal.tokens[i] for i in proposal.path(node)) for node in range(len(proposal))}
+    assert found == set(sorted(values, key=lambda path: -values[path])[:9]) and proposal.all_chosen
+
+
+@pytest.mark.parametrize("sampling", [Sampling(), Sampling(temperature=0.8, top_k=3, repetition_penalty=1.3, seed=5)])
+@pytest.mark.parametrize("forward", ["auto", "stock"])
+def test_trees_of_two_rows_leave_the_text_as_it_is(forward: str, sampling: Sampling) -> None:
+    lm = tiny_lm(forward=forward)
+    drafter = SmallModel(model=nearly(lm), length=3, beam=3)
+    settings_ = {"sampling": sampling, "max_new_tokens": 24, "exact": False if forward == "stock" else None}
+    out = paceline.generate(lm, [[5, 6, 7], [9] * 20], drafter=drafter, **settings_)
+    plain = paceline.generate(lm, [[5, 6, 7], [9] * 20], **settings_)
+    assert [g.tokens for g in out] == [g.tokens for g in plain]
+    assert all(g.stats.accepted > 0 and not g.stats.failures for g in out)
+    assert max(g.stats.drafted / g.stats.rounds for g in out) > 3
+
+
+def test_a_comb_and_a_tree_exclude_each_other() -> None:
+    with pytest.raises(paceline.SpecError, match="not both"):
+        SmallModel(model=TOY, branch=2, beam=2)
 
 
 @settings(max_examples=25, deadline=None)

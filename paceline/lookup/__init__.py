@@ -1,0 +1,1 @@
+"""Structures drafters share: trees of candidate tokens. Pure Python; no model in here."""
