@@ -9,6 +9,7 @@ a model is not llama-type, the other forwards serve.
 import ctypes
 import itertools
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -17,8 +18,8 @@ from torch.nn.functional import pad
 from paceline.lm import compiler
 from paceline.lm.attend import Call
 from paceline.lm.kv import KV
-from paceline.lm.lean import Layer, Lean, Norm
-from paceline.lm.linear import Dense, Packed
+from paceline.lm.lean import Layer, Lean, Norm, linears
+from paceline.lm.linear import Dense, Packed, Restored
 
 __all__ = ["Fused", "build"]
 
@@ -66,6 +67,19 @@ class Prepared(NamedTuple):
     kept: tuple[Any, ...]
 
 
+class Tiled(NamedTuple):
+    """Weights in tiles: one [out, in], or gate and up in turn."""
+
+    tiles: torch.Tensor
+    shape: tuple[int, int]
+    gated: bool
+
+    def rows(self, start: int, stop: int, dtype: torch.dtype) -> torch.Tensor:
+        """Rows of the weight as it was, gate before up."""
+        halves = self.tiles.unbind(1) if self.gated else (self.tiles,)
+        return torch.cat([untiled(half, self.shape) for half in halves])[start:stop].to(dtype)
+
+
 class Fused:
     """`fused(tokens [B, T], call, at) -> logits [len(at), V]` in the weights' dtype, or None where `at` is None."""
 
@@ -74,11 +88,12 @@ class Fused:
         self.rotary, self.context = lean.rotary, lean.context
         self._kept: list[torch.Tensor] = []  # whatever the structures point at
         self.weight_bytes = 0  # that a decoded token reads
-        self.layers = (CLayer * len(lean.layers))(*(self._layer(layer, lean.head_dim) for layer in lean.layers))
+        self.tiled: list[dict[str, Tiled]] = [{} for _ in lean.layers]
+        self.layers = (CLayer * len(lean.layers))(*(self._layer(i, layer, lean.head_dim) for i, layer in enumerate(lean.layers)))
         self.like = torch.empty((1, lean.kv_heads, 1, lean.head_dim), dtype=head.dtype)
         self.model = CModel(
             layers=self.layers, embedding=self._keep(lean.embed).data_ptr(), norm=self._vector(lean.norm.weight),
-            head=self._linear(head, None), count=len(lean.layers), width=lean.embed.shape[1], heads=lean.heads,
+            head=self._linear({}, "head", head, None), count=len(lean.layers), width=lean.embed.shape[1], heads=lean.heads,
             kv_heads=lean.kv_heads, dim=lean.head_dim, ffn=max(layer.gate_up.out for layer in self.layers),
             half=head.dtype is torch.bfloat16, eps=lean.norm.eps,
         )  # fmt: skip
@@ -134,29 +149,36 @@ class Fused:
         self.cos, self.sin = cos[0].float().contiguous(), sin.contiguous()
         self.model.cos, self.model.sin = self.cos.data_ptr(), self.sin.data_ptr()
 
-    def _layer(self, layer: Layer, dim: int) -> CLayer:
+    def replace(self, model: Any) -> None:
+        """Let the model's layers take their weights from here, so that they are held once; they are made anew at every use."""
+        for module, tiled in zip(model.model.layers, self.tiled, strict=True):
+            for name, part in linears(module).items():
+                start = 0
+                for linear in part:
+                    restore = partial(tiled[name].rows, start, start + linear.out_features, self.dtype)
+                    put(module, linear, Restored(restore, linear))
+                    start += linear.out_features
+
+    def _layer(self, index: int, layer: Layer, dim: int) -> CLayer:
         known = {name: norm for name in NORMS if (norm := getattr(layer, name)) is not None}
         norms = {name: self._vector(norm.weight) for name, norm in known.items()}
+        home = self.tiled[index]
+        parts = {name: self._linear(home, name, *dense(getattr(layer, name))) for name in ("qkv", "out", "gate_up", "down")}
         return CLayer(
-            qkv=self._linear(*dense(layer.qkv)), o=self._linear(*dense(layer.out)), gate_up=self._gated(*dense(layer.gate_up)),
-            down=self._linear(*dense(layer.down)), **norms, window=layer.window or 0,
+            qkv=parts["qkv"], o=parts["out"], gate_up=parts["gate_up"], down=parts["down"], **norms, window=layer.window or 0,
             norm_heads=layer.q_norm is not None and layer.q_norm.weight.numel() == dim, scale=layer.scale,
             eps=next(iter(known.values())).eps,
         )  # fmt: skip
 
-    def _linear(self, weight: torch.Tensor, bias: torch.Tensor | None) -> CLinear:
-        weight = compact(weight)
+    def _linear(self, home: dict[str, Tiled], name: str, weight: torch.Tensor, bias: torch.Tensor | None) -> CLinear:
+        """Tile a weight and note it in `home`; of gate and up, which the code takes together, tiles in turn."""
+        gated, weight = name == "gate_up", compact(weight)
+        halves = weight.chunk(2) if gated else (weight,)
+        made = self._keep(torch.stack([tiles(half) for half in halves], 1) if gated else tiles(weight))
+        home[name] = Tiled(made, (halves[0].shape[0], weight.shape[1]), gated)
+        self.weight_bytes += made.numel() * made.element_size()
         address = 0 if bias is None else self._vector(bias)
-        return CLinear(self._tiled(tiles(weight)), address, *weight.shape, weight.dtype is torch.bfloat16)
-
-    def _tiled(self, x: torch.Tensor) -> int:
-        self.weight_bytes += x.numel() * x.element_size()
-        return self._keep(x).data_ptr()
-
-    def _gated(self, weight: torch.Tensor, bias: torch.Tensor | None) -> CLinear:
-        """Tiles of the gate and of the other half in turn."""
-        gate, up = compact(weight).chunk(2)
-        return CLinear(self._tiled(torch.stack((tiles(gate), tiles(up)), 1)), 0, *gate.shape, gate.dtype is torch.bfloat16)
+        return CLinear(made.data_ptr(), address, *home[name].shape, weight.dtype is torch.bfloat16)
 
     def _vector(self, x: torch.Tensor) -> int:
         return self._keep(x.detach().float()).data_ptr()
@@ -193,6 +215,20 @@ def tiles(weight: torch.Tensor) -> torch.Tensor:
     whole = pad(weight.detach(), (0, half * (weight.shape[1] % 2), 0, -weight.shape[0] % TILE))
     tiled = whole.view(-1, TILE, whole.shape[1])
     return (tiled.view(*tiled.shape[:2], -1, 2).transpose(1, 2) if half else tiled.transpose(1, 2)).contiguous()
+
+
+def untiled(tiled: torch.Tensor, shape: tuple[int, int]) -> torch.Tensor:
+    """The weight of this shape from its tiles."""
+    whole = tiled.transpose(1, 2).reshape(tiled.shape[0] * TILE, -1)
+    return whole[: shape[0], : shape[1]]
+
+
+def put(parent: torch.nn.Module, old: torch.nn.Module, new: torch.nn.Module) -> None:
+    """Put `new` where `old` stands somewhere below `parent`."""
+    for module in list(parent.modules()):
+        for name, child in list(module.named_children()):
+            if child is old:
+                setattr(module, name, new)
 
 
 def dense(linear: Dense | Packed) -> tuple[torch.Tensor, torch.Tensor | None]:

@@ -17,7 +17,7 @@ from torch.nn.functional import rms_norm
 from paceline.lm.attend import Call, attend
 from paceline.lm.linear import Dense, Packed, fuse, make
 
-__all__ = ["FAMILIES", "Lean", "build"]
+__all__ = ["FAMILIES", "Lean", "build", "linears"]
 
 FAMILIES = ("llama", "qwen2", "qwen3", "mistral", "phi3", "olmo2")
 Linear = Dense | Packed
@@ -149,17 +149,24 @@ def _norm(module: Any) -> Norm:
     return Norm(module.weight.detach(), module.variance_epsilon)
 
 
-def _layer(module: Any, config: Any, packed: bool) -> Layer:
+def linears(module: Any) -> dict[str, list[nn.Linear]]:
+    """A decoder layer's linears by the names of `Layer`, those that share their input together."""
     attention, mlp = module.self_attn, module.mlp
+    apart = not hasattr(attention, "qkv_proj")
+    return {
+        "qkv": [attention.q_proj, attention.k_proj, attention.v_proj] if apart else [attention.qkv_proj],
+        "out": [attention.o_proj],
+        "gate_up": [mlp.gate_up_proj] if hasattr(mlp, "gate_up_proj") else [mlp.gate_proj, mlp.up_proj],
+        "down": [mlp.down_proj],
+    }
+
+
+def _layer(module: Any, config: Any, packed: bool) -> Layer:
+    attention, mlp, parts = module.self_attn, module.mlp, linears(module)
     olmo = config.model_type == "olmo2"
-    qkv = [attention.qkv_proj] if hasattr(attention, "qkv_proj") else [attention.q_proj, attention.k_proj, attention.v_proj]
-    gate_up = [mlp.gate_up_proj] if hasattr(mlp, "gate_up_proj") else [mlp.gate_proj, mlp.up_proj]
     windowed = config.model_type in ("mistral", "phi3")
     return Layer(
-        qkv=make(*fuse(qkv), packed),
-        out=make(*fuse([attention.o_proj]), packed),
-        gate_up=make(*fuse(gate_up), packed),
-        down=make(*fuse([mlp.down_proj]), packed),
+        **{name: make(*fuse(part), packed) for name, part in parts.items()},
         act=getattr(mlp, "act_fn", None) or mlp.activation_fn,
         before_attention=None if olmo else _norm(module.input_layernorm),
         after_attention=_norm(module.post_attention_layernorm) if olmo else None,

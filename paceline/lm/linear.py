@@ -6,13 +6,14 @@ The two operators are what torch's own CPU compiler emits; they are semi-private
 """
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import torch
 from torch import nn
 from torch.nn.functional import linear, pad
 
-__all__ = ["ROWS", "Dense", "Packed", "PackedLinear", "can_pack", "fuse", "make", "pays"]
+__all__ = ["ROWS", "Dense", "Packed", "PackedLinear", "Restored", "can_pack", "fuse", "make", "pays"]
 
 _PACKABLE = (torch.float32, torch.bfloat16)
 ROWS = 256  # most rows of one call whose results are the same bits as any other number of rows
@@ -37,10 +38,6 @@ class Dense:
         out = linear(x, self.weight, self.bias)
         return out if add is None else out + add
 
-    def rows(self, start: int, stop: int) -> torch.Tensor:
-        """Rows of the weight in the ordinary layout."""
-        return self.weight[start:stop]
-
 
 class Packed:
     """The same linear on a packed copy of the weight; the residual addition is fused into the kernel."""
@@ -59,9 +56,6 @@ class Packed:
             return self._plain(x, self.weight, self.bias, "none", [], "")
         return self._add(x, add, self.weight, self.bias, "add")
 
-    def rows(self, start: int, stop: int) -> torch.Tensor:
-        return self.weight.to_dense()[start:stop]
-
 
 class PackedLinear(nn.Module):
     """Stands where an `nn.Linear` stood in our copy of a module tree; x [..., in] -> [..., out]."""
@@ -72,6 +66,29 @@ class PackedLinear(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.packed(x.reshape(-1, x.shape[-1])).view(*x.shape[:-1], self.out_features)
+
+
+class Restored(nn.Module):
+    """Stands where an `nn.Linear` stood, where its weight lives elsewhere in another layout: `weight` is made when asked for.
+
+    `state_dict`, and so `save_pretrained`, hold the ordinary weight [out, in]; the forward is the stock one, and slow.
+    """
+
+    def __init__(self, restore: Callable[[], torch.Tensor], linear: nn.Linear) -> None:
+        super().__init__()
+        self.restore, self.in_features, self.out_features = restore, linear.in_features, linear.out_features
+        self.bias = linear.bias
+
+    @property
+    def weight(self) -> torch.Tensor:
+        return self.restore()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return linear(x, self.weight, self.bias)
+
+    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        destination[prefix + "weight"] = self.weight
 
 
 def fuse(linears: Sequence[nn.Linear]) -> tuple[torch.Tensor, torch.Tensor | None]:

@@ -35,17 +35,20 @@ class LM:
     """A model, its tokenizer (may be None) and the forward chosen for it.
 
     forward: "auto" (the fastest that is known here and agrees with the stock one), "fused", "lean" or "stock". packed: keep a
-    copy of the weights in the layout that is fastest to read; False leaves stock linears, so no fused forward either. Raises
-    ModelError for models without a growing key/value cache.
+    copy of the weights in the layout that is fastest to read; False leaves stock linears, so no fused forward either. replace:
+    let that copy take the place of the model's own linear weights, which halves the memory; the model still saves and runs,
+    slowly, but can no longer be trained. Raises ModelError for models without a growing key/value cache.
     """
 
-    def __init__(self, model: Any, tokenizer: Any = None, forward: str = "auto", packed: bool = True) -> None:
+    def __init__(self, model: Any, tokenizer: Any = None, forward: str = "auto", packed: bool = True,
+                 replace: bool = False) -> None:
         refuse(model)
         self.model, self.tokenizer, self.config = model, tokenizer, model.config
         self.text_config = model.config.get_text_config()
         self.vocab = int(model.get_output_embeddings().weight.shape[0])
         self.dtype, self.device = model.get_output_embeddings().weight.dtype, model.get_output_embeddings().weight.device
         self.context, self.rope_switch = context_of(self.text_config)
+        self.parameters = sum(p.numel() for p in model.parameters())
         self.name = model.config.name_or_path or type(model).__name__
         self.asked_forward, self.asked_packed = forward, packed
         self.notes: list[str] = []
@@ -61,6 +64,8 @@ class LM:
         self.head = make(model.get_output_embeddings().weight.detach(), None, self.packed) if self.lean else None
         if self.packed and not self.lean:
             pack(self.twin)
+        if replace:
+            self._replace()
         self.tails: tuple[int, ...] = TAILS
         self.exact, self.why_not_exact = promise(self)
         if not self.exact and self.packed:
@@ -80,7 +85,7 @@ class LM:
         """What a report says of this model."""
         return {
             "model": self.name, "type": self.text_config.model_type,
-            "parameters": sum(p.numel() for p in self.model.parameters()), "vocabulary": self.vocab, "context": self.context,
+            "parameters": self.parameters, "vocabulary": self.vocab, "context": self.context,
             "dtype": str(self.dtype).removeprefix("torch."), "device": self.device.type, "forward": self.forward_name,
             "packed": self.packed or self.fused is not None, "weight_bytes": self.weight_bytes,
             "exact": self.exact, "notes": self.notes,
@@ -201,6 +206,13 @@ class LM:
         if found is None:
             self.notes.append(f"no fused forward: {why}")
         return found
+
+    def _replace(self) -> None:
+        if self.fused is None:
+            why = "; ".join(self.notes or ["leave forward at 'auto'"])
+            raise ModelError(f"replace=True needs the fused forward: {why}.")
+        for root in (self.model, self.twin):
+            self.fused.replace(root)
 
     def _lean(self, forward: str) -> lean.Lean | None:
         built = None if forward == "stock" else lean.build(self.model, self.packed, self.rope_switch or self.context)

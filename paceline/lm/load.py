@@ -28,11 +28,11 @@ def zoo_names() -> list[str]:
 
 
 def load(model: Any, *, dtype: str | torch.dtype | None = None, forward: str = "auto", packed: bool = True,
-         tokenizer: Any = None, device: str | None = None) -> LM:
+         tokenizer: Any = None, device: str | None = None, replace: bool = False) -> LM:
     """Load a causal language model for decoding.
 
     model: "zoo:tiny", a hub id, a folder, or a transformers model, which is left unchanged (packed weights live beside it).
-    dtype: "fp32", "bf16", "fp16", a torch dtype, or None (zoo: fp32; otherwise as saved). forward, packed: as `LM` says.
+    dtype: "fp32", "bf16", "fp16", a torch dtype, or None (zoo: fp32; otherwise as saved). forward, packed, replace: as `LM` says.
     Raises ModelError with the reason when it cannot be had or decoded.
     """
     keep_memory()
@@ -41,7 +41,7 @@ def load(model: Any, *, dtype: str | torch.dtype | None = None, forward: str = "
     if not isinstance(model, str | Path):
         if dtype is not None or device is not None:
             raise ModelError("dtype and device apply when Paceline loads the model; move a model you hold with model.to(…).")
-        return LM(model, tokenizer, forward, packed)
+        return LM(model, tokenizer, forward, packed, replace)
     source = resolve(str(model))
     want = torch_dtype(dtype) if dtype is not None else (torch.float32 if str(model).startswith("zoo:") else "auto")
     try:
@@ -51,7 +51,7 @@ def load(model: Any, *, dtype: str | torch.dtype | None = None, forward: str = "
     except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
         raise ModelError(f"Cannot load {str(model)!r}: expected zoo:{', zoo:'.join(zoo_names())}, a hub id or a folder with "
                          f"config.json and weights. ({_first_line(error)})") from error
-    lm = LM(weights.to(device) if device else weights, words, forward, packed)
+    lm = LM(weights.to(device) if device else weights, words, forward, packed, replace)
     lm.name = str(model)
     return lm
 

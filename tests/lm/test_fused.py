@@ -175,3 +175,29 @@ def test_one_that_disagrees_is_dropped_and_said(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(fused, "Fused", Skewed)
     lm = LM(tiny_model())
     assert lm.forward_name == "lean" and any("disagreed" in note for note in lm.notes)
+
+
+@needs_compiler
+@pytest.mark.parametrize("family", ["llama", "qwen2", "phi3"])
+def test_replaced_weights_are_held_once_and_are_still_there(family: str, tmp_path: Any) -> None:
+    model = tiny_model(family, vocab=80).bfloat16().float()
+    before = copy.deepcopy(model)
+    text = torch.tensor([ids(20, vocab=80)])
+    lm = paceline.load(model, replace=True)
+    apart = paceline.load(before)
+    ours, theirs = (paceline.generate(one, text.tolist(), max_new_tokens=9)[0].tokens for one in (lm, apart))
+    assert ours == theirs
+    linears = sum(m.weight.numel() for name, m in before.named_modules() if isinstance(m, torch.nn.Linear) and "layers" in name)
+    assert sum(p.numel() for p in model.parameters()) == sum(p.numel() for p in before.parameters()) - linears
+    with torch.inference_mode():
+        assert torch.equal(model(text).logits, before(text).logits)
+    model.save_pretrained(tmp_path)
+    saved = type(model).from_pretrained(tmp_path).state_dict()
+    assert saved.keys() == before.state_dict().keys()
+    assert all(torch.equal(saved[name], weight) for name, weight in before.state_dict().items())
+    assert lm.describe()["parameters"] == apart.describe()["parameters"]
+
+
+def test_weights_are_replaced_only_where_there_is_another_copy() -> None:
+    with pytest.raises(ModelError, match="replace=True needs the fused forward"):
+        paceline.load(tiny_model(), forward="lean", replace=True)

@@ -27,12 +27,6 @@ def test_packed_equals_dense(rows: int, bias: bool, dtype: torch.dtype, toleranc
     assert packed(x).shape == (rows, 96) and packed(x, add).shape == (rows, 96)
 
 
-@needs_packing
-def test_packed_rows_are_the_weight() -> None:
-    assert torch.equal(Packed(WEIGHT, None).rows(3, 9), WEIGHT[3:9])
-    assert torch.equal(Dense(WEIGHT, None).rows(3, 9), WEIGHT[3:9])
-
-
 def test_only_plain_cpu_matrices_are_packed() -> None:
     class Quantised(torch.Tensor):
         pass
