@@ -20,6 +20,8 @@ from paceline.lm import fused, lean
 from paceline.lm.attend import NAME, Call
 from paceline.lm.kv import KV, Slot
 from paceline.lm.linear import ROWS, Packed, PackedLinear, can_pack, make, pays
+from paceline.lm.promise import BLOCK, TAILS, promise
+from paceline.lm.suits import context_of, refuse
 from paceline.proposal import Proposal
 
 __all__ = ["FORWARDS", "LM", "pad_rows"]
@@ -27,8 +29,6 @@ __all__ = ["FORWARDS", "LM", "pad_rows"]
 FORWARDS = ("auto", "fused", "lean", "stock")
 
 CHUNK = 256  # tokens of one prefill forward; fixed, so that a prompt's keys never depend on who asks
-BLOCK = 512  # keys the CPU attention kernel sums at a time
-TAILS = (64, 128, 192, 384)  # parts of a last block whose sums it makes in the same order as a whole one's (found by trying)
 
 
 class LM:
@@ -252,38 +252,6 @@ def pad_rows(tokens: Sequence[Sequence[int]]) -> tuple[torch.Tensor, list[int]]:
     return torch.tensor([[*t, *[0] * (width - len(t))] for t in tokens]), [b * width + len(t) - 1 for b, t in enumerate(tokens)]
 
 
-def refuse(model: Any) -> None:
-    """Raise ModelError for models that the engine cannot decode."""
-    config, name = model.config, type(model).__name__
-    if getattr(config, "is_encoder_decoder", False):
-        raise ModelError(f"{name} is an encoder-decoder; expected a decoder-only causal language model.")
-    if getattr(model, "get_output_embeddings", lambda: None)() is None:
-        raise ModelError(f"{name} has no output head; load it with AutoModelForCausalLM.")
-    kinds = set(getattr(config.get_text_config(), "layer_types", None) or ())
-    recurrent = kinds - {"full_attention", "sliding_attention"}
-    if getattr(model, "_is_stateful", False) or recurrent or not hasattr(model, "_supports_attention_backend"):
-        what = f" ({', '.join(sorted(recurrent))} layers)" if recurrent else ""
-        raise ModelError(f"{name} keeps a recurrent state{what}, which cannot be rolled back to an earlier token; "
-                         "expected plain attention layers.")
-    if not model._supports_attention_backend:
-        raise ModelError(f"{name} does not support transformers' attention interface; Paceline needs it.")
-
-
-def context_of(config: Any) -> tuple[int, int | None]:
-    """(longest sequence, length at which its rotary embedding changes or None)."""
-    context = getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", None) or 1 << 20
-    rope = getattr(config, "rope_parameters", None) or {}
-    each = [rope, *(v for v in rope.values() if isinstance(v, dict))]  # some models keep one set per type of layer
-    switches = []
-    for one in each:
-        original = one.get("original_max_position_embeddings") or getattr(config, "original_max_position_embeddings", None)
-        if one.get("rope_type") == "dynamic":
-            switches.append(int(context))
-        elif one.get("rope_type") == "longrope":
-            switches.append(int(original or context))
-    return context, min(switches, default=None)
-
-
 def twin(model: Any) -> Any:
     """A second module tree over the same weights, in eval mode, attending through Paceline."""
     shared: dict[int, Any] = {id(t): t for t in [*model.parameters(), *model.buffers()]}
@@ -300,54 +268,3 @@ def pack(root: nn.Module) -> None:
             if type(child) is nn.Linear and can_pack(child.weight):
                 bias = None if child.bias is None else child.bias.detach()
                 setattr(module, name, PackedLinear(Packed(child.weight, bias), child.out_features))
-
-
-@torch.inference_mode()
-def promise(lm: LM) -> tuple[bool, str]:
-    """Whether this machine gives the same bits for tokens scored together and one by one: (yes, why not).
-
-    Tries the real forward on random tokens on both sides of every length where a view grows: a prompt prefilled whole and in
-    pieces, chains of 2 … 33 tokens, and 256 positions together, against one token at a time. What holds then is that a token's
-    logits are a pure function of its prefix, however that prefix was fed.
-    """
-    if lm.device.type != "cpu":
-        return False, "bit-exact mode is for CPUs"
-    if not lm.packed and lm.fused is None:
-        return False, "bit-exact mode needs the fused forward or packed linears"
-    start = max(1, min(BLOCK - 7, lm.context - 34))
-    count = min(33, lm.context - start)
-    if count < 2:
-        return False, "the context is too short to check"
-    tokens = torch.randint(lm.vocab, (start + count,), generator=torch.Generator().manual_seed(1)).tolist()
-    kv = lm.cache(slots=8, exact=True)
-    slot = kv.take()
-    for edge in (t for t in lm.tails if t + 4 < start):  # where a view grows by a tail
-        lm.prefill(kv, slot, tokens[slot.length : edge - 2])
-        apart = torch.cat([_step(lm, kv, [slot], [tokens[edge - 2 + i : edge - 1 + i]]) for i in range(4)])
-        kv.crop(slot, edge - 2)
-        if not torch.equal(_step(lm, kv, [slot], [tokens[edge - 2 : edge + 2]]), apart):
-            return False, f"sums over {edge} keys and over more differ in the last bits on this machine"
-    lm.prefill(kv, slot, tokens[slot.length : start])
-    one = torch.cat([_step(lm, kv, [slot], [tokens[start + i : start + i + 1]]) for i in range(count)])
-    for size in sorted({2, 3, 5, 8, 9, 16, 17, count}):
-        kv.crop(slot, start)
-        if size <= count and not torch.equal(_step(lm, kv, [slot], [tokens[start : start + size]]), one[:size]):
-            return False, f"{size} tokens at once differ in the last bits from one at a time on this machine"
-    pieces = kv.take()
-    for i in range(0, start, 48):
-        lm.prefill(kv, pieces, tokens[i : min(i + 48, start)])
-    if not torch.equal(_step(lm, kv, [pieces], [tokens[start : start + 2]]), one[:2]):
-        return False, "a prompt fed in pieces differs in the last bits from one fed whole on this machine"
-    kv.free(pieces)
-    kv.crop(slot, start)
-    rows, size = [slot, *(kv.clone(slot, start) for _ in range(7))], min(count, ROWS // 8)
-    if not torch.equal(_step(lm, kv, rows, [tokens[start : start + size]] * 8), one[:size].repeat(8, 1)):
-        return False, "eight rows at once differ in the last bits from one on this machine"
-    return True, ""
-
-
-def _step(lm: LM, kv: KV, slots: list[Slot], tokens: list[list[int]]) -> torch.Tensor:
-    logits = lm.forward(kv, slots, torch.tensor(tokens))
-    kv.keep(slots, [range(len(row)) for row in tokens])
-    assert logits is not None
-    return logits

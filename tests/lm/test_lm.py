@@ -9,7 +9,7 @@ from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoModelF
 import paceline
 from paceline import Engine, ModelError, Request
 from paceline.lm import LM, compiler, load
-from paceline.lm.lm import context_of
+from paceline.lm.suits import context_of
 from paceline.testing import tiny_lm, tiny_model
 
 SMALL = {"vocab_size": 64, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}

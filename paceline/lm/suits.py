@@ -1,0 +1,39 @@
+"""Which models the engine can decode, and how far."""
+
+from typing import Any
+
+from paceline.errors import ModelError
+
+__all__ = ["context_of", "refuse"]
+
+
+def refuse(model: Any) -> None:
+    """Raise ModelError for models that the engine cannot decode."""
+    config, name = model.config, type(model).__name__
+    if getattr(config, "is_encoder_decoder", False):
+        raise ModelError(f"{name} is an encoder-decoder; expected a decoder-only causal language model.")
+    if getattr(model, "get_output_embeddings", lambda: None)() is None:
+        raise ModelError(f"{name} has no output head; load it with AutoModelForCausalLM.")
+    kinds = set(getattr(config.get_text_config(), "layer_types", None) or ())
+    recurrent = kinds - {"full_attention", "sliding_attention"}
+    if getattr(model, "_is_stateful", False) or recurrent or not hasattr(model, "_supports_attention_backend"):
+        what = f" ({', '.join(sorted(recurrent))} layers)" if recurrent else ""
+        raise ModelError(f"{name} keeps a recurrent state{what}, which cannot be rolled back to an earlier token; "
+                         "expected plain attention layers.")
+    if not model._supports_attention_backend:
+        raise ModelError(f"{name} does not support transformers' attention interface; Paceline needs it.")
+
+
+def context_of(config: Any) -> tuple[int, int | None]:
+    """(longest sequence, length at which its rotary embedding changes or None)."""
+    context = getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", None) or 1 << 20
+    rope = getattr(config, "rope_parameters", None) or {}
+    each = [rope, *(v for v in rope.values() if isinstance(v, dict))]  # some models keep one set per type of layer
+    switches = []
+    for one in each:
+        original = one.get("original_max_position_embeddings") or getattr(config, "original_max_position_embeddings", None)
+        if one.get("rope_type") == "dynamic":
+            switches.append(int(context))
+        elif one.get("rope_type") == "longrope":
+            switches.append(int(original or context))
+    return context, min(switches, default=None)
