@@ -6,6 +6,8 @@ import ast
 import json
 import re
 import sysconfig
+import textwrap
+import warnings
 import zlib
 from pathlib import Path
 from random import Random
@@ -17,6 +19,7 @@ __all__ = [
     "Messages",
     "api_bank",
     "bfcl",
+    "functions",
     "gsm8k",
     "held_out",
     "mend",
@@ -80,6 +83,22 @@ def stdlib(measure: bool, root: Path | None = None) -> list[str]:
         if _NO_TRAINING.isdisjoint(name.split("/")) and not generated and held_out(name) == measure:
             texts.append(path.read_text(encoding="utf-8", errors="ignore"))
     return [text for text in texts if text.strip()]
+
+
+def functions(text: str, shortest: int = 80, longest: int = 4000) -> list[str]:
+    """The functions and methods of a Python file, each from its ``def`` on and unindented, if so many characters long.
+
+    None where the file does not parse.
+    """
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            nodes = list(ast.walk(ast.parse(text)))
+    except (SyntaxError, ValueError):
+        return []
+    lines = text.splitlines(keepends=True)
+    kept = (node for node in nodes if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
+    found = [textwrap.dedent("".join(lines[node.lineno - 1 : node.end_lineno])) for node in kept]
+    return [function for function in found if shortest <= len(function) <= longest]
 
 
 def gsm8k(path: Path) -> list[tuple[str, str]]:

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import torch
 from torch.nn.functional import pad
 
+from paceline.errors import ShapeError
 from paceline.lm import compiler
 from paceline.lm.attend import Call
 from paceline.lm.kv import KV
@@ -84,7 +85,7 @@ class Fused:
     """`fused(tokens [B, T], call, at) -> logits [len(at), V]` in the weights' dtype, or None where `at` is None."""
 
     def __init__(self, code: ctypes.CDLL, model: Any, lean: Lean, head: torch.Tensor) -> None:
-        self.code, self.dtype, self.vocab = code, head.dtype, head.shape[0]
+        self.code, self.dtype, self.vocab, self.known = code, head.dtype, head.shape[0], lean.embed.shape[0]
         self.rotary, self.context = lean.rotary, lean.context
         self._kept: list[torch.Tensor] = []  # whatever the structures point at
         self.weight_bytes = 0  # that a decoded token reads
@@ -124,7 +125,10 @@ class Fused:
             self._table(min(max(2 * len(self.cos), reach), self.context))
         slots = [slot.index for slot in call.slots for _ in range(t)]
         paths, starts, ends = trees(call) if call.parents is not None else ([], [0] * (m + 1), [place + 1 for place in places])
-        parts = (tokens.flatten().tolist(), positions, slots, places, ends, paths, starts, wanted)
+        ids = tokens.flatten().tolist()
+        if max(ids) >= self.known or min(ids) < 0:
+            raise ShapeError(f"Expected token ids from 0 to {self.known - 1}, found {min(ids)} to {max(ids)}.")
+        parts = (ids, positions, slots, places, ends, paths, starts, wanted)
         numbers = (ctypes.c_int32 * sum(map(len, parts)))(*itertools.chain.from_iterable(parts))
         address = ctypes.addressof(numbers)
         offsets = itertools.accumulate((4 * len(part) for part in parts[:-1]), initial=address)

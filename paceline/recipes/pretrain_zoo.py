@@ -166,6 +166,8 @@ def _sample(texts: Texts) -> list[str]:
     """Text for the merges, in such amounts that no kind rules the vocabulary."""
     found = []
     for name, origin in ORIGINS.items():
+        if name == "functions":  # the same text once more
+            continue
         documents = texts.train(name)
         if name == "dialogues":
             documents = documents[:: max(1, len(documents) // 2500)]

@@ -110,3 +110,13 @@ def test_passages_lose_nothing() -> None:
     text = "\n\n".join(f"Speech {i} " + "word " * 30 for i in range(50))
     parts = read.passages(text, size=1000)
     assert len(parts) > 5 and "".join(parts).rstrip("\n") == text
+
+
+def test_functions_stand_by_themselves_from_their_def_on() -> None:
+    text = "import os\n\nclass A:\n    @property\n    def long(self):\n        x = 1\n" + "        x += 1\n" * 9
+    text += "        return x\n\n"
+    text += "def short():\n    pass\n\nasync def late(n):\n" + "    await n\n" * 9
+    found = read.functions(text)
+    assert [f.splitlines()[0] for f in found] == ["async def late(n):", "def long(self):"]
+    assert all(compile(f, "test", "exec") for f in found) and found[1].endswith("    return x\n")
+    assert read.functions(text, longest=10) == [] and read.functions("def broken(:") == []

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import paceline
-from paceline.errors import ModelError
+from paceline.errors import ModelError, ShapeError
 from paceline.lm import LM, compiler, fused, lean
 from paceline.proposal import Proposal
 from paceline.testing import tiny_model
@@ -152,6 +152,16 @@ def test_a_compiler_that_fails_or_a_folder_that_cannot_be_written_is_said(monkey
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     assert compiler.library.__wrapped__()[0] is None
+
+
+@needs_compiler
+def test_ids_outside_the_vocabulary_are_refused_before_the_code_reads_them() -> None:
+    lm = paceline.load(tiny_model(vocab=80), forward="fused")
+    kv = lm.cache()
+    slot = kv.take()
+    for ids_ in ([[5, 80]], [[-1]]):
+        with pytest.raises(ShapeError, match="from 0 to 79"):
+            lm.forward(kv, [slot], torch.tensor(ids_))
 
 
 @needs_compiler
