@@ -49,8 +49,8 @@ def tiny_of() -> Callable[[str, Any], Any]:
     """`tiny_of(name, lm)`: the instance a drafter's file offers to tests; skips where it says that it cannot draft this model."""
 
     def make(name: str, lm: Any) -> Any:
-        options = importlib.import_module(f"paceline.drafters.{name}").tiny(lm)
         try:
+            options = importlib.import_module(f"paceline.drafters.{name}").tiny(lm)
             options.attach(lm)
         except ModelError as error:
             pytest.skip(str(error))

@@ -1,28 +1,16 @@
 """A smaller causal language model with the same vocabulary drafts a chain (Leviathan et al. 2023; Chen et al. 2023) or a tree.
 
-Optional further candidates beside the chain make a comb; a beam of the likeliest paths makes a tree, all of it chosen. Under
-sampling the chain is drawn from the small model's law, processed as the target's is; under greedy decoding it is the likeliest
-token. The chain ends where the small model's own confidence says that the next token is not worth its cost; that decision is made
-before the token is drawn, so the token stays a drawn one.
+Optional further candidates beside the chain make a comb; a beam of the likeliest paths makes a tree. How is in `_follow.py`.
 """
 
-import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from typing import Any
 
-import torch
-
-from paceline.errors import ModelError, SpecError
-from paceline.lm import KV, LM, Slot, load
-from paceline.lm.lm import pad_rows
-from paceline.lookup.beam import Beam
-from paceline.proposal import Proposal
-from paceline.sampling import Dice, law_of, shaped
+from paceline.drafters._follow import Follower, check
+from paceline.errors import ModelError
+from paceline.lm import LM, load
 
 __all__ = ["SmallModel"]
-
-CATCH_UP = 16  # more missing tokens than this are prefilled row by row
 
 
 @dataclass(frozen=True)
@@ -41,20 +29,16 @@ class SmallModel:
     worth: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.length < 1 or self.branch < 1 or self.beam < 0 or not 0 <= self.worth < 1:
-            raise SpecError("small_model needs length >= 1, branch >= 1, beam >= 0 and 0 <= worth < 1; found "
-                            f"length={self.length}, branch={self.branch}, beam={self.beam}, worth={self.worth}.")
-        if self.beam and self.branch > 1:
-            raise SpecError("small_model takes branch (a comb) or beam (a tree), not both.")
+        check("small_model", self)
 
-    def attach(self, lm: LM) -> "Small":
+    def attach(self, lm: LM) -> Follower:
         """Load the small model in the target's dtype and check that the two speak the same tokens."""
         named = isinstance(self.model, str)
         forward = "auto" if lm.asked_forward == "fused" else lm.asked_forward  # the small model may be of another family
         small = load(self.model, dtype=lm.dtype if named else None, forward=forward, packed=lm.asked_packed,
                      device=str(lm.device) if named else None)
         same_vocabulary(lm, small)
-        return Small(self, small, lm.vocab)
+        return Follower(self, small, lm.vocab, "small_model")
 
 
 def same_vocabulary(lm: LM, small: LM) -> None:
@@ -70,191 +54,6 @@ def same_vocabulary(lm: LM, small: LM) -> None:
     if lm.vocab != small.vocab:
         raise ModelError(f"The draft model has another vocabulary: {small.vocab} ids against the target's {lm.vocab}. "
                          "Use a draft model trained with the target's tokenizer.")
-
-
-@dataclass
-class Memory:
-    """One row's draft cache: its slot holds `committed` tokens of the row and then the `drafted` ones that were fed."""
-
-    slot: Slot
-    committed: int = 0
-    drafted: list[int] = field(default_factory=list)
-
-
-@dataclass
-class Chain:
-    """A chain under construction for one row."""
-
-    row: Any
-    budget: int  # nodes, leaves included
-    length: int  # of the chain
-    memory: Memory
-    tokens: list[int] = field(default_factory=list)
-    laws: list[torch.Tensor] = field(default_factory=list)
-    path: float = 1.0
-    leaves: list[tuple[int, int]] = field(default_factory=list)  # (depth, token)
-    tree: Beam | None = None
-
-
-class Small:
-    """The attached drafter; it owns a slotted cache of its own, one slot per row."""
-
-    def __init__(self, options: SmallModel, lm: LM, vocab: int) -> None:
-        self.options, self.lm, self.vocab = options, lm, vocab
-        self.kv: KV = lm.cache(1)
-        self._rows: dict[int, Memory] = {}
-
-    def propose(self, rows: Sequence[Any], budgets: Sequence[int]) -> list[Proposal]:
-        """A chain, or a comb, for each row; all rows share each forward of the small model."""
-        chains = [Chain(r, b, min(b, self.options.length), self._memory(r)) for r, b in zip(rows, budgets, strict=True)
-                  if len(r.tokens) + min(b, self.options.length) < self.lm.context]
-        chains.sort(key=lambda c: c.memory.slot.index)
-        if chains:
-            self._prefill(chains)
-            draft = self._grow_trees if self.options.beam else self._extend if self._is_plain(chains) else self._grow_all
-            draft(chains)
-        built = {c.row.id: self._proposal(c) for c in chains}
-        return [built.get(r.id, Proposal()) for r in rows]
-
-    def forget(self, row: Any) -> None:
-        memory = self._rows.pop(row.id, None)
-        if memory is not None:
-            self.kv.free(memory.slot)
-
-    def _memory(self, row: Any) -> Memory:
-        """This row's memory, cut back to what it shares with the committed tokens (the pending one is always fed anew)."""
-        if row.id not in self._rows:
-            self._rows[row.id] = Memory(self.kv.take())
-        memory = self._rows[row.id]
-        tail = row.tokens[memory.committed : len(row.tokens) - 1]
-        for fed, token in zip(memory.drafted, tail, strict=False):
-            if fed != token:
-                break
-            memory.committed += 1
-        memory.committed = min(memory.committed, len(row.tokens) - 1)
-        memory.drafted.clear()
-        self.kv.crop(memory.slot, memory.committed)
-        return memory
-
-    def _prefill(self, chains: Sequence[Chain]) -> None:
-        """Feed what was committed since, where it is much; a little is fed together with the pending token."""
-        for c in chains:
-            start, stop = c.memory.committed, len(c.row.tokens) - 1
-            if stop - start >= CATCH_UP:
-                self.lm.prefill(self.kv, c.memory.slot, c.row.tokens[start:stop])
-                c.memory.committed = stop
-
-    def _is_plain(self, chains: Sequence[Chain]) -> bool:
-        """True when every row wants the likeliest tokens and nothing else."""
-        asked = [c.row.request.sampling for c in chains]
-        return (self.options.branch == 1 and self.options.worth == 0 and self.lm.vocab <= self.vocab
-                and all(s.greedy and not s.shapes_logits for s in asked))
-
-    def _extend(self, chains: Sequence[Chain]) -> None:
-        """All rows' chains in one call, of the longest's length."""
-        missing = [c.row.tokens[c.memory.committed :] for c in chains]
-        drafted = self.lm.extend(self.kv, [c.memory.slot for c in chains], missing, max(c.length for c in chains))
-        for c, fed, tokens in zip(chains, missing, drafted, strict=True):
-            c.memory.committed += len(fed)
-            c.memory.drafted.extend(tokens[:-1])
-            c.tokens.extend(tokens[: c.length])
-
-    def _grow_trees(self, chains: Sequence[Chain]) -> None:
-        """A beam for each row, level by level. Nodes are scratch in the cache: each level's forward takes all nodes so far."""
-        missing = [c.row.tokens[c.memory.committed :] for c in chains]
-        logits: torch.Tensor | None = self._feed(chains, missing, committed=True)
-        beams = [Beam() for _ in chains]
-        for depth in range(max(c.length for c in chains)):
-            if depth:
-                width = max(len(b.tokens) for b in beams)
-                tokens = torch.tensor([[*b.tokens, *[0] * (width - len(b.tokens))] for b in beams])
-                at = [i * width + node for i, b in enumerate(beams) for node in b.front]
-                logits = self.lm.forward(self.kv, [c.memory.slot for c in chains], tokens, [b.parents for b in beams], at)
-            assert logits is not None
-            place = 0
-            for c, beam in zip(chains, beams, strict=True):
-                rows = logits[place : place + len(beam.front)]
-                place += len(beam.front)
-                beam.widen([self._candidates(c, beam, node, x) for node, x in zip(beam.front, rows, strict=True)],
-                           self.options.beam if depth < c.length else 0)
-        for c, beam in zip(chains, beams, strict=True):
-            c.tree = beam
-
-    def _candidates(self, chain: Chain, beam: Beam, node: int, logits: torch.Tensor) -> list[tuple[int, float]]:
-        """The likeliest tokens after a node, with log-probabilities under the row's sampling; impossible ones are left out."""
-        sampling = replace(chain.row.request.sampling, processors=())
-        path: list[int] = []
-        while node != -1:
-            path.insert(0, beam.tokens[node])
-            node = beam.parents[node]
-        scores = shaped(self._fit(logits), sampling, chain.row.tokens + path, chain.row.prompt_len)
-        law = scores.log_softmax(-1) if sampling.greedy else law_of(scores, sampling).log()
-        top = law.topk(min(self.options.beam, self.vocab))
-        return [(t, v) for t, v in zip(top.indices.tolist(), top.values.tolist(), strict=True) if v > -math.inf]
-
-    def _grow_all(self, chains: Sequence[Chain]) -> None:
-        """Token by token, each chain until it is long enough or no longer worth it."""
-        growing = list(chains)
-        logits = self._feed(growing, [c.row.tokens[c.memory.committed :] for c in growing], committed=True)
-        while growing := [c for c, x in zip(growing, logits, strict=True) if self._add(c, x)]:
-            logits = self._feed(growing, [[c.tokens[-1]] for c in growing])
-
-    def _feed(self, chains: Sequence[Chain], tokens: Sequence[Sequence[int]], committed: bool = False) -> torch.Tensor:
-        slots = [c.memory.slot for c in chains]
-        padded, at = pad_rows(tokens)
-        logits = self.lm.forward(self.kv, slots, padded, at=at)
-        self.kv.keep(slots, [range(len(t)) for t in tokens])
-        for c, t in zip(chains, tokens, strict=True):
-            if committed:
-                c.memory.committed += len(t)
-            else:
-                c.memory.drafted.extend(t)
-        assert logits is not None
-        return logits
-
-    def _add(self, chain: Chain, logits: torch.Tensor) -> bool:
-        """Add one token under any sampling; True when the chain may go on."""
-        row, sampling = chain.row, replace(chain.row.request.sampling, processors=())
-        scores = shaped(self._fit(logits), sampling, row.tokens + chain.tokens, row.prompt_len)
-        confidence = scores.softmax(-1) if sampling.greedy else law_of(scores, sampling)
-        chain.path *= float(confidence.max())
-        if chain.path < self.options.worth:
-            return False
-        token = self._pick(chain, confidence, sampling.greedy)
-        if self.options.branch > 1:
-            others = [t for t in confidence.topk(min(self.options.branch + 1, self.vocab)).indices.tolist() if t != token]
-            chain.leaves += [(len(chain.tokens), t) for t in others[: self.options.branch - 1]]
-        chain.tokens.append(token)
-        chain.laws.append(confidence)
-        return len(chain.tokens) < chain.length
-
-    def _pick(self, chain: Chain, law: torch.Tensor, greedy: bool) -> int:
-        if greedy or not self.options.drawn:
-            return int(law.argmax())
-        row, depth = chain.row, len(chain.tokens)
-        if row.request.reproducible:  # the target's own noise at that place: the likelier to agree, and chosen anyway
-            return row.dice.draw(law, (Dice.VERIFY, len(row.tokens) + depth, Dice.DRAW))
-        return row.dice.draw(law, (Dice.DRAFT, len(row.tokens), depth))
-
-    def _fit(self, logits: torch.Tensor) -> torch.Tensor:
-        """Logits over the target's ids, where one of the two heads is padded further than the other."""
-        short = self.vocab - logits.shape[-1]
-        return logits[: self.vocab] if short <= 0 else torch.nn.functional.pad(logits, (0, short), value=-torch.inf)
-
-    def _proposal(self, chain: Chain) -> Proposal:
-        """The chain first, then the leaves beside it, as far as the budget goes; leaves are always chosen."""
-        if chain.tree is not None:
-            tokens, parents = chain.tree.best(chain.budget)
-            return Proposal(tokens, parents, [False] * len(tokens), ["small_model"] * len(tokens))
-        sampling = chain.row.request.sampling
-        drawn = self.options.drawn and not sampling.greedy
-        n = len(chain.tokens)
-        main = Proposal.chain(chain.tokens, "small_model", drawn, chain.laws)
-        leaves = chain.leaves[: max(0, chain.budget - n)]
-        if not leaves:
-            return main
-        return Proposal([*main.tokens, *(t for _, t in leaves)], [*main.parents, *(depth - 1 for depth, _ in leaves)],
-                        [*main.drawn, *[False] * len(leaves)], ["small_model"] * (n + len(leaves)), main.laws)
 
 
 def tiny(lm: LM) -> SmallModel:

@@ -15,7 +15,7 @@ from transformers import AttentionInterface
 from paceline.errors import ModelError
 from paceline.lm.kv import KV, Slot
 
-__all__ = ["NAME", "Call", "attend"]
+__all__ = ["NAME", "Call", "attend", "attend_other"]
 
 NAME = "paceline"
 QUERY_BLOCK, EXACT_QUERIES = 32, 8  # the CPU kernel takes queries by 32; in blocks of fewer than 8 its sums differ
@@ -45,6 +45,11 @@ class Call:
             last = self.context - 1
             return [[min(start + i, last) for i in range(self.width)] for start in self.starts]
         return [self._tree_positions(start, row) for start, row in zip(self.starts, self.parents, strict=True)]
+
+    def read_ends(self) -> list[list[int]]:
+        """How many of the other model's keys every new token sees, [B][T]: all that is cached there before its own position."""
+        return [[min(0 if slot.reads is None else slot.reads.length, p) for p in row]
+                for slot, row in zip(self.slots, self.positions(), strict=True)]
 
     def _tree_positions(self, start: int, parents: Sequence[int]) -> list[int]:
         out: list[int] = []
@@ -136,6 +141,23 @@ def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, layer: int, call: 
         rows = pad(rows, (0, 0, 0, mask.shape[2] - groups * t))
     out = scaled_dot_product_attention(rows, cached[0], cached[1], attn_mask=mask, scale=scale)
     return out[:, :, : groups * t].unflatten(2, (t, groups)).permute(0, 2, 1, 3, 4).reshape(b, t, hq, d)
+
+
+def attend_other(q: torch.Tensor, layer: int, call: Call, scale: float) -> torch.Tensor:
+    """Attend to the keys that another model has cached for each row, in its slot `slot.reads`: all before the token's position.
+
+    q [B, T, H, D]; returns [B, T, H, D], zeros where a token sees none.
+    """
+    out = torch.zeros_like(q)
+    for b, (slot, ends) in enumerate(zip(call.slots, call.read_ends(), strict=True)):
+        if (n := max(ends)) == 0 or slot.reads is None:
+            continue
+        k, v = slot.reads.kv.view(layer, [slot.reads.index], n)
+        hidden = torch.arange(n, device=q.device)[None] >= torch.tensor(ends, device=q.device)[:, None]
+        mask = q.new_zeros((q.shape[1], n)).masked_fill_(hidden, -math.inf)
+        seen = scaled_dot_product_attention(q[b : b + 1].transpose(1, 2), k, v, attn_mask=mask, scale=scale, enable_gqa=True)
+        out[b] = seen[0].transpose(0, 1).nan_to_num() if min(ends) == 0 else seen[0].transpose(0, 1)
+    return out
 
 
 def _from_transformers(module: Any, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, attention_mask: Any,

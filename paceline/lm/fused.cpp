@@ -83,16 +83,20 @@ struct Linear {
 
 struct Layer {
     Linear qkv, o, gate_up, down;  // gate_up: tiles of gate and up in turn; `out` counts one of them
-    const float *before_attention, *after_attention, *before_mlp, *after_mlp, *q_norm, *k_norm;  // [width] …, or null
+    Linear cross_q, cross_o;       // attention over another model's keys, after the layer's own; `in` 0 = none
+    const float *before_attention, *after_attention, *before_cross, *before_mlp, *after_mlp;  // norms [width], or null
+    const float *q_norm, *k_norm, *cross_norm;
     int32_t window, norm_heads;  // window 0 = none; norm_heads: q_norm and k_norm are [D], each head by itself
-    float scale, eps;
+    float scale, cross_scale, eps;
 };
 
 struct Model {
     const Layer* layers;
     const void* embedding;  // [V, width]
     const float *norm, *cos, *sin;  // [width], [positions, D]; the sine's first half is negated
+    const float *cross_cos, *cross_sin;
     Linear head;
+    int32_t cross_heads, cross_kv_heads, cross_dim;
     int32_t count, width, heads, kv_heads, dim, ffn, half;  // ffn: the widest; half: embedding, cache and logits are bf16
     float eps;
 };
@@ -100,11 +104,13 @@ struct Model {
 struct Call {
     const int32_t *tokens, *position, *slot, *place, *end, *paths, *path_start;  // per new token, M of them
     // place: where its key goes in its slot; it sees keys [0, end) and then those at paths[path_start[m] .. path_start[m + 1])
-    const int32_t* wanted;  // tokens whose logits are wanted, L of them
-    void* const* cache;     // per layer [2, slots, kv_heads, capacity, D]
+    const int32_t *read_slot, *read_end;  // of the other model's cache, where layers read one
+    const int32_t* wanted;   // tokens whose logits are wanted, L of them
+    void* const* cache;      // per layer [2, slots, kv_heads, capacity, D]
+    void* const* read_cache;
     float* work;
     void* logits;  // [L, V] in the weights' dtype
-    int64_t kv_stride, slot_stride, head_stride;
+    int64_t kv_stride, slot_stride, head_stride, read_kv_stride, read_slot_stride, read_head_stride;
     int32_t m, l, most_keys, threads;
 };
 
@@ -281,83 +287,91 @@ float soften(float* scores, int n) {
     return total(sum);
 }
 
+struct View {  // what tokens attend to: heads, a cache, and which of its keys each token sees
+    int heads, kv_heads, dim, window, most_keys;
+    const void* cache;
+    int64_t kv_stride, slot_stride, head_stride;
+    const int32_t *position, *slot, *end, *paths, *path_start;  // paths null: no more than [0, end)
+};
+
 struct Seen {  // keys of one token, in the order of the text: [from, end), then a path of `extra` places
     int from, end, extra;
     const int32_t* path;
 };
 
-Seen seen(const Call& c, int m, int window) {
-    const int oldest = window ? std::max(0, c.position[m] - window + 1) : 0;
-    const int32_t *path = c.paths + c.path_start[m], *stop = c.paths + c.path_start[m + 1];
-    const int from = std::min(oldest, c.end[m]);
-    const int skipped = std::min(int(stop - path), std::max(0, oldest - c.end[m]));
-    return {from, c.end[m], int(stop - path) - skipped, path + skipped};
+Seen seen(const View& v, int m) {
+    const int oldest = v.window ? std::max(0, v.position[m] - v.window + 1) : 0, from = std::min(oldest, v.end[m]);
+    if (!v.paths) return {from, v.end[m], 0, nullptr};
+    const int32_t *path = v.paths + v.path_start[m], *stop = v.paths + v.path_start[m + 1];
+    const int skipped = std::min(int(stop - path), std::max(0, oldest - v.end[m]));
+    return {from, v.end[m], int(stop - path) - skipped, path + skipped};
 }
 
 // Attention of up to QUERIES tokens of one slot under one key head; key blocks outside, so that they are read once.
 template <int ND, class C>
-void attend(const Model& model, const Layer& layer, const Call& c, int index, int h, int first, int rows, const float* q,
-            int64_t ldq, float* out, int64_t ldo, float* scores) {
+void attend(const View& view, int h, int first, int rows, const float* q, int64_t ldq, float* out, int64_t ldo, float* scores) {
     typedef Meet<ND, C> Heads;
-    const int d = model.dim, groups = model.heads / model.kv_heads;
-    const C* keys = (const C*)c.cache[index] + c.slot[first] * c.slot_stride + h * c.head_stride;
-    const C* values = keys + c.kv_stride;
+    const int d = view.dim, groups = view.heads / view.kv_heads;
+    const C* keys = (const C*)view.cache + view.slot[first] * view.slot_stride + h * view.head_stride;
+    const C* values = keys + view.kv_stride;
     Seen see[QUERIES];
     int last = 0, oldest = INT32_MAX;
     for (int i = 0; i < rows; i++) {
-        see[i] = seen(c, first + i, layer.window);
+        see[i] = seen(view, first + i);
         last = std::max(last, see[i].end);
         oldest = std::min(oldest, see[i].from);
     }
-    // work(token, its first key in the block, how many, query, weights from that key on, output), block by block
-    auto each = [&](int from, int to, auto work) {
-        for (int i = 0; i < rows; i++) {
-            const int start = std::max(from, see[i].from), n = std::min(to, see[i].end) - start;
-            for (int g = 0; g < groups && n > 0; g++)
-                work(start, n, q + (first + i) * ldq + (h * groups + g) * d,
-                     scores + (i * groups + g) * int64_t(c.most_keys) + start - see[i].from, out + (first + i) * ldo + (h * groups + g) * d);
-        }
+    auto query = [&](int i, int g) { return q + (first + i) * ldq + (h * groups + g) * d; };
+    auto weights = [&](int i, int g) { return scores + (i * groups + g) * int64_t(view.most_keys); };
+    auto result = [&](int i, int g) { return out + (first + i) * ldo + (h * groups + g) * d; };
+    auto by_block = [&](auto work) {  // work(token, group, first key, how many, the weights from that key on)
+        for (int block = oldest / KEYS * KEYS; block < last; block += KEYS)
+            for (int i = 0; i < rows; i++) {
+                const int start = std::max(block, see[i].from), n = std::min(block + KEYS, see[i].end) - start;
+                for (int g = 0; g < groups && n > 0; g++) work(i, g, start, n, weights(i, g) + start - see[i].from);
+            }
     };
-    for (int block = oldest / KEYS * KEYS; block < last; block += KEYS)
-        each(block, block + KEYS, [&](int start, int n, const float* query, float* s, float*) {
-            Heads::scores(query, keys + int64_t(start) * d, d, n, s);
-        });
+    by_block([&](int i, int g, int start, int n, float* s) { Heads::scores(query(i, g), keys + int64_t(start) * d, d, n, s); });
     float sums[QUERIES * 64];
     for (int i = 0; i < rows; i++)
         for (int g = 0; g < groups; g++) {
-            const int row = i * groups + g, n = see[i].end - see[i].from;
-            const float* query = q + (first + i) * ldq + (h * groups + g) * d;
-            float* s = scores + row * int64_t(c.most_keys);
-            for (int a = 0; a < see[i].extra; a++) Heads::scores(query, keys + int64_t(see[i].path[a]) * d, d, 1, s + n + a);
-            sums[row] = soften(s, n + see[i].extra);
-            std::fill_n(out + (first + i) * ldo + (h * groups + g) * d, d, 0.0f);
+            float* s = weights(i, g) + see[i].end - see[i].from;
+            for (int a = 0; a < see[i].extra; a++) Heads::scores(query(i, g), keys + int64_t(see[i].path[a]) * d, d, 1, s + a);
+            sums[i * groups + g] = soften(weights(i, g), see[i].end - see[i].from + see[i].extra);
+            std::fill_n(result(i, g), d, 0.0f);
         }
-    for (int block = oldest / KEYS * KEYS; block < last; block += KEYS)
-        each(block, block + KEYS, [&](int start, int n, const float*, const float* s, float* o) {
-            Heads::add(s, values + int64_t(start) * d, d, n, o);
-        });
+    by_block([&](int i, int g, int start, int n, float* s) { Heads::add(s, values + int64_t(start) * d, d, n, result(i, g)); });
     for (int i = 0; i < rows; i++)
         for (int g = 0; g < groups; g++) {
-            const int row = i * groups + g, n = see[i].end - see[i].from;
-            float* o = out + (first + i) * ldo + (h * groups + g) * d;
-            for (int a = 0; a < see[i].extra; a++)
-                Heads::add(scores + row * int64_t(c.most_keys) + n + a, values + int64_t(see[i].path[a]) * d, d, 1, o);
-            for (int j = 0; j < d; j++) o[j] /= sums[row];
+            const float* s = weights(i, g) + see[i].end - see[i].from;
+            for (int a = 0; a < see[i].extra; a++) Heads::add(s + a, values + int64_t(see[i].path[a]) * d, d, 1, result(i, g));
+            const float sum = sums[i * groups + g] > 0 ? sums[i * groups + g] : 1.0f;  // a token that sees nothing gets zeros
+            for (int j = 0; j < d; j++) result(i, g)[j] /= sum;
         }
 }
 
 template <class C, class... Args>
-void attend_any(const Model& model, Args... args) {
-    switch (model.dim % LANES ? 0 : model.dim / LANES) {
-        case 1: return attend<1, C>(model, args...);
-        case 2: return attend<2, C>(model, args...);
-        case 4: return attend<4, C>(model, args...);
-        case 5: return attend<5, C>(model, args...);
-        case 6: return attend<6, C>(model, args...);
-        case 8: return attend<8, C>(model, args...);
-        case 10: return attend<10, C>(model, args...);
-        case 16: return attend<16, C>(model, args...);
-        default: return attend<0, C>(model, args...);
+void attend_any(const View& view, Args... args) {
+    switch (view.dim % LANES ? 0 : view.dim / LANES) {
+        case 1: return attend<1, C>(view, args...);
+        case 2: return attend<2, C>(view, args...);
+        case 4: return attend<4, C>(view, args...);
+        case 5: return attend<5, C>(view, args...);
+        case 6: return attend<6, C>(view, args...);
+        case 8: return attend<8, C>(view, args...);
+        case 10: return attend<10, C>(view, args...);
+        case 16: return attend<16, C>(view, args...);
+        default: return attend<0, C>(view, args...);
+    }
+}
+
+// Norm and rotation of a token's queries for another model's keys.
+void turn(const Model& model, const Layer& layer, const Call& c, int m, float* q) {
+    const int d = model.cross_dim;
+    const float *cos = model.cross_cos + int64_t(c.position[m]) * d, *sin = model.cross_sin + int64_t(c.position[m]) * d;
+    for (int h = 0; h < model.cross_heads; h++) {
+        if (layer.cross_norm) normalise(q + h * d, layer.cross_norm, d, layer.eps, q + h * d);
+        rotate(q + h * d, cos, sin, d, layer.cross_scale);
     }
 }
 
@@ -397,12 +411,14 @@ int best(const C* logits, int n) {  // the first of the largest
 template <class C>
 void run(const Model& model, const Call& c) {
     const int m = c.m, width = model.width, d = model.dim, hq = model.heads, groups = hq / model.kv_heads;
-    const int64_t inner = std::max(width, hq * d), joint = (hq + 2 * model.kv_heads) * d;
+    const int64_t inner = std::max({width, hq * d, model.cross_heads * model.cross_dim});
+    const int64_t joint = std::max<int64_t>((hq + 2 * model.kv_heads) * d, model.cross_heads * model.cross_dim);
+    const int most_groups = std::max(groups, model.cross_heads ? model.cross_heads / model.cross_kv_heads : 0);
     float *x = c.work, *h = x + m * int64_t(width), *qkv = h + m * inner, *a = qkv + m * joint;
     float *g = a + m * inner, *scores = g + m * int64_t(model.ffn);
     // Tokens of one slot, QUERIES at a time: all that attention takes together.
     int chunks = 0;
-    int32_t* chunk = (int32_t*)(scores + int64_t(c.threads) * QUERIES * groups * c.most_keys);
+    int32_t* chunk = (int32_t*)(scores + int64_t(c.threads) * QUERIES * most_groups * c.most_keys);
     for (int row = 0; row < m; row++)
         if (!chunks || c.slot[row] != c.slot[chunk[chunks - 1]] || row - chunk[chunks - 1] == QUERIES) chunk[chunks++] = row;
     chunk[chunks] = m;
@@ -410,7 +426,7 @@ void run(const Model& model, const Call& c) {
 #pragma omp parallel num_threads(c.threads)
     {
         const Team team{omp_get_thread_num(), omp_get_num_threads()};
-        float* mine = scores + int64_t(team.id) * QUERIES * groups * c.most_keys;
+        float* mine = scores + int64_t(team.id) * QUERIES * most_groups * c.most_keys;
         const int low = team.from(m), high = team.to(m);
         auto normed = [&](const float* weight, float eps) -> const float* {  // x itself where there is no norm
             if (!weight) return x;
@@ -425,6 +441,16 @@ void run(const Model& model, const Call& c) {
                 for (int i = 0; i < width; i++) x[row * width + i] += h[row * width + i];
             }
         };
+        auto attend_all = [&](const View& view, const float* q, int64_t ldq, float* out, int64_t ldo) {
+            for (int task;;) {
+#pragma omp atomic capture
+                task = taken++;
+                if (task >= chunks * view.kv_heads) break;
+                const int first = chunk[task / view.kv_heads], rows = chunk[task / view.kv_heads + 1] - first;
+                attend_any<C, int, int, int, const float*, int64_t, float*, int64_t, float*>(view, task % view.kv_heads, first, rows, q,
+                                                                                            ldq, out, ldo, mine);
+            }
+        };
         for (int row = low; row < high; row++)
             for (int i = 0; i < width; i++)
                 x[row * width + i] = get(((const C*)model.embedding)[int64_t(c.tokens[row]) * width + i]);
@@ -437,18 +463,29 @@ void run(const Model& model, const Call& c) {
             if (team.id == 0) taken = 0;
             team.wait();
             if (index == model.count - 1 && !c.l) break;  // a prefill is done once the last keys are in place
-            for (int task;;) {
-#pragma omp atomic capture
-                task = taken++;
-                if (task >= chunks * model.kv_heads) break;
-                const int first = chunk[task / model.kv_heads], rows = chunk[task / model.kv_heads + 1] - first;
-                attend_any<C, const Layer&, const Call&>(model, layer, c, index, task % model.kv_heads, first, rows, qkv, joint, a, hq * d, mine);
-            }
+            const View own{hq, model.kv_heads, d, layer.window, c.most_keys, c.cache[index], c.kv_stride, c.slot_stride, c.head_stride,
+                           c.position, c.slot, c.end, c.paths, c.path_start};
+            attend_all(own, qkv, joint, a, hq * d);
             team.wait();
             float* into = layer.after_attention ? h : x;
             linear_into(team, layer.o, a, hq * d, m, into, width, !layer.after_attention);
             if (layer.after_attention) add_normed(layer.after_attention, layer.eps);
             team.wait();
+            if (layer.cross_q.in) {
+                const int cross = model.cross_heads * model.cross_dim;
+                linear_into(team, layer.cross_q, normed(layer.before_cross, layer.eps), width, m, qkv, joint, false);
+                team.wait();
+                for (int row = low; row < high; row++) turn(model, layer, c, row, qkv + row * joint);
+                if (team.id == 0) taken = 0;
+                team.wait();
+                const View other{model.cross_heads, model.cross_kv_heads, model.cross_dim, 0, c.most_keys, c.read_cache[index],
+                                 c.read_kv_stride, c.read_slot_stride, c.read_head_stride, c.position, c.read_slot, c.read_end,
+                                 nullptr, nullptr};
+                attend_all(other, qkv, joint, a, cross);
+                team.wait();
+                linear_into(team, layer.cross_o, a, cross, m, x, width, true);
+                team.wait();
+            }
             apply<2>(team, layer.gate_up, normed(layer.before_mlp, layer.eps), width, m,
                         [&](int row, int rows, int first, int n, const Sums* sums) {
                 for (int i = 0; i < rows; i++)
@@ -482,9 +519,11 @@ void run(const Model& model, const Call& c) {
 }  // namespace
 
 int64_t work_floats(const Model* model, int32_t m, int32_t most_keys, int32_t threads) {
-    const int64_t d = model->dim, inner = std::max<int64_t>(model->width, model->heads * d);
-    const int64_t rows = model->width + 2 * inner + (model->heads + 2 * model->kv_heads) * d + model->ffn;
-    return m * rows + int64_t(threads) * QUERIES * (model->heads / model->kv_heads) * most_keys + m + 1;
+    const int64_t d = model->dim, cross = model->cross_heads * model->cross_dim;
+    const int64_t inner = std::max({int64_t(model->width), model->heads * d, cross});
+    const int64_t joint = std::max((model->heads + 2 * model->kv_heads) * d, cross);
+    const int64_t groups = std::max(model->heads / model->kv_heads, cross ? model->cross_heads / model->cross_kv_heads : 0);
+    return m * (model->width + 2 * inner + joint + model->ffn) + threads * QUERIES * groups * most_keys + m + 1;
 }
 
 // Greedy continuation: the call's wanted tokens are the last ones of their rows, L of them; each row gets `steps` more tokens,
@@ -492,11 +531,13 @@ int64_t work_floats(const Model* model, int32_t m, int32_t most_keys, int32_t th
 void extend(const Model* model, const Call* call, int32_t steps, int32_t* drafted) {
     const int l = call->l;
     Call c = *call;
-    std::vector<int32_t> position(l), slot(l), place(l), end(l), none(l + 1, 0), each(l);
+    std::vector<int32_t> position(l), slot(l), place(l), end(l), none(l + 1, 0), each(l), read_slot(l), read_end(l);
     for (int i = 0; i < l; i++) {
         const int row = call->wanted[i];
         position[i] = call->position[row], slot[i] = call->slot[row], place[i] = call->place[row], each[i] = i;
+        read_slot[i] = call->read_slot[row], read_end[i] = call->read_end[row];
     }
+    c.read_slot = read_slot.data(), c.read_end = read_end.data();
     c.position = position.data(), c.slot = slot.data(), c.place = place.data(), c.end = end.data(), c.path_start = none.data();
     c.wanted = each.data(), c.m = l;
     for (int step = 0; step < steps; step++) {

@@ -21,10 +21,12 @@ from paceline.lm.attend import Call
 from paceline.lm.kv import KV
 from paceline.lm.lean import Layer, Lean, Norm, linears
 from paceline.lm.linear import Dense, Packed, Restored
+from paceline.lm.rotary import Rotary
 
 __all__ = ["Fused", "build"]
 
-NORMS = ("before_attention", "after_attention", "before_mlp", "after_mlp", "q_norm", "k_norm")
+NORMS = ("before_attention", "after_attention", "before_cross", "before_mlp", "after_mlp")
+PARTS = ("tokens", "position", "slot", "place", "end", "paths", "path_start", "read_slot", "read_end", "wanted")
 TILE, LANES, MOST_GROUPS = 32, 16, 64  # as in the source
 DTYPES = (torch.float32, torch.bfloat16)
 
@@ -36,16 +38,18 @@ class CLinear(ctypes.Structure):
 
 class CLayer(ctypes.Structure):
     _fields_ = [
-        *((name, CLinear) for name in ("qkv", "o", "gate_up", "down")),
-        *((name, ctypes.c_void_p) for name in NORMS),
-        ("window", ctypes.c_int32), ("norm_heads", ctypes.c_int32), ("scale", ctypes.c_float), ("eps", ctypes.c_float),
+        *((name, CLinear) for name in ("qkv", "o", "gate_up", "down", "cross_q", "cross_o")),
+        *((name, ctypes.c_void_p) for name in (*NORMS, "q_norm", "k_norm", "cross_norm")),
+        ("window", ctypes.c_int32), ("norm_heads", ctypes.c_int32), ("scale", ctypes.c_float), ("cross_scale", ctypes.c_float),
+        ("eps", ctypes.c_float),
     ]  # fmt: skip
 
 
 class CModel(ctypes.Structure):
     _fields_ = [
         ("layers", ctypes.POINTER(CLayer)), ("embedding", ctypes.c_void_p),
-        *((name, ctypes.c_void_p) for name in ("norm", "cos", "sin")), ("head", CLinear),
+        *((name, ctypes.c_void_p) for name in ("norm", "cos", "sin", "cross_cos", "cross_sin")), ("head", CLinear),
+        *((name, ctypes.c_int32) for name in ("cross_heads", "cross_kv_heads", "cross_dim")),
         *((name, ctypes.c_int32) for name in ("count", "width", "heads", "kv_heads", "dim", "ffn", "half")),
         ("eps", ctypes.c_float),
     ]  # fmt: skip
@@ -53,9 +57,10 @@ class CModel(ctypes.Structure):
 
 class CCall(ctypes.Structure):
     _fields_ = [
-        *((name, ctypes.c_void_p) for name in ("tokens", "position", "slot", "place", "end", "paths", "path_start", "wanted")),
-        ("cache", ctypes.POINTER(ctypes.c_void_p)), ("work", ctypes.c_void_p), ("logits", ctypes.c_void_p),
-        *((name, ctypes.c_int64) for name in ("kv_stride", "slot_stride", "head_stride")),
+        *((name, ctypes.c_void_p) for name in PARTS),
+        ("cache", ctypes.POINTER(ctypes.c_void_p)), ("read_cache", ctypes.POINTER(ctypes.c_void_p)),
+        ("work", ctypes.c_void_p), ("logits", ctypes.c_void_p),
+        *((f"{who}{name}_stride", ctypes.c_int64) for who in ("", "read_") for name in ("kv", "slot", "head")),
         *((name, ctypes.c_int32) for name in ("m", "l", "most_keys", "threads")),
     ]  # fmt: skip
 
@@ -84,21 +89,25 @@ class Tiled(NamedTuple):
 class Fused:
     """`fused(tokens [B, T], call, at) -> logits [len(at), V]` in the weights' dtype, or None where `at` is None."""
 
-    def __init__(self, code: ctypes.CDLL, model: Any, lean: Lean, head: torch.Tensor) -> None:
+    def __init__(self, code: ctypes.CDLL, lean: Lean, head: torch.Tensor) -> None:
         self.code, self.dtype, self.vocab, self.known = code, head.dtype, head.shape[0], lean.embed.shape[0]
-        self.rotary, self.context = lean.rotary, lean.context
+        self.context = lean.context
+        self.rotary = Rotary(lean.rotary.module, lean.context, torch.zeros(0))
+        self.cross_rotary = None if lean.cross_rotary is None else Rotary(lean.cross_rotary.module, lean.context, torch.zeros(0))
         self._kept: list[torch.Tensor] = []  # whatever the structures point at
         self.weight_bytes = 0  # that a decoded token reads
         self.tiled: list[dict[str, Tiled]] = [{} for _ in lean.layers]
         self.layers = (CLayer * len(lean.layers))(*(self._layer(i, layer, lean.head_dim) for i, layer in enumerate(lean.layers)))
+        self.reads = [-1 if layer.cross is None else layer.cross.layer for layer in lean.layers]
         self.like = torch.empty((1, lean.kv_heads, 1, lean.head_dim), dtype=head.dtype)
+        cross = next((layer.cross for layer in lean.layers if layer.cross), None)
         self.model = CModel(
             layers=self.layers, embedding=self._keep(lean.embed).data_ptr(), norm=self._vector(lean.norm.weight),
             head=self._linear({}, "head", head, None), count=len(lean.layers), width=lean.embed.shape[1], heads=lean.heads,
             kv_heads=lean.kv_heads, dim=lean.head_dim, ffn=max(layer.gate_up.out for layer in self.layers),
-            half=head.dtype is torch.bfloat16, eps=lean.norm.eps,
+            half=head.dtype is torch.bfloat16, eps=lean.norm.eps, cross_heads=cross.heads if cross else 0,
+            cross_kv_heads=cross.kv_heads if cross else 0, cross_dim=cross.dim if cross else 0,
         )  # fmt: skip
-        self._table(min(1024, self.context))
 
     def __call__(self, tokens: torch.Tensor, call: Call, at: Sequence[int] | slice | None) -> torch.Tensor | None:
         wanted = () if at is None else range(tokens.numel()) if isinstance(at, slice) else at
@@ -121,14 +130,14 @@ class Fused:
         m = b * t
         places = [start + i for start in call.starts for i in range(t)]
         positions = [p for row in call.positions() for p in row]
-        if (reach := max(positions) + steps) > len(self.cos):
-            self._table(min(max(2 * len(self.cos), reach), self.context))
+        self._reach(max(positions) + steps)
         slots = [slot.index for slot in call.slots for _ in range(t)]
         paths, starts, ends = trees(call) if call.parents is not None else ([], [0] * (m + 1), [place + 1 for place in places])
         ids = tokens.flatten().tolist()
         if max(ids) >= self.known or min(ids) < 0:
             raise ShapeError(f"Expected token ids from 0 to {self.known - 1}, found {min(ids)} to {max(ids)}.")
-        parts = (ids, positions, slots, places, ends, paths, starts, wanted)
+        read_slots, read_ends, read_cache, read_strides = self._other(call)
+        parts = (ids, positions, slots, places, ends, paths, starts, read_slots, read_ends, wanted)
         numbers = (ctypes.c_int32 * sum(map(len, parts)))(*itertools.chain.from_iterable(parts))
         address = ctypes.addressof(numbers)
         offsets = itertools.accumulate((4 * len(part) for part in parts[:-1]), initial=address)
@@ -137,41 +146,58 @@ class Fused:
         work = torch.empty(self.code.work_floats(ctypes.byref(self.model), m, most, threads))
         logits = torch.empty((len(wanted), self.vocab), dtype=self.dtype)
         cache, strides = self._cache(call.kv)
-        made = CCall(*offsets, cache, work.data_ptr(), logits.data_ptr(), *strides, m, len(wanted), most, threads)
-        return Prepared(made, logits, (numbers, work, cache))
+        made = CCall(*offsets, cache, read_cache, work.data_ptr(), logits.data_ptr(), *strides, *read_strides, m, len(wanted),
+                     most, threads)
+        return Prepared(made, logits, (numbers, work, cache, read_cache))
 
     def _cache(self, kv: KV) -> tuple[Any, tuple[int, ...]]:
         """Addresses of a cache's layers, made where they are not there yet, and its strides."""
         tensors = [kv.layer(i, self.like) for i in range(len(self.layers))]
         return (ctypes.c_void_p * len(tensors))(*(x.data_ptr() for x in tensors)), tensors[0].stride()[:3]
 
-    def _table(self, length: int) -> None:
-        """Cosines and sines [length, D] in fp32; the sine carries the sign of the half-rotation."""
-        cos, sin = self.rotary(torch.ones(1, 1), torch.arange(length)[None])
-        sin = sin[0].float().clone()
-        sin[:, : sin.shape[1] // 2].neg_()
-        self.cos, self.sin = cos[0].float().contiguous(), sin.contiguous()
-        self.model.cos, self.model.sin = self.cos.data_ptr(), self.sin.data_ptr()
+    def _other(self, call: Call) -> tuple[list[int], list[int], Any, tuple[int, ...]]:
+        """Of the cache that layers read in another model: slot and visible keys of every new token, addresses, strides."""
+        if self.cross_rotary is None:
+            return [], [], None, (0, 0, 0)
+        other = next(slot.reads.kv for slot in call.slots if slot.reads is not None)
+        layers = [other.layers[layer] if layer >= 0 else None for layer in self.reads]
+        slots = [slot.reads.index for slot in call.slots if slot.reads is not None for _ in range(call.width)]
+        addresses = (ctypes.c_void_p * len(layers))(*(0 if x is None else x.data_ptr() for x in layers))
+        [strides] = {x.stride()[:3] for x in layers if x is not None}
+        return slots, [end for row in call.read_ends() for end in row], addresses, strides
+
+    def _reach(self, length: int) -> None:
+        """Rotations for positions below `length`."""
+        self.rotary.reach(length)
+        self.model.cos, self.model.sin = self.rotary.cos.data_ptr(), self.rotary.sin.data_ptr()
+        if self.cross_rotary is not None:
+            self.cross_rotary.reach(length)
+            other = self.cross_rotary
+            self.model.cross_cos, self.model.cross_sin = other.cos.data_ptr(), other.sin.data_ptr()
 
     def replace(self, model: Any) -> None:
         """Let the model's layers take their weights from here, so that they are held once; they are made anew at every use."""
         for module, tiled in zip(model.model.layers, self.tiled, strict=True):
             for name, part in linears(module).items():
-                start = 0
+                name, start = "o" if name == "out" else name, 0
                 for linear in part:
                     restore = partial(tiled[name].rows, start, start + linear.out_features, self.dtype)
                     put(module, linear, Restored(restore, linear))
                     start += linear.out_features
 
     def _layer(self, index: int, layer: Layer, dim: int) -> CLayer:
-        known = {name: norm for name in NORMS if (norm := getattr(layer, name)) is not None}
-        norms = {name: self._vector(norm.weight) for name, norm in known.items()}
-        home = self.tiled[index]
-        parts = {name: self._linear(home, name, *dense(getattr(layer, name))) for name in ("qkv", "out", "gate_up", "down")}
+        home, cross = self.tiled[index], layer.cross
+        parts = {"qkv": layer.qkv, "o": layer.out, "gate_up": layer.gate_up, "down": layer.down}
+        norms = {name: getattr(layer, name, None) for name in (*NORMS, "q_norm", "k_norm")}
+        if cross is not None:
+            parts |= {"cross_q": cross.q, "cross_o": cross.out}
+            norms |= {"before_cross": cross.norm, "cross_norm": cross.q_norm}
         return CLayer(
-            qkv=parts["qkv"], o=parts["out"], gate_up=parts["gate_up"], down=parts["down"], **norms, window=layer.window or 0,
-            norm_heads=layer.q_norm is not None and layer.q_norm.weight.numel() == dim, scale=layer.scale,
-            eps=next(iter(known.values())).eps,
+            **{name: self._linear(home, name, *dense(part)) for name, part in parts.items()},
+            **{name: self._vector(norm.weight) for name, norm in norms.items() if norm is not None},
+            window=layer.window or 0, norm_heads=layer.q_norm is not None and layer.q_norm.weight.numel() == dim,
+            scale=layer.scale, cross_scale=cross.scale if cross else 0.0,
+            eps=next(norm.eps for norm in norms.values() if norm is not None),
         )  # fmt: skip
 
     def _linear(self, home: dict[str, Tiled], name: str, weight: torch.Tensor, bias: torch.Tensor | None) -> CLinear:
@@ -260,4 +286,4 @@ def build(model: Any, lean: Lean | None) -> tuple[Fused | None, str]:
     if code is None:
         return None, why
     code.work_floats.restype = ctypes.c_int64
-    return Fused(code, model, lean, head.weight.detach()), ""
+    return Fused(code, lean, head.weight.detach()), ""

@@ -19,10 +19,15 @@ __all__ = ["KV", "Slot"]
 
 @dataclass(eq=False)
 class Slot:
-    """Where one sequence's keys live: `index` may change when another slot is freed; `length` counts committed tokens."""
+    """Where one sequence's keys live: `index` may change when another slot is freed; `length` counts committed tokens.
+
+    `reads`: the slot of the model that a draft head reads, in that model's own cache.
+    """
 
     index: int
+    kv: "KV"
     length: int = 0
+    reads: "Slot | None" = None
 
 
 class KV:
@@ -56,7 +61,7 @@ class KV:
         """A new empty slot at the end of the active ones."""
         if len(self.active) == self.room:
             self._resize(2 * self.room, self.capacity)
-        slot = Slot(len(self.active))
+        slot = Slot(len(self.active), self)
         self.active.append(slot)
         return slot
 

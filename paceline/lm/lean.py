@@ -14,10 +14,11 @@ import torch
 from torch import nn
 from torch.nn.functional import rms_norm
 
-from paceline.lm.attend import Call, attend
+from paceline.lm.attend import Call, attend, attend_other
 from paceline.lm.linear import Dense, Packed, fuse, make
+from paceline.lm.rotary import Rotary, rotate
 
-__all__ = ["FAMILIES", "Lean", "build", "linears"]
+__all__ = ["FAMILIES", "Cross", "Heads", "Layer", "Lean", "Norm", "build", "linears"]
 
 FAMILIES = ("llama", "qwen2", "qwen3", "mistral", "phi3", "olmo2")
 Linear = Dense | Packed
@@ -51,50 +52,72 @@ class Layer:
     k_norm: Norm | None
     window: int | None
     scale: float
+    cross: "Cross | None" = None
+
+
+@dataclass(frozen=True)
+class Cross:
+    """Attention over the keys and values that another model has cached in its layer `layer`, after a layer's own attention."""
+
+    q: Linear
+    out: Linear
+    norm: Norm | None
+    q_norm: Norm | None
+    heads: int
+    kv_heads: int
+    dim: int
+    scale: float
+    layer: int
+
+
+@dataclass(frozen=True)
+class Heads:
+    """How many heads of queries and of keys, and their width."""
+
+    queries: int
+    keys: int
+    dim: int
 
 
 class Lean:
     """The forward itself: `lean(tokens [B, T], call) -> hidden [B * T, W]` after the final norm."""
 
-    def __init__(self, model: Any, layers: list[Layer], embed: torch.Tensor, norm: Norm, context: int) -> None:
-        config, self.context = model.config, context
-        self.layers, self.embed, self.norm = layers, embed, norm
-        self.heads, self.kv_heads = config.num_attention_heads, config.num_key_value_heads
-        self.head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-        self.rotary = model.model.rotary_emb
-        self._table(min(1024, context))
-
-    def _table(self, length: int) -> None:
-        """Cosines and sines [length, 1, D] by the model's own rotary module; the sine carries the sign of the half-rotation."""
-        cos, sin = self.rotary(self.embed[:1, None], torch.arange(length, device=self.embed.device)[None])
-        sin = sin[0].clone()
-        sin[:, : self.head_dim // 2].neg_()
-        self.cos, self.sin = cos[0][:, None].contiguous(), sin[:, None].contiguous()
+    def __init__(self, layers: list[Layer], embed: torch.Tensor, norm: Norm, heads: Heads, rotary: Any, context: int,
+                 cross_rotary: Any = None) -> None:
+        self.layers, self.embed, self.norm, self.context = layers, embed, norm, context
+        self.heads, self.kv_heads, self.head_dim = heads.queries, heads.keys, heads.dim
+        self.rotary = Rotary(rotary, context, embed)
+        self.cross_rotary = None if cross_rotary is None else Rotary(cross_rotary, context, embed)
 
     def __call__(self, tokens: torch.Tensor, call: Call) -> torch.Tensor:
-        cos, sin = self._rotation(call)
+        places = self._places(call)
+        cos, sin = self.rotary.at(places)
+        turned = None if self.cross_rotary is None else self.cross_rotary.at(places)
         x = self.embed[tokens.reshape(-1)]
         for i, layer in enumerate(self.layers):
             h = layer.before_attention(x) if layer.before_attention else x
             a = self._attention(layer, i, h, cos, sin, call)
             x = x + layer.after_attention(layer.out(a)) if layer.after_attention else layer.out(a, x)
+            if layer.cross and turned:
+                x = layer.cross.out(self._cross(layer.cross, x, *turned, call), x)
             h = layer.before_mlp(x) if layer.before_mlp else x
             gate, up = layer.gate_up(h).chunk(2, -1)
             h = layer.act(gate).mul_(up)
             x = x + layer.after_mlp(layer.down(h)) if layer.after_mlp else layer.down(h, x)
         return self.norm(x)
 
-    def _rotation(self, call: Call) -> tuple[torch.Tensor, torch.Tensor]:
-        """Cosine and sine rows [B * T, 1, D] at the new tokens' positions; a view for one row of a chain."""
+    def _places(self, call: Call) -> slice | list[int]:
+        """Positions of the new tokens; a slice for one row of a chain."""
         if len(call.starts) == 1 and call.parents is None and call.starts[0] + call.width <= self.context:
-            rows: Any = slice(call.starts[0], call.starts[0] + call.width)
-            top = rows.stop
-        else:
-            flat = [p for row in call.positions() for p in row]
-            rows, top = torch.tensor(flat, device=self.embed.device), max(flat) + 1
-        if top > len(self.cos):
-            self._table(min(2 * top, self.context))
-        return self.cos[rows], self.sin[rows]
+            return slice(call.starts[0], call.starts[0] + call.width)
+        return [p for row in call.positions() for p in row]
+
+    def _cross(self, cross: Cross, x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, call: Call) -> torch.Tensor:
+        """The other model's values as the new tokens see them, [B * T, H * D]."""
+        m = x.shape[0]
+        q = cross.q(cross.norm(x) if cross.norm else x).view(m, cross.heads, cross.dim)
+        q = rotate(cross.q_norm(q) if cross.q_norm else q, cos, sin)
+        return attend_other(q.unflatten(0, (len(call.slots), -1)), cross.layer, call, cross.scale).reshape(m, -1)
 
     def _attention(self, layer: Layer, i: int, h: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor,
                    call: Call) -> torch.Tensor:
@@ -104,7 +127,7 @@ class Lean:
         qk, v = qkv[:, : self.heads + self.kv_heads], qkv[:, self.heads + self.kv_heads :]
         if layer.q_norm and layer.k_norm:
             qk = self._normed(layer.q_norm, layer.k_norm, qk)
-        qk = torch.addcmul(qk * cos, qk.roll(d // 2, -1), sin)
+        qk = rotate(qk, cos, sin)
         q, k = qk[:, : self.heads], qk[:, self.heads :]
         b = len(call.slots)
         q, k, v = (x.unflatten(0, (b, m // b)).transpose(1, 2) for x in (q, k, v))
@@ -130,7 +153,10 @@ def build(model: Any, packed: bool, context: int) -> Lean | None:
     if float(rotary.get("partial_rotary_factor", 1.0)) != 1.0:
         return None
     layers = [_layer(module, config, packed) for module in model.model.layers]
-    return Lean(model, layers, model.model.embed_tokens.weight.detach(), _norm(model.model.norm), context)
+    dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    heads = Heads(config.num_attention_heads, config.num_key_value_heads, dim)
+    body = model.model
+    return Lean(layers, body.embed_tokens.weight.detach(), _norm(body.norm), heads, body.rotary_emb, context)
 
 
 def _is_plain(model: Any) -> bool:
@@ -166,7 +192,10 @@ def _layer(module: Any, config: Any, packed: bool) -> Layer:
     olmo = config.model_type == "olmo2"
     windowed = config.model_type in ("mistral", "phi3")
     return Layer(
-        **{name: make(*fuse(part), packed) for name, part in parts.items()},
+        qkv=make(*fuse(parts["qkv"]), packed),
+        out=make(*fuse(parts["out"]), packed),
+        gate_up=make(*fuse(parts["gate_up"]), packed),
+        down=make(*fuse(parts["down"]), packed),
         act=getattr(mlp, "act_fn", None) or mlp.activation_fn,
         before_attention=None if olmo else _norm(module.input_layernorm),
         after_attention=_norm(module.post_attention_layernorm) if olmo else None,

@@ -1,0 +1,81 @@
+"""Draft heads: small decoders that read what the target has already computed.
+
+A head is a stack of Llama-type blocks with one more sub-layer, between self-attention and feed-forward: cross-attention over the
+keys and values that the target has cached in one of its own layers. It has queries and an output projection only; its queries
+are rotated to their absolute positions as the target's are, and normed where the target norms its own. Source: Du et al. 2024,
+GliDe with a CaPE (arXiv 2402.02082), section 3. Options where paper and code differ are fields of `HeadShape`, the paper's way as
+the default. Departures: query norms of the target are followed; rotation comes from the target's configuration instead of base
+10,000.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from paceline.errors import DataError
+from paceline.lm.block import Attend, Block, plain_attention, rotary
+from paceline.lm.head_shape import HeadShape, described, shape_of
+
+__all__ = ["Head"]
+
+Memory = Sequence[tuple[torch.Tensor, torch.Tensor]]
+
+
+class Head(nn.Module):
+    """A draft head. `head(tokens, positions, mask, memory, seen) -> hidden [B, T, W]`; `lm_head` makes logits of it."""
+
+    def __init__(self, shape: HeadShape, seed: int = 0) -> None:
+        super().__init__()
+        self.shape = shape
+        self.embed_tokens = nn.Embedding(shape.vocab, shape.width)
+        self.layers = nn.ModuleList(Block(shape, bool(shape.reads)) for _ in range(shape.layers))
+        self.norm = nn.RMSNorm(shape.width, shape.eps)
+        self.lm_head = nn.Linear(shape.width, shape.vocab, bias=False)
+        if shape.tied:
+            self.lm_head.weight = self.embed_tokens.weight
+        self.rotary, self.cross_rotary = rotary(shape, shape.head_dim), rotary(shape, shape.target_head_dim)
+        random = torch.Generator().manual_seed(seed)
+        for parameter in self.parameters():
+            if parameter.dim() == 2:
+                nn.init.normal_(parameter, std=0.02, generator=random)
+
+    def forward(self, tokens: torch.Tensor, positions: torch.Tensor, mask: torch.Tensor, memory: Memory, seen: torch.Tensor,
+                attend: Attend | None = None) -> torch.Tensor:
+        """tokens, positions [B, T]; mask: additive, self-attention's [B, 1, T, T]; memory: per block the target's keys and
+        values, each [B, H_kv, S, D], as its cache holds them; seen: additive [B, 1, T, S], which of them each token may read.
+        """
+        x = self.embed_tokens(tokens)
+        turns = self.rotary(x, positions), self.cross_rotary(x, positions)
+        for i, block in enumerate(self.layers):
+            x = block(x, turns, mask, memory[i] if self.shape.reads else None, seen, attend or plain_attention)
+        return self.norm(x)
+
+    def save_pretrained(self, folder: Path | str) -> None:
+        """Write config.json (speculators' layout) and model.safetensors."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "config.json").write_text(json.dumps(described(self.shape), indent=2) + "\n", encoding="utf-8")
+        tensors = {k: v.contiguous() for k, v in self.state_dict().items() if not (self.shape.tied and k == "lm_head.weight")}
+        save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+
+    @classmethod
+    def from_pretrained(cls, folder: Path | str, dtype: torch.dtype | None = None) -> "Head":
+        """Read what `save_pretrained` wrote. Raises DataError for missing files, unknown settings or weights."""
+        folder = Path(folder)
+        try:
+            settings = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+            tensors = load_file(folder / "model.safetensors")
+        except (OSError, ValueError) as error:
+            raise DataError(f"Expected a draft head (config.json, model.safetensors) in {folder}; {error}.") from error
+        head = cls(shape_of(settings, folder))
+        if head.shape.tied:
+            tensors["lm_head.weight"] = tensors["embed_tokens.weight"]
+        try:
+            head.load_state_dict(tensors)
+        except RuntimeError as error:
+            raise DataError(f"The weights in {folder} do not fit its config.json: {error}.") from error
+        return head.to(dtype or next(iter(tensors.values())).dtype).eval()

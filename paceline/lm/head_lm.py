@@ -1,0 +1,78 @@
+"""A draft head at work beside its target: what drafting needs of an `LM`, on the lean or the fused forward."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.functional import linear, silu
+
+from paceline.lm import compiler, fused, lean
+from paceline.lm.attend import Call
+from paceline.lm.block import Block
+from paceline.lm.head import Head
+from paceline.lm.kv import KV, Slot
+from paceline.lm.linear import Dense, fuse
+from paceline.lm.lm import LM
+
+__all__ = ["HeadLM"]
+
+
+class HeadLM:
+    """A head at work, with what drafting needs of `LM`: its rows' slots name the target's slots they read (`Slot.reads`)."""
+
+    rope_switch = None
+    prefill, extend = LM.prefill, LM.extend
+
+    def __init__(self, head: Head, target: LM) -> None:
+        self.model, self.vocab, self.context = head, head.shape.vocab, min(head.shape.context, target.context)
+        self.dtype, self.device, self.tokenizer = head.lm_head.weight.dtype, head.lm_head.weight.device, target.tokenizer
+        self.lean = leaned(head, target.text_config.num_hidden_layers, self.context)
+        self.fused = None
+        if target.fused is not None and compiler.library()[0] is not None and self.dtype == target.dtype:
+            self.fused = fused.Fused(compiler.library()[0], self.lean, head.lm_head.weight.detach())  # type: ignore[arg-type]
+
+    def cache(self, slots: int = 1, exact: bool = False) -> KV:
+        return KV(slots, quantum=64, limit=self.context + 512)
+
+    @torch.inference_mode()
+    def forward(self, kv: KV, slots: Sequence[Slot], tokens: torch.Tensor, parents: Sequence[Sequence[int]] | None = None,
+                at: Any = slice(None)) -> torch.Tensor | None:
+        """As `LM.forward`."""
+        call = Call(kv, slots, tokens.shape[1], parents, False, self.context)
+        if self.fused is not None:
+            return self.fused(tokens, call, at)
+        hidden = self.lean(tokens.to(self.device), call)
+        return None if at is None else linear(hidden[at], self.model.lm_head.weight)
+
+
+@torch.no_grad()
+def leaned(head: Head, layers: int, context: int) -> lean.Lean:
+    """The head as a lean forward for a target of so many layers."""
+    s = head.shape
+    made = []
+    for i, block in enumerate(head.layers):
+        assert isinstance(block, Block)
+        c, a, m = block.cross_attn, block.self_attn, block.mlp
+        cross = None if c is None else lean.Cross(
+            q=joined(c.q_proj), out=joined(c.o_proj), norm=norm(c.norm), q_norm=norm(c.q_norm), heads=s.target_heads,
+            kv_heads=s.target_kv_heads, dim=s.target_head_dim, scale=s.target_head_dim**-0.5, layer=layers - s.reads[i],
+        )  # fmt: skip
+        made.append(lean.Layer(
+            qkv=joined(a.q_proj, a.k_proj, a.v_proj), out=joined(a.o_proj), gate_up=joined(m.gate_proj, m.up_proj),
+            down=joined(m.down_proj), act=silu, before_attention=norm(block.input_layernorm), after_attention=None,
+            before_mlp=norm(block.post_attention_layernorm), after_mlp=None, q_norm=None, k_norm=None, window=None,
+            scale=s.head_dim**-0.5, cross=cross,
+        ))  # fmt: skip
+    last = norm(head.norm)
+    assert last is not None
+    return lean.Lean(made, head.embed_tokens.weight.detach(), last, lean.Heads(s.heads, s.kv_heads, s.head_dim),
+                     head.rotary, context, head.cross_rotary if s.reads else None)
+
+
+def joined(*linears: nn.Linear) -> Dense:
+    return Dense(*fuse(linears))
+
+
+def norm(module: nn.RMSNorm | None) -> lean.Norm | None:
+    return None if module is None else lean.Norm(module.weight.detach(), module.eps or 0.0)
