@@ -43,9 +43,10 @@ class Drafter(Protocol):
 class Engine:
     """Decodes requests with one model. Submit rows, call `step` until they finish, cancel any of them between rounds.
 
-    drafter: a spec, an attached drafter, or a list of them (the arms a controller picks from). exact: None = bit-exact chains
-    where the machine can promise them; True = or raise ModelError; False = trees too, equal in law. slots: most rows decoded
-    together. park: finished sequences whose keys are kept, so that a later prompt with the same beginning is not prefilled again.
+    drafter: a spec, an attached drafter, or a list of them (the arms a controller picks from). exact: None = bit-exact where the
+    machine can promise it, for chains or for trees too (`LM.exact_trees`); True = or raise ModelError; False = equal in law.
+    slots: most rows decoded together. park: finished sequences whose keys are kept, so that a later prompt with the same
+    beginning is not prefilled again.
     """
 
     def __init__(self, lm: LM, drafter: Any = "none", rule: Any = "lossless", controller: Any = "fixed", *,

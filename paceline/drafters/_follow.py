@@ -26,7 +26,8 @@ CATCH_UP = 16  # more missing tokens than this are prefilled row by row
 
 class Options(Protocol):
     """length: most drafted tokens of the chain. branch: candidates per position, 1 = a chain. beam: paths kept at each depth of a
-    tree, 0 = no tree. drawn: draw the chain under sampling. worth: draft while the product of top probabilities stays above this.
+    tree, 0 = no tree. drawn: draw the chain under sampling. worth: draft while the product of top probabilities stays above this;
+    not for trees, whose nodes the budget chooses.
     """
 
     @property
@@ -92,7 +93,7 @@ class Follower:
     def propose(self, rows: Sequence[Any], budgets: Sequence[int]) -> list[Proposal]:
         """A chain, or a comb, for each row; all rows share each forward of the drafting model."""
         chains = [Chain(r, b, min(b, self.options.length), self._memory(r)) for r, b in zip(rows, budgets, strict=True)
-                  if len(r.tokens) + min(b, self.options.length) < self.lm.context]
+                  if len(r.tokens) + min(b, self.options.length) < (self.lm.rope_switch or self.lm.context)]
         chains.sort(key=lambda c: c.memory.slot.index)
         if chains:
             self._prefill(chains)

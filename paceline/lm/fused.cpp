@@ -1,6 +1,6 @@
 // A decoder forward for llama-type layers on a CPU: from token ids to logits in one call, by one team of threads.
 //
-// Every number is made by one fixed sequence of operations that depends on its own token's prefix alone: a linear's output is
+// Every number is meant to be made by one fixed sequence of operations that depends on its own token's prefix alone: a linear's output is
 // summed over its inputs in order, a query's keys are taken in the order of the text, wherever they lie. So a token's logits are
 // the same bits whether it is decoded alone, verified in a chain or a tree, or batched with other rows. Vectors are GNU vector
 // extensions, so the same source serves AVX-512, AVX2 and NEON. Activations and sums are fp32; a linear's weights may be bf16
@@ -115,6 +115,7 @@ struct Call {
 };
 
 int64_t work_floats(const Model* model, int32_t m, int32_t most_keys, int32_t threads);
+int64_t size_of(int32_t what);  // of Layer, Model and Call in bytes, for whoever describes them in another language
 void forward(const Model* model, const Call* call);
 void extend(const Model* model, const Call* call, int32_t steps, int32_t* drafted);
 }
@@ -241,7 +242,7 @@ void rotate(float* x, const float* cos, const float* sin, int d, float scale) {
 // How a query meets keys, and weights meet values: with ND vectors to a head, or (ND = 0) for any size.
 template <int ND, class C>
 struct Meet {
-    static void scores(const float* q, const C* keys, int d, int n, float* out) {
+    __attribute__((noinline)) static void scores(const float* q, const C* keys, int d, int n, float* out) {
         for (int k = 0; k < n; k++) {
             V acc = {};
             const C* key = keys + int64_t(k) * d;
@@ -249,7 +250,7 @@ struct Meet {
             out[k] = total(acc);
         }
     }
-    static void add(const float* weights, const C* values, int d, int n, float* out) {
+    __attribute__((noinline)) static void add(const float* weights, const C* values, int d, int n, float* out) {
         V acc[ND];
         for (int i = 0; i < ND; i++) acc[i] = load(out + i * LANES);
         for (int k = 0; k < n; k++)
@@ -260,13 +261,13 @@ struct Meet {
 
 template <class C>
 struct Meet<0, C> {
-    static void scores(const float* q, const C* keys, int d, int n, float* out) {
+    __attribute__((noinline)) static void scores(const float* q, const C* keys, int d, int n, float* out) {
         for (int k = 0; k < n; k++) {
             out[k] = 0;
             for (int i = 0; i < d; i++) out[k] += q[i] * get(keys[int64_t(k) * d + i]);
         }
     }
-    static void add(const float* weights, const C* values, int d, int n, float* out) {
+    __attribute__((noinline)) static void add(const float* weights, const C* values, int d, int n, float* out) {
         for (int k = 0; k < n; k++)
             for (int i = 0; i < d; i++) out[i] += weights[k] * get(values[int64_t(k) * d + i]);
     }
@@ -518,6 +519,8 @@ void run(const Model& model, const Call& c) {
 
 }  // namespace
 
+int64_t size_of(int32_t what) { return what == 0 ? sizeof(Layer) : what == 1 ? sizeof(Model) : sizeof(Call); }
+
 int64_t work_floats(const Model* model, int32_t m, int32_t most_keys, int32_t threads) {
     const int64_t d = model->dim, cross = model->cross_heads * model->cross_dim;
     const int64_t inner = std::max({int64_t(model->width), model->heads * d, cross});
@@ -535,7 +538,7 @@ void extend(const Model* model, const Call* call, int32_t steps, int32_t* drafte
     for (int i = 0; i < l; i++) {
         const int row = call->wanted[i];
         position[i] = call->position[row], slot[i] = call->slot[row], place[i] = call->place[row], each[i] = i;
-        read_slot[i] = call->read_slot[row], read_end[i] = call->read_end[row];
+        if (call->read_cache) read_slot[i] = call->read_slot[row], read_end[i] = call->read_end[row];
     }
     c.read_slot = read_slot.data(), c.read_end = read_end.data();
     c.position = position.data(), c.slot = slot.data(), c.place = place.data(), c.end = end.data(), c.path_start = none.data();

@@ -2,12 +2,13 @@
 
 A small model's decode step is a hundred operators of a few microseconds; one call has none of their overheads, and reads each
 weight once for all of a round's tokens. Its sums run in one fixed order for every number of tokens, rows and keys, so what is
-drafted and verified, in chains or trees, is plain decoding's text bit for bit, by construction. Where there is no compiler, or
-a model is not llama-type, the other forwards serve.
+drafted and verified, in chains or trees, is plain decoding's text bit for bit; `promise.py` checks it at load. Where there is no
+compiler, or a model is not llama-type, the other forwards serve.
 """
 
 import ctypes
 import itertools
+import threading
 from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -95,6 +96,7 @@ class Fused:
         self.rotary = Rotary(lean.rotary.module, lean.context, torch.zeros(0))
         self.cross_rotary = None if lean.cross_rotary is None else Rotary(lean.cross_rotary.module, lean.context, torch.zeros(0))
         self._kept: list[torch.Tensor] = []  # whatever the structures point at
+        self._lock = threading.Lock()
         self.weight_bytes = 0  # that a decoded token reads
         self.tiled: list[dict[str, Tiled]] = [{} for _ in lean.layers]
         self.layers = (CLayer * len(lean.layers))(*(self._layer(i, layer, lean.head_dim) for i, layer in enumerate(lean.layers)))
@@ -108,9 +110,13 @@ class Fused:
             half=head.dtype is torch.bfloat16, eps=lean.norm.eps, cross_heads=cross.heads if cross else 0,
             cross_kv_heads=cross.kv_heads if cross else 0, cross_dim=cross.dim if cross else 0,
         )  # fmt: skip
+        self._grow(1)
 
     def __call__(self, tokens: torch.Tensor, call: Call, at: Sequence[int] | slice | None) -> torch.Tensor | None:
-        wanted = () if at is None else range(tokens.numel()) if isinstance(at, slice) else at
+        every = range(tokens.numel())
+        wanted = () if at is None else every[at] if isinstance(at, slice) else [every[i] for i in at]
+        if len(wanted) > len(every):
+            raise ShapeError(f"Expected at most one row of logits for each of {len(every)} tokens, found {len(wanted)}.")
         made = self._prepare(tokens, call, wanted)
         self.code.forward(ctypes.byref(self.model), ctypes.byref(made.call))
         return made.logits if at is not None else None
@@ -130,6 +136,8 @@ class Fused:
         m = b * t
         places = [start + i for start in call.starts for i in range(t)]
         positions = [p for row in call.positions() for p in row]
+        if max(positions) + steps > self.context:
+            raise ShapeError(f"Expected positions below {self.context}, found {max(positions) + steps - 1}: too long a text.")
         self._reach(max(positions) + steps)
         slots = [slot.index for slot in call.slots for _ in range(t)]
         paths, starts, ends = trees(call) if call.parents is not None else ([], [0] * (m + 1), [place + 1 for place in places])
@@ -159,15 +167,24 @@ class Fused:
         """Of the cache that layers read in another model: slot and visible keys of every new token, addresses, strides."""
         if self.cross_rotary is None:
             return [], [], None, (0, 0, 0)
-        other = next(slot.reads.kv for slot in call.slots if slot.reads is not None)
-        layers = [other.layers[layer] if layer >= 0 else None for layer in self.reads]
-        slots = [slot.reads.index for slot in call.slots if slot.reads is not None for _ in range(call.width)]
+        reads = [slot.reads for slot in call.slots if slot.reads is not None]
+        if len(reads) < len(call.slots) or any(slot.kv is not reads[0].kv for slot in reads):
+            raise ShapeError("Expected every row of a draft head to read a slot of one and the same cache; set Slot.reads.")
+        layers = [reads[0].kv.layers[layer] if layer >= 0 else None for layer in self.reads]
+        slots = [slot.index for slot in reads for _ in range(call.width)]
         addresses = (ctypes.c_void_p * len(layers))(*(0 if x is None else x.data_ptr() for x in layers))
         [strides] = {x.stride()[:3] for x in layers if x is not None}
         return slots, [end for row in call.read_ends() for end in row], addresses, strides
 
     def _reach(self, length: int) -> None:
-        """Rotations for positions below `length`."""
+        """Rotations for positions below `length`; older tables are kept, since another thread's call may be reading them."""
+        if length <= len(self.rotary.cos):
+            return
+        with self._lock:
+            self._grow(length)
+
+    def _grow(self, length: int) -> None:
+        self._kept += [table for r in (self.rotary, self.cross_rotary) if r is not None for table in (r.cos, r.sin)]
         self.rotary.reach(length)
         self.model.cos, self.model.sin = self.rotary.cos.data_ptr(), self.rotary.sin.data_ptr()
         if self.cross_rotary is not None:
@@ -266,24 +283,36 @@ def dense(linear: Dense | Packed) -> tuple[torch.Tensor, torch.Tensor | None]:
     return linear.weight, linear.bias
 
 
-def build(model: Any, lean: Lean | None) -> tuple[Fused | None, str]:
-    """The fused forward of a model whose lean forward is known, built on dense linears; or None, and why."""
+def build(lean: Lean | None, head: torch.Tensor) -> tuple[Fused | None, str]:
+    """The fused forward of a lean one that stands on dense linears, with its output head's weight; or None, and why."""
     if lean is None:
         return None, "this family has no lean forward"
-    head = model.get_output_embeddings()
-    if head.weight.device.type != "cpu" or head.weight.dtype not in DTYPES:
-        return None, "the fused forward is for fp32 and bf16 on a CPU"
-    if any(p.dtype is not head.weight.dtype for p in model.parameters()):
-        return None, "this model's weights are of several dtypes"
-    for layer in lean.layers:
-        if type(layer.act).__name__ not in ("SiLU", "SiLUActivation") or dense(layer.gate_up)[1] is not None:
-            return None, "the fused forward knows the SiLU feed-forward without biases only"
-        if len({norm.eps for norm in vars(layer).values() if isinstance(norm, Norm)}) != 1:
-            return None, "the fused forward knows layers whose norms share one epsilon"
-    if lean.head_dim % 2 or lean.heads > MOST_GROUPS * lean.kv_heads:
-        return None, "the fused forward knows heads of even size, at most 64 to a key head"
+    if why := unfit(lean, head):
+        return None, why
     code, why = compiler.library()
     if code is None:
         return None, why
-    code.work_floats.restype = ctypes.c_int64
-    return Fused(code, lean, head.weight.detach()), ""
+    code.work_floats.restype = code.size_of.restype = ctypes.c_int64
+    if any(code.size_of(i) != ctypes.sizeof(kind) for i, kind in enumerate((CLayer, CModel, CCall))):
+        return None, "the compiled code is of another version of Paceline; restart"
+    return Fused(code, lean, head), ""
+
+
+def unfit(lean: Lean, head: torch.Tensor) -> str:
+    """Why this model is not for the fused forward; empty where it is."""
+    if head.device.type != "cpu" or head.dtype not in DTYPES:
+        return "the fused forward is for fp32 and bf16 on a CPU"
+    if lean.head_dim % 2 or lean.heads > MOST_GROUPS * lean.kv_heads:
+        return "the fused forward knows heads of even size, at most 64 to a key head"
+    dtypes = {lean.embed.dtype, head.dtype}
+    for layer in lean.layers:
+        if type(layer.act).__name__ not in ("SiLU", "SiLUActivation") and layer.act is not torch.nn.functional.silu:
+            return "the fused forward knows the SiLU feed-forward only"
+        if dense(layer.gate_up)[1] is not None:
+            return "the fused forward knows the feed-forward without biases only"
+        if len({norm.eps for norm in vars(layer).values() if isinstance(norm, Norm)}) != 1:
+            return "the fused forward knows layers whose norms share one epsilon"
+        if layer.cross is not None and layer.cross.heads > MOST_GROUPS * layer.cross.kv_heads:
+            return "the fused forward knows at most 64 heads to a key head"
+        dtypes |= {linear.dtype for linear in vars(layer).values() if isinstance(linear, Dense)}
+    return "" if len(dtypes) == 1 else "this model's weights are of several dtypes"

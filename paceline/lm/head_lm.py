@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn.functional import linear, silu
 
-from paceline.lm import compiler, fused, lean
+from paceline.lm import fused, lean
 from paceline.lm.attend import Call
 from paceline.lm.block import Block
 from paceline.lm.head import Head
@@ -25,12 +25,11 @@ class HeadLM:
     prefill, extend = LM.prefill, LM.extend
 
     def __init__(self, head: Head, target: LM) -> None:
-        self.model, self.vocab, self.context = head, head.shape.vocab, min(head.shape.context, target.context)
+        self.model, self.vocab = head, head.shape.vocab
+        self.context = min(head.shape.context, target.rope_switch or target.context)
         self.dtype, self.device, self.tokenizer = head.lm_head.weight.dtype, head.lm_head.weight.device, target.tokenizer
         self.lean = leaned(head, target.text_config.num_hidden_layers, self.context)
-        self.fused = None
-        if target.fused is not None and compiler.library()[0] is not None and self.dtype == target.dtype:
-            self.fused = fused.Fused(compiler.library()[0], self.lean, head.lm_head.weight.detach())  # type: ignore[arg-type]
+        self.fused = fused.build(self.lean, head.lm_head.weight.detach())[0] if target.fused is not None else None
 
     def cache(self, slots: int = 1, exact: bool = False) -> KV:
         return KV(slots, quantum=64, limit=self.context + 512)

@@ -52,7 +52,7 @@ def shape_for(lm: Any, *, width: int, heads: int, kv_heads: int, ffn: int, layer
 
     Raises ModelError where the target's keys are not rotated the usual way, or has too few full-attention layers.
     """
-    model = getattr(lm, "model", lm)
+    model = lm.model if hasattr(lm, "text_config") else lm
     config = model.config.get_text_config()
     rope = getattr(config, "rope_parameters", None)
     if not rope or "rope_type" not in rope or float(rope.get("partial_rotary_factor", 1.0)) != 1.0:

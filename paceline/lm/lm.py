@@ -20,7 +20,7 @@ from paceline.lm import fused, lean
 from paceline.lm.attend import NAME, Call
 from paceline.lm.kv import KV, Slot
 from paceline.lm.linear import ROWS, Packed, PackedLinear, can_pack, make, pays
-from paceline.lm.promise import BLOCK, TAILS, promise
+from paceline.lm.promise import BLOCK, TAILS, promise, promise_trees
 from paceline.lm.suits import context_of, refuse
 from paceline.proposal import Proposal
 
@@ -35,7 +35,7 @@ class LM:
     """A model, its tokenizer (may be None) and the forward chosen for it.
 
     forward: "auto" (the fastest that is known here and agrees with the stock one), "fused", "lean" or "stock". packed: keep a
-    copy of the weights in the layout that is fastest to read; False leaves stock linears, so no fused forward either. replace:
+    copy of the weights in the layout that is fastest to read; False leaves stock linears, so "auto" is not fused. replace:
     let that copy take the place of the model's own linear weights, which halves the memory; the model still saves and runs,
     slowly, but can no longer be trained. Raises ModelError for models without a growing key/value cache.
     """
@@ -71,6 +71,7 @@ class LM:
         if not self.exact and self.packed:
             self.tails = ()
             self.exact, self.why_not_exact = promise(self)
+        self._exact_trees = self.exact and self.fused is not None and promise_trees(self)
 
     @property
     def forward_name(self) -> str:
@@ -79,7 +80,7 @@ class LM:
     @property
     def exact_trees(self) -> bool:
         """Whether side branches too are plain decoding's text bit for bit: the fused forward takes keys in the text's order."""
-        return self.exact and self.fused is not None
+        return self._exact_trees
 
     def describe(self) -> dict[str, Any]:
         """What a report says of this model."""
@@ -140,8 +141,9 @@ class LM:
         """
         padded, at = pad_rows(tokens)
         width = padded.shape[1]
-        if self.fused is not None and max(slot.length for slot in slots) + width + steps <= self.context:
-            call = Call(kv, slots, width + steps, None, False, self.rope_switch or self.context)
+        reach = self.rope_switch or self.context
+        if self.fused is not None and max(slot.length for slot in slots) + width + steps <= reach:
+            call = Call(kv, slots, width + steps, None, False, reach)
             call.width = width
             kept = self.fused.extend(padded, call, at, steps)
             kv.keep(slots, [range(len(t) + steps - 1) for t in tokens])
@@ -198,7 +200,8 @@ class LM:
             kv.keep([slot], [range(len(chunk))])
 
     def _fused(self, forward: str) -> fused.Fused | None:
-        found, why = fused.build(self.model, lean.build(self.model, False, self.rope_switch or self.context))
+        body = lean.build(self.model, False, self.rope_switch or self.context)
+        found, why = fused.build(body, self.model.get_output_embeddings().weight.detach())
         if found is not None and not self._agrees(partial(found, at=slice(None))):
             found, why = None, "it disagreed with the stock forward on random tokens"
         if found is None and forward == "fused":

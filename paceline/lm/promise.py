@@ -7,7 +7,7 @@ import torch
 from paceline.lm.kv import KV, Slot
 from paceline.lm.linear import ROWS
 
-__all__ = ["BLOCK", "TAILS", "promise"]
+__all__ = ["BLOCK", "TAILS", "promise", "promise_trees"]
 
 BLOCK = 512  # keys the CPU attention kernel sums at a time
 TAILS = (64, 128, 192, 384)  # parts of a last block whose sums it makes in the same order as a whole one's (found by trying)
@@ -20,7 +20,7 @@ def promise(lm: Any) -> tuple[bool, str]:
     Tries the real forward on random tokens on both sides of every length where a view grows: a prompt prefilled whole and in
     pieces, chains of 2 … 33 tokens, and 256 positions together, against one token at a time. What holds then is that a token's
     logits are a pure function of its prefix, however that prefix was fed. The fused forward has no views that grow, so for it a
-    short prompt is enough.
+    short prompt is enough; its trees are tried by `promise_trees`.
     """
     if lm.device.type != "cpu":
         return False, "bit-exact mode is for CPUs"
@@ -41,7 +41,7 @@ def promise(lm: Any) -> tuple[bool, str]:
             return False, f"sums over {edge} keys and over more differ in the last bits on this machine"
     lm.prefill(kv, slot, tokens[slot.length : start])
     one = torch.cat([_step(lm, kv, [slot], [tokens[start + i : start + i + 1]]) for i in range(count)])
-    for size in sorted({2, 3, 5, 8, 9, 16, 17, count}):
+    for size in sorted({*range(2, 18), count} if lm.fused else {2, 3, 5, 8, 9, 16, 17, count}):
         kv.crop(slot, start)
         if size <= count and not torch.equal(_step(lm, kv, [slot], [tokens[start : start + size]]), one[:size]):
             return False, f"{size} tokens at once differ in the last bits from one at a time on this machine"
@@ -56,6 +56,26 @@ def promise(lm: Any) -> tuple[bool, str]:
     if not torch.equal(_step(lm, kv, rows, [tokens[start : start + size]] * 8), one[:size].repeat(8, 1)):
         return False, "eight rows at once differ in the last bits from one on this machine"
     return True, ""
+
+
+@torch.inference_mode()
+def promise_trees(lm: Any) -> bool:
+    """Whether every node of a tree has the bits of its path decoded token by token."""
+    tokens = torch.randint(lm.vocab, (16,), generator=torch.Generator().manual_seed(2)).tolist()
+    start, parents = min(9, lm.context - 7), [-1, 0, 0, 1, 2, 3]
+    if start < 1:
+        return False
+    kv = lm.cache(exact=True)
+    slot = kv.take()
+    lm.prefill(kv, slot, tokens[:start])
+    nodes = tokens[start : start + len(parents)]
+    tree = lm.forward(kv, [slot], torch.tensor([nodes]), [parents])
+    for path in ([0, 1, 3, 5], [0, 2, 4]):
+        kv.crop(slot, start)
+        apart = torch.cat([_step(lm, kv, [slot], [[nodes[i]]]) for i in path])
+        if not torch.equal(tree[path], apart):
+            return False
+    return True
 
 
 def _step(lm: Any, kv: KV, slots: list[Slot], tokens: list[list[int]]) -> torch.Tensor:

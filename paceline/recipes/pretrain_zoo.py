@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +27,7 @@ from paceline.train.card import RECORD, Making, write_card
 from paceline.train.checkpoint import claim_folder, replace_folder
 from paceline.train.evaluate import held_out_loss
 from paceline.train.export import in_bf16, write_model
-from paceline.train.forward import Objective
+from paceline.train.forward import Objective, language
 from paceline.train.llama import Size, new_llama
 from paceline.train.loop import Hook, Loop, train
 from paceline.train.packing import Batch, Batches, Source
@@ -86,6 +87,8 @@ def run(config: Config) -> Path:
     """
     check(config)
     flush_denormals()
+    for name in FOLDERS if config.start is not None else ():
+        _training(config.start, name)  # a mistake in the folder should not cost a training
     work = claim(config)
     tokenizer = tokenizer_stage(config, work)
     if config.stage != "tokenizer":
@@ -134,7 +137,7 @@ class Job:
 def claim(config: Config) -> Path:
     """The folder for intermediate files; refuses one that was begun with other texts, mixture or seed."""
     free = {"data", "out", "stage", "snapshot", "target_tokens", "draft_tokens", "written", "own"}
-    settings = {key: str(value) if key == "start" else value for key, value in dataclasses.asdict(config).items()}
+    settings = {key: value and str(value) if key == "start" else value for key, value in dataclasses.asdict(config).items()}
     settings = {key: value for key, value in settings.items() if key not in free}
     return claim_folder(config.out / "work", settings)
 
@@ -226,7 +229,8 @@ def draft_stage(job: Job) -> None:
 
 def written_stage(job: Job, target: Path) -> Stream:
     """What the target writes after the beginnings of training texts: what a draft meets at work."""
-    path = job.work / "written.npz"
+    version = zlib.crc32((target / "model.safetensors").read_bytes())
+    path = job.work / f"written-{version:08x}-{job.config.written}.npz"
     if not path.exists():
         shares = {name: getattr(job.config, origin.kind) * origin.share for name, origin in ORIGINS.items()}
         count = 2_000 if job.config.fast else job.config.written
@@ -237,8 +241,13 @@ def written_stage(job: Job, target: Path) -> Stream:
 
 def _training(start: Path | None, name: str) -> dict[str, Any] | None:
     """How the model to go on from was trained, as its folder tells; None for fresh weights."""
-    path = None if start is None else start / FOLDERS[name] / RECORD
-    return None if path is None else json.loads(path.read_text())
+    if start is None:
+        return None
+    path = start / FOLDERS[name] / RECORD
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise DataError(f"Expected the record of an earlier run to go on from, {path}; {error}.") from error
 
 
 def _model(job: Job, name: str, seed: int) -> LlamaForCausalLM:
@@ -279,7 +288,7 @@ def fit(
     steps, batches = plan(job, name, written)
     with reporter(name, steps) as report:
         loop = Loop(job.work / name, steps)
-        return train(model, batches, objective, loop, teacher=teacher, report=report, hooks=hooks)
+        return train(model, batches, language(model, objective, teacher), loop, report=report, hooks=hooks)
 
 
 def finish(

@@ -12,11 +12,16 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, PreTrainedModel
 
-__all__ = ["attend_blocks", "use_block_attention"]
+from paceline.errors import ModelError
+
+__all__ = ["MEMORY", "attend", "attend_blocks", "use_block_attention"]
 
 _NAME = "paceline_blocks"
+MEMORY = "paceline_memory"
 _BLOCK = 128  # queries at once; 64 and 256 were slower
 
 
@@ -26,10 +31,24 @@ def attend_blocks(
     """Causal attention under ``attention_mask [B, 1, T, T]`` (additive); a block of queries sees no key after its end.
 
     ``query [B, H, T, D]``, ``key`` and ``value [B, H_kv, T, D]``; gives ``[B, T, H, D]``. Scores are rounded to the
-    inputs' dtype before the softmax, as in transformers' eager attention.
+    inputs' dtype before the softmax, as in transformers' eager attention. A dict passed to the model's forward as ``MEMORY``
+    receives every layer's rotated keys and values, which draft heads read.
     """
+    refused = [name for name in ("sliding_window", "softcap", "s_aux") if options.get(name) is not None]
+    if refused:
+        raise ModelError(f"{type(module).__name__} uses {refused[0]} in attention, which training here does not compute.")
+    if MEMORY in options:
+        options[MEMORY][module.layer_idx] = key, value
+    return attend(query, key, value, attention_mask, scaling), None
+
+
+def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scaling: float) -> Tensor:
+    """The same for any caller; gives ``[B, T, H, D]``. Every query must see a key."""
     dtype = value.dtype  # under autocast the rotation may have lifted the others to fp32
-    return _Blocks.apply((query * scaling).to(dtype), key.to(dtype), value, attention_mask.to(dtype)), None
+    if query.device.type != "cpu":
+        out = scaled_dot_product_attention(query.to(dtype), key.to(dtype), value, mask.to(dtype), scale=scaling, enable_gqa=True)
+        return out.transpose(1, 2)
+    return _Blocks.apply((query * scaling).to(dtype), key.to(dtype), value, mask.to(dtype))
 
 
 class _Blocks(torch.autograd.Function):
@@ -50,19 +69,21 @@ class _Blocks(torch.autograd.Function):
             scores.view(b, ctx.shape[1], stop - start, -1, stop).add_(mask[:, :, start:stop, None, :stop])
             kept.append(torch.softmax(scores, -1, dtype=scores.dtype))
             out[:, rows] = torch.bmm(kept[-1], v[:, :stop])
-        ctx.save_for_backward(q, k, v, out, *kept)
+        ctx.save_for_backward(q, k, v, *kept)
         return _heads(out, ctx.shape)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        q, k, v, out, *kept = ctx.saved_tensors
+        q, k, v, *kept = ctx.saved_tensors
         b, h_kv, t, g, d = ctx.shape
         grad = _rows(grads[0].transpose(1, 2), h_kv).to(q.dtype)
-        mean = (grad * out).sum(-1, keepdim=True)  # of the scores' gradient under the softmax
         dq, dk, dv = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v)
         for (rows, stop), law in zip(_blocks(ctx.shape), kept, strict=True):
             dv[:, :stop] += torch.bmm(law.mT, grad[:, rows])
-            slope = torch.bmm(grad[:, rows], v[:, :stop].mT).sub_(mean[:, rows]).mul_(law)
+            slope = torch.bmm(grad[:, rows], v[:, :stop].mT)
+            # Their mean under the softmax, from these very numbers: of rounded outputs it would not cancel.
+            slope.sub_((slope * law).sum(-1, keepdim=True, dtype=torch.float32)).mul_(law)
             dq[:, rows] = torch.bmm(slope, k[:, :stop])
             dk[:, :stop] += torch.bmm(slope.mT, q[:, rows])
         return _heads(dq, ctx.shape).transpose(1, 2), dk.view(b, h_kv, t, d), dv.view(b, h_kv, t, d), None

@@ -3,24 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from paceline.objectives import Loss
+from paceline.train.attention import use_block_attention
 from paceline.train.packing import Batch, document_mask
 
-__all__ = ["Objective", "add_gradient", "chunks", "hidden_states"]
+__all__ = ["Gradient", "Objective", "add_gradient", "chunks", "hidden_states", "language"]
 
 Objective = Callable[[Tensor, Tensor, "Tensor | None"], Loss]
+Gradient = Callable[[Batch, bool], "tuple[dict[str, float], int]"]
 _CHUNK_TOKENS = 1024
 
 
-def hidden_states(model: PreTrainedModel, batch: Batch, mask: Tensor) -> Tensor:
+def language(model: PreTrainedModel, objective: Objective, teacher: PreTrainedModel | None = None) -> Gradient:
+    """How to train a causal LM: its objective on a batch, against ``teacher``'s logits where one is given."""
+    for network in (model, teacher):
+        if network is not None:
+            use_block_attention(network)
+    return lambda batch, autocast: add_gradient(model, batch, objective, teacher, autocast)
+
+
+def hidden_states(model: PreTrainedModel, batch: Batch, mask: Tensor, **options: Any) -> Tensor:
     """The last layer's output ``[B * T, D]``, before the head; ``mask`` as ``document_mask`` makes it."""
     body = model.get_decoder()
-    out = body(input_ids=batch.tokens, attention_mask=mask, position_ids=batch.positions, use_cache=False)
+    out = body(input_ids=batch.tokens, attention_mask=mask, position_ids=batch.positions, use_cache=False, **options)
     return out.last_hidden_state.flatten(0, 1)
 
 

@@ -9,13 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from transformers import PreTrainedModel
+from torch import nn
 
 from paceline.errors import DataError
 from paceline.lm.memory import keep_memory
 from paceline.train import checkpoint
-from paceline.train.attention import use_block_attention
-from paceline.train.forward import Objective, add_gradient
+from paceline.train.forward import Gradient
 from paceline.train.muon import Muon, partition
 from paceline.train.packing import Batch
 from paceline.train.precision import fast_dtype
@@ -60,18 +59,17 @@ class Loop:
 
 
 def train(
-    model: PreTrainedModel,
+    model: nn.Module,
     batches: Callable[[int], Batch],
-    objective: Objective,
+    gradient: Gradient,
     loop: Loop,
     *,
-    teacher: PreTrainedModel | None = None,
     report: Callable[[Progress], None] = lambda progress: None,
     hooks: tuple[Hook, ...] = (),
 ) -> float:
-    """Train ``model`` (a causal LM with fp32 weights) for ``loop.steps`` steps; returns the seconds spent over all its
-    runs.
+    """Train ``model`` (fp32 weights) for ``loop.steps`` steps; returns the seconds spent over all its runs.
 
+    ``gradient(batch, autocast)`` adds a batch's gradient to the parameters and says what was lost, as ``add_gradient`` does.
     Goes on from the newest checkpoint in ``loop.folder``. Since batch ``i`` depends on ``i`` alone and a step draws
     nothing, the result is that of an unbroken run. The last step is always saved.
 
@@ -79,9 +77,6 @@ def train(
         DataError: the checkpoint is of another model.
     """
     keep_memory()
-    for network in (model, teacher):
-        if network is not None and network.device.type == "cpu":
-            use_block_attention(network)
     optimizer = Muon(*partition(model), lr=loop.matrix_lr, others_lr=loop.other_lr)
     first, spent, autocast = _resume(model, optimizer, loop)
     meter = _Meter(spent, loop.steps)
@@ -95,7 +90,7 @@ def train(
     for step in range(first, loop.steps):
         optimizer.set_factor(wsd(step, loop.steps))
         batch = batches(step)
-        meter.add(batch, *add_gradient(model, batch, objective, teacher, autocast))
+        meter.add(batch, *gradient(batch, autocast))
         optimizer.step()
         optimizer.zero_grad()
         if (step + 1) % loop.report_every == 0 or step + 1 == loop.steps:
@@ -148,9 +143,9 @@ class _Meter:
         return Progress(step, self.steps, losses, speed, self.seconds)
 
 
-def _resume(model: PreTrainedModel, optimizer: Muon, loop: Loop) -> tuple[int, float, bool]:
+def _resume(model: nn.Module, optimizer: Muon, loop: Loop) -> tuple[int, float, bool]:
     """Load the newest checkpoint; returns (first step, seconds spent, whether products are in bf16)."""
-    autocast = fast_dtype(model.device.type) is torch.bfloat16 if loop.autocast is None else loop.autocast
+    autocast = fast_dtype(next(model.parameters()).device.type) is torch.bfloat16 if loop.autocast is None else loop.autocast
     state = checkpoint.latest(loop.folder)
     if state is None:
         return 0, 0.0, autocast

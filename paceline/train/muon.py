@@ -44,13 +44,12 @@ def orthogonalise(matrices: Tensor, steps: int = 5, dtype: torch.dtype | None = 
 def partition(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
     """(hidden matrices for Muon, everything else for AdamW): every trainable parameter exactly once.
 
-    A matrix is hidden when it is the 2-D weight of an ``nn.Linear`` that is neither the output head nor tied to an
-    embedding.
+    A matrix is hidden when it is the 2-D weight of an ``nn.Linear`` that is neither an output head (``lm_head`` of any module,
+    or what the model calls its own) nor tied to an embedding.
     """
     outer = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
-    head = getattr(model, "get_output_embeddings", lambda: None)()
-    if head is not None:
-        outer.add(id(head.weight))
+    tops = [getattr(model, "get_output_embeddings", lambda: None)(), *(getattr(m, "lm_head", None) for m in model.modules())]
+    outer |= {id(head.weight) for head in tops if head is not None}
     inner = {id(m.weight) for m in model.modules() if isinstance(m, nn.Linear)} - outer
     trainable = [p for p in model.parameters() if p.requires_grad]
     return [p for p in trainable if id(p) in inner], [p for p in trainable if id(p) not in inner]

@@ -13,6 +13,7 @@ import numpy as np
 
 from paceline.data.corpus import Stream
 from paceline.engine import Engine
+from paceline.errors import DataError
 from paceline.lm import load
 from paceline.row import Generation, Request
 from paceline.sampling import Sampling
@@ -21,6 +22,7 @@ __all__ = ["write_on"]
 
 TEMPERATURES = (0.0, 0.6, 1.0)
 SHORTEST, LONGEST, LENGTH, ROWS = 16, 160, 128, 12  # of the beginnings, of what follows, and how many texts at once
+PATIENCE = 4  # times the number of rounds that would do if every text taught something
 
 
 def write_on(
@@ -35,10 +37,14 @@ def write_on(
     chances = np.array([shares[name] for name in names])
     found: list[list[int]] = []
     engine = Engine(lm, slots=ROWS)
-    while sum(map(len, found)) < tokens:
+    for _ in range(PATIENCE * (1 + tokens // (8 * ROWS * SHORTEST))):
+        if sum(map(len, found)) >= tokens:
+            break
         picked = rng.choice(len(names), size=8 * ROWS, p=chances / chances.sum())
         requests = [_request(streams[names[i]], lm.context, ends, rng) for i in picked]
         found += [[*r.prompt, *g.tokens] for r, g in zip(requests, engine.run(requests), strict=True) if _teaches(g)]
+    if not found:
+        raise DataError(f"The model in {model} repeats itself in all it writes; train it first.")
     starts = np.cumsum([0, *map(len, found)])
     text = np.array([token for document in found for token in document], dtype=np.uint16)
     return Stream(text, starts, np.ones(len(text), dtype=bool), 0)
@@ -49,8 +55,9 @@ def _request(stream: Stream, context: int, ends: frozenset[int], rng: np.random.
     number = int(rng.integers(len(stream.starts) - 1))
     start, stop = int(stream.starts[number]), int(stream.starts[number + 1])
     length = int(rng.integers(SHORTEST, LONGEST))
-    if not stream.learn[start : start + length].all():  # a dialogue's system turn is given whole
-        length += int(np.argmax(stream.learn[start + 1 : stop])) + 1
+    hidden = ~stream.learn[start : min(start + length, stop)]
+    if hidden.any():  # a dialogue's system turn, which is given whole
+        length += int(np.argmax(np.append(stream.learn[start + 1 : stop], True))) + 1
     prompt = stream.tokens[start : min(start + length, stop - 1, start + context - LENGTH)].tolist()
     sampling = Sampling(temperature=float(rng.choice(TEMPERATURES)), seed=int(rng.integers(2**31)))
     return Request(prompt or [int(stream.tokens[start])], sampling, max_new_tokens=LENGTH, eos=ends)

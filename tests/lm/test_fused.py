@@ -167,13 +167,50 @@ def test_ids_outside_the_vocabulary_are_refused_before_the_code_reads_them() -> 
 @needs_compiler
 def test_what_it_does_not_know_is_left_to_the_others() -> None:
     for model in (tiny_model("llama", hidden_act="gelu"), tiny_model("llama", mlp_bias=True), tiny_model("gpt2")):
-        found, why = fused.build(model, lean.build(model, False, 1024))
-        assert found is None and why
-    halves = copy.deepcopy(tiny_model()).half()
-    assert fused.build(halves, lean.build(halves, False, 1024))[0] is None
+        assert refused(model)
+    assert "fp32 and bf16" in refused(tiny_model().half())
     mixed = tiny_model()
     mixed.lm_head.bfloat16()
-    assert fused.build(mixed, lean.build(mixed, False, 1024))[0] is None
+    assert "several dtypes" in refused(mixed)
+
+
+def refused(model: Any) -> str:
+    found, why = fused.build(lean.build(model, False, 1024), model.get_output_embeddings().weight.detach())
+    assert found is None
+    return why
+
+
+@needs_compiler
+def test_logits_are_given_for_the_places_asked_for() -> None:
+    lm = paceline.load(tiny_model(), forward="fused")
+    kv = lm.cache()
+    slot, tokens = kv.take(), torch.tensor([ids(6)])
+    every = lm.forward(kv, [slot], tokens)
+    for at in (slice(-1, None), slice(1, 5, 2), [0, 3], [-1]):
+        assert torch.equal(lm.forward(kv, [slot], tokens, at=at), every[at])
+    with pytest.raises(IndexError):
+        lm.forward(kv, [slot], tokens, at=[6])
+    with pytest.raises(ShapeError, match="at most one row"):
+        lm.forward(kv, [slot], tokens, at=[0] * 7)
+
+
+@needs_compiler
+def test_positions_beyond_the_rotations_are_refused() -> None:
+    lm = paceline.load(tiny_model(max_position_embeddings=20), forward="fused")
+    kv = lm.cache()
+    slot = kv.take()
+    lm.prefill(kv, slot, ids(19))
+    with pytest.raises(ShapeError, match="below 20, found 21"):
+        lm.forward(kv, [slot], torch.tensor([[5, 6, 7]]), [[-1, 0, 1]])
+
+
+@needs_compiler
+def test_the_code_and_its_description_have_one_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Other(fused.CLayer):
+        _fields_ = [("more", fused.ctypes.c_int64)]
+
+    monkeypatch.setattr(fused, "CLayer", Other)
+    assert "another version" in refused(tiny_model())
 
 
 @needs_compiler

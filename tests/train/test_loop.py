@@ -15,7 +15,7 @@ from paceline.objectives.distil import distil
 from paceline.objectives.xent import xent
 from paceline.train import checkpoint
 from paceline.train.evaluate import held_out_loss
-from paceline.train.forward import add_gradient
+from paceline.train.forward import add_gradient, language
 from paceline.train.loop import Hook, Loop, Progress, train
 from paceline.train.packing import Batch, Batches, Source, document_mask
 
@@ -57,7 +57,7 @@ def weights(network: LlamaForCausalLM) -> list[torch.Tensor]:
 
 def test_a_killed_run_ends_with_the_same_weights(tmp_path: Path) -> None:
     whole, broken = model(), model()
-    train(whole, batches().batch, xent, Loop(tmp_path / "whole", 12, save_every_s=1e9))
+    train(whole, batches().batch, language(whole, xent), Loop(tmp_path / "whole", 12, save_every_s=1e9))
 
     def dying(step: int) -> Batch:
         if step == 7:
@@ -66,36 +66,36 @@ def test_a_killed_run_ends_with_the_same_weights(tmp_path: Path) -> None:
 
     loop = Loop(tmp_path / "broken", 12, save_every_s=0.0)
     with pytest.raises(Killed):
-        train(broken, dying, xent, loop)
+        train(broken, dying, language(broken, xent), loop)
     # A new process: other weights in memory, only the folder is left.
     again = model(seed=5)
-    train(again, batches().batch, xent, loop)
+    train(again, batches().batch, language(again, xent), loop)
     assert all(torch.equal(x, y) for x, y in zip(weights(whole), weights(again), strict=True))
 
 
 def test_a_finished_run_does_nothing_more(tmp_path: Path) -> None:
     network = model()
     loop = Loop(tmp_path, 3)
-    train(network, batches().batch, xent, loop)
+    train(network, batches().batch, language(network, xent), loop)
     before = weights(network)
-    train(network, batches().batch, xent, loop)
+    train(network, batches().batch, language(network, xent), loop)
     assert all(torch.equal(x, y) for x, y in zip(before, weights(network), strict=True))
 
 
 def test_the_loss_falls_and_is_reported(tmp_path: Path) -> None:
     network, seen = model(), list[Progress]()
     before = held_out_loss(network, stream(), context=32).loss
-    train(network, batches().batch, xent, Loop(tmp_path, 40, report_every=20), report=seen.append)
+    train(network, batches().batch, language(network, xent), Loop(tmp_path, 40, report_every=20), report=seen.append)
     assert [p.step for p in seen] == [20, 40] and seen[1].losses["xent"] < seen[0].losses["xent"]
     assert held_out_loss(network, stream(), context=32).loss < before - 1
 
 
 def test_a_student_learns_its_teacher(tmp_path: Path) -> None:
     teacher, student, seen = model(seed=3), model(seed=4), list[Progress]()
-    train(teacher, batches().batch, xent, Loop(tmp_path / "teacher", 30))
+    train(teacher, batches().batch, language(teacher, xent), Loop(tmp_path / "teacher", 30))
     before = weights(teacher)
     loop = Loop(tmp_path / "student", 30, report_every=10)
-    train(student, batches().batch, distil, loop, teacher=teacher, report=seen.append)
+    train(student, batches().batch, language(student, distil, teacher), loop, report=seen.append)
     assert seen[-1].losses["kl"] < 0.5 * seen[0].losses["kl"]
     assert all(torch.equal(x, y) for x, y in zip(before, weights(teacher), strict=True))
 
@@ -103,14 +103,14 @@ def test_a_student_learns_its_teacher(tmp_path: Path) -> None:
 def test_hooks_run_and_checkpoints_stay_few(tmp_path: Path) -> None:
     calls = list[int]()
     hook = Hook(0.0, lambda: calls.append(1))
-    train(model(), batches().batch, xent, Loop(tmp_path, 5, save_every_s=0.0), hooks=(hook,))
+    train(network := model(), batches().batch, language(network, xent), Loop(tmp_path, 5, save_every_s=0.0), hooks=(hook,))
     assert len(calls) == 5 and len(list(tmp_path.glob("step-*.pt"))) == 2
 
 
 def test_another_model_is_refused(tmp_path: Path) -> None:
-    train(model(), batches().batch, xent, Loop(tmp_path, 2))
+    train(network := model(), batches().batch, language(network, xent), Loop(tmp_path, 2))
     with pytest.raises(DataError, match="another model"):
-        train(model(width=16), batches().batch, xent, Loop(tmp_path, 4))
+        train(network := model(width=16), batches().batch, language(network, xent), Loop(tmp_path, 4))
 
 
 def test_the_gradient_is_that_of_the_mean_loss() -> None:

@@ -1,0 +1,112 @@
+"""Heads learn beside a frozen target: what they may read, that the target stays as it is, and why the mask matters."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from paceline.data.corpus import Stream
+from paceline.lm.head import Head
+from paceline.lm.head_shape import shape_for
+from paceline.objectives.distil import distil
+from paceline.testing import tiny_model
+from paceline.train.heads import agreement, block_mask, head_gradient, read, reading
+from paceline.train.loop import Loop, train
+from paceline.train.packing import Batch, Batches, Source
+
+SIZE = {"width": 32, "heads": 2, "kv_heads": 1, "ffn": 48}
+
+
+def stream() -> Stream:
+    """Texts that repeat a few tokens drawn anew for each: to go on one has to find the last token's earlier place."""
+    rng = np.random.default_rng(0)
+    texts = [np.resize(rng.permutation(np.arange(3, 60))[: rng.integers(3, 12)], 48) for _ in range(400)]
+    starts = np.concatenate([[0], np.cumsum([len(t) for t in texts])])
+    tokens = np.concatenate(texts).astype(np.uint16)
+    return Stream(tokens, starts, np.ones(len(tokens), dtype=bool), len(tokens))
+
+
+def batches(count: int = 400) -> Batches:
+    return Batches({"text": Source(stream(), 1.0)}, count, rows=4, length=64, seed=0)
+
+
+def target():
+    return tiny_model(vocab=64, hidden_size=32, num_hidden_layers=2)
+
+
+def test_the_mask_is_the_papers() -> None:
+    """Section 4 of the notes: earlier blocks of its own document only; in the first block, everything up to itself."""
+    positions = torch.tensor([[0, 1, 2, 3, 4, 5, 6, 7, 0, 1, 2, 3]])
+    documents = torch.tensor([[0] * 8 + [1] * 4])
+    mask = block_mask(Batch(positions, positions, positions, documents), 3)[0, 0]
+    for i in range(12):
+        for j in range(12):
+            p, q, same = int(positions[0, i]), int(positions[0, j]), documents[0, i] == documents[0, j]
+            wanted = same and (q // 3 < p // 3 or (p < 3 and q <= p))
+            assert (mask[i, j] == 0) == bool(wanted) and mask[i, j] in (0, -torch.inf)
+
+
+def test_a_token_depends_on_the_keys_it_may_read_and_on_no_others() -> None:
+    """Property 3: the gradient with respect to the target's key j is zero exactly where the mask hides it."""
+    model = target()
+    batch = batches().batch(0)
+    gradient = head_gradient(model, {}, {}, distil)  # sets the target up
+    assert callable(gradient)
+    _, memory = read(model, batch)
+    leaves = {layer: (k.clone().requires_grad_(), v) for layer, (k, v) in memory.items()}
+    head = Head(shape_for(model, **SIZE, block=4))
+    hidden = reading(head, batch, leaves, "block").unflatten(0, batch.tokens.shape)
+    seen = block_mask(batch, 4)[:, 0] == 0
+    for i in (2, 9, 30, 63):
+        [slope] = torch.autograd.grad(hidden[0, i].sum(), [leaves[1][0]], retain_graph=True)
+        touched = slope[0].abs().sum((0, 2)) > 0
+        only = int(seen[0, i].sum()) == 1  # one key has weight one whatever it is
+        assert not (touched & ~seen[0, i]).any() and (only or bool((touched == seen[0, i]).all()))
+
+
+def test_heads_learn_together_as_they_would_alone_and_the_target_stays(tmp_path: Path) -> None:
+    model = target()
+    before = [p.clone() for p in model.parameters()]
+    shapes = {"glide": shape_for(model, **SIZE, block=4), "causal": shape_for(model, **SIZE, block=4)}
+    together = torch.nn.ModuleDict({name: Head(shape) for name, shape in shapes.items()})
+    masks = {"glide": "block", "causal": "causal"}
+    train(together, batches().batch, head_gradient(model, dict(together.items()), masks, distil), Loop(tmp_path / "a", 8))
+    alone = torch.nn.ModuleDict({"glide": Head(shapes["glide"])})
+    train(alone, batches().batch, head_gradient(model, dict(alone.items()), masks, distil), Loop(tmp_path / "b", 8))
+    for ours, theirs in zip(together["glide"].parameters(), alone["glide"].parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-4)
+    assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
+
+
+def test_a_head_learns_to_agree_with_its_target(tmp_path: Path) -> None:
+    model = target()
+    head = Head(shape_for(model, **SIZE, block=4))
+    held = [batches().batch(300 + i) for i in range(4)]
+    before = agreement(model, {"glide": head}, held, autocast=False)["glide"]
+    losses: list[dict[str, float]] = []
+    heads = torch.nn.ModuleDict({"glide": head})
+    train(heads, batches().batch, head_gradient(model, {"glide": head}, {"glide": "block"}, distil), Loop(tmp_path, 60),
+          report=lambda progress: losses.append(progress.losses))
+    after = agreement(model, {"glide": head}, held, autocast=False)["glide"]
+    assert losses[-1]["glide.kl"] < 0.7 * losses[0]["glide.kl"]
+    assert len(after) == 4 and min(after) > max(before) and max(after) <= 1
+
+
+@pytest.mark.parametrize("autocast", [False, True])
+def test_agreement_of_the_target_with_itself_would_be_whole(autocast: bool) -> None:
+    """A head whose logits are the target's: agreement must be 1 at every gap."""
+    model = target()
+    head_gradient(model, {}, {}, distil)
+    batch = batches().batch(0)
+
+    class Mirror(torch.nn.Module):
+        shape = shape_for(model, **SIZE, block=4)
+        lm_head = model.lm_head
+
+        def forward(self, tokens, positions, own, memory, seen, attend):
+            return read(model, batch)[0].unflatten(0, tokens.shape)
+
+    assert agreement(model, {"mirror": Mirror()}, [batch], autocast)["mirror"] == [1.0] * 4  # type: ignore[dict-item]
