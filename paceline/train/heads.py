@@ -94,6 +94,7 @@ def agreement(target: PreTrainedModel, heads: Mapping[str, Head], batches: list[
     Teacher-forced on held-out text, always under the block mask, as at work: a head trained otherwise shows here. The first block
     of a document, which reads its own position, is left out.
     """
+    use_block_attention(target)
     hits = {name: torch.zeros(head.shape.block) for name, head in heads.items()}
     tried = {name: torch.zeros(head.shape.block) for name, head in heads.items()}
     for batch in batches:
