@@ -17,7 +17,7 @@ from paceline.cli._flags import argument, as_command, flag
 from paceline.cli._output import check_writable, say, write_json
 from paceline.errors import SpecError, did_you_mean
 
-__all__ = ["cook"]
+__all__ = ["cook", "recipe", "run_recipe"]
 
 # The recipe's own flags, --help among them, are not known until its name is read: hand them on.
 SETTINGS = {
@@ -47,10 +47,14 @@ def cook(context: typer.Context, options: Options) -> None:
     if options.recipe in (None, "--help"):
         typer.echo(overview())
         raise typer.Exit(0 if options.recipe else 2)
-    module = recipe(str(options.recipe))
+    run_recipe(str(options.recipe), recipe(str(options.recipe)), context.args, f"paceline cook {options.recipe}")
+
+
+def run_recipe(name: str, module: Any, arguments: list[str], title: str) -> None:
+    """Read a recipe's own flags and run it."""
     application = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    application.command(help=inspect.getdoc(module))(_runner(str(options.recipe), module))
-    application(context.args, prog_name=f"paceline cook {options.recipe}")
+    application.command(help=inspect.getdoc(module))(_runner(name, module))
+    application(arguments, prog_name=title)
 
 
 def overview() -> str:

@@ -1,0 +1,180 @@
+"""Trains draft heads for a target: one forward of the target serves several heads, and held-out acceptance is reported by depth.
+
+What is killed goes on from its newest checkpoint with the same command and ends with the same weights.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from paceline import plugins
+from paceline.data.corpus import Stream
+from paceline.data.folder import read_stream, split
+from paceline.errors import DataError, ModelError, RequestError, SpecError, did_you_mean
+from paceline.lm.head import Head
+from paceline.lm.head_shape import shape_for
+from paceline.lm.load import resolve
+from paceline.objectives.distil import distil
+from paceline.train.checkpoint import claim_folder, replace_folder
+from paceline.train.forward import Objective
+from paceline.train.heads import MASKS, agreement, head_gradient
+from paceline.train.loop import Loop, train
+from paceline.train.packing import Batches, Source
+from paceline.train.precision import fast_dtype, flush_denormals
+from paceline.train.progress import reporter
+
+__all__ = ["Config", "run"]
+
+HARD_SHARE = {"kl": 0.0, "both": 0.1, "ce": 1.0}
+FIELDS = {"width": int, "layers": int, "heads": int, "kv_heads": int, "ffn": int, "block": int, "cross_norm": bool, "tied": bool}
+HELD_EVERY, HELD_BATCHES = 50, 16  # documents held out, and how many batches of them are measured
+
+
+@dataclass(frozen=True)
+class Config:
+    """Options of the run."""
+
+    data: Path = Path("data")  # A file or a folder of .txt, .md, .py, .jsonl (text or messages) or .npz token streams.
+    out: Path = Path("heads")  # Receives a folder for each head; checkpoints go into its folder work.
+    model: str = "zoo:tiny"  # The target: a zoo name, hub id or folder. It is not changed.
+    method: str = "glide"  # Heads to train, by commas: glide, small (the same without reading the target), glide:mask=causal …
+    tokens: int = 3_000_000  # How long to train.
+    loss: str = "both"  # kl (to the target's law), ce (on the text), or both (0.9 and 0.1).
+    width: int = 192  # Of the head's own block.
+    layers: int = 1  # Blocks; each reads one of the target's last layers.
+    heads: int = 3  # Of the head's own attention; keys and values have one.
+    ffn: int = 512  # Width of its feed-forward.
+    block: int = 5  # How many tokens ahead it learns to draft.
+    rows: int = 16  # Texts in a step.
+    length: int = 512  # Tokens of each.
+    seed: int = 0  # Of the weights and the order of the texts.
+    limit: int | None = None  # At most so many steps: a smoke run.
+
+
+def run(config: Config) -> Path:
+    """Train and measure the heads; returns ``config.out``.
+
+    Raises:
+        RequestError, SpecError: options that no run can follow. ModelError: a target that heads cannot read.
+        DataError: no texts, or ``config.out`` holds the work of another configuration.
+    """
+    specs = check(config)
+    flush_denormals()
+    target, tokenizer = load_target(config.model)
+    modules = torch.nn.ModuleDict({name: made(target, config, *spec) for name, spec in specs.items()})
+    heads: dict[str, Head] = {name: head for name, head in modules.items() if isinstance(head, Head)}
+    free = ("data", "out", "limit", "tokens")
+    settings = {key: str(value) for key, value in dataclasses.asdict(config).items() if key not in free}
+    work = claim_folder(config.out / "work", settings)
+    learned, held = split(stream_of(config.data, work, tokenizer), HELD_EVERY)
+    steps = max(1, config.tokens // (config.rows * config.length))
+    steps = steps if config.limit is None else min(steps, config.limit)
+    batches = Batches({"text": Source(learned, 1.0)}, steps, config.rows, config.length, config.seed)
+    masks = {name: options.get("mask", "block") for name, (_, options) in specs.items()}
+    objective: Objective = partial(distil, hard_share=HARD_SHARE[config.loss])
+    with reporter("heads", steps) as report:
+        gradient = head_gradient(target, heads, masks, objective)
+        seconds = train(modules, batches.batch, gradient, Loop(work / "heads", steps), report=report)
+    finish(config, target, heads, held, seconds)
+    return config.out
+
+
+def check(config: Config) -> dict[str, tuple[str, dict[str, str]]]:
+    """Head name -> (method, its options), from ``config.method``."""
+    if config.loss not in HARD_SHARE:
+        hint = did_you_mean(config.loss, HARD_SHARE)
+        raise RequestError(f"Expected a loss of {', '.join(HARD_SHARE)}; found {config.loss!r}.{hint}")
+    for name in ("tokens", "width", "layers", "heads", "ffn", "block", "rows", "length"):
+        if getattr(config, name) < 1:
+            raise RequestError(f"Expected {name} to be at least 1, found {getattr(config, name)}.")
+    if config.width % config.heads or (config.width // config.heads) % 2:
+        raise RequestError(f"Expected width to be an even multiple of heads, found {config.width} and {config.heads}.")
+    found = {}
+    for spec in listed(config.method):
+        method, options = plugins.parse(spec)
+        if method not in ("glide", "small"):
+            raise SpecError(f"There is no draft method {method!r}.{did_you_mean(method, ('glide', 'small'))}")
+        for key in options:
+            if key not in (*FIELDS, "mask"):
+                raise SpecError(f"A {method} head has no option {key!r}.{did_you_mean(key, (*FIELDS, 'mask'))}")
+        if options.get("mask", "block") not in MASKS:
+            raise SpecError(f"There is no mask {options['mask']!r}.{did_you_mean(options['mask'], MASKS)}")
+        found["-".join([method, *options.values()])] = method, options
+    if not found:
+        raise RequestError("Expected at least one method, such as glide; found none.")
+    return found
+
+
+def listed(text: str) -> list[str]:
+    """Specs between commas; a comma within one needs brackets: ``glide:[mask=causal,layers=2]``."""
+    parts, depth, now = [], 0, ""
+    for char in text:
+        depth += (char == "[") - (char == "]")
+        if char == "," and not depth:
+            parts.append(now)
+            now = ""
+        elif char not in "[]":
+            now += char
+    return [part.strip() for part in [*parts, now] if part.strip()]
+
+
+def load_target(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    source = resolve(name)
+    try:
+        return AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32), AutoTokenizer.from_pretrained(source)
+    except (OSError, ValueError) as error:
+        raise ModelError(f"Cannot load the target {name!r}: {str(error).splitlines()[0]}") from error
+
+
+def made(target: PreTrainedModel, config: Config, method: str, options: dict[str, str]) -> Head:
+    """A fresh head; a small one reads nothing of the target."""
+    base: dict[str, Any] = {name: getattr(config, name) for name in ("width", "layers", "heads", "ffn", "block")}
+    own = {key: value(key, text) for key, text in options.items() if key != "mask"}
+    shape = shape_for(target, **{"kv_heads": 1, **base, **own})
+    return Head(dataclasses.replace(shape, reads=(), method="small") if method == "small" else shape, config.seed)
+
+
+def value(key: str, text: str) -> int | bool:
+    """An option's value; whole numbers, or true and false."""
+    if FIELDS[key] is bool and text in ("true", "false"):
+        return text == "true"
+    if FIELDS[key] is int and text.isdecimal() and int(text) > 0:
+        return int(text)
+    wanted = "true or false" if FIELDS[key] is bool else "a whole number above 0"
+    raise SpecError(f"Expected {key} to be {wanted}, found {text!r}.")
+
+
+def stream_of(data: Path, work: Path, tokenizer: PreTrainedTokenizerBase) -> Stream:
+    """The texts as tokens, made once."""
+    path = work / "texts.npz"
+    if not path.exists():
+        if not data.exists():
+            raise DataError(f"There is no data at {data}: name a file or folder with --data.")
+        read_stream(data, tokenizer).save(path)
+    return Stream.load(path)
+
+
+def finish(config: Config, target: PreTrainedModel, heads: dict[str, Head], held: Stream, seconds: float) -> None:
+    """Measure the heads as they are kept (bf16) on held-out text, and write a folder for each."""
+    rows = Batches({"text": Source(held, 1.0)}, HELD_BATCHES, config.rows, config.length, config.seed)
+    for head in heads.values():
+        head.eval().to(torch.bfloat16).float()
+    batches = [rows.batch(i) for i in range(HELD_BATCHES if config.limit is None else 1)]
+    rates = agreement(target, heads, batches, fast_dtype(target.device.type) is torch.bfloat16)
+    for name, head in heads.items():
+        report: dict[str, Any] = {"accept_per_position": rates[name], "tokens": config.tokens, "minutes": round(seconds / 60, 1),
+                                  "target": config.model, "loss": config.loss}
+        replace_folder(config.out / name, partial(write, head, report))
+
+
+def write(head: Head, report: dict[str, Any], folder: Path) -> None:
+    Head.save_pretrained(head.to(torch.bfloat16), folder)
+    (folder / "training.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")

@@ -1,0 +1,104 @@
+"""`paceline train draft`: heads that draft for the model they were trained for, resumable, with their acceptance measured."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import paceline
+from paceline.errors import DataError, RequestError, SpecError
+from paceline.recipes import train_draft
+from paceline.recipes.train_draft import Config, listed, run
+
+BOTH = "glide,small,glide:[mask=causal,cross_norm=true]"
+
+
+@pytest.fixture(scope="module")
+def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("texts")
+    for i in range(120):
+        (folder / f"{i:03}.txt").write_text(f"{i} plus {i + 1} is {2 * i + 1}. " * 5)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def config(texts: Path, model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Config:
+    out = tmp_path_factory.mktemp("heads")
+    return Config(texts, out, str(model_folder), BOTH, tokens=6 * 4 * 64, width=32, heads=2, ffn=48, rows=4, length=64)
+
+
+@pytest.fixture(scope="module")
+def heads(config: Config) -> Path:
+    return run(config)
+
+
+@pytest.mark.parametrize("name", ["glide", "small", "glide-causal-true"])
+def test_a_head_drafts_for_its_model(heads: Path, config: Config, name: str) -> None:
+    report = json.loads((heads / name / "training.json").read_text())
+    rates = report["accept_per_position"]
+    assert len(rates) == config.block and all(0 <= rate <= 1 for rate in rates)
+    shape = json.loads((heads / name / "config.json").read_text())
+    assert shape["speculators_model_type"] == name.split("-")[0] and shape["paceline"]["cross_norm"] == name.endswith("true")
+    assert shape["paceline"]["reads"] == ([] if name == "small" else [1])
+    lm = paceline.load(config.model, dtype="fp32")
+    out = paceline.generate(lm, ["3 plus 4 is"], drafter=f"glide:model={heads / name}", max_new_tokens=20)[0]
+    assert out.tokens == paceline.generate(lm, ["3 plus 4 is"], max_new_tokens=20)[0].tokens
+    assert out.stats.drafted > 0 and not out.stats.failures
+
+
+def test_a_killed_run_goes_on_to_the_same_weights(heads: Path, config: Config, tmp_path: Path,
+                                                  monkeypatch: pytest.MonkeyPatch) -> None:
+    class Killed(Exception):
+        pass
+
+    def dying(network, batches, gradient, loop, **options):
+        def batch(step: int):
+            if step == 3:
+                raise Killed
+            return batches(step)
+
+        return train(network, batch, gradient, replace(loop, save_every_s=0.0), **options)
+
+    train = train_draft.train
+    monkeypatch.setattr(train_draft, "train", dying)
+    with pytest.raises(Killed):
+        run(replace(config, out=tmp_path))
+    assert not (tmp_path / "glide").exists()
+    monkeypatch.setattr(train_draft, "train", train)
+    run(replace(config, out=tmp_path))
+    for name in ("glide", "small"):
+        assert (tmp_path / name / "model.safetensors").read_bytes() == (heads / name / "model.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize(("change", "error", "said"), [
+    ({"method": "glyde"}, SpecError, "Did you mean 'glide'"), ({"method": "glide:maks=causal"}, SpecError, "you mean 'mask'"),
+    ({"method": "glide:mask=casual"}, SpecError, "you mean 'causal'"),
+    ({"method": "glide:layers=two"}, SpecError, "whole number"),
+    ({"method": ""}, RequestError, "at least one method"), ({"loss": "lk"}, RequestError, "kl"),
+    ({"width": 33}, RequestError, "width"), ({"block": 0}, RequestError, "block"),
+    ({"data": Path("/nowhere")}, DataError, "no data at /nowhere"),
+    ({"model": "zoo:tinny"}, paceline.ModelError, "tiny"), ({"model": "/nowhere"}, paceline.ModelError, "/nowhere"),
+])  # fmt: skip
+def test_mistakes_are_said_before_anything_is_trained(change, error, said: str, config: Config, tmp_path: Path) -> None:
+    with pytest.raises(error, match=said):
+        run(replace(config, out=tmp_path / "new", **change))
+    assert not list((tmp_path / "new").glob("*/config.json"))
+
+
+def test_commas_inside_brackets_stay() -> None:
+    assert listed("glide, small,glide:[mask=causal,layers=2]") == ["glide", "small", "glide:mask=causal,layers=2"]
+
+
+def test_the_verb(paceline_cli: Callable, config: Config, tmp_path: Path) -> None:
+    sizes = ["--width", 32, "--heads", 2, "--ffn", 48, "--rows", 2, "--length", 32]
+    flags = ["--data", config.data, "--model", config.model, *sizes]
+    done = paceline_cli("train", "draft", *flags, "--out", tmp_path, "--limit", 2)
+    assert done.code == 0 and (tmp_path / "glide" / "model.safetensors").exists()
+    assert "draft" in paceline_cli("train", "--help").out
+    wrong = paceline_cli("train", "drat")
+    assert wrong.code == 1 and "Did you mean 'draft'" in wrong.err
+    assert paceline_cli("train").code == 2
