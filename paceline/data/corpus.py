@@ -81,7 +81,7 @@ def tokenise(documents: Iterable[Document], tokenizer: PreTrainedTokenizerBase) 
     lengths = np.array([len(h) + len(b) for h, b in zip(heads, bodies, strict=True)])
     learn = np.concatenate([np.repeat([False, True], [len(h), len(b)]) for h, b in zip(heads, bodies, strict=True)])
     tokens = np.concatenate([np.array(h + b, dtype=np.uint16) for h, b in zip(heads, bodies, strict=True)])
-    marks = (tokenizer.bos_token, tokenizer.eos_token)
+    marks = (tokenizer.bos_token or "", tokenizer.eos_token or "")
     size = sum(len(d.text.removeprefix(marks[0]).removesuffix(marks[1]).encode()) for d in documents)
     return Stream(tokens, np.concatenate([[0], np.cumsum(lengths)]), learn, size)
 
