@@ -19,7 +19,7 @@ from paceline.errors import DataError, RequestError, did_you_mean
 __all__ = ["PAIR", "SUITES", "command", "read_reports", "run_suite"]
 
 PAIR = "small_model:model=zoo:tiny-draft"
-ZOO = Config(drafters=(PAIR, "ngram"), dtype="float32", limit=12, repeats=3)
+ZOO = Config(drafters=(PAIR, "ngram"), dtype="float32", limit=8, repeats=2)
 GROWN = replace(ZOO, drafters=(PAIR,), grow=100.0, limit=6, repeats=2)
 IDENTITY = replace(ZOO, drafters=(PAIR, "ngram", f"{PAIR},beam=4"), repeats=1, limit=50)
 SUITES: dict[str, dict[str, Config]] = {
@@ -27,9 +27,9 @@ SUITES: dict[str, dict[str, Config]] = {
         "zoo": replace(ZOO, against=("transformers",)),
         "zoo_stock": replace(ZOO, against=("transformers",), forward="stock", packed=False, limit=4, repeats=2),
         "zoo_bf16": replace(ZOO, against=("transformers/plain",), dtype="bfloat16", inexact=True),
-        "spec_bench": replace(ZOO, against=("transformers/plain",), tasks=("spec_bench",), limit=60, repeats=1),
+        "spec_bench": replace(ZOO, against=("transformers/plain",), tasks=("spec_bench",), limit=40, repeats=1),
         "grown": replace(GROWN, against=("transformers/plain", "llama_cpp")),
-        "grown_rows": replace(GROWN, rows=8, limit=8, repeats=1),
+        "grown_rows": replace(GROWN, rows=8, limit=8, repeats=2),
         "identity_fp32": IDENTITY,
         "identity_fp32_rows": replace(IDENTITY, rows=5),
         "identity_bf16": replace(IDENTITY, dtype="bfloat16", exact=True),

@@ -14,7 +14,6 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import torch
-from torch.nn.functional import pad
 
 from paceline.errors import ShapeError
 from paceline.lm import compiler
@@ -23,12 +22,13 @@ from paceline.lm.kv import KV
 from paceline.lm.lean import Layer, Lean, Norm, linears
 from paceline.lm.linear import Dense, Packed, Restored
 from paceline.lm.rotary import Rotary
+from paceline.lm.tiles import Tiled, compact, tiles
 
 __all__ = ["Fused", "build"]
 
 NORMS = ("before_attention", "after_attention", "before_cross", "before_mlp", "after_mlp")
 PARTS = ("tokens", "position", "slot", "place", "end", "paths", "path_start", "read_slot", "read_end", "wanted")
-TILE, LANES, MOST_GROUPS = 32, 16, 64  # as in the source
+LANES, MOST_GROUPS = 16, 64  # as in the source
 DTYPES = (torch.float32, torch.bfloat16)
 
 
@@ -72,19 +72,6 @@ class Prepared(NamedTuple):
     call: CCall
     logits: torch.Tensor
     kept: tuple[Any, ...]
-
-
-class Tiled(NamedTuple):
-    """Weights in tiles: one [out, in], or gate and up in turn."""
-
-    tiles: torch.Tensor
-    shape: tuple[int, int]
-    gated: bool
-
-    def rows(self, start: int, stop: int, dtype: torch.dtype) -> torch.Tensor:
-        """Rows of the weight as it was, gate before up."""
-        halves = self.tiles.unbind(1) if self.gated else (self.tiles,)
-        return torch.cat([untiled(half, self.shape) for half in halves])[start:stop].to(dtype)
 
 
 class Fused:
@@ -248,26 +235,6 @@ def trees(call: Call) -> tuple[list[int], list[int], list[int]]:
         paths += row
     starts = list(itertools.accumulate(map(len, paths), initial=0))
     return [place for path in paths for place in path], starts, [start for start in call.starts for _ in range(call.width)]
-
-
-def compact(weight: torch.Tensor) -> torch.Tensor:
-    """The weight in bf16 where that loses nothing, as with a bf16 checkpoint loaded in fp32: half the bytes, the same numbers."""
-    half = weight.detach().bfloat16()
-    return half if torch.equal(half.to(weight.dtype), weight) else weight.detach()
-
-
-def tiles(weight: torch.Tensor) -> torch.Tensor:
-    """A weight [out, in] as [ceil(out / TILE), in, TILE], in bf16 [ceil(out / TILE), ceil(in / 2), TILE, 2]; gaps are zeros."""
-    half = weight.dtype is torch.bfloat16
-    whole = pad(weight.detach(), (0, half * (weight.shape[1] % 2), 0, -weight.shape[0] % TILE))
-    tiled = whole.view(-1, TILE, whole.shape[1])
-    return (tiled.view(*tiled.shape[:2], -1, 2).transpose(1, 2) if half else tiled.transpose(1, 2)).contiguous()
-
-
-def untiled(tiled: torch.Tensor, shape: tuple[int, int]) -> torch.Tensor:
-    """The weight of this shape from its tiles."""
-    whole = tiled.transpose(1, 2).reshape(tiled.shape[0] * TILE, -1)
-    return whole[: shape[0], : shape[1]]
 
 
 def put(parent: torch.nn.Module, old: torch.nn.Module, new: torch.nn.Module) -> None:

@@ -10,7 +10,7 @@ import torch
 
 import paceline
 from paceline.errors import ModelError, ShapeError
-from paceline.lm import LM, compiler, fused, lean
+from paceline.lm import LM, compiler, fused, lean, tiles
 from paceline.proposal import Proposal
 from paceline.testing import tiny_model
 
@@ -111,8 +111,8 @@ def test_weights_kept_in_bf16_lose_nothing(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_compact_keeps_what_bf16_cannot_hold() -> None:
     weight = torch.tensor([[1.0, 1.0 + 2**-12]])
-    assert fused.compact(weight).dtype is torch.float32
-    assert fused.compact(weight.bfloat16().float()).dtype is torch.bfloat16
+    assert tiles.compact(weight).dtype is torch.float32
+    assert tiles.compact(weight.bfloat16().float()).dtype is torch.bfloat16
 
 
 @pytest.mark.parametrize("forward", ["auto", "lean", "stock"])
