@@ -23,7 +23,7 @@ class ToyLM:
     """
 
     device, dtype, lean, exact, why_not_exact, rope_switch = torch.device("cpu"), torch.float64, None, False, "a toy", None
-    asked_forward, asked_packed, fused, exact_trees = "stock", False, None, False
+    asked_forward, asked_packed, fused, exact_trees, token_cost = "stock", False, None, False, 0.12
     score, prefill, extend = LM.score, LM.prefill, LM.extend
 
     def __init__(self, vocab: int = 4, seed: int = 0, sharpness: float = 1.5, tokenizer: Any = None) -> None:

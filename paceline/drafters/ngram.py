@@ -23,22 +23,22 @@ KEEP = 0.9  # what an observation still weighs one observation later
 class Ngram:
     """max_n, min_n: longest and shortest match in tokens. length: most tokens of the main candidate; budget left over goes to
     other continuations of the same match, as branches. worth: a token is drafted while its path is expected to be accepted
-    with at least this probability (0 = always up to `length`); about the share of a forward that one more token costs.
+    with at least this probability (0 = always up to `length`); None = the share of a forward that one more token costs, measured.
     """
 
     max_n: int = 4
     min_n: int = 2
     length: int = 10
-    worth: float = 0.12
+    worth: float | None = None
 
     def __post_init__(self) -> None:
         if not 1 <= self.min_n <= self.max_n:
             raise SpecError(f"ngram needs 1 <= min_n <= max_n; found min_n={self.min_n}, max_n={self.max_n}.")
-        if self.length < 1 or not 0 <= self.worth < 1:
+        if self.length < 1 or not 0 <= (self.worth or 0) < 1:
             raise SpecError(f"ngram needs length >= 1 and 0 <= worth < 1; found length={self.length}, worth={self.worth}.")
 
     def attach(self, lm: Any) -> "Lookup":
-        return Lookup(self)
+        return Lookup(self, self.worth if self.worth is not None else lm.token_cost)
 
 
 @dataclass
@@ -54,8 +54,8 @@ class Index:
 class Lookup:
     """The attached drafter; its memory is one `Index` per row."""
 
-    def __init__(self, options: Ngram) -> None:
-        self.options = options
+    def __init__(self, options: Ngram, worth: float) -> None:
+        self.options, self.worth = options, worth
         self._rows: dict[int, Index] = {}
 
     def propose(self, rows: Sequence[Any], budgets: Sequence[int]) -> list[Proposal]:
@@ -96,13 +96,13 @@ class Lookup:
 
     def _length(self, index: Index, n: int) -> int:
         """Tokens worth drafting after a match of n: while (expected acceptance) ** depth stays above `worth`."""
-        if self.options.worth == 0:
+        if self.worth == 0:
             return self.options.length
         accepted, tried = index.hits.get(n, (0.0, 0.0))
         expected = (accepted + PRIOR * min(0.4 + 0.1 * n, 0.8)) / (tried + PRIOR)
-        if expected <= self.options.worth:
+        if expected <= self.worth:
             return 1 if tried * (1 - KEEP) < 0.5 else 0
-        return min(self.options.length, max(1, int(math.log(self.options.worth) / math.log(min(expected, 0.999)))))
+        return min(self.options.length, max(1, int(math.log(self.worth) / math.log(min(expected, 0.999)))))
 
     def _learn(self, index: Index, row: Any) -> None:
         """Count how the last proposal fared, if the round after it was the last one."""
