@@ -81,7 +81,7 @@ def test_rows_have_their_own_text_and_are_forgotten() -> None:
 
 @pytest.mark.parametrize("good", [True, False])
 def test_draft_length_follows_what_was_accepted(good: bool) -> None:
-    drafter = Ngram(max_n=2, min_n=2).attach(None)
+    drafter = Ngram(max_n=2, min_n=2, worth=0.12).attach(None)
     one = row([1, 2] * 8)
     first = len(drafter.propose([one], [16])[0])
     for _ in range(12):
