@@ -30,7 +30,7 @@ class Options:
 def chat(options: Options, model: ModelChoice, decoding: Decoding, sampling: Sampling) -> None:
     """Talk to a model in its chat template. An empty line is ignored; /bye or end of input (Ctrl-D) leaves."""
     check_writable(options.json)
-    settings = decoding.settings(model.model) | {"sampling": sampling}
+    settings = decoding.settings() | {"sampling": sampling}
     lm = open_model(model)
     messages = [{"role": "system", "content": options.system}] if options.system else []
     encode(lm, [*messages, {"role": "user", "content": "?"}])  # no template: say so before the first question

@@ -36,7 +36,7 @@ def generate(options: Options, model: ModelChoice, decoding: Decoding, sampling:
     check_writable(options.json)
     if options.n < 1 or options.repeats < 1:
         raise typer.BadParameter("--n and --repeats must be at least 1.")
-    settings = decoding.settings(model.model) | {"sampling": sampling}
+    settings = decoding.settings() | {"sampling": sampling}
     lm = open_model(model)
     prompt = as_prompt(sys.stdin.read() if options.prompt == "-" else options.prompt, options.chat)
     generations = _write(lm, prompt, settings, options)
