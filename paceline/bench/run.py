@@ -94,7 +94,9 @@ def target(config: Config) -> LM:
         return paceline.load(config.model, dtype=config.dtype, device=config.device, **options)
     small = paceline.load(config.model, dtype=config.dtype, forward="stock", packed=False)
     grown = grow(small.model, config.grow * 1e6)
-    return paceline.load(grown.to(config.device) if config.device else grown, tokenizer=small.tokenizer, **options)
+    lm = paceline.load(grown.to(config.device) if config.device else grown, tokenizer=small.tokenizer, **options)
+    lm.name = config.model
+    return lm
 
 
 def _methods(config: Config, lm: LM) -> list[Method]:
