@@ -5,6 +5,7 @@ more of its tokens are accepted. Heads are trained for one target. Source: arXiv
 target's keys up to the last committed token, with absolute positions.
 """
 
+import copy
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,8 +45,7 @@ class Glide:
     def attach(self, lm: LM) -> Follower:
         """Load the head in the target's dtype and check that it was made for a target of this shape."""
         head = self.model
-        if isinstance(head, str | Path):
-            head = Head.from_pretrained(resolve(str(head)))
+        head = Head.from_pretrained(resolve(str(head))) if isinstance(head, str | Path) else copy.deepcopy(head)  # .to changes it
         fits(head.shape, lm)
         if self.length > head.shape.block:
             log.warning("This head was trained to draft %d tokens ahead, not %d; the later ones will fare worse.",

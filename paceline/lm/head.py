@@ -37,7 +37,8 @@ class Head(nn.Module):
         self.lm_head = nn.Linear(shape.width, shape.vocab, bias=False)
         if shape.tied:
             self.lm_head.weight = self.embed_tokens.weight
-        self.rotary, self.cross_rotary = rotary(shape, shape.head_dim), rotary(shape, shape.target_head_dim)
+        # In a tuple, so that .to(bfloat16) leaves their frequencies alone: rounded, they would turn far positions by radians.
+        self.rotaries = rotary(shape, shape.head_dim), rotary(shape, shape.target_head_dim)
         random = torch.Generator().manual_seed(seed)
         for parameter in self.parameters():
             if parameter.dim() == 2:
@@ -49,7 +50,7 @@ class Head(nn.Module):
         values, each [B, H_kv, S, D], as its cache holds them; seen: additive [B, 1, T, S], which of them each token may read.
         """
         x = self.embed_tokens(tokens)
-        turns = self.rotary(x, positions), self.cross_rotary(x, positions)
+        turns = [turn(x, positions) for turn in self.rotaries]
         for i, block in enumerate(self.layers):
             x = block(x, turns, mask, memory[i] if self.shape.reads else None, seen, attend or plain_attention)
         return self.norm(x)

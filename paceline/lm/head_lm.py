@@ -66,7 +66,7 @@ def leaned(head: Head, layers: int, context: int) -> lean.Lean:
     last = norm(head.norm)
     assert last is not None
     return lean.Lean(made, head.embed_tokens.weight.detach(), last, lean.Heads(s.heads, s.kv_heads, s.head_dim),
-                     head.rotary, context, head.cross_rotary if s.reads else None)
+                     head.rotaries[0], context, head.rotaries[1] if s.reads else None)
 
 
 def joined(*linears: nn.Linear) -> Dense:

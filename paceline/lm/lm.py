@@ -72,16 +72,12 @@ class LM:
         if not self.exact and self.packed:
             self.tails = ()
             self.exact, self.why_not_exact = promise(self)
-        self._exact_trees = self.exact and self.fused is not None and promise_trees(self)
+        # Side branches too, where keys are taken in the order of the text: only the fused forward does.
+        self.exact_trees = self.exact and self.fused is not None and promise_trees(self)
 
     @property
     def forward_name(self) -> str:
         return "fused" if self.fused else "lean" if self.lean else "stock"
-
-    @property
-    def exact_trees(self) -> bool:
-        """Whether side branches too are plain decoding's text bit for bit: the fused forward takes keys in the text's order."""
-        return self._exact_trees
 
     def describe(self) -> dict[str, Any]:
         """What a report says of this model."""

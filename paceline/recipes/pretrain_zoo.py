@@ -298,7 +298,7 @@ def finish(
     rounded = in_bf16(model).float()
     held = {kind: held_out_loss(rounded, job.streams[f"held_{kind}"]) for kind in MEASURED}
     shares = {key: getattr(job.config, origin.kind) * origin.share for key, origin in ORIGINS.items()}
-    before, own = _training(job.config.start, name), None if written is None else (len(written.tokens), job.config.own)
+    before, own = _training(job.config.start, name), None if written is None else (job.config.written, job.config.own)
     making = Making(name, job.tokens(name), seconds, job.streams, shares, before, own)
     write_model(folder, model, job.tokenizer, (EOS, TURN_END), lambda fresh: write_card(fresh, rounded, held, making))
     path = job.config.out / "metrics.json"

@@ -118,6 +118,7 @@ def _made(making: Making) -> str:
     own = ""
     if making.written:
         count, share = making.written
+        again += f" --written {count}"
         own = f" {100 * share:.0f} % of them from {count / 1e6:.1f} M that the target wrote itself, the rest as above."
     return f"""\
 ## Made by

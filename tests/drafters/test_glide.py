@@ -49,6 +49,12 @@ def test_its_keys_are_read_where_they_lie_when_rows_come_and_go() -> None:
     assert not engine.drafters[0].kv.active
 
 
+def test_a_head_that_is_handed_in_stays_as_it_is() -> None:
+    head = Head(shape_for(tiny_lm(), **SIZE))
+    Glide(head).attach(paceline.load(tiny_lm().model.to(torch.bfloat16)))
+    assert all(p.dtype is torch.float32 for p in head.parameters())
+
+
 def test_a_head_for_another_target_is_refused_or_said(caplog: pytest.LogCaptureFixture) -> None:
     lm, other = tiny_lm(), tiny_lm(num_key_value_heads=4)
     head = Head(shape_for(lm, **SIZE))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-import paceline
 from paceline.errors import DataError, ModelError
 from paceline.lm import LM
 from paceline.lm.head import Head
@@ -55,8 +55,8 @@ def taught(head: Head, lm: LM, text: list[int], seen_keys: list[int]) -> torch.T
 def test_at_work_it_computes_what_it_was_taught(forward: str, family: str, options: dict[str, Any]) -> None:
     """Property 4 of GliDe's notes: drafting at gap k equals teacher forcing with that many of the target's keys hidden."""
     lm = tiny_lm(family, forward=forward)
-    shape = shape_for(lm, **SIZE, **{k: v for k, v in options.items() if k != "reads" or v})
-    head = varied(Head(shape if options.get("reads") != () else Head(shape).shape.__class__(**{**vars(shape), "reads": ()})))
+    shape = shape_for(lm, **SIZE, **{**options, "reads": options.get("reads") or None})
+    head = varied(Head(replace(shape, reads=options.get("reads", shape.reads))))
     work = HeadLM(head, lm)
     texts, committed = [ids(40, 1), ids(12, 2)], [35, 8]
     target, own = lm.cache(2), work.cache(2)
@@ -94,13 +94,22 @@ def test_zero_output_of_cross_attention_is_a_plain_small_model() -> None:
     """Property 6: the ablation's two arms differ in that alone."""
     lm = tiny_lm()
     head = varied(Head(shape_for(lm, **SIZE)))
-    plain = Head(type(head.shape)(**{**vars(head.shape), "reads": ()})).eval()
+    plain = Head(replace(head.shape, reads=())).eval()
     plain.load_state_dict({k: v for k, v in head.state_dict().items() if "cross_attn" not in k})
     with torch.no_grad():
         for block in head.layers:
             block.cross_attn.o_proj.weight.zero_()
     text = ids(20)
     torch.testing.assert_close(taught(head, lm, text, list(range(20))), taught(plain, lm, text, list(range(20))))
+
+
+def test_half_precision_leaves_the_rotation_alone(tmp_path: Path) -> None:
+    head = Head(shape_for(tiny_lm(), **SIZE))
+    at = torch.tensor([[900]])
+    before = [turn(torch.ones(1), at)[0] for turn in head.rotaries]
+    head.to(torch.bfloat16).save_pretrained(tmp_path)
+    for other in (head, Head.from_pretrained(tmp_path), Head.from_pretrained(tmp_path, torch.float32)):
+        assert all(torch.equal(a, turn(torch.ones(1), at)[0]) for a, turn in zip(before, other.rotaries, strict=True))
 
 
 def test_pairing_and_dimensions_come_from_the_target() -> None:
@@ -141,4 +150,3 @@ def test_unknown_settings_and_weights_are_refused(tmp_path: Path) -> None:
             Head.from_pretrained(tmp_path)
     with pytest.raises(DataError, match="Expected a draft head"):
         Head.from_pretrained(tmp_path / "nowhere")
-    assert paceline.DataError is DataError

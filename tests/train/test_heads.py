@@ -13,6 +13,7 @@ from paceline.lm.head import Head
 from paceline.lm.head_shape import shape_for
 from paceline.objectives.distil import distil
 from paceline.testing import tiny_model
+from paceline.train.attention import use_block_attention
 from paceline.train.heads import agreement, block_mask, head_gradient, read, reading
 from paceline.train.loop import Loop, train
 from paceline.train.packing import Batch, Batches, Source
@@ -53,8 +54,7 @@ def test_a_token_depends_on_the_keys_it_may_read_and_on_no_others() -> None:
     """Property 3: the gradient with respect to the target's key j is zero exactly where the mask hides it."""
     model = target()
     batch = batches().batch(0)
-    gradient = head_gradient(model, {}, {}, distil)  # sets the target up
-    assert callable(gradient)
+    use_block_attention(model)
     _, memory = read(model, batch)
     leaves = {layer: (k.clone().requires_grad_(), v) for layer, (k, v) in memory.items()}
     head = Head(shape_for(model, **SIZE, block=4))
@@ -99,7 +99,7 @@ def test_a_head_learns_to_agree_with_its_target(tmp_path: Path) -> None:
 def test_agreement_of_the_target_with_itself_would_be_whole(autocast: bool) -> None:
     """A head whose logits are the target's: agreement must be 1 at every gap."""
     model = target()
-    head_gradient(model, {}, {}, distil)
+    use_block_attention(model)
     batch = batches().batch(0)
 
     class Mirror(torch.nn.Module):
