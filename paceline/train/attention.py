@@ -22,7 +22,7 @@ __all__ = ["MEMORY", "attend", "attend_blocks", "use_block_attention"]
 
 _NAME = "paceline_blocks"
 MEMORY = "paceline_memory"
-_BLOCK = 128  # queries at once; 64 and 256 were slower
+_BLOCK = 128  # queries at once; 256 was slower
 
 
 def attend_blocks(
