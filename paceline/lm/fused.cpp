@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <cstring>
 #include <omp.h>
+#include <utility>
 #include <vector>
 
 namespace {
@@ -22,7 +23,7 @@ constexpr int LANES = 8, MOST_ROWS = 3;
 #endif
 constexpr int TILE = 32, PARTS = TILE / LANES;  // outputs of a linear that are made together
 constexpr int64_t AHEAD = 8192;                 // bytes of weights fetched in advance
-constexpr int KEYS = 64, QUERIES = 8;           // keys and tokens that attention takes together, to stay in cache
+constexpr int KEYS = 128, QUERIES = 8;           // keys and tokens that attention takes together, to stay in cache
 
 typedef float V __attribute__((vector_size(4 * LANES)));
 typedef uint32_t U __attribute__((vector_size(4 * LANES)));
@@ -239,48 +240,99 @@ void rotate(float* x, const float* cos, const float* sin, int d, float scale) {
     }
 }
 
-// How a query meets keys, and weights meet values: with ND vectors to a head, or (ND = 0) for any size.
-template <int ND, class C>
+// Two halves' sums of every lane group of 2 * HALF lanes, a's before b's.
+template <int HALF, int... J>
+inline V fold(V a, V b, std::integer_sequence<int, J...>) {
+#if defined(__clang__) || __GNUC__ >= 12
+    return __builtin_shufflevector(a, b, (J / HALF * 2 * HALF + J % HALF)...) +
+           __builtin_shufflevector(a, b, (J / HALF * 2 * HALF + J % HALF + HALF)...);
+#else
+    return __builtin_shuffle(a, b, I{(J / HALF * 2 * HALF + J % HALF)...}) +
+           __builtin_shuffle(a, b, I{(J / HALF * 2 * HALF + J % HALF + HALF)...});
+#endif
+}
+
+// The totals of LANES vectors at once, each by the same additions as `total` makes.
+template <int HALF = LANES / 2>
+inline V totals(const V* v) {
+    constexpr std::make_integer_sequence<int, LANES> lanes{};
+    if constexpr (HALF == LANES / 2) return fold<HALF>(v[0], v[1], lanes);
+    else return fold<HALF>(totals<HALF * 2>(v), totals<HALF * 2>(v + LANES / 2 / HALF), lanes);
+}
+
+// How a query meets keys, and weights meet values: with ND vectors to a head, or (ND = 0) for any size. `row(k)` is the k-th key
+// or value. PACK queries meet the values together, so that each is loaded once for all.
+template <int ND>
 struct Meet {
-    __attribute__((noinline)) static void scores(const float* q, const C* keys, int d, int n, float* out) {
-        for (int k = 0; k < n; k++) {
-            V acc = {};
-            const C* key = keys + int64_t(k) * d;
-            for (int i = 0; i < ND; i++) acc += load(q + i * LANES) * load(key + i * LANES);
-            out[k] = total(acc);
+    static constexpr int PACK = ND <= 5 * LANES / 16 ? 4 : ND <= 8 * LANES / 16 ? 2 : 1;
+
+    template <class Row>
+    static void scores(const float* q, Row row, int, int n, float* out) {
+        V query[ND];
+        for (int i = 0; i < ND; i++) query[i] = load(q + i * LANES);
+        for (int first = 0; first < n; first += LANES) {
+            V acc[LANES];
+            for (int k = 0; k < LANES; k++) {
+                const float* key = row(std::min(first + k, n - 1));
+                acc[k] = V{};
+                for (int i = 0; i < ND; i++) acc[k] += query[i] * load(key + i * LANES);
+            }
+            const V sums = totals<1>(acc);
+            if (first + LANES <= n) store(out + first, sums);
+            else for (int k = first; k < n; k++) out[k] = sums[k - first];
         }
     }
-    __attribute__((noinline)) static void add(const float* weights, const C* values, int d, int n, float* out) {
-        V acc[ND];
-        for (int i = 0; i < ND; i++) acc[i] = load(out + i * LANES);
-        for (int k = 0; k < n; k++)
-            for (int i = 0; i < ND; i++) acc[i] += load(values + int64_t(k) * d + i * LANES) * weights[k];
-        for (int i = 0; i < ND; i++) store(out + i * LANES, acc[i]);
+
+    template <int R, class Row>
+    static void add(const float* const* weights, Row row, int, int n, float* const* out) {
+        V acc[R][ND];
+        for (int r = 0; r < R; r++)
+            for (int i = 0; i < ND; i++) acc[r][i] = load(out[r] + i * LANES);
+        for (int k = 0; k < n; k++) {
+            const float* value = row(k);
+            for (int i = 0; i < ND; i++) {
+                const V v = load(value + i * LANES);
+                for (int r = 0; r < R; r++) acc[r][i] += v * weights[r][k];
+            }
+        }
+        for (int r = 0; r < R; r++)
+            for (int i = 0; i < ND; i++) store(out[r] + i * LANES, acc[r][i]);
     }
 };
 
-template <class C>
-struct Meet<0, C> {
-    __attribute__((noinline)) static void scores(const float* q, const C* keys, int d, int n, float* out) {
+template <>
+struct Meet<0> {
+    static constexpr int PACK = 1;
+
+    template <class Row>
+    static void scores(const float* q, Row row, int d, int n, float* out) {
         for (int k = 0; k < n; k++) {
             out[k] = 0;
-            for (int i = 0; i < d; i++) out[k] += q[i] * get(keys[int64_t(k) * d + i]);
+            for (int i = 0; i < d; i++) out[k] += q[i] * row(k)[i];
         }
     }
-    __attribute__((noinline)) static void add(const float* weights, const C* values, int d, int n, float* out) {
+
+    template <int R, class Row>
+    static void add(const float* const* weights, Row row, int d, int n, float* const* out) {
         for (int k = 0; k < n; k++)
-            for (int i = 0; i < d; i++) out[i] += weights[k] * get(values[int64_t(k) * d + i]);
+            for (int i = 0; i < d; i++) out[0][i] += weights[0][k] * row(k)[i];
     }
 };
 
 // Scores to weights in place (padded to whole vectors); returns their sum.
 float soften(float* scores, int n) {
-    float most = -INFINITY;
-    for (int i = 0; i < n; i++) most = std::max(most, scores[i]);
-    while (n % LANES) scores[n++] = -INFINITY;
+    const int whole = (n + LANES - 1) / LANES * LANES;
+    std::fill(scores + n, scores + whole, -INFINITY);
+    V most = V{} - INFINITY;
+    for (int i = 0; i < whole; i += LANES) {
+        const V s = load(scores + i);
+        most = s > most ? s : most;
+    }
+    float top = -INFINITY;
+    for (int i = 0; i < LANES; i++) top = std::max(top, most[i]);
     V sum = {};
-    for (int i = 0; i < n; i += LANES) {
-        V e = load(scores + i) - most;
+    for (int i = 0; i < whole; i += LANES) {
+        V e = load(scores + i) - top;
         e = e > -80.0f ? exponential(e) : (V){};
         store(scores + i, e);
         sum += e;
@@ -308,11 +360,21 @@ Seen seen(const View& v, int m) {
     return {from, v.end[m], int(stop - path) - skipped, path + skipped};
 }
 
+// A block of rows in fp32: itself, or widened into `room`.
+inline const float* block_of(const float* rows, int64_t, float*) { return rows; }
+inline const float* block_of(const bf16* rows, int64_t count, float* room) {
+    for (int64_t i = 0; i < count; i++) room[i] = get(rows[i]);
+    return room;
+}
+
 // Attention of up to QUERIES tokens of one slot under one key head; key blocks outside, so that they are read once.
+// room: floats for a block of keys.
 template <int ND, class C>
-void attend(const View& view, int h, int first, int rows, const float* q, int64_t ldq, float* out, int64_t ldo, float* scores) {
-    typedef Meet<ND, C> Heads;
-    const int d = view.dim, groups = view.heads / view.kv_heads;
+void attend(const View& view, int h, int first, int rows, const float* q, int64_t ldq, float* out, int64_t ldo, float* scores,
+            float* room) {
+    typedef Meet<ND> Heads;
+    constexpr int PACK = Heads::PACK;
+    const int d = ND ? ND * LANES : view.dim, groups = view.heads / view.kv_heads, queries = rows * groups;
     const C* keys = (const C*)view.cache + view.slot[first] * view.slot_stride + h * view.head_stride;
     const C* values = keys + view.kv_stride;
     Seen see[QUERIES];
@@ -322,33 +384,69 @@ void attend(const View& view, int h, int first, int rows, const float* q, int64_
         last = std::max(last, see[i].end);
         oldest = std::min(oldest, see[i].from);
     }
-    auto query = [&](int i, int g) { return q + (first + i) * ldq + (h * groups + g) * d; };
-    auto weights = [&](int i, int g) { return scores + (i * groups + g) * int64_t(view.most_keys); };
-    auto result = [&](int i, int g) { return out + (first + i) * ldo + (h * groups + g) * d; };
-    auto by_block = [&](auto work) {  // work(token, group, first key, how many, the weights from that key on)
-        for (int block = oldest / KEYS * KEYS; block < last; block += KEYS)
-            for (int i = 0; i < rows; i++) {
-                const int start = std::max(block, see[i].from), n = std::min(block + KEYS, see[i].end) - start;
-                for (int g = 0; g < groups && n > 0; g++) work(i, g, start, n, weights(i, g) + start - see[i].from);
-            }
+    // Queries are counted token by token, and the heads of a token in turn.
+    auto of = [&](int n) -> const Seen& { return see[n / groups]; };
+    auto query = [&](int n) { return q + (first + n / groups) * ldq + (h * groups + n % groups) * d; };
+    auto result = [&](int n) { return out + (first + n / groups) * ldo + (h * groups + n % groups) * d; };
+    auto weights = [&](int n) { return scores + n * int64_t(view.most_keys); };
+    auto by_block = [&](const C* all, auto work) {  // work(first key, end, row(key - first key) of the block)
+        for (int block = oldest / KEYS * KEYS; block < last; block += KEYS) {
+            const int end = std::min(block + KEYS, last);
+            work(block, end, block_of(all + int64_t(block) * d, int64_t(end - block) * d, room));
+        }
     };
-    by_block([&](int i, int g, int start, int n, float* s) { Heads::scores(query(i, g), keys + int64_t(start) * d, d, n, s); });
+    auto on_path = [&](const C* all, int n, auto work) {  // work(row) for the keys beside the common ones
+        for (int a = 0; a < of(n).extra; a++) work(a, block_of(all + int64_t(of(n).path[a]) * d, d, room));
+    };
+    by_block(keys, [&](int block, int end, const float* rows) {
+        for (int n = 0; n < queries; n++) {
+            const int from = std::max(block, of(n).from), count = std::min(end, of(n).end) - from;
+            auto row = [=](int k) { return rows + int64_t(from - block + k) * d; };
+            if (count > 0) Heads::scores(query(n), row, d, count, weights(n) + from - of(n).from);
+        }
+    });
     float sums[QUERIES * 64];
-    for (int i = 0; i < rows; i++)
-        for (int g = 0; g < groups; g++) {
-            float* s = weights(i, g) + see[i].end - see[i].from;
-            for (int a = 0; a < see[i].extra; a++) Heads::scores(query(i, g), keys + int64_t(see[i].path[a]) * d, d, 1, s + a);
-            sums[i * groups + g] = soften(weights(i, g), see[i].end - see[i].from + see[i].extra);
-            std::fill_n(result(i, g), d, 0.0f);
-        }
-    by_block([&](int i, int g, int start, int n, float* s) { Heads::add(s, values + int64_t(start) * d, d, n, result(i, g)); });
-    for (int i = 0; i < rows; i++)
-        for (int g = 0; g < groups; g++) {
-            const float* s = weights(i, g) + see[i].end - see[i].from;
-            for (int a = 0; a < see[i].extra; a++) Heads::add(s + a, values + int64_t(see[i].path[a]) * d, d, 1, result(i, g));
-            const float sum = sums[i * groups + g] > 0 ? sums[i * groups + g] : 1.0f;  // a token that sees nothing gets zeros
-            for (int j = 0; j < d; j++) result(i, g)[j] /= sum;
-        }
+    for (int n = 0; n < queries; n++) {
+        float* beside = weights(n) + of(n).end - of(n).from;
+        on_path(keys, n, [&](int a, const float* key) { Heads::scores(query(n), [=](int) { return key; }, d, 1, beside + a); });
+        sums[n] = soften(weights(n), of(n).end - of(n).from + of(n).extra);
+        std::fill_n(result(n), d, 0.0f);
+    }
+    by_block(values, [&](int block, int end, const float* rows) {
+        auto one = [&](int n, int from, int to) {
+            from = std::max(from, of(n).from), to = std::min(to, of(n).end);
+            const float* w = weights(n) + from - of(n).from;
+            float* o = result(n);
+            if (to > from) Heads::template add<1>(&w, [=](int k) { return rows + int64_t(from - block + k) * d; }, d, to - from, &o);
+        };
+        // What several see together; before and after it each by itself.
+        auto some = [&](int n, auto size) {
+            constexpr int R = decltype(size)::value;
+            int from = block, to = end;
+            for (int r = n; r < n + R; r++) from = std::max(from, of(r).from), to = std::min(to, of(r).end);
+            to = std::max(from, to);
+            const float* w[R];
+            float* o[R];
+            for (int r = 0; r < R; r++) w[r] = weights(n + r) + from - of(n + r).from, o[r] = result(n + r);
+            for (int r = n; r < n + R; r++) one(r, block, std::min(from, end));
+            if (to > from) Heads::template add<R>(w, [=](int k) { return rows + int64_t(from - block + k) * d; }, d, to - from, o);
+            for (int r = n; r < n + R; r++) one(r, std::min(to, end), end);
+        };
+        int n = 0;
+        for (; n + PACK <= queries; n += PACK) some(n, std::integral_constant<int, PACK>{});
+        for (; PACK > 2 && n + 2 <= queries; n += 2) some(n, std::integral_constant<int, PACK == 1 ? 1 : 2>{});
+        for (; n < queries; n++) one(n, block, end);
+    });
+    for (int n = 0; n < queries; n++) {
+        const float* beside = weights(n) + of(n).end - of(n).from;
+        float* o = result(n);
+        on_path(values, n, [&](int a, const float* value) {
+            const float* w = beside + a;
+            Heads::template add<1>(&w, [=](int) { return value; }, d, 1, &o);
+        });
+        const float sum = sums[n] > 0 ? sums[n] : 1.0f;  // a token that sees nothing gets zeros
+        for (int j = 0; j < d; j++) o[j] /= sum;
+    }
 }
 
 template <class C, class... Args>
@@ -419,7 +517,8 @@ void run(const Model& model, const Call& c) {
     float *g = a + m * inner, *scores = g + m * int64_t(model.ffn);
     // Tokens of one slot, QUERIES at a time: all that attention takes together.
     int chunks = 0;
-    int32_t* chunk = (int32_t*)(scores + int64_t(c.threads) * QUERIES * most_groups * c.most_keys);
+    const int64_t own = int64_t(QUERIES) * most_groups * c.most_keys + KEYS * std::max(d, model.cross_dim);
+    int32_t* chunk = (int32_t*)(scores + c.threads * own);
     for (int row = 0; row < m; row++)
         if (!chunks || c.slot[row] != c.slot[chunk[chunks - 1]] || row - chunk[chunks - 1] == QUERIES) chunk[chunks++] = row;
     chunk[chunks] = m;
@@ -427,7 +526,7 @@ void run(const Model& model, const Call& c) {
 #pragma omp parallel num_threads(c.threads)
     {
         const Team team{omp_get_thread_num(), omp_get_num_threads()};
-        float* mine = scores + int64_t(team.id) * QUERIES * most_groups * c.most_keys;
+        float *mine = scores + team.id * own, *room = mine + own - KEYS * std::max(d, model.cross_dim);
         const int low = team.from(m), high = team.to(m);
         auto normed = [&](const float* weight, float eps) -> const float* {  // x itself where there is no norm
             if (!weight) return x;
@@ -448,8 +547,7 @@ void run(const Model& model, const Call& c) {
                 task = taken++;
                 if (task >= chunks * view.kv_heads) break;
                 const int first = chunk[task / view.kv_heads], rows = chunk[task / view.kv_heads + 1] - first;
-                attend_any<C, int, int, int, const float*, int64_t, float*, int64_t, float*>(view, task % view.kv_heads, first, rows, q,
-                                                                                            ldq, out, ldo, mine);
+                attend_any<C>(view, task % view.kv_heads, first, rows, q, ldq, out, ldo, mine, room);
             }
         };
         for (int row = low; row < high; row++)
@@ -526,7 +624,8 @@ int64_t work_floats(const Model* model, int32_t m, int32_t most_keys, int32_t th
     const int64_t inner = std::max({int64_t(model->width), model->heads * d, cross});
     const int64_t joint = std::max((model->heads + 2 * model->kv_heads) * d, cross);
     const int64_t groups = std::max(model->heads / model->kv_heads, cross ? model->cross_heads / model->cross_kv_heads : 0);
-    return m * (model->width + 2 * inner + joint + model->ffn) + threads * QUERIES * groups * most_keys + m + 1;
+    return m * (model->width + 2 * inner + joint + model->ffn) + m + 1 +
+           threads * (QUERIES * groups * most_keys + KEYS * std::max(model->dim, model->cross_dim));
 }
 
 // Greedy continuation: the call's wanted tokens are the last ones of their rows, L of them; each row gets `steps` more tokens,
