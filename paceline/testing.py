@@ -5,6 +5,7 @@ It keeps its tokens in a real `KV`, so committing a wrong path shows as a wrong 
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from types import SimpleNamespace
 from typing import Any, TypeVar
 
 import torch
@@ -23,8 +24,9 @@ class ToyLM:
     """
 
     device, dtype, lean, exact, why_not_exact, rope_switch = torch.device("cpu"), torch.float64, None, False, "a toy", None
-    asked_forward, asked_packed, fused, exact_trees, token_cost = "stock", False, None, False, 0.12
+    asked_forward, asked_packed, fused, exact_trees = "stock", False, None, False
     score, prefill, extend = LM.score, LM.prefill, LM.extend
+    costs = SimpleNamespace(token=lambda rows=1: 0.12, draft=lambda small, rows=1: 0.05)
 
     def __init__(self, vocab: int = 4, seed: int = 0, sharpness: float = 1.5, tokenizer: Any = None) -> None:
         random = torch.Generator().manual_seed(seed)

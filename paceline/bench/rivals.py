@@ -146,7 +146,7 @@ def rivals(wanted: tuple[str, ...], weights: Weights, drafters: tuple[str, ...])
 def _pair(drafters: tuple[str, ...]) -> tuple[str, int] | None:
     """Draft model and draft length of the `small_model` spec that always drafts its full length, else of the first one."""
     specs = [options for name, options in map(plugins.parse, drafters) if name == "small_model"]
-    specs.sort(key=lambda options: float(options.get("worth", _default("small_model", "worth"))) > 0)
+    specs.sort(key=lambda options: options.get("worth") not in ("0", "0.0"))
     return (specs[0]["model"], int(specs[0].get("length", _default("small_model", "length")))) if specs else None
 
 

@@ -16,12 +16,13 @@ from paceline.bench.llama_cpp import installed
 from paceline.bench.run import Config, run
 from paceline.errors import DataError, RequestError, did_you_mean
 
-__all__ = ["PAIR", "SUITES", "command", "read_reports", "run_suite"]
+__all__ = ["FOUR", "PAIR", "SUITES", "command", "read_reports", "run_suite"]
 
 PAIR = "small_model:model=zoo:tiny-draft"
-ZOO = Config(drafters=(PAIR, "ngram"), dtype="float32", limit=8, repeats=2)
+FOUR = f"{PAIR},length=4,worth=0"  # always four tokens, as assisted generation is measured
+ZOO = Config(drafters=(PAIR, FOUR, "ngram"), dtype="float32", limit=8, repeats=2)
 GROWN = replace(ZOO, drafters=(PAIR,), grow=100.0, limit=6, repeats=2)
-IDENTITY = replace(ZOO, drafters=(PAIR, "ngram", f"{PAIR},beam=4"), repeats=1, limit=50)
+IDENTITY = replace(ZOO, drafters=(PAIR, FOUR, "ngram", f"{PAIR},beam=4"), repeats=1, limit=50)
 SUITES: dict[str, dict[str, Config]] = {
     "cpu": {
         "zoo": replace(ZOO, against=("transformers",)),

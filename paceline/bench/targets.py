@@ -12,7 +12,7 @@ from paceline.bench.tasks import KINDS
 
 __all__ = ["TARGETS", "Figure", "Target"]
 
-PAIR, NGRAM = f"paceline/{suite.PAIR}", "paceline/ngram"
+PAIR, FOUR, NGRAM = f"paceline/{suite.PAIR}", f"paceline/{suite.FOUR}", "paceline/ngram"
 STOCK, LOOKUP = "transformers/plain", "transformers/prompt_lookup"
 ASSISTED = ("transformers/assisted", "transformers/assisted_heuristic")
 Reports = dict[str, Any]
@@ -74,7 +74,7 @@ def _task(benchmark: str, method: str, *tasks: str) -> Callable[[Reports, bool],
 
 def _acceptance(reports: Reports, quiet: bool) -> Figure:
     """Acceptance length over that of assisted generation at the same, constant, draft length."""
-    ours, theirs = (_part(reports["zoo"], name, quiet)["acceptance_length"] for name in (PAIR, ASSISTED[0]))
+    ours, theirs = (_part(reports["zoo"], name, quiet)["acceptance_length"] for name in (FOUR, ASSISTED[0]))
     return Figure(ours / theirs)
 
 

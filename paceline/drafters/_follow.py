@@ -3,6 +3,10 @@
 A chain is drawn under sampling from the drafting model's law, processed as the target's is; under greedy decoding it is the
 likeliest token. It ends where the model's own confidence says that the next token is not worth its cost; that decision is made
 before the token is drawn, so the token stays a drawn one. Leaves beside the chain and trees are chosen.
+
+What a token costs is measured: a step of the drafting model and one more token in the target's forward, for as many rows as are
+decoded together, as a share of the target's plain step. A path that is less likely than that to be accepted
+is not worth drafting; under greedy decoding how likely is learned from what the target took (`lookup/odds.py`).
 """
 
 import math
@@ -16,22 +20,24 @@ from paceline.errors import SpecError
 from paceline.lm import KV, Slot
 from paceline.lm.lm import pad_rows
 from paceline.lookup.beam import Beam
+from paceline.lookup.odds import Odds
 from paceline.proposal import Proposal
 from paceline.sampling import Dice, law_of, shaped
 
 __all__ = ["Follower", "Options", "check"]
 
 CATCH_UP = 16  # more missing tokens than this are prefilled row by row
+TYPICAL = 0.15  # cost of a token where drawn ones must not depend on measurements: the same seed gives the same text
 
 
 class Options(Protocol):
     """length: most drafted tokens of the chain. branch: candidates per position, 1 = a chain. beam: paths kept at each depth of a
     tree, 0 = no tree. drawn: draw the chain under sampling. worth: draft while the product of top probabilities stays above this;
-    not for trees, whose nodes the budget chooses.
+    None = the measured cost of a token. Not for trees, whose nodes the budget chooses.
     """
 
     @property
-    def length(self) -> int: ...
+    def length(self) -> Any: ...
 
     @property
     def branch(self) -> int: ...
@@ -43,13 +49,13 @@ class Options(Protocol):
     def drawn(self) -> bool: ...
 
     @property
-    def worth(self) -> float: ...
+    def worth(self) -> float | None: ...
 
 
 def check(name: str, options: Options) -> None:
     """Raise SpecError for options out of range."""
     o = options
-    if o.length < 1 or o.branch < 1 or o.beam < 0 or not 0 <= o.worth < 1:
+    if (o.length is not None and o.length < 1) or o.branch < 1 or o.beam < 0 or not 0 <= (o.worth or 0) < 1:
         raise SpecError(f"{name} needs length >= 1, branch >= 1, beam >= 0 and 0 <= worth < 1; found length={o.length}, "
                         f"branch={o.branch}, beam={o.beam}, worth={o.worth}.")
     if o.beam and o.branch > 1:
@@ -58,11 +64,16 @@ def check(name: str, options: Options) -> None:
 
 @dataclass
 class Memory:
-    """One row's draft cache: its slot holds `committed` tokens of the row and then the `drafted` ones that were fed."""
+    """One row's draft cache: its slot holds `committed` tokens of the row and then the `drafted` ones that were fed. Of the last
+    chain: how sure the model was of its tokens, and the round it was for.
+    """
 
     slot: Slot
+    odds: Odds
     committed: int = 0
     drafted: list[int] = field(default_factory=list)
+    shares: list[float] = field(default_factory=list)
+    asked: int = -1
 
 
 @dataclass
@@ -82,16 +93,21 @@ class Chain:
 
 class Follower:
     """The attached drafter; it owns a slotted cache of its own, one slot per row. lm: the model that drafts, an `LM` or a head at
-    work (`HeadLM`), whose slots then read the rows' own. vocab: the target's. source: what proposals name as their origin.
+    work (`HeadLM`), whose slots then read the rows' own. source: what proposals name as their origin.
     """
 
-    def __init__(self, options: Options, lm: Any, vocab: int, source: str, reads: bool = False) -> None:
-        self.options, self.lm, self.vocab, self.source, self.reads = options, lm, vocab, source, reads
+    def __init__(self, options: Options, lm: Any, target: Any, source: str, reads: bool = False) -> None:
+        self.options, self.lm, self.target, self.source, self.reads = options, lm, target, source, reads
+        self.vocab = target.vocab
         self.kv: KV = lm.cache(1)
+        self.odds = Odds()
         self._rows: dict[int, Memory] = {}
 
     def propose(self, rows: Sequence[Any], budgets: Sequence[int]) -> list[Proposal]:
         """A chain, or a comb, for each row; all rows share each forward of the drafting model."""
+        self.worth = self._cost(len(rows))
+        if self.worth >= 1:
+            return [Proposal()] * len(rows)
         chains = [Chain(r, b, min(b, self.options.length), self._memory(r)) for r, b in zip(rows, budgets, strict=True)
                   if len(r.tokens) + min(b, self.options.length) < (self.lm.rope_switch or self.lm.context)]
         chains.sort(key=lambda c: c.memory.slot.index)
@@ -102,6 +118,12 @@ class Follower:
         built = {c.row.id: self._proposal(c) for c in chains}
         return [built.get(r.id, Proposal()) for r in rows]
 
+    def _cost(self, rows: int) -> float:
+        """The least probability of a path that is worth drafting."""
+        if self.options.worth is not None or self.options.beam:
+            return self.options.worth or 0.0
+        return self.target.costs.token(rows) + self.target.costs.draft(self.lm.costs, rows)
+
     def forget(self, row: Any) -> None:
         memory = self._rows.pop(row.id, None)
         if memory is not None:
@@ -110,8 +132,11 @@ class Follower:
     def _memory(self, row: Any) -> Memory:
         """This row's memory, cut back to what it shares with the committed tokens (the pending one is always fed anew)."""
         if row.id not in self._rows:
-            self._rows[row.id] = Memory(self.kv.take())
+            self._rows[row.id] = Memory(self.kv.take(), Odds(self.odds))
         memory = self._rows[row.id]
+        if row.last is not None and memory.shares and row.stats.rounds == memory.asked + 1:
+            memory.odds.learn(memory.shares, min(len(row.last.verdict.path), len(memory.shares)))
+        memory.shares, memory.asked = [], row.stats.rounds
         tail = row.tokens[memory.committed : len(row.tokens) - 1]
         for fed, token in zip(memory.drafted, tail, strict=False):
             if fed != token:
@@ -134,15 +159,17 @@ class Follower:
     def _is_plain(self, chains: Sequence[Chain]) -> bool:
         """True when every row wants the likeliest tokens and nothing else."""
         asked = [c.row.request.sampling for c in chains]
-        return (self.options.branch == 1 and self.options.worth == 0 and self.lm.vocab <= self.vocab
-                and all(s.greedy and not s.shapes_logits for s in asked))
+        return (self.options.branch == 1 and self.lm.vocab <= self.vocab and all(s.greedy and not s.shapes_logits for s in asked))
 
     def _extend(self, chains: Sequence[Chain]) -> None:
         """All rows' chains in one call, of the longest's length."""
         missing = [c.row.tokens[c.memory.committed :] for c in chains]
-        drafted = self.lm.extend(self.kv, [c.memory.slot for c in chains], missing, max(c.length for c in chains))
-        for c, fed, tokens in zip(chains, missing, drafted, strict=True):
+        length = max(c.length for c in chains)
+        odds = [c.memory.odds.table for c in chains]
+        drafted, shares = self.lm.extend(self.kv, [c.memory.slot for c in chains], missing, length, self.worth, odds)
+        for c, fed, tokens, sure in zip(chains, missing, drafted, shares, strict=True):
             c.memory.committed += len(fed)
+            c.memory.shares = sure[: c.length]
             c.memory.drafted.extend(tokens[:-1])
             c.tokens.extend(tokens[: c.length])
 
@@ -205,7 +232,7 @@ class Follower:
         scores = shaped(self._fit(logits), sampling, row.tokens + chain.tokens, row.prompt_len)
         confidence = scores.softmax(-1) if sampling.greedy else law_of(scores, sampling)
         chain.path *= float(confidence.max())
-        if chain.path < self.options.worth:
+        if chain.path < (self.worth if sampling.greedy or self.options.worth is not None else TYPICAL):
             return False
         token = self._pick(chain, confidence, sampling.greedy)
         if self.options.branch > 1:

@@ -7,7 +7,7 @@ target's keys up to the last committed token, with absolute positions.
 
 import copy
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,18 +26,19 @@ log = logging.getLogger("paceline")
 
 @dataclass(frozen=True)
 class Glide:
-    """model: zoo name or folder of a head, or a `Head`. length: most drafted tokens of the chain. branch: candidates per
+    """model: zoo name or folder of a head, or a `Head`. length: most drafted tokens of the chain, None = as many
+    as the head was trained to draft. branch: candidates per
     position, 1 = a chain. beam: paths kept at each depth; above 0 a tree of the likeliest paths is drafted instead. drawn: draw
     the chain under sampling (False = always the likeliest token, declared chosen). worth: draft while the product of the head's
-    top probabilities stays above this; 0 = always `length` tokens.
+    top probabilities stays above this: 0 = always `length` tokens, None = what drafting and scoring a token costs here, measured.
     """
 
     model: Any
-    length: int = 4
+    length: int | None = None
     branch: int = 1
     beam: int = 0
     drawn: bool = True
-    worth: float = 0.0
+    worth: float | None = None
 
     def __post_init__(self) -> None:
         check("glide", self)
@@ -47,12 +48,13 @@ class Glide:
         head = self.model
         head = Head.from_pretrained(resolve(str(head))) if isinstance(head, str | Path) else copy.deepcopy(head)  # .to changes it
         fits(head.shape, lm)
-        if self.length > head.shape.block:
+        options = self if self.length else replace(self, length=head.shape.block)
+        if (options.length or 0) > head.shape.block:
             log.warning("This head was trained to draft %d tokens ahead, not %d; the later ones will fare worse.",
-                        head.shape.block, self.length)
+                        head.shape.block, options.length)
         if head.shape.target and head.shape.target != fingerprint(lm.model):
             log.warning("This head was trained for another target than %s; its drafts will fare worse.", lm.name)
-        return Follower(self, HeadLM(head.to(lm.device, lm.dtype), lm), lm.vocab, "glide", reads=bool(head.shape.reads))
+        return Follower(options, HeadLM(head.to(lm.device, lm.dtype), lm), lm, "glide", reads=bool(head.shape.reads))
 
 
 def fits(shape: HeadShape, lm: LM) -> None:
@@ -72,4 +74,4 @@ def tiny(lm: LM) -> Glide:
     if not hasattr(lm, "text_config"):
         raise ModelError("a draft head reads a transformers model")
     shape = shape_for(lm, width=32, heads=2, kv_heads=1, ffn=48)
-    return Glide(Head(shape), length=3)
+    return Glide(Head(shape), length=3, worth=0.0)

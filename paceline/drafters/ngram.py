@@ -23,7 +23,8 @@ KEEP = 0.9  # what an observation still weighs one observation later
 class Ngram:
     """max_n, min_n: longest and shortest match in tokens. length: most tokens of the main candidate; budget left over goes to
     other continuations of the same match, as branches. worth: a token is drafted while its path is expected to be accepted
-    with at least this probability (0 = always up to `length`); None = the share of a forward that one more token costs, measured.
+    with at least this probability (0 = always up to `length`); None = the share of a forward that one more token costs, measured
+    for as many rows as are decoded together.
     """
 
     max_n: int = 4
@@ -38,7 +39,7 @@ class Ngram:
             raise SpecError(f"ngram needs length >= 1 and 0 <= worth < 1; found length={self.length}, worth={self.worth}.")
 
     def attach(self, lm: Any) -> "Lookup":
-        return Lookup(self, self.worth if self.worth is not None else lm.token_cost)
+        return Lookup(self, lm)
 
 
 @dataclass
@@ -54,12 +55,14 @@ class Index:
 class Lookup:
     """The attached drafter; its memory is one `Index` per row."""
 
-    def __init__(self, options: Ngram, worth: float) -> None:
-        self.options, self.worth = options, worth
+    def __init__(self, options: Ngram, lm: Any) -> None:
+        self.options, self.lm, self.worth = options, lm, options.worth or 0.0
         self._rows: dict[int, Index] = {}
 
     def propose(self, rows: Sequence[Any], budgets: Sequence[int]) -> list[Proposal]:
         """For each row, continuations of the longest recent match of its tail; all nodes are chosen."""
+        if self.options.worth is None:
+            self.worth = self.lm.costs.token(len(rows))
         return [self._propose(row, budget) for row, budget in zip(rows, budgets, strict=True)]
 
     def forget(self, row: Any) -> None:
@@ -96,8 +99,8 @@ class Lookup:
 
     def _length(self, index: Index, n: int) -> int:
         """Tokens worth drafting after a match of n: while (expected acceptance) ** depth stays above `worth`."""
-        if self.worth == 0:
-            return self.options.length
+        if self.worth == 0 or self.worth >= 1:
+            return self.options.length if self.worth == 0 else 0
         accepted, tried = index.hits.get(n, (0.0, 0.0))
         expected = (accepted + PRIOR * min(0.4 + 0.1 * n, 0.8)) / (tried + PRIOR)
         if expected <= self.worth:

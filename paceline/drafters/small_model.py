@@ -18,15 +18,16 @@ class SmallModel:
     """model: zoo name, hub id, folder, transformers model or LM. length: most drafted tokens of the chain. branch: candidates per
     position, 1 = a chain. beam: paths kept at each depth; above 0 a tree of the likeliest paths, `length` deep, is drafted
     instead, as far as the budget goes. drawn: draw the chain under sampling (False = always the likeliest token, declared
-    chosen). worth: draft while the product of the small model's top probabilities stays above this; 0 = always `length` tokens.
+    chosen). worth: draft while the product of the small model's top probabilities stays above this: 0 = always `length` tokens,
+    None = what drafting and scoring a token costs here, measured.
     """
 
     model: Any
-    length: int = 4
+    length: int = 8
     branch: int = 1
     beam: int = 0
     drawn: bool = True
-    worth: float = 0.0
+    worth: float | None = None
 
     def __post_init__(self) -> None:
         check("small_model", self)
@@ -38,7 +39,7 @@ class SmallModel:
         small = load(self.model, dtype=lm.dtype if named else None, forward=forward, packed=lm.asked_packed,
                      device=str(lm.device) if named else None)
         same_vocabulary(lm, small)
-        return Follower(self, small, lm.vocab, "small_model")
+        return Follower(self, small, lm, "small_model")
 
 
 def same_vocabulary(lm: LM, small: LM) -> None:

@@ -118,7 +118,8 @@ struct Call {
 int64_t work_floats(const Model* model, int32_t m, int32_t most_keys, int32_t threads);
 int64_t size_of(int32_t what);  // of Layer, Model and Call in bytes, for whoever describes them in another language
 void forward(const Model* model, const Call* call);
-void extend(const Model* model, const Call* call, int32_t steps, int32_t* drafted);
+void extend(const Model* model, const Call* call, int32_t steps, float worth, const float* odds, int32_t bins, int32_t* drafted,
+            float* shares);
 }
 
 namespace {
@@ -498,13 +499,27 @@ void place(const Model& model, const Layer& layer, const Call& c, int index, int
     }
 }
 
+struct Choice {
+    int token;
+    float share;  // its probability
+};
+
 template <class C>
-int best(const C* logits, int n) {  // the first of the largest
+Choice likeliest(const C* logits, int n) {  // the first of the largest
+    float most = -INFINITY, rest = 0.0f;
+    int i = 0;
+    V tops = V{} - INFINITY, sum = {};
+    for (; i + LANES <= n; i += LANES) {
+        const V x = load(logits + i);
+        tops = x > tops ? x : tops;
+    }
+    for (int j = 0; j < LANES; j++) most = std::max(most, tops[j]);
+    for (; i < n; i++) most = std::max(most, get(logits[i]));
+    for (i = 0; i + LANES <= n; i += LANES) sum += exponential(load(logits + i) - most);
+    for (; i < n; i++) rest += std::exp(get(logits[i]) - most);
     int found = 0;
-    float most = get(logits[0]);
-    for (int i = 1; i < n; i++)
-        if (get(logits[i]) > most) most = get(logits[i]), found = i;
-    return found;
+    while (found < n - 1 && !(get(logits[found]) >= most)) found++;
+    return {found, 1.0f / (total(sum) + rest)};
 }
 
 template <class C>
@@ -628,10 +643,16 @@ int64_t work_floats(const Model* model, int32_t m, int32_t most_keys, int32_t th
            threads * (QUERIES * groups * most_keys + KEYS * std::max(model->dim, model->cross_dim));
 }
 
-// Greedy continuation: the call's wanted tokens are the last ones of their rows, L of them; each row gets `steps` more tokens,
-// drafted[step * L + row]. All but the last are also fed. Their keys go behind the row's.
-void extend(const Model* model, const Call* call, int32_t steps, int32_t* drafted) {
+// Greedy continuation: the call's wanted tokens are the last ones of their rows, L of them; each row gets up to `steps` more tokens,
+// drafted[step * L + row], with their probabilities in `shares`, and -1 from where, after the first, the chance of its path falls below
+// `worth`. The chance is the product of probabilities, or of odds[row * bins + bin of the probability]. All but the last are also fed. Their
+// keys go behind the row's.
+void extend(const Model* model, const Call* call, int32_t steps, float worth, const float* odds, int32_t bins, int32_t* drafted,
+            float* shares) {
     const int l = call->l;
+    std::vector<float> path(l, 1.0f);
+    std::vector<int32_t> next(l);
+    std::fill_n(drafted, steps * l, -1);
     Call c = *call;
     std::vector<int32_t> position(l), slot(l), place(l), end(l), none(l + 1, 0), each(l), read_slot(l), read_end(l);
     for (int i = 0; i < l; i++) {
@@ -645,9 +666,17 @@ void extend(const Model* model, const Call* call, int32_t steps, int32_t* drafte
     for (int step = 0; step < steps; step++) {
         forward(model, step ? &c : call);
         const int v = model->head.out;
-        for (int i = 0; i < l; i++)
-            drafted[step * l + i] = model->half ? best((const bf16*)c.logits + int64_t(i) * v, v) : best((const float*)c.logits + int64_t(i) * v, v);
-        c.tokens = drafted + step * l;
+        bool going = false;
+        for (int i = 0; i < l; i++) {
+            const int64_t row = int64_t(i) * v;
+            const Choice choice = model->half ? likeliest((const bf16*)c.logits + row, v) : likeliest((const float*)c.logits + row, v);
+            next[i] = choice.token;
+            path[i] *= bins ? odds[i * bins + std::min(bins - 1, int(choice.share * bins))] : choice.share;
+            shares[step * l + i] = choice.share;
+            if (!step || path[i] >= worth) drafted[step * l + i] = choice.token, going = true;
+        }
+        if (!going) return;
+        c.tokens = next.data();
         for (int i = 0; i < l; i++) position[i]++, end[i] = ++place[i] + 1;
     }
 }

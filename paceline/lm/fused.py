@@ -108,14 +108,20 @@ class Fused:
         self.code.forward(ctypes.byref(self.model), ctypes.byref(made.call))
         return made.logits if at is not None else None
 
-    def extend(self, tokens: torch.Tensor, call: Call, at: Sequence[int], steps: int) -> list[list[int]]:
-        """Greedy continuation: the forward of `tokens [B, T]`, then `steps` likeliest tokens for each row, whose last token is at
-        `at[b]` among the B * T; all but the last of them are fed. Returns them as [B][steps].
-        """
+    def extend(self, tokens: torch.Tensor, call: Call, at: Sequence[int], steps: int, worth: float,
+               odds: Sequence[Sequence[float]] | None) -> tuple[list[list[int]], list[list[float]]]:
+        """Greedy continuation: the forward of `tokens [B, T]`, then up to `steps` likeliest tokens for each row, whose last token
+        is at `at[b]` among the B * T; all but the last of them are fed. As `LM.extend` says."""
         made = self._prepare(tokens, call, at, steps)
         drafted = (ctypes.c_int32 * (steps * len(at)))()
-        self.code.extend(ctypes.byref(self.model), ctypes.byref(made.call), steps, drafted)
-        return [list(drafted[b :: len(at)]) for b in range(len(at))]
+        bins = len(odds[0]) if odds else 0
+        table = (ctypes.c_float * (bins * len(at)))(*itertools.chain.from_iterable(odds or ()))
+        shares = (ctypes.c_float * (steps * len(at)))()
+        self.code.extend(
+            ctypes.byref(self.model), ctypes.byref(made.call), steps, ctypes.c_float(worth), table, bins, drafted, shares
+        )
+        chains = [[token for token in drafted[b :: len(at)] if token >= 0] for b in range(len(at))]
+        return chains, [list(shares[b : steps * len(at) : len(at)])[: len(chain)] for b, chain in enumerate(chains)]
 
     def _prepare(self, tokens: torch.Tensor, call: Call, wanted: Sequence[int], steps: int = 1) -> "Prepared":
         """Everything the code is told of a forward, in one array of numbers."""

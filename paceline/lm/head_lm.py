@@ -10,6 +10,7 @@ from torch.nn.functional import linear, silu
 from paceline.lm import fused, lean
 from paceline.lm.attend import Call
 from paceline.lm.block import Block
+from paceline.lm.cost import Costs
 from paceline.lm.head import Head
 from paceline.lm.kv import KV, Slot
 from paceline.lm.linear import Dense, fuse
@@ -25,7 +26,7 @@ class HeadLM:
     prefill, extend = LM.prefill, LM.extend
 
     def __init__(self, head: Head, target: LM) -> None:
-        self.model, self.vocab = head, head.shape.vocab
+        self.model, self.vocab, self.costs = head, head.shape.vocab, Costs(self, target if head.shape.reads else None)
         self.context = min(head.shape.context, target.rope_switch or target.context)
         self.dtype, self.device, self.tokenizer = head.lm_head.weight.dtype, head.lm_head.weight.device, target.tokenizer
         self.lean = leaned(head, target.text_config.num_hidden_layers, self.context)

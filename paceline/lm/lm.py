@@ -18,7 +18,7 @@ from torch.nn.functional import linear
 from paceline.errors import ModelError
 from paceline.lm import fused, lean
 from paceline.lm.attend import NAME, Call
-from paceline.lm.cost import measured_cost
+from paceline.lm.cost import Costs
 from paceline.lm.kv import KV, Slot
 from paceline.lm.linear import ROWS, Packed, PackedLinear, can_pack, make, pays
 from paceline.lm.promise import BLOCK, TAILS, promise, promise_trees
@@ -99,9 +99,9 @@ class LM:
         return total if embed is head else total - embed.numel() * embed.element_size()
 
     @cached_property
-    def token_cost(self) -> float:
-        """What one more token costs in a forward, as a share of a forward of one: measured once, at 1 and at 8 tokens."""
-        return measured_cost(self)
+    def costs(self) -> Costs:
+        """What forwards cost here, measured when first asked."""
+        return Costs(self)
 
     def cache(self, slots: int = 1, exact: bool = False) -> KV:
         """An empty cache for this model; `exact` makes its views bit-exact on CPU (multiples of the kernel's key block)."""
@@ -136,10 +136,13 @@ class LM:
         return self.head(hidden if at == slice(None) else hidden[at])
 
     @torch.inference_mode()
-    def extend(self, kv: KV, slots: Sequence[Slot], tokens: Sequence[Sequence[int]], steps: int) -> list[list[int]]:
-        """Feed each row its tokens, then the `steps` likeliest ones one after the other; returns those, `steps` a row.
+    def extend(self, kv: KV, slots: Sequence[Slot], tokens: Sequence[Sequence[int]], steps: int,
+               worth: float = 0.0, odds: Sequence[Sequence[float]] | None = None) -> tuple[list[list[int]], list[list[float]]]:
+        """Feed each row its tokens, then up to `steps` likeliest ones one after the other; returns those and their probabilities.
 
-        What a drafting chain needs under greedy decoding. Committed afterwards: the tokens given, all drafted ones but the last.
+        What a drafting chain needs under greedy decoding. A row ends before the token, after its first, with which the chance of
+        its path falls below `worth`: the product of probabilities, or of what `odds` (of each row) makes of them, in bins of
+        equal width. Committed afterwards: the tokens given, all drafted ones but the last.
         """
         padded, at = pad_rows(tokens)
         width = padded.shape[1]
@@ -147,20 +150,30 @@ class LM:
         if self.fused is not None and max(slot.length for slot in slots) + width + steps <= reach:
             call = Call(kv, slots, width + steps, None, False, reach)
             call.width = width
-            kept = self.fused.extend(padded, call, at, steps)
-            kv.keep(slots, [range(len(t) + steps - 1) for t in tokens])
-            return kept
+            drafted, shares = self.fused.extend(padded, call, at, steps, worth, odds)
+            kv.keep(slots, [range(len(t) + max(0, len(d) - 1)) for t, d in zip(tokens, drafted, strict=True)])
+            return drafted, shares
         logits = self.forward(kv, slots, padded, at=at)
         kv.keep(slots, [range(len(t)) for t in tokens])
-        drafted: list[list[int]] = [[] for _ in tokens]
+        lengths = [slot.length for slot in slots]
+        drafted, shares, paths, going = [[] for _ in tokens], [[] for _ in tokens], [1.0] * len(tokens), list(range(len(tokens)))
         for step in range(steps):
             if step:
-                logits = self.forward(kv, slots, torch.tensor([row[-1:] for row in drafted]))
-                kv.keep(slots, [range(1)] * len(slots))
+                logits = self.forward(kv, [slots[i] for i in going], torch.tensor([drafted[i][-1:] for i in going]))
+                kv.keep([slots[i] for i in going], [range(1)] * len(going))
             assert logits is not None
-            for row, token in zip(drafted, logits.argmax(-1).tolist(), strict=True):
-                row.append(token)
-        return drafted
+            likeliest, token = (x.tolist() for x in logits.softmax(-1, dtype=torch.float32).max(-1))
+            for i, share, t in zip(going, likeliest, token, strict=True):
+                paths[i] *= share if odds is None else odds[i][min(len(odds[i]) - 1, int(share * len(odds[i])))]
+                if not step or paths[i] >= worth:
+                    drafted[i].append(t)
+                    shares[i].append(share)
+            going = [i for i in going if not step or paths[i] >= worth]
+            if not going:
+                break
+        for slot, length, chain in zip(slots, lengths, drafted, strict=True):  # a row that ended early was fed its last token
+            kv.crop(slot, length + len(chain) - 1)
+        return drafted, shares
 
     def _in_groups(self, kv: KV, slots: Sequence[Slot], tokens: torch.Tensor, parents: Any, at: Any) -> torch.Tensor:
         """The same forward in as many calls as keep the kernels within the number of rows they are exact for."""

@@ -21,8 +21,11 @@ def written(lm, drafter, **options):
     return paceline.generate(lm, [[5, 6, 7] * 4, [9] * 30, [4]], drafter=drafter, max_new_tokens=24, eos=(), **options)
 
 
+OPTIONS = [{"worth": 0.0}, {"branch": 3, "worth": 0.0}, {"beam": 3}, {"length": 1, "worth": 0.0}, {"worth": 1e-6}]
+
+
 @pytest.mark.parametrize("forward", ["auto", "lean", "stock"])
-@pytest.mark.parametrize("options", [{}, {"branch": 3}, {"beam": 3}, {"length": 1}, {"worth": 1e-6}])
+@pytest.mark.parametrize("options", OPTIONS)
 @pytest.mark.parametrize("sampling", [Sampling(), Sampling(temperature=0.9, top_k=20, seed=3)], ids=["greedy", "seeded"])
 def test_the_text_is_the_targets(forward: str, options: dict, sampling: Sampling) -> None:
     lm = tiny_lm(forward=forward)
@@ -37,7 +40,7 @@ def test_the_text_is_the_targets(forward: str, options: dict, sampling: Sampling
 def test_its_keys_are_read_where_they_lie_when_rows_come_and_go() -> None:
     """Slots move when rows leave; a head that read another row's keys would draft something else."""
     lm = tiny_lm()
-    drafter = Glide(Head(shape_for(lm, **SIZE)), length=2)
+    drafter = Glide(Head(shape_for(lm, **SIZE)), length=2, worth=0.0)
     alone = [paceline.generate(lm, [[5 + i] * (3 + i)], drafter=drafter, max_new_tokens=6 + 3 * i, eos=())[0] for i in range(5)]
     engine = paceline.Engine(lm, drafter, controller="fixed:together=99", slots=3)
     rows = [engine.submit(paceline.Request([5 + i] * (3 + i), max_new_tokens=6 + 3 * i)) for i in range(5)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from typing import Any
 
 import pytest
@@ -124,13 +125,38 @@ def test_extend_is_greedy_decoding_of_ragged_rows(forward: str, room: int) -> No
     slots = [kv.take() for _ in texts]
     for slot, text, n in zip(slots, texts, given, strict=True):
         lm.prefill(kv, slot, text[:-n])
-    drafted = lm.extend(kv, slots, [text[-n:] for text, n in zip(texts, given, strict=True)], steps)
+    drafted, shares = lm.extend(kv, slots, [text[-n:] for text, n in zip(texts, given, strict=True)], steps)
     for text, row, slot in zip(texts, drafted, slots, strict=True):
         plain = paceline.generate(lm, [text], max_new_tokens=steps, eos=())[0].tokens
         assert row == plain and slot.length == len(text) + steps - 1
     for slot, text, row in zip(slots, texts, drafted, strict=True):  # and the keys are those of the text
         again = lm.forward(kv, [slot], torch.tensor([row[-1:]]))
         torch.testing.assert_close(again, one_by_one(lm, [*text, *row], len(text) + steps - 1), atol=1e-4, rtol=1e-4)
+    assert all(len(row) == steps and all(0 < share <= 1 for share in row) for row in shares)
+
+
+@pytest.mark.parametrize("odds", [None, [[0.0] * 4 + [0.3] * 6, [0.5] * 10]])
+def test_extend_ends_where_a_path_is_no_longer_likely(odds: list[list[float]] | None) -> None:
+    made, kept = [], []
+    for forward in ("fused", "lean"):
+        lm = paceline.load(tiny_model(), forward=forward)
+        kv = lm.cache()
+        slots, texts = [kv.take(), kv.take()], [ids(9, 1), ids(4, 2)]
+        everything, shares = lm.extend(kv, slots, texts, 6)
+        for slot in slots:
+            kv.crop(slot, 0)
+        said = odds or [[], []]
+        chances = [[share if odds is None else row[int(share * 10)] for share in chain]
+                   for chain, row in zip(shares, said, strict=True)]
+        worth = math.prod(chances[1][:3]) * 0.999
+        wanted = [next((n for n in range(1, 6) if math.prod(chain[: n + 1]) < worth), 6) for chain in chances]
+        short, sure = lm.extend(kv, slots, texts, 6, worth, odds)
+        assert short == [row[:n] for row, n in zip(everything, wanted, strict=True)] and 3 <= wanted[1] < 6
+        assert [len(row) for row in sure] == wanted
+        assert [slot.length for slot in slots] == [len(text) + n - 1 for text, n in zip(texts, wanted, strict=True)]
+        made.append(short)
+        kept.append(sure)
+    assert made[0] == made[1] and all(abs(a - b) < 1e-4 for x, y in zip(*kept, strict=True) for a, b in zip(x, y, strict=True))
 
 
 def test_without_a_compiler_the_lean_forward_serves_and_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
