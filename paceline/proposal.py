@@ -23,7 +23,8 @@ class Proposal:
 
     tokens: N token ids. parents: N indices, `parents[i] < i`, -1 = root. drawn: N flags. source: N names of what proposed the
     node. laws: parent index -> the drafter's law [V] after it, shared by siblings; needed where a child is drawn, information
-    otherwise.
+    otherwise. likely: parent index -> the likeliest tokens after it with their probabilities, likeliest first; information for
+    whoever widens the tree.
     """
 
     tokens: Sequence[int] = ()
@@ -31,6 +32,7 @@ class Proposal:
     drawn: Sequence[bool] = ()
     source: Sequence[str] = ()
     laws: dict[int, torch.Tensor] = field(default_factory=dict)
+    likely: dict[int, Sequence[tuple[int, float]]] = field(default_factory=dict)
 
     @staticmethod
     def chain(tokens: Sequence[int], source: str, drawn: bool = False, laws: Sequence[torch.Tensor] = ()) -> "Proposal":

@@ -32,8 +32,9 @@ TYPICAL = 0.15  # cost of a token where drawn ones must not depend on measuremen
 
 class Options(Protocol):
     """length: most drafted tokens of the chain. branch: candidates per position, 1 = a chain. beam: paths kept at each depth of a
-    tree, 0 = no tree. drawn: draw the chain under sampling. worth: draft while the product of top probabilities stays above this;
-    None = the measured cost of a token. Not for trees, whose nodes the budget chooses.
+    tree, one number or one for each depth; 0 = no tree. drawn: draw the chain under sampling. worth: draft while a path is
+    expected to be accepted with at least this probability; None = the measured cost of a token. Not for trees, whose nodes the
+    budget chooses.
     """
 
     @property
@@ -43,7 +44,7 @@ class Options(Protocol):
     def branch(self) -> int: ...
 
     @property
-    def beam(self) -> int: ...
+    def beam(self) -> Any: ...
 
     @property
     def drawn(self) -> bool: ...
@@ -55,11 +56,18 @@ class Options(Protocol):
 def check(name: str, options: Options) -> None:
     """Raise SpecError for options out of range."""
     o = options
-    if (o.length is not None and o.length < 1) or o.branch < 1 or o.beam < 0 or not 0 <= (o.worth or 0) < 1:
+    beams = (o.beam,) if isinstance(o.beam, int) else o.beam
+    if (o.length is not None and o.length < 1) or o.branch < 1 or min(beams, default=0) < 0 or not 0 <= (o.worth or 0) < 1:
         raise SpecError(f"{name} needs length >= 1, branch >= 1, beam >= 0 and 0 <= worth < 1; found length={o.length}, "
                         f"branch={o.branch}, beam={o.beam}, worth={o.worth}.")
     if o.beam and o.branch > 1:
         raise SpecError(f"{name} takes branch (a comb) or beam (a tree), not both.")
+
+
+def widths(options: Options) -> tuple[int, ...]:
+    """Paths kept at each depth of a tree; none where no tree is asked for."""
+    beam = options.beam
+    return tuple(beam) if not isinstance(beam, int) else (beam,) * options.length if beam else ()
 
 
 @dataclass
@@ -88,18 +96,23 @@ class Chain:
     laws: list[torch.Tensor] = field(default_factory=list)
     path: float = 1.0
     leaves: list[tuple[int, int]] = field(default_factory=list)  # (depth, token)
+    likely: list[list[tuple[int, float]]] = field(default_factory=list)
     tree: Beam | None = None
 
 
 class Follower:
     """The attached drafter; it owns a slotted cache of its own, one slot per row. lm: the model that drafts, an `LM` or a head at
-    work (`HeadLM`), whose slots then read the rows' own. source: what proposals name as their origin.
+    work (`HeadLM`), whose slots then read the rows' own. source: what proposals name as their origin. top: how many of the
+    likeliest tokens at each place are told with a greedy chain (`Proposal.likely`), for whoever wraps this drafter.
     """
+
+    top = 1
 
     def __init__(self, options: Options, lm: Any, target: Any, source: str, reads: bool = False) -> None:
         self.options, self.lm, self.target, self.source, self.reads = options, lm, target, source, reads
         self.vocab = target.vocab
         self.kv: KV = lm.cache(1)
+        self.widths: tuple[int, ...] = widths(options)
         self.odds = Odds()
         self._rows: dict[int, Memory] = {}
 
@@ -113,14 +126,14 @@ class Follower:
         chains.sort(key=lambda c: c.memory.slot.index)
         if chains:
             self._prefill(chains)
-            draft = self._grow_trees if self.options.beam else self._extend if self._is_plain(chains) else self._grow_all
+            draft = self._grow_trees if self.widths else self._extend if self._is_plain(chains) else self._grow_all
             draft(chains)
         built = {c.row.id: self._proposal(c) for c in chains}
         return [built.get(r.id, Proposal()) for r in rows]
 
     def _cost(self, rows: int) -> float:
         """The least probability of a path that is worth drafting."""
-        if self.options.worth is not None or self.options.beam:
+        if self.options.worth is not None or self.widths:
             return self.options.worth or 0.0
         return self.target.costs.token(rows) + self.target.costs.draft(self.lm.costs, rows)
 
@@ -152,6 +165,9 @@ class Follower:
         """Feed what was committed since, where it is much; a little is fed together with the pending token."""
         for c in chains:
             start, stop = c.memory.committed, len(c.row.tokens) - 1
+            if self.kv.window and (stop - start >= self.kv.window or start < c.memory.slot.dropped):
+                start = c.memory.committed = max(0, stop - self.kv.window)  # a block's keys depend on their own tokens only
+                self.kv.restart(c.memory.slot, start)
             if stop - start >= CATCH_UP:
                 self.lm.prefill(self.kv, c.memory.slot, c.row.tokens[start:stop])
                 c.memory.committed = stop
@@ -166,19 +182,21 @@ class Follower:
         missing = [c.row.tokens[c.memory.committed :] for c in chains]
         length = max(c.length for c in chains)
         odds = [c.memory.odds.table for c in chains]
-        drafted, shares = self.lm.extend(self.kv, [c.memory.slot for c in chains], missing, length, self.worth, odds)
-        for c, fed, tokens, sure in zip(chains, missing, drafted, shares, strict=True):
+        drafted = self.lm.extend(self.kv, [c.memory.slot for c in chains], missing, length, self.worth, odds, self.top)
+        for c, fed, steps in zip(chains, missing, drafted, strict=True):
+            tokens = [step[0][0] for step in steps]
             c.memory.committed += len(fed)
-            c.memory.shares = sure[: c.length]
             c.memory.drafted.extend(tokens[:-1])
             c.tokens.extend(tokens[: c.length])
+            c.likely = steps[: c.length]
+            c.memory.shares = [step[0][1] for step in c.likely]
 
     def _grow_trees(self, chains: Sequence[Chain]) -> None:
         """A beam for each row, level by level. Nodes are scratch in the cache: each level's forward takes all nodes so far."""
         missing = [c.row.tokens[c.memory.committed :] for c in chains]
         logits: torch.Tensor | None = self._feed(chains, missing, committed=True)
         beams = [Beam() for _ in chains]
-        for depth in range(max(c.length for c in chains)):
+        for depth in range(min(max(c.length for c in chains), len(self.widths))):
             if depth:
                 width = max(len(b.tokens) for b in beams)
                 tokens = torch.tensor([[*b.tokens, *[0] * (width - len(b.tokens))] for b in beams])
@@ -190,9 +208,14 @@ class Follower:
                 rows = logits[place : place + len(beam.front)]
                 place += len(beam.front)
                 beam.widen([self._candidates(c, beam, node, x) for node, x in zip(beam.front, rows, strict=True)],
-                           self.options.beam if depth < c.length else 0)
+                           self._width(c, depth) if depth < c.length else 0)
         for c, beam in zip(chains, beams, strict=True):
             c.tree = beam
+
+    def _width(self, chain: Chain, depth: int) -> int:
+        """Paths kept at a depth: as asked, but no more in all than the budget bears."""
+        scale = min(1.0, chain.budget / sum(self.widths)) if len(set(self.widths)) > 1 else 1.0
+        return max(1, round(scale * self.widths[depth]))
 
     def _candidates(self, chain: Chain, beam: Beam, node: int, logits: torch.Tensor) -> list[tuple[int, float]]:
         """The likeliest tokens after a node, with log-probabilities under the row's sampling; impossible ones are left out."""
@@ -203,7 +226,7 @@ class Follower:
             node = beam.parents[node]
         scores = shaped(self._fit(logits), sampling, chain.row.tokens + path, chain.row.prompt_len)
         law = scores.log_softmax(-1) if sampling.greedy else law_of(scores, sampling).log()
-        top = law.topk(min(self.options.beam, self.vocab))
+        top = law.topk(min(max(self.widths), self.vocab))
         return [(t, v) for t, v in zip(top.indices.tolist(), top.values.tolist(), strict=True) if v > -math.inf]
 
     def _grow_all(self, chains: Sequence[Chain]) -> None:
@@ -265,6 +288,8 @@ class Follower:
         n = len(chain.tokens)
         main = Proposal.chain(chain.tokens, self.source, drawn, chain.laws)
         leaves = chain.leaves[: max(0, chain.budget - n)]
+        if chain.likely:
+            main = replace(main, likely={depth - 1: step for depth, step in enumerate(chain.likely)})
         if not leaves:
             return main
         return Proposal([*main.tokens, *(t for _, t in leaves)], [*main.parents, *(depth - 1 for depth, _ in leaves)],

@@ -18,7 +18,7 @@ class SmallModel:
     """model: zoo name, hub id, folder, transformers model or LM. length: most drafted tokens of the chain. branch: candidates per
     position, 1 = a chain. beam: paths kept at each depth; above 0 a tree of the likeliest paths, `length` deep, is drafted
     instead, as far as the budget goes. drawn: draw the chain under sampling (False = always the likeliest token, declared
-    chosen). worth: draft while the product of the small model's top probabilities stays above this: 0 = always `length` tokens,
+    chosen). worth: draft while a path is expected to be accepted with at least this probability: 0 = always `length` tokens,
     None = what drafting and scoring a token costs here, measured.
     """
 

@@ -33,18 +33,23 @@ class Call:
     def __init__(self, kv: KV, slots: Sequence[Slot], width: int, parents: Sequence[Sequence[int]] | None, exact: bool,
                  context: int = 1 << 40):
         self.kv, self.slots, self.width, self.parents, self.exact, self.context = kv, slots, width, parents, exact, context
-        self.starts = [slot.length for slot in slots]
-        kv.reserve(max(self.starts) + width)
+        if kv.window:
+            kv.slide(slots, width)
+        self.starts = [slot.length for slot in slots]  # places in the cache
+        self.dropped = [slot.dropped for slot in slots]  # what is to be added to them to be positions
+        if not kv.window:
+            kv.reserve(max(self.starts) + width)
         self.index = kv.index(slots)
         self.length = min(kv.span(max(self.starts) + width), kv.capacity)
         self._masks: dict[tuple[Any, ...], torch.Tensor] = {}
 
     def positions(self) -> list[list[int]]:
         """Absolute position of every new token, [B][T]: committed length plus depth."""
+        starts = [start + dropped for start, dropped in zip(self.starts, self.dropped, strict=True)]
         if self.parents is None:
             last = self.context - 1
-            return [[min(start + i, last) for i in range(self.width)] for start in self.starts]
-        return [self._tree_positions(start, row) for start, row in zip(self.starts, self.parents, strict=True)]
+            return [[min(start + i, last) for i in range(self.width)] for start in starts]
+        return [self._tree_positions(start, row) for start, row in zip(starts, self.parents, strict=True)]
 
     def read_ends(self) -> list[list[int]]:
         """How many of the other model's keys every new token sees, [B][T]: all that is cached there before its own position."""

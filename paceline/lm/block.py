@@ -22,9 +22,9 @@ class Attention(nn.Module):
     def __init__(self, shape: HeadShape) -> None:
         super().__init__()
         inner = shape.heads * shape.head_dim
-        self.q_proj = nn.Linear(shape.width, inner, bias=False)
-        self.k_proj = nn.Linear(shape.width, shape.kv_heads * shape.head_dim, bias=False)
-        self.v_proj = nn.Linear(shape.width, shape.kv_heads * shape.head_dim, bias=False)
+        self.q_proj = nn.Linear(shape.width, inner, bias=shape.bias)
+        self.k_proj = nn.Linear(shape.width, shape.kv_heads * shape.head_dim, bias=shape.bias)
+        self.v_proj = nn.Linear(shape.width, shape.kv_heads * shape.head_dim, bias=shape.bias)
         self.o_proj = nn.Linear(inner, shape.width, bias=False)
 
 
@@ -34,7 +34,7 @@ class CrossAttention(nn.Module):
     def __init__(self, shape: HeadShape) -> None:
         super().__init__()
         inner = shape.target_heads * shape.target_head_dim
-        self.q_proj = nn.Linear(shape.width, inner, bias=False)
+        self.q_proj = nn.Linear(shape.width, inner, bias=shape.bias)
         self.o_proj = nn.Linear(inner, shape.width, bias=False)
         self.norm = nn.RMSNorm(shape.width, shape.eps) if shape.cross_norm else None
         self.q_norm = nn.RMSNorm(shape.target_head_dim, shape.eps) if shape.q_norm else None

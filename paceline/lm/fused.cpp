@@ -94,7 +94,7 @@ struct Layer {
 struct Model {
     const Layer* layers;
     const void* embedding;  // [V, width]
-    const float *norm, *cos, *sin;  // [width], [positions, D]; the sine's first half is negated
+    const float *norm, *cos, *sin;  // [width] or null, [positions, D]; the sine's first half is negated
     const float *cross_cos, *cross_sin;
     Linear head;
     int32_t cross_heads, cross_kv_heads, cross_dim;
@@ -103,7 +103,8 @@ struct Model {
 };
 
 struct Call {
-    const int32_t *tokens, *position, *slot, *place, *end, *paths, *path_start;  // per new token, M of them
+    const int32_t *tokens, *position, *dropped, *slot, *place, *end, *paths, *path_start;  // per new token, M of them
+    // dropped: how far its position is beyond its place among its slot's keys.
     // place: where its key goes in its slot; it sees keys [0, end) and then those at paths[path_start[m] .. path_start[m + 1])
     const int32_t *read_slot, *read_end;  // of the other model's cache, where layers read one
     const int32_t* wanted;   // tokens whose logits are wanted, L of them
@@ -119,7 +120,7 @@ int64_t work_floats(const Model* model, int32_t m, int32_t most_keys, int32_t th
 int64_t size_of(int32_t what);  // of Layer, Model and Call in bytes, for whoever describes them in another language
 void forward(const Model* model, const Call* call);
 void extend(const Model* model, const Call* call, int32_t steps, float worth, const float* odds, int32_t bins, int32_t* drafted,
-            float* shares);
+            float* shares, int32_t top, int32_t* others, float* other_shares);
 }
 
 namespace {
@@ -345,7 +346,7 @@ struct View {  // what tokens attend to: heads, a cache, and which of its keys e
     int heads, kv_heads, dim, window, most_keys;
     const void* cache;
     int64_t kv_stride, slot_stride, head_stride;
-    const int32_t *position, *slot, *end, *paths, *path_start;  // paths null: no more than [0, end)
+    const int32_t *position, *dropped, *slot, *end, *paths, *path_start;  // paths null: no more than [0, end)
 };
 
 struct Seen {  // keys of one token, in the order of the text: [from, end), then a path of `extra` places
@@ -354,7 +355,7 @@ struct Seen {  // keys of one token, in the order of the text: [from, end), then
 };
 
 Seen seen(const View& v, int m) {
-    const int oldest = v.window ? std::max(0, v.position[m] - v.window + 1) : 0, from = std::min(oldest, v.end[m]);
+    const int oldest = v.window ? std::max(0, v.position[m] - v.dropped[m] - v.window + 1) : 0, from = std::min(oldest, v.end[m]);
     if (!v.paths) return {from, v.end[m], 0, nullptr};
     const int32_t *path = v.paths + v.path_start[m], *stop = v.paths + v.path_start[m + 1];
     const int skipped = std::min(int(stop - path), std::max(0, oldest - v.end[m]));
@@ -499,13 +500,9 @@ void place(const Model& model, const Layer& layer, const Call& c, int index, int
     }
 }
 
-struct Choice {
-    int token;
-    float share;  // its probability
-};
-
+// The `top` likeliest tokens, at least one, and their probabilities; of equals the first.
 template <class C>
-Choice likeliest(const C* logits, int n) {  // the first of the largest
+void likeliest(const C* logits, int n, int top, int32_t* tokens, float* shares) {
     float most = -INFINITY, rest = 0.0f;
     int i = 0;
     V tops = V{} - INFINITY, sum = {};
@@ -518,8 +515,20 @@ Choice likeliest(const C* logits, int n) {  // the first of the largest
     for (i = 0; i + LANES <= n; i += LANES) sum += exponential(load(logits + i) - most);
     for (; i < n; i++) rest += std::exp(get(logits[i]) - most);
     int found = 0;
-    while (found < n - 1 && !(get(logits[found]) >= most)) found++;
-    return {found, 1.0f / (total(sum) + rest)};
+    if (top == 1)
+        while (found < n - 1 && !(get(logits[found]) >= most)) found++;
+    tokens[0] = found;
+    if (top > 1) {  // kept in order; most logits are below the last one kept
+        int kept = 0;
+        for (i = 0; i < n; i++) {
+            const float x = get(logits[i]);
+            if (kept == top && !(x > get(logits[tokens[top - 1]]))) continue;
+            int place = kept < top ? kept++ : top - 1;
+            for (; place > 0 && x > get(logits[tokens[place - 1]]); place--) tokens[place] = tokens[place - 1];
+            tokens[place] = i;
+        }
+    }
+    for (i = 0; i < top; i++) shares[i] = std::exp(get(logits[tokens[i]]) - most) / (total(sum) + rest);
 }
 
 template <class C>
@@ -578,7 +587,7 @@ void run(const Model& model, const Call& c) {
             team.wait();
             if (index == model.count - 1 && !c.l) break;  // a prefill is done once the last keys are in place
             const View own{hq, model.kv_heads, d, layer.window, c.most_keys, c.cache[index], c.kv_stride, c.slot_stride, c.head_stride,
-                           c.position, c.slot, c.end, c.paths, c.path_start};
+                           c.position, c.dropped, c.slot, c.end, c.paths, c.path_start};
             attend_all(own, qkv, joint, a, hq * d);
             team.wait();
             float* into = layer.after_attention ? h : x;
@@ -593,7 +602,7 @@ void run(const Model& model, const Call& c) {
                 if (team.id == 0) taken = 0;
                 team.wait();
                 const View other{model.cross_heads, model.cross_kv_heads, model.cross_dim, 0, c.most_keys, c.read_cache[index],
-                                 c.read_kv_stride, c.read_slot_stride, c.read_head_stride, c.position, c.read_slot, c.read_end,
+                                 c.read_kv_stride, c.read_slot_stride, c.read_head_stride, c.position, c.dropped, c.read_slot, c.read_end,
                                  nullptr, nullptr};
                 attend_all(other, qkv, joint, a, cross);
                 team.wait();
@@ -618,7 +627,8 @@ void run(const Model& model, const Call& c) {
         if (c.l) {
             team.wait();
             for (int row = team.from(c.l); row < team.to(c.l); row++)
-                normalise(x + c.wanted[row] * width, model.norm, width, model.eps, h + row * width);
+                if (model.norm) normalise(x + c.wanted[row] * width, model.norm, width, model.eps, h + row * width);
+                else std::copy_n(x + c.wanted[row] * width, width, h + row * width);
             team.wait();
             apply(team, model.head, h, width, c.l, [&](int row, int rows, int first, int n, const Sums* sums) {
                 for (int i = 0; i < rows; i++)
@@ -646,22 +656,23 @@ int64_t work_floats(const Model* model, int32_t m, int32_t most_keys, int32_t th
 // Greedy continuation: the call's wanted tokens are the last ones of their rows, L of them; each row gets up to `steps` more tokens,
 // drafted[step * L + row], with their probabilities in `shares`, and -1 from where, after the first, the chance of its path falls below
 // `worth`. The chance is the product of probabilities, or of odds[row * bins + bin of the probability]. All but the last are also fed. Their
-// keys go behind the row's.
+// keys go behind the row's. others, other_shares: for each drafted token the `top` likeliest in its place, itself the first.
 void extend(const Model* model, const Call* call, int32_t steps, float worth, const float* odds, int32_t bins, int32_t* drafted,
-            float* shares) {
+            float* shares, int32_t top, int32_t* others, float* other_shares) {
     const int l = call->l;
     std::vector<float> path(l, 1.0f);
-    std::vector<int32_t> next(l);
+    std::vector<int32_t> next(l), tokens(std::max(top, 1));
+    std::vector<float> sure(std::max(top, 1));
     std::fill_n(drafted, steps * l, -1);
     Call c = *call;
-    std::vector<int32_t> position(l), slot(l), place(l), end(l), none(l + 1, 0), each(l), read_slot(l), read_end(l);
+    std::vector<int32_t> position(l), dropped(l), slot(l), place(l), end(l), none(l + 1, 0), each(l), read_slot(l), read_end(l);
     for (int i = 0; i < l; i++) {
         const int row = call->wanted[i];
-        position[i] = call->position[row], slot[i] = call->slot[row], place[i] = call->place[row], each[i] = i;
+        position[i] = call->position[row], dropped[i] = call->dropped[row], slot[i] = call->slot[row], place[i] = call->place[row], each[i] = i;
         if (call->read_cache) read_slot[i] = call->read_slot[row], read_end[i] = call->read_end[row];
     }
     c.read_slot = read_slot.data(), c.read_end = read_end.data();
-    c.position = position.data(), c.slot = slot.data(), c.place = place.data(), c.end = end.data(), c.path_start = none.data();
+    c.position = position.data(), c.dropped = dropped.data(), c.slot = slot.data(), c.place = place.data(), c.end = end.data(), c.path_start = none.data();
     c.wanted = each.data(), c.m = l;
     for (int step = 0; step < steps; step++) {
         forward(model, step ? &c : call);
@@ -669,11 +680,14 @@ void extend(const Model* model, const Call* call, int32_t steps, float worth, co
         bool going = false;
         for (int i = 0; i < l; i++) {
             const int64_t row = int64_t(i) * v;
-            const Choice choice = model->half ? likeliest((const bf16*)c.logits + row, v) : likeliest((const float*)c.logits + row, v);
-            next[i] = choice.token;
-            path[i] *= bins ? odds[i * bins + std::min(bins - 1, int(choice.share * bins))] : choice.share;
-            shares[step * l + i] = choice.share;
-            if (!step || path[i] >= worth) drafted[step * l + i] = choice.token, going = true;
+            if (model->half) likeliest((const bf16*)c.logits + row, v, std::max(top, 1), tokens.data(), sure.data());
+            else likeliest((const float*)c.logits + row, v, std::max(top, 1), tokens.data(), sure.data());
+            next[i] = tokens[0];
+            path[i] *= bins ? odds[i * bins + std::min(bins - 1, int(sure[0] * bins))] : sure[0];
+            shares[step * l + i] = sure[0];
+            std::copy_n(tokens.data(), top, others + (step * l + i) * top);
+            std::copy_n(sure.data(), top, other_shares + (step * l + i) * top);
+            if (!step || path[i] >= worth) drafted[step * l + i] = tokens[0], going = true;
         }
         if (!going) return;
         c.tokens = next.data();

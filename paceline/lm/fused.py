@@ -27,7 +27,7 @@ from paceline.lm.tiles import Tiled, compact, tiles
 __all__ = ["Fused", "build"]
 
 NORMS = ("before_attention", "after_attention", "before_cross", "before_mlp", "after_mlp")
-PARTS = ("tokens", "position", "slot", "place", "end", "paths", "path_start", "read_slot", "read_end", "wanted")
+PARTS = ("tokens", "position", "dropped", "slot", "place", "end", "paths", "path_start", "read_slot", "read_end", "wanted")
 LANES, MOST_GROUPS = 16, 64  # as in the source
 DTYPES = (torch.float32, torch.bfloat16)
 
@@ -90,11 +90,13 @@ class Fused:
         self.reads = [-1 if layer.cross is None else layer.cross.layer for layer in lean.layers]
         self.like = torch.empty((1, lean.kv_heads, 1, lean.head_dim), dtype=head.dtype)
         cross = next((layer.cross for layer in lean.layers if layer.cross), None)
+        last = self._vector(lean.norm.weight) if lean.norm else 0
         self.model = CModel(
-            layers=self.layers, embedding=self._keep(lean.embed).data_ptr(), norm=self._vector(lean.norm.weight),
+            layers=self.layers, embedding=self._keep(lean.embed).data_ptr(), norm=last,
             head=self._linear({}, "head", head, None), count=len(lean.layers), width=lean.embed.shape[1], heads=lean.heads,
             kv_heads=lean.kv_heads, dim=lean.head_dim, ffn=max(layer.gate_up.out for layer in self.layers),
-            half=head.dtype is torch.bfloat16, eps=lean.norm.eps, cross_heads=cross.heads if cross else 0,
+            half=head.dtype is torch.bfloat16, eps=lean.norm.eps if lean.norm else 0.0,
+            cross_heads=cross.heads if cross else 0,
             cross_kv_heads=cross.kv_heads if cross else 0, cross_dim=cross.dim if cross else 0,
         )  # fmt: skip
         self._grow(1)
@@ -109,7 +111,7 @@ class Fused:
         return made.logits if at is not None else None
 
     def extend(self, tokens: torch.Tensor, call: Call, at: Sequence[int], steps: int, worth: float,
-               odds: Sequence[Sequence[float]] | None) -> tuple[list[list[int]], list[list[float]]]:
+               odds: Sequence[Sequence[float]] | None, top: int) -> list[list[list[tuple[int, float]]]]:
         """Greedy continuation: the forward of `tokens [B, T]`, then up to `steps` likeliest tokens for each row, whose last token
         is at `at[b]` among the B * T; all but the last of them are fed. As `LM.extend` says."""
         made = self._prepare(tokens, call, at, steps)
@@ -117,11 +119,16 @@ class Fused:
         bins = len(odds[0]) if odds else 0
         table = (ctypes.c_float * (bins * len(at)))(*itertools.chain.from_iterable(odds or ()))
         shares = (ctypes.c_float * (steps * len(at)))()
+        others, other_shares = (ctypes.c_int32 * (steps * len(at) * top))(), (ctypes.c_float * (steps * len(at) * top))()
         self.code.extend(
-            ctypes.byref(self.model), ctypes.byref(made.call), steps, ctypes.c_float(worth), table, bins, drafted, shares
-        )
-        chains = [[token for token in drafted[b :: len(at)] if token >= 0] for b in range(len(at))]
-        return chains, [list(shares[b : steps * len(at) : len(at)])[: len(chain)] for b, chain in enumerate(chains)]
+            ctypes.byref(self.model), ctypes.byref(made.call), steps, ctypes.c_float(worth), table, bins, drafted, shares, top,
+            others, other_shares,
+        )  # fmt: skip
+        rows = [[i for i in range(b, steps * len(at), len(at)) if drafted[i] >= 0] for b in range(len(at))]
+        if top == 1:
+            return [[[(drafted[i], shares[i])] for i in row] for row in rows]
+        there = [slice(i * top, i * top + top) for i in range(steps * len(at))]
+        return [[list(zip(others[there[i]], other_shares[there[i]], strict=True)) for i in row] for row in rows]
 
     def _prepare(self, tokens: torch.Tensor, call: Call, wanted: Sequence[int], steps: int = 1) -> "Prepared":
         """Everything the code is told of a forward, in one array of numbers."""
@@ -138,11 +145,12 @@ class Fused:
         if max(ids) >= self.known or min(ids) < 0:
             raise ShapeError(f"Expected token ids from 0 to {self.known - 1}, found {min(ids)} to {max(ids)}.")
         read_slots, read_ends, read_cache, read_strides = self._other(call)
-        parts = (ids, positions, slots, places, ends, paths, starts, read_slots, read_ends, wanted)
+        dropped = [n for n in call.dropped for _ in range(t)]
+        parts = (ids, positions, dropped, slots, places, ends, paths, starts, read_slots, read_ends, wanted)
         numbers = (ctypes.c_int32 * sum(map(len, parts)))(*itertools.chain.from_iterable(parts))
         address = ctypes.addressof(numbers)
         offsets = itertools.accumulate((4 * len(part) for part in parts[:-1]), initial=address)
-        most = -(-(max(call.starts) + t + steps) // LANES) * LANES + LANES
+        most = -(-max(max(call.starts) + t + steps, *read_ends, 0) // LANES) * LANES + LANES
         threads = torch.get_num_threads()
         work = torch.empty(self.code.work_floats(ctypes.byref(self.model), m, most, threads))
         logits = torch.empty((len(wanted), self.vocab), dtype=self.dtype)

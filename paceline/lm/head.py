@@ -5,16 +5,19 @@ keys and values that the target has cached in one of its own layers. It has quer
 are rotated to their absolute positions as the target's are, and normed where the target norms its own. Source: Du et al. 2024,
 GliDe with a CaPE (arXiv 2402.02082), section 3. Options where paper and code differ are fields of `HeadShape`, the paper's way as
 the default. Departures: query norms of the target are followed; rotation comes from the target's configuration instead of base
-10,000.
+10,000. LongSpec's drafter (Yang et al. 2025, arXiv 2502.17421, section 3) is the same block with a sliding window in its
+self-attention and the target's own embedding and output head, which such a head borrows and never keeps.
 """
 
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
+from torch.nn.functional import embedding, linear
 
 from paceline.errors import DataError
 from paceline.lm.block import Attend, Block, plain_attention, rotary
@@ -26,15 +29,19 @@ Memory = Sequence[tuple[torch.Tensor, torch.Tensor]]
 
 
 class Head(nn.Module):
-    """A draft head. `head(tokens, positions, mask, memory, seen) -> hidden [B, T, W]`; `lm_head` makes logits of it."""
+    """A draft head. `head(tokens, positions, mask, memory, seen) -> hidden [B, T, W]`; `logits` makes logits of it. One that
+    shares its target's embedding and output head is given them by `borrow`.
+    """
 
     def __init__(self, shape: HeadShape, seed: int = 0) -> None:
         super().__init__()
         self.shape = shape
-        self.embed_tokens = nn.Embedding(shape.vocab, shape.width)
         self.layers = nn.ModuleList(Block(shape, bool(shape.reads)) for _ in range(shape.layers))
-        self.norm = nn.RMSNorm(shape.width, shape.eps)
-        self.lm_head = nn.Linear(shape.width, shape.vocab, bias=False)
+        self.norm = nn.RMSNorm(shape.width, shape.eps) if shape.final_norm else None
+        self.borrowed: tuple[torch.Tensor, ...] = ()  # in a tuple, so that they are no parameters of this module
+        if not shape.shared:
+            self.embed_tokens = nn.Embedding(shape.vocab, shape.width)
+            self.lm_head = nn.Linear(shape.width, shape.vocab, bias=False)
         if shape.tied:
             self.lm_head.weight = self.embed_tokens.weight
         # In a tuple, so that .to(bfloat16) leaves their frequencies alone: rounded, they would turn far positions by radians.
@@ -44,16 +51,34 @@ class Head(nn.Module):
             if parameter.dim() == 2:
                 nn.init.normal_(parameter, std=0.02, generator=random)
 
+    def borrow(self, target: Any) -> None:
+        """Take a transformers model's embedding and output head, where the shape says that they are shared."""
+        if self.shape.shared:
+            self.borrowed = target.get_input_embeddings().weight.detach(), target.get_output_embeddings().weight.detach()
+
+    @property
+    def embedding(self) -> torch.Tensor:
+        """[V, W]."""
+        return self.borrowed[0] if self.shape.shared else self.embed_tokens.weight
+
+    @property
+    def output(self) -> torch.Tensor:
+        """Weight of the output head [V, W]."""
+        return self.borrowed[1] if self.shape.shared else self.lm_head.weight
+
+    def logits(self, hidden: torch.Tensor) -> torch.Tensor:
+        return linear(hidden, self.output)
+
     def forward(self, tokens: torch.Tensor, positions: torch.Tensor, mask: torch.Tensor, memory: Memory, seen: torch.Tensor,
                 attend: Attend | None = None) -> torch.Tensor:
         """tokens, positions [B, T]; mask: additive, self-attention's [B, 1, T, T]; memory: per block the target's keys and
         values, each [B, H_kv, S, D], as its cache holds them; seen: additive [B, 1, T, S], which of them each token may read.
         """
-        x = self.embed_tokens(tokens)
+        x = embedding(tokens, self.embedding)
         turns = [turn(x, positions) for turn in self.rotaries]
         for i, block in enumerate(self.layers):
             x = block(x, turns, mask, memory[i] if self.shape.reads else None, seen, attend or plain_attention)
-        return self.norm(x)
+        return x if self.norm is None else self.norm(x)
 
     def save_pretrained(self, folder: Path | str) -> None:
         """Write config.json (speculators' layout) and model.safetensors."""

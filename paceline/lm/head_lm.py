@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.functional import linear, silu
+from torch.nn.functional import silu
 
 from paceline.lm import fused, lean
 from paceline.lm.attend import Call
@@ -14,9 +14,11 @@ from paceline.lm.cost import Costs
 from paceline.lm.head import Head
 from paceline.lm.kv import KV, Slot
 from paceline.lm.linear import Dense, fuse
-from paceline.lm.lm import LM
+from paceline.lm.lm import CHUNK, LM
 
 __all__ = ["HeadLM"]
+
+SLACK = 2 * CHUNK  # keys kept beyond a window, so that it is moved once in so many tokens
 
 
 class HeadLM:
@@ -28,11 +30,14 @@ class HeadLM:
     def __init__(self, head: Head, target: LM) -> None:
         self.model, self.vocab, self.costs = head, head.shape.vocab, Costs(self, target if head.shape.reads else None)
         self.context = min(head.shape.context, target.rope_switch or target.context)
-        self.dtype, self.device, self.tokenizer = head.lm_head.weight.dtype, head.lm_head.weight.device, target.tokenizer
+        head.borrow(target.model)
+        self.dtype, self.device, self.tokenizer = head.output.dtype, head.output.device, target.tokenizer
         self.lean = leaned(head, target.text_config.num_hidden_layers, self.context)
-        self.fused = fused.build(self.lean, head.lm_head.weight.detach())[0] if target.fused is not None else None
+        self.fused = fused.build(self.lean, head.output.detach())[0] if target.fused is not None else None
 
     def cache(self, slots: int = 1, exact: bool = False) -> KV:
+        if window := self.model.shape.window:
+            return KV(slots, window + SLACK, window=window)
         return KV(slots, quantum=64, limit=self.context + 512)
 
     @torch.inference_mode()
@@ -43,7 +48,7 @@ class HeadLM:
         if self.fused is not None:
             return self.fused(tokens, call, at)
         hidden = self.lean(tokens.to(self.device), call)
-        return None if at is None else linear(hidden[at], self.model.lm_head.weight)
+        return None if at is None else self.model.logits(hidden[at])
 
 
 @torch.no_grad()
@@ -61,12 +66,10 @@ def leaned(head: Head, layers: int, context: int) -> lean.Lean:
         made.append(lean.Layer(
             qkv=joined(a.q_proj, a.k_proj, a.v_proj), out=joined(a.o_proj), gate_up=joined(m.gate_proj, m.up_proj),
             down=joined(m.down_proj), act=silu, before_attention=norm(block.input_layernorm), after_attention=None,
-            before_mlp=norm(block.post_attention_layernorm), after_mlp=None, q_norm=None, k_norm=None, window=None,
+            before_mlp=norm(block.post_attention_layernorm), after_mlp=None, q_norm=None, k_norm=None, window=s.window or None,
             scale=s.head_dim**-0.5, cross=cross,
         ))  # fmt: skip
-    last = norm(head.norm)
-    assert last is not None
-    return lean.Lean(made, head.embed_tokens.weight.detach(), last, lean.Heads(s.heads, s.kv_heads, s.head_dim),
+    return lean.Lean(made, head.embedding.detach(), norm(head.norm), lean.Heads(s.heads, s.kv_heads, s.head_dim),
                      head.rotaries[0], context, head.rotaries[1] if s.reads else None)
 
 

@@ -10,7 +10,7 @@ import torch
 
 from paceline.errors import DataError, ModelError
 
-__all__ = ["HeadShape", "described", "fingerprint", "shape_for", "shape_of"]
+__all__ = ["HeadShape", "described", "fingerprint", "longspec_shape", "shape_for", "shape_of"]
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,10 @@ class HeadShape:
     from the end (1 = last); empty = a plain small model without cross-attention. target_*: the target's attention. rope, context,
     eps: the target's. cross_norm: norm in front of cross-attention (LongSpec's way; GliDe has none). q_norm: norm the cross
     queries, for targets that norm theirs. tied: output head and embedding are one. block: how far from the target's newest key it
-    was trained to draft, in tokens. target: fingerprint of the target it was trained for.
+    was trained to draft, in tokens. target: fingerprint of the target it was trained for. window: keys a token's self-attention
+    sees, itself included; 0 = all. bias: queries, keys and values have one. shared: its embedding and output head are the
+    target's. final_norm: norm in front of the output head. GliDe's paper has the defaults, LongSpec's: window, bias, shared,
+    cross_norm and no final norm.
     """
 
     vocab: int
@@ -44,19 +47,21 @@ class HeadShape:
     block: int = 5
     target: int = 0
     method: str = "glide"
+    window: int = 0
+    bias: bool = False
+    shared: bool = False
+    final_norm: bool = True
 
 
 def shape_for(lm: Any, *, width: int, heads: int, kv_heads: int, ffn: int, layers: int = 1, reads: Sequence[int] | None = None,
-              **options: Any) -> HeadShape:
+              head_dim: int | None = None, **options: Any) -> HeadShape:
     """The shape of a head for this target (an `LM` or a transformers model). reads: default its last full-attention layers.
 
     Raises ModelError where the target's keys are not rotated the usual way, or has too few full-attention layers.
     """
     model = lm.model if hasattr(lm, "text_config") else lm
-    config = model.config.get_text_config()
-    rope = getattr(config, "rope_parameters", None)
-    if not rope or "rope_type" not in rope or float(rope.get("partial_rotary_factor", 1.0)) != 1.0:
-        raise ModelError(f"A head needs a target whose keys are rotated whole and in one way; {config.model_type}'s are not.")
+    config = readable(model)
+    rope = config.rope_parameters
     count = config.num_hidden_layers
     kinds = getattr(config, "layer_types", None) or [""] * count  # where no layer is of a kind, all are alike
     full = [count - i for i in range(count) if kinds[i] in ("full_attention", "")]
@@ -64,14 +69,39 @@ def shape_for(lm: Any, *, width: int, heads: int, kv_heads: int, ffn: int, layer
     if chosen and (len(chosen) != layers or not set(chosen) <= set(full)):
         raise ModelError(f"A head of {layers} layers reads as many full-attention layers of its target, counted from the end; "
                          f"expected {layers} of {full}, found {list(chosen)}.")
+    if options.get("shared") and width != config.hidden_size:
+        raise ModelError("A head that shares its target's embedding is as wide as it: expected width "
+                         f"{config.hidden_size}, found {width}.")
     return HeadShape(
         vocab=model.get_output_embeddings().weight.shape[0], width=width, layers=layers, heads=heads, kv_heads=kv_heads,
-        head_dim=width // heads, ffn=ffn, reads=chosen, target_heads=config.num_attention_heads,
+        head_dim=head_dim or width // heads, ffn=ffn, reads=chosen, target_heads=config.num_attention_heads,
         target_kv_heads=config.num_key_value_heads,
         target_head_dim=getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads, rope=dict(rope),
         context=config.max_position_embeddings, eps=config.rms_norm_eps, q_norm=config.model_type == "qwen3",
         target=fingerprint(model), **options,
     )  # fmt: skip
+
+
+def longspec_shape(lm: Any, **options: Any) -> HeadShape:
+    """The shape of LongSpec's drafter: one block like the target's own, with a window, and the target's embedding and head.
+
+    Source: arXiv 2502.17421, section 3, and its official code: biases on queries, keys and values, a norm before cross-attention,
+    none before the output head. Departure: the window counts the token itself (theirs sees 513 keys at 512).
+    """
+    config = readable(lm.model if hasattr(lm, "text_config") else lm)
+    own = {"width": config.hidden_size, "heads": config.num_attention_heads, "kv_heads": config.num_key_value_heads,
+           "ffn": config.intermediate_size, "head_dim": getattr(config, "head_dim", None), "window": 512, "bias": True,
+           "shared": True, "cross_norm": True, "final_norm": False, "method": "longspec"}
+    return shape_for(lm, **{**own, **options})
+
+
+def readable(model: Any) -> Any:
+    """The text configuration of a target that heads can read. Raises ModelError for one whose keys are rotated otherwise."""
+    config = model.config.get_text_config()
+    rope = getattr(config, "rope_parameters", None)
+    if not rope or "rope_type" not in rope or float(rope.get("partial_rotary_factor", 1.0)) != 1.0:
+        raise ModelError(f"A head needs a target whose keys are rotated whole and in one way; {config.model_type}'s are not.")
+    return config
 
 
 def fingerprint(model: Any) -> int:

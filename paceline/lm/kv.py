@@ -19,7 +19,8 @@ __all__ = ["KV", "Slot"]
 
 @dataclass(eq=False)
 class Slot:
-    """Where one sequence's keys live: `index` may change when another slot is freed; `length` counts committed tokens.
+    """Where one sequence's keys live: `index` may change when another slot is freed; `length` counts committed tokens that are
+    held, `dropped` those before them that a window has let go.
 
     `reads`: the slot of the model that a draft head reads, in that model's own cache.
     """
@@ -28,6 +29,12 @@ class Slot:
     kv: "KV"
     length: int = 0
     reads: "Slot | None" = None
+    dropped: int = 0
+
+    @property
+    def position(self) -> int:
+        """Of the next token in its text."""
+        return self.dropped + self.length
 
 
 class KV:
@@ -36,10 +43,13 @@ class KV:
     Layer tensors are [2, slots, H, capacity, D] (0 = keys, 1 = values). `quantum`: capacities are rounded up to it. `tails`: how
     much of a last, unfinished quantum a view may show, ascending; beyond the longest, all of it. `exact`: whoever attends over
     this cache must do so in the bit-exact mode. `limit`: most tokens a slot may hold; asking for more raises ModelError.
+    `window`: how many of its last tokens a slot has to keep, 0 = all; with one the capacity is fixed: when there is no room for
+    new tokens, the last `window` ones move to the front, so they always lie in the order of the text.
     """
 
     def __init__(self, slots: int = 1, capacity: int = 512, quantum: int = 64, limit: int | None = None,
-                 tails: Sequence[int] = (), exact: bool = False) -> None:
+                 tails: Sequence[int] = (), exact: bool = False, window: int = 0) -> None:
+        self.window = window
         self.quantum, self.limit, self.tails, self.exact = quantum, limit, (*tails, quantum), exact
         self.capacity = self.round(capacity)
         self.room = slots
@@ -72,7 +82,7 @@ class KV:
         if last is not slot:
             self._copy(last.index, slot.index, last.length)
             self.active[slot.index], last.index = last, slot.index
-        slot.index, slot.length = -1, 0
+        slot.index, slot.length, slot.dropped = -1, 0, 0
 
     @torch.inference_mode()
     def clone(self, source: Slot, length: int, home: "KV | None" = None) -> Slot:
@@ -86,8 +96,8 @@ class KV:
         return slot
 
     def crop(self, slot: Slot, length: int) -> None:
-        """Forget everything behind the first `length` tokens."""
-        slot.length = min(slot.length, length)
+        """Forget everything behind the first `length` tokens of the text."""
+        slot.length = max(0, min(slot.length, length - slot.dropped))
 
     def reserve(self, length: int) -> None:
         """Make room for `length` tokens in every slot, by doubling. Raises ModelError beyond the limit."""
@@ -101,6 +111,24 @@ class KV:
                 raise ModelError(f"A sequence of {length} tokens does not fit: this cache holds {self.limit} tokens a slot.")
             capacity = min(capacity, self.round(self.limit))
         self._resize(self.room, capacity)
+
+    def restart(self, slot: Slot, position: int) -> None:
+        """An empty slot whose next token stands at `position`: what is before it will not be looked at."""
+        slot.length, slot.dropped = 0, position
+
+    @torch.inference_mode()
+    def slide(self, slots: Sequence[Slot], width: int) -> None:
+        """Make room for `width` tokens behind each slot's window. Raises ModelError where there can be none."""
+        if self.window + width > self.capacity:
+            raise ModelError(f"A window of {self.window} keys with room for {self.capacity - self.window} new ones cannot take "
+                             f"{width} at once.")
+        for slot in slots:
+            if slot.length + width > self.capacity:
+                gone = slot.length - self.window
+                for cache in self.layers:
+                    if cache is not None:
+                        cache[:, slot.index, :, : self.window] = cache[:, slot.index, :, gone : slot.length].clone()
+                slot.dropped, slot.length = slot.dropped + gone, self.window
 
     def write(self, layer: int, slots: Sequence[Slot], k: torch.Tensor, v: torch.Tensor) -> None:
         """Put new keys and values, each [B, H, T, D], behind the committed tokens of each slot, as scratch."""

@@ -82,7 +82,7 @@ class Heads:
 class Lean:
     """The forward itself: `lean(tokens [B, T], call) -> hidden [B * T, W]` after the final norm."""
 
-    def __init__(self, layers: list[Layer], embed: torch.Tensor, norm: Norm, heads: Heads, rotary: Any, context: int,
+    def __init__(self, layers: list[Layer], embed: torch.Tensor, norm: Norm | None, heads: Heads, rotary: Any, context: int,
                  cross_rotary: Any = None) -> None:
         self.layers, self.embed, self.norm, self.context = layers, embed, norm, context
         self.heads, self.kv_heads, self.head_dim = heads.queries, heads.keys, heads.dim
@@ -104,12 +104,13 @@ class Lean:
             gate, up = layer.gate_up(h).chunk(2, -1)
             h = layer.act(gate).mul_(up)
             x = x + layer.after_mlp(layer.down(h)) if layer.after_mlp else layer.down(h, x)
-        return self.norm(x)
+        return self.norm(x) if self.norm else x
 
     def _places(self, call: Call) -> slice | list[int]:
         """Positions of the new tokens; a slice for one row of a chain."""
-        if len(call.starts) == 1 and call.parents is None and call.starts[0] + call.width <= self.context:
-            return slice(call.starts[0], call.starts[0] + call.width)
+        start = call.starts[0] + call.dropped[0]
+        if len(call.starts) == 1 and call.parents is None and start + call.width <= self.context:
+            return slice(start, start + call.width)
         return [p for row in call.positions() for p in row]
 
     def _cross(self, cross: Cross, x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, call: Call) -> torch.Tensor:

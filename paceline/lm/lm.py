@@ -137,8 +137,10 @@ class LM:
 
     @torch.inference_mode()
     def extend(self, kv: KV, slots: Sequence[Slot], tokens: Sequence[Sequence[int]], steps: int,
-               worth: float = 0.0, odds: Sequence[Sequence[float]] | None = None) -> tuple[list[list[int]], list[list[float]]]:
-        """Feed each row its tokens, then up to `steps` likeliest ones one after the other; returns those and their probabilities.
+               worth: float = 0.0, odds: Sequence[Sequence[float]] | None = None,
+               top: int = 1) -> list[list[list[tuple[int, float]]]]:
+        """Feed each row its tokens, then up to `steps` likeliest ones one after the other. Returns [B][steps or fewer][top]: for
+        each step the likeliest tokens with their probabilities, of which the first is the one drafted.
 
         What a drafting chain needs under greedy decoding. A row ends before the token, after its first, with which the chance of
         its path falls below `worth`: the product of probabilities, or of what `odds` (of each row) makes of them, in bins of
@@ -147,33 +149,32 @@ class LM:
         padded, at = pad_rows(tokens)
         width = padded.shape[1]
         reach = self.rope_switch or self.context
-        if self.fused is not None and max(slot.length for slot in slots) + width + steps <= reach:
+        if self.fused is not None and max(slot.position for slot in slots) + width + steps <= reach:
             call = Call(kv, slots, width + steps, None, False, reach)
             call.width = width
-            drafted, shares = self.fused.extend(padded, call, at, steps, worth, odds)
-            kv.keep(slots, [range(len(t) + max(0, len(d) - 1)) for t, d in zip(tokens, drafted, strict=True)])
-            return drafted, shares
+            chains = self.fused.extend(padded, call, at, steps, worth, odds, top)
+            kv.keep(slots, [range(len(t) + len(chain) - 1) for t, chain in zip(tokens, chains, strict=True)])
+            return chains
         logits = self.forward(kv, slots, padded, at=at)
         kv.keep(slots, [range(len(t)) for t in tokens])
-        lengths = [slot.length for slot in slots]
-        drafted, shares, paths, going = [[] for _ in tokens], [[] for _ in tokens], [1.0] * len(tokens), list(range(len(tokens)))
+        lengths = [slot.position for slot in slots]
+        chains, paths, going = [[] for _ in tokens], [1.0] * len(tokens), list(range(len(tokens)))
         for step in range(steps):
             if step:
-                logits = self.forward(kv, [slots[i] for i in going], torch.tensor([drafted[i][-1:] for i in going]))
+                logits = self.forward(kv, [slots[i] for i in going], torch.tensor([[chains[i][-1][0][0]] for i in going]))
                 kv.keep([slots[i] for i in going], [range(1)] * len(going))
             assert logits is not None
-            likeliest, token = (x.tolist() for x in logits.softmax(-1, dtype=torch.float32).max(-1))
-            for i, share, t in zip(going, likeliest, token, strict=True):
-                paths[i] *= share if odds is None else odds[i][min(len(odds[i]) - 1, int(share * len(odds[i])))]
+            shares, ids = (x.tolist() for x in logits.softmax(-1, dtype=torch.float32).topk(min(top, logits.shape[-1])))
+            for i, share, token in zip(going, shares, ids, strict=True):
+                paths[i] *= share[0] if odds is None else odds[i][min(len(odds[i]) - 1, int(share[0] * len(odds[i])))]
                 if not step or paths[i] >= worth:
-                    drafted[i].append(t)
-                    shares[i].append(share)
+                    chains[i].append(list(zip(token, share, strict=True)))
             going = [i for i in going if not step or paths[i] >= worth]
             if not going:
                 break
-        for slot, length, chain in zip(slots, lengths, drafted, strict=True):  # a row that ended early was fed its last token
+        for slot, length, chain in zip(slots, lengths, chains, strict=True):  # a row that ended early was fed its last token
             kv.crop(slot, length + len(chain) - 1)
-        return drafted, shares
+        return chains
 
     def _in_groups(self, kv: KV, slots: Sequence[Slot], tokens: torch.Tensor, parents: Any, at: Any) -> torch.Tensor:
         """The same forward in as many calls as keep the kernels within the number of rows they are exact for."""

@@ -20,7 +20,7 @@ from paceline.data.corpus import Stream
 from paceline.data.folder import read_stream, split
 from paceline.errors import DataError, ModelError, RequestError, SpecError, did_you_mean
 from paceline.lm.head import Head
-from paceline.lm.head_shape import shape_for
+from paceline.lm.head_shape import longspec_shape, shape_for
 from paceline.lm.load import resolve
 from paceline.objectives.distil import distil
 from paceline.train.checkpoint import claim_folder, replace_folder
@@ -34,7 +34,9 @@ from paceline.train.progress import reporter
 __all__ = ["Config", "run"]
 
 HARD_SHARE = {"kl": 0.0, "both": 0.1, "ce": 1.0}
-FIELDS = {"width": int, "layers": int, "heads": int, "kv_heads": int, "ffn": int, "block": int, "cross_norm": bool, "tied": bool}
+METHODS = ("glide", "longspec", "small")
+FIELDS = {"width": int, "layers": int, "heads": int, "kv_heads": int, "ffn": int, "block": int, "window": int, "cross_norm": bool,
+          "tied": bool, "bias": bool, "shared": bool, "final_norm": bool}
 HELD_EVERY, HELD_BATCHES = 50, 16  # documents held out, and how many batches of them are measured
 
 
@@ -45,10 +47,11 @@ class Config:
     data: Path = Path("data")  # A file or a folder of .txt, .md, .py, .jsonl (text or messages) or .npz token streams.
     out: Path = Path("heads")  # Receives a folder for each head; checkpoints go into its folder work.
     model: str = "zoo:tiny"  # The target: a zoo name, hub id or folder. It is not changed.
-    method: str = "glide"  # Heads to train, by commas: glide, small (the same without reading the target), glide:mask=causal …
+    method: str = "glide"  # Heads to train, by commas: glide, longspec, small (glide without reading), glide:mask=causal …
     tokens: int = 3_000_000  # How long to train.
     loss: str = "both"  # kl (to the target's law), ce (on the text), or both (0.9 and 0.1).
-    width: int = 192  # Of the head's own block.
+    positions: str = "plain"  # Or anchored: most tokens of a text are moved to far positions (LongSpec).
+    width: int = 192  # Of the head's own block; longspec's is as wide as its target.
     layers: int = 1  # Blocks; each reads one of the target's last layers.
     heads: int = 3  # Of the head's own attention; keys and values have one.
     ffn: int = 512  # Width of its feed-forward.
@@ -78,10 +81,11 @@ def run(config: Config) -> Path:
     steps = max(1, config.tokens // (config.rows * config.length))
     steps = steps if config.limit is None else min(steps, config.limit)
     batches = Batches({"text": Source(learned, 1.0)}, steps, config.rows, config.length, config.seed)
-    masks = {name: options.get("mask", "block") for name, (_, options) in specs.items()}
+    masks = {name: mask_of(*spec) for name, spec in specs.items()}
+    longest = target.config.max_position_embeddings if config.positions == "anchored" else 0
     objective: Objective = partial(distil, hard_share=HARD_SHARE[config.loss])
     with reporter("heads", steps) as report:
-        gradient = head_gradient(target, heads, masks, objective)
+        gradient = head_gradient(target, heads, masks, objective, longest)
         seconds = train(modules, batches.batch, gradient, Loop(work / "heads", steps), report=report)
     finish(config, target, heads, held, seconds)
     return config.out
@@ -92,6 +96,8 @@ def check(config: Config) -> dict[str, tuple[str, dict[str, str]]]:
     if config.loss not in HARD_SHARE:
         hint = did_you_mean(config.loss, HARD_SHARE)
         raise RequestError(f"Expected a loss of {', '.join(HARD_SHARE)}; found {config.loss!r}.{hint}")
+    if config.positions not in ("plain", "anchored"):
+        raise RequestError(f"Expected positions to be plain or anchored, found {config.positions!r}.")
     for name in ("tokens", "width", "layers", "heads", "ffn", "block", "rows", "length"):
         if getattr(config, name) < 1:
             raise RequestError(f"Expected {name} to be at least 1, found {getattr(config, name)}.")
@@ -100,8 +106,8 @@ def check(config: Config) -> dict[str, tuple[str, dict[str, str]]]:
     found = {}
     for spec in listed(config.method):
         method, options = plugins.parse(spec)
-        if method not in ("glide", "small"):
-            raise SpecError(f"There is no draft method {method!r}.{did_you_mean(method, ('glide', 'small'))}")
+        if method not in METHODS:
+            raise SpecError(f"There is no draft method {method!r}.{did_you_mean(method, METHODS)}")
         for key in options:
             if key not in (*FIELDS, "mask"):
                 raise SpecError(f"A {method} head has no option {key!r}.{did_you_mean(key, (*FIELDS, 'mask'))}")
@@ -134,10 +140,17 @@ def load_target(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
         raise ModelError(f"Cannot load the target {name!r}: {str(error).splitlines()[0]}") from error
 
 
+def mask_of(method: str, options: dict[str, str]) -> str:
+    """How a head's reading is masked: as its paper does, if not asked otherwise."""
+    return options.get("mask", "shift" if method == "longspec" else "block")
+
+
 def made(target: PreTrainedModel, config: Config, method: str, options: dict[str, str]) -> Head:
     """A fresh head; a small one reads nothing of the target."""
-    base: dict[str, Any] = {name: getattr(config, name) for name in ("width", "layers", "heads", "ffn", "block")}
     own = {key: value(key, text) for key, text in options.items() if key != "mask"}
+    if method == "longspec":
+        return Head(longspec_shape(target, **{"block": config.block, **own}), config.seed)
+    base: dict[str, Any] = {name: getattr(config, name) for name in ("width", "layers", "heads", "ffn", "block")}
     shape = shape_for(target, **{"kv_heads": 1, **base, **own})
     return Head(dataclasses.replace(shape, reads=(), method="small") if method == "small" else shape, config.seed)
 

@@ -3,7 +3,10 @@
 What a head may read in training is what it will find at work: when it drafts the k-th token of a round, the target has cached all
 keys up to the last committed token, k before the drafting position. ``block_mask`` makes every such gap as frequent as any other.
 Source: Du et al., GliDe with a CaPE (arXiv 2402.02082) and its official code's mask in blocks. The ablation's causal mask lets a
-head read the target's state at its own position, which is brilliant in training and useless at work.
+head read the target's state at its own position, which is brilliant in training and useless at work. ``shift_mask`` is the way of
+LongSpec (Yang et al., arXiv 2502.17421, section 3.2), one gap for a whole text; there it is a shift of queries against keys that
+needs no mask, here, where texts are packed and masked anyway, a mask. ``anchored`` are LongSpec's anchor-offset positions (3.1).
+Departures: the gap is drawn for each row instead of once a batch, and reaches the head's whole block instead of 4.
 """
 
 from __future__ import annotations
@@ -19,7 +22,9 @@ from paceline.train.attention import MEMORY, attend, use_block_attention
 from paceline.train.forward import Gradient, Objective, chunks, hidden_states
 from paceline.train.packing import Batch, document_mask
 
-__all__ = ["MASKS", "agreement", "block_mask", "head_gradient"]
+__all__ = ["MASKS", "agreement", "anchored", "block_mask", "head_gradient", "shift_mask"]
+
+ANCHORS = 4  # tokens of a text that keep their positions: attention's sinks stay where the target learned them
 
 
 def block_mask(batch: Batch, block: int, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -37,30 +42,50 @@ def causal_mask(batch: Batch, block: int, dtype: torch.dtype = torch.float32) ->
     return document_mask(batch.documents, dtype)
 
 
-MASKS: dict[str, Callable[[Batch, int, torch.dtype], Tensor]] = {"block": block_mask, "causal": causal_mask}
+def shift_mask(batch: Batch, block: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    """A token reads its document's keys up to ``j`` before itself, ``j`` from 1 to ``block`` for a whole row; the first ``j``
+    tokens read nothing. ``j`` depends on the row's tokens alone, so a run that goes on draws the same.
+    """
+    p, gap = batch.positions, 1 + batch.tokens.sum(1)[:, None, None] % block
+    seen = (batch.documents[:, :, None] == batch.documents[:, None, :]) & (p[:, None, :] <= p[:, :, None] - gap)
+    return torch.zeros(seen.shape, dtype=dtype, device=p.device).masked_fill_(~seen, -torch.inf)[:, None]
 
 
-def head_gradient(target: PreTrainedModel, heads: Mapping[str, Head], masks: Mapping[str, str], objective: Objective) -> Gradient:
+def anchored(batch: Batch, longest: int) -> Tensor:
+    """Positions ``[B, T]`` as if each row's texts had been longer: all but the first four tokens of a text are moved on by one
+    random offset, so far that none reaches ``longest``. The offset depends on the row's tokens alone.
+    """
+    room = max(0, longest - int(batch.positions.max()) - 1)
+    offset = (batch.tokens.sum(1, keepdim=True) * 2654435761 % 4294967296) * (room + 1) // 4294967296
+    return batch.positions + torch.where(batch.positions >= ANCHORS, offset, 0)
+
+
+MASKS: dict[str, Callable[[Batch, int, torch.dtype], Tensor]] = {"block": block_mask, "causal": causal_mask, "shift": shift_mask}
+
+
+def head_gradient(target: PreTrainedModel, heads: Mapping[str, Head], masks: Mapping[str, str], objective: Objective,
+                  longest: int = 0) -> Gradient:
     """How to train heads: one forward of the target without a gradient, then every head's objective against its logits.
 
-    masks: for each head the name of its cross-attention mask. Losses are named ``<head>.<part>``.
+    masks: for each head the name of its cross-attention mask. longest: above 0, positions are `anchored` below this. Losses are
+    named ``<head>.<part>``.
     """
-    use_block_attention(target)
-    target.eval().requires_grad_(False)
+    prepare(target, heads)
 
     def gradient(batch: Batch, autocast: bool) -> tuple[dict[str, float], int]:
         batch = Batch(*(part.to(target.device) for part in batch))
         labels, scored = batch.labels.flatten(), max(1, int((batch.labels >= 0).sum()))
         parts: dict[str, float] = {}
         with torch.autocast(target.device.type, torch.bfloat16, enabled=autocast):
-            taught, memory = read(target, batch)
-            outs = {name: reading(head, batch, memory, masks[name]) for name, head in heads.items()}
+            positions = anchored(batch, longest) if longest else batch.positions
+            taught, memory = read(target, batch, positions)
+            outs = {name: reading(head, batch, positions, memory, masks[name]) for name, head in heads.items()}
             leaves = {name: out.detach().requires_grad_() for name, out in outs.items()}
             for rows in chunks(len(labels)):
                 with torch.no_grad():
                     wanted = target.get_output_embeddings()(taught[rows])
                 for name, head in heads.items():
-                    loss = objective(head.lm_head(leaves[name][rows]), labels[rows], wanted)
+                    loss = objective(head.logits(leaves[name][rows]), labels[rows], wanted)
                     (loss.total / scored).backward()
                     for part, value in loss.parts.items():
                         parts[f"{name}.{part}"] = parts.get(f"{name}.{part}", 0.0) + value
@@ -71,20 +96,39 @@ def head_gradient(target: PreTrainedModel, heads: Mapping[str, Head], masks: Map
     return gradient
 
 
+def prepare(target: PreTrainedModel, heads: Mapping[str, Head]) -> None:
+    """A target to read, and heads that borrow from it what they share."""
+    use_block_attention(target)
+    target.eval().requires_grad_(False)
+    for head in heads.values():
+        head.borrow(target)
+
+
 @torch.no_grad()
-def read(target: PreTrainedModel, batch: Batch) -> tuple[Tensor, dict[int, tuple[Tensor, Tensor]]]:
+def read(target: PreTrainedModel, batch: Batch, positions: Tensor) -> tuple[Tensor, dict[int, tuple[Tensor, Tensor]]]:
     """The target's last hidden states ``[B * T, D]`` and every layer's rotated keys and values."""
     memory: dict[int, tuple[Tensor, Tensor]] = {}
-    return hidden_states(target, batch, document_mask(batch.documents, torch.float32), **{MEMORY: memory}), memory
+    mask = document_mask(batch.documents, torch.float32)
+    return hidden_states(target, batch._replace(positions=positions), mask, **{MEMORY: memory}), memory
 
 
-def reading(head: Head, batch: Batch, memory: Mapping[int, tuple[Tensor, Tensor]], mask: str) -> Tensor:
+def reading(head: Head, batch: Batch, positions: Tensor, memory: Mapping[int, tuple[Tensor, Tensor]], mask: str) -> Tensor:
     """A head's hidden states ``[B * T, W]``, every token reading what ``mask`` lets it."""
-    shape = head.shape
+    shape, seen = head.shape, MASKS[mask](batch, head.shape.block, torch.float32)
     own = document_mask(batch.documents, torch.float32)
-    seen = MASKS[mask](batch, shape.block, torch.float32)
+    if shape.window:
+        far = batch.positions[:, :, None] - batch.positions[:, None, :] >= shape.window
+        own.masked_fill_(far[:, None], -torch.inf)
+    # Who may read nothing gets zeros; the softmax needs a key all the same.
+    blind = (seen == -torch.inf).all(-1)
+    seen[..., 0].masked_fill_(blind, 0.0)
+
+    def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, scale: float) -> Tensor:
+        out = attend(q, k, v, mask, scale)
+        return out.masked_fill(blind[:, 0, :, None, None], 0.0) if mask is seen else out
+
     read = [memory[len(memory) - back] for back in shape.reads]
-    return head(batch.tokens, batch.positions, own, read, seen, attend).flatten(0, 1)
+    return head(batch.tokens, positions, own, read, seen, attention).flatten(0, 1)
 
 
 @torch.no_grad()
@@ -94,17 +138,17 @@ def agreement(target: PreTrainedModel, heads: Mapping[str, Head], batches: list[
     Teacher-forced on held-out text, always under the block mask, as at work: a head trained otherwise shows here. The first block
     of a document, which reads its own position, is left out.
     """
-    use_block_attention(target)
+    prepare(target, heads)
     hits = {name: torch.zeros(head.shape.block) for name, head in heads.items()}
     tried = {name: torch.zeros(head.shape.block) for name, head in heads.items()}
     for batch in batches:
         batch = Batch(*(part.to(target.device) for part in batch))
         with torch.autocast(target.device.type, torch.bfloat16, enabled=autocast):
-            taught, memory = read(target, batch)
+            taught, memory = read(target, batch, batch.positions)
             wanted = torch.cat([target.get_output_embeddings()(taught[rows]).argmax(-1) for rows in chunks(len(taught))])
             for name, head in heads.items():
-                out = reading(head, batch, memory, "block")
-                found = torch.cat([head.lm_head(out[rows]).argmax(-1) for rows in chunks(len(out))])
+                out = reading(head, batch, batch.positions, memory, "block")
+                found = torch.cat([head.logits(out[rows]).argmax(-1) for rows in chunks(len(out))])
                 block = head.shape.block
                 gap, late = batch.positions.flatten() % block, batch.positions.flatten() >= block
                 for depth in range(block):

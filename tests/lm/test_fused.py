@@ -116,6 +116,28 @@ def test_compact_keeps_what_bf16_cannot_hold() -> None:
     assert tiles.compact(weight.bfloat16().float()).dtype is torch.bfloat16
 
 
+def apart(chains: list[list[list[tuple[int, float]]]]) -> tuple[list[list[int]], list[list[float]]]:
+    """Of the likeliest tokens at each step: ids and probabilities."""
+    return [[step[0][0] for step in chain] for chain in chains], [[step[0][1] for step in chain] for chain in chains]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_extend_tells_the_likeliest_tokens_at_each_place(dtype: torch.dtype) -> None:
+    lm = paceline.load(tiny_model().to(dtype), forward="fused")
+    kv, texts = lm.cache(), [ids(9, 1), ids(4, 2)]
+    slots = [kv.take(), kv.take()]
+    chains = lm.extend(kv, slots, texts, 3, top=5)
+    for text, slot, chain in zip(texts, slots, chains, strict=True):
+        kv.crop(slot, 0)
+        for step in chain:
+            logits = lm.forward(kv, [slot], torch.tensor([text]))
+            assert logits is not None
+            law = logits[-1].float().softmax(-1)
+            assert sorted(law[[t for t, _ in step]].tolist(), reverse=True) == law.topk(5).values.tolist()
+            torch.testing.assert_close(law[[t for t, _ in step]], torch.tensor([p for _, p in step]), rtol=1e-4, atol=1e-6)
+            text = [*text, step[0][0]]
+
+
 @pytest.mark.parametrize("forward", ["auto", "lean", "stock"])
 @pytest.mark.parametrize("room", [1024, 45])  # 45: the last row runs into the context's end
 def test_extend_is_greedy_decoding_of_ragged_rows(forward: str, room: int) -> None:
@@ -125,7 +147,8 @@ def test_extend_is_greedy_decoding_of_ragged_rows(forward: str, room: int) -> No
     slots = [kv.take() for _ in texts]
     for slot, text, n in zip(slots, texts, given, strict=True):
         lm.prefill(kv, slot, text[:-n])
-    drafted, shares = lm.extend(kv, slots, [text[-n:] for text, n in zip(texts, given, strict=True)], steps)
+    chains = lm.extend(kv, slots, [text[-n:] for text, n in zip(texts, given, strict=True)], steps)
+    drafted, shares = apart(chains)
     for text, row, slot in zip(texts, drafted, slots, strict=True):
         plain = paceline.generate(lm, [text], max_new_tokens=steps, eos=())[0].tokens
         assert row == plain and slot.length == len(text) + steps - 1
@@ -142,7 +165,7 @@ def test_extend_ends_where_a_path_is_no_longer_likely(odds: list[list[float]] | 
         lm = paceline.load(tiny_model(), forward=forward)
         kv = lm.cache()
         slots, texts = [kv.take(), kv.take()], [ids(9, 1), ids(4, 2)]
-        everything, shares = lm.extend(kv, slots, texts, 6)
+        everything, shares = apart(lm.extend(kv, slots, texts, 6))
         for slot in slots:
             kv.crop(slot, 0)
         said = odds or [[], []]
@@ -150,7 +173,7 @@ def test_extend_ends_where_a_path_is_no_longer_likely(odds: list[list[float]] | 
                    for chain, row in zip(shares, said, strict=True)]
         worth = math.prod(chances[1][:3]) * 0.999
         wanted = [next((n for n in range(1, 6) if math.prod(chain[: n + 1]) < worth), 6) for chain in chances]
-        short, sure = lm.extend(kv, slots, texts, 6, worth, odds)
+        short, sure = apart(lm.extend(kv, slots, texts, 6, worth, odds))
         assert short == [row[:n] for row, n in zip(everything, wanted, strict=True)] and 3 <= wanted[1] < 6
         assert [len(row) for row in sure] == wanted
         assert [slot.length for slot in slots] == [len(text) + n - 1 for text, n in zip(texts, wanted, strict=True)]

@@ -14,7 +14,7 @@ from paceline.errors import DataError, ModelError
 from paceline.lm import LM
 from paceline.lm.head import Head
 from paceline.lm.head_lm import HeadLM
-from paceline.lm.head_shape import fingerprint, shape_for
+from paceline.lm.head_shape import fingerprint, longspec_shape, shape_for
 from paceline.testing import tiny_lm, tiny_model
 
 SIZE: dict[str, Any] = {"width": 48, "heads": 3, "kv_heads": 1, "ffn": 80}
@@ -42,20 +42,26 @@ def taught(head: Head, lm: LM, text: list[int], seen_keys: list[int]) -> torch.T
     layers = lm.text_config.num_hidden_layers
     memory = [tuple(kv.view(layers - n, [0], t)) for n in head.shape.reads]
     causal = torch.full((t, t), -torch.inf).triu(1)[None, None]
+    if head.shape.window:
+        causal += torch.full((t, t), -torch.inf).tril(-head.shape.window)
     seen = torch.zeros(t, t).masked_fill_(torch.arange(t) >= torch.tensor(seen_keys)[:, None], -torch.inf)[None, None]
     with torch.inference_mode():
-        return head.lm_head(head(torch.tensor([text]), torch.arange(t)[None], causal, memory, seen))[0]
+        return head.logits(head(torch.tensor([text]), torch.arange(t)[None], causal, memory, seen))[0]
 
 
 @pytest.mark.parametrize("forward", ["auto", "lean", "stock"])
 @pytest.mark.parametrize(("family", "options"), [
     ("llama", {}), ("llama", {"layers": 2}), ("llama", {"cross_norm": True, "tied": True}), ("qwen3", {"reads": (2,)}),
-    ("qwen2", {"reads": (), "layers": 2}),
-], ids=["paper", "two layers", "normed, tied", "query norms", "no reading"])  # fmt: skip
+    ("qwen2", {"reads": (), "layers": 2}), ("llama", {"method": "longspec"}),
+    ("qwen2", {"method": "longspec", "final_norm": True}),
+], ids=["paper", "two layers", "normed, tied", "query norms", "no reading", "longspec", "longspec, normed"])  # fmt: skip
 def test_at_work_it_computes_what_it_was_taught(forward: str, family: str, options: dict[str, Any]) -> None:
     """Property 4 of GliDe's notes: drafting at gap k equals teacher forcing with that many of the target's keys hidden."""
     lm = tiny_lm(family, forward=forward)
-    shape = shape_for(lm, **SIZE, **{**options, "reads": options.get("reads") or None})
+    if options.get("method") == "longspec":
+        shape = longspec_shape(lm, window=7, **options)
+    else:
+        shape = shape_for(lm, **SIZE, **{**options, "reads": options.get("reads") or None})
     head = varied(Head(replace(shape, reads=options.get("reads", shape.reads))))
     work = HeadLM(head, lm)
     texts, committed = [ids(40, 1), ids(12, 2)], [35, 8]

@@ -10,11 +10,11 @@ import torch
 
 from paceline.data.corpus import Stream
 from paceline.lm.head import Head
-from paceline.lm.head_shape import shape_for
+from paceline.lm.head_shape import longspec_shape, shape_for
 from paceline.objectives.distil import distil
 from paceline.testing import tiny_model
 from paceline.train.attention import use_block_attention
-from paceline.train.heads import agreement, block_mask, head_gradient, read, reading
+from paceline.train.heads import agreement, anchored, block_mask, head_gradient, prepare, read, reading, shift_mask
 from paceline.train.loop import Loop, train
 from paceline.train.packing import Batch, Batches, Source
 
@@ -55,10 +55,10 @@ def test_a_token_depends_on_the_keys_it_may_read_and_on_no_others() -> None:
     model = target()
     batch = batches().batch(0)
     use_block_attention(model)
-    _, memory = read(model, batch)
+    _, memory = read(model, batch, batch.positions)
     leaves = {layer: (k.clone().requires_grad_(), v) for layer, (k, v) in memory.items()}
     head = Head(shape_for(model, **SIZE, block=4))
-    hidden = reading(head, batch, leaves, "block").unflatten(0, batch.tokens.shape)
+    hidden = reading(head, batch, batch.positions, leaves, "block").unflatten(0, batch.tokens.shape)
     seen = block_mask(batch, 4)[:, 0] == 0
     for i in (2, 9, 30, 63):
         [slope] = torch.autograd.grad(hidden[0, i].sum(), [leaves[1][0]], retain_graph=True)
@@ -104,9 +104,62 @@ def test_agreement_of_the_target_with_itself_would_be_whole(autocast: bool) -> N
 
     class Mirror(torch.nn.Module):
         shape = shape_for(model, **SIZE, block=4)
-        lm_head = model.lm_head
+        logits = staticmethod(model.lm_head)
+        borrow = staticmethod(lambda target: None)
 
         def forward(self, tokens, positions, own, memory, seen, attend):
-            return read(model, batch)[0].unflatten(0, tokens.shape)
+            return read(model, batch, batch.positions)[0].unflatten(0, tokens.shape)
 
     assert agreement(model, {"mirror": Mirror()}, [batch], autocast)["mirror"] == [1.0] * 4  # type: ignore[dict-item]
+
+
+def test_a_shift_hides_the_newest_keys_for_a_whole_row() -> None:
+    """Property 6: as if queries were shifted against keys, document by document; who has none to read reads nothing."""
+    batch = batches().batch(0)
+    seen = (shift_mask(batch, 4) == 0)[:, 0]
+    gaps = set()
+    for b in range(len(seen)):
+        p, doc = batch.positions[b], batch.documents[b]
+        gap = 1 + int(batch.tokens[b].sum()) % 4
+        gaps.add(gap)
+        for i in range(len(p)):
+            wanted = (doc == doc[i]) & (p <= p[i] - gap)
+            assert torch.equal(seen[b, i], wanted) and bool(wanted.any()) == bool(p[i] >= gap)
+    assert len(gaps) > 1
+
+
+def test_a_token_that_may_read_nothing_gets_nothing() -> None:
+    model, batch = target(), batches().batch(0)
+    head = Head(longspec_shape(model, window=5, block=4))
+    prepare(model, {"head": head})
+    _, memory = read(model, batch, batch.positions)
+    out = reading(head, batch, batch.positions, memory, "shift")
+    poor = {layer: (k, v + 100.0) for layer, (k, v) in memory.items()}
+    moved = (reading(head, batch, batch.positions, poor, "shift") - out).abs().sum(-1).unflatten(0, batch.tokens.shape)
+    blind = batch.positions < 1 + batch.tokens.sum(1, keepdim=True) % 4
+    assert not out.isnan().any() and moved[blind].max() == 0 and moved[~blind].min() > 0
+
+
+def test_anchored_positions_move_all_but_the_first_four() -> None:
+    batch = batches().batch(0)
+    longest, moved = 5000, anchored(batches().batch(0), 5000)
+    near = batch.positions < 4
+    assert torch.equal(moved[near], batch.positions[near]) and int(moved.max()) < longest
+    offset = moved - batch.positions
+    assert all(len(offset[b][~near[b]].unique()) == 1 for b in range(len(offset))) and len(offset[~near].unique()) > 1
+    assert torch.equal(anchored(batch, int(batch.positions.max()) + 1), batch.positions)  # no room: as they are
+    many = torch.cat([(anchored(b, longest) - b.positions).amax(1) for b in map(batches().batch, range(40))]).double()
+    assert 0.35 < float(many.mean()) / longest < 0.65  # spread evenly
+
+
+def test_a_window_limits_a_heads_own_attention() -> None:
+    model, batch = target(), batches().batch(0)
+    head = Head(longspec_shape(model, window=5, block=4, reads=None))
+    prepare(model, {"head": head})
+    _, memory = read(model, batch, batch.positions)
+    before = reading(head, batch, batch.positions, memory, "block").unflatten(0, batch.tokens.shape)
+    other = batch._replace(tokens=batch.tokens.clone())
+    other.tokens[:, 0] = (other.tokens[:, 0] + 1) % 200
+    after = reading(head, other, batch.positions, memory, "block").unflatten(0, batch.tokens.shape)
+    changed = (after - before).abs().amax(-1) > 0
+    assert changed[:, :5].any(1).all() and not changed[:, 5:].any()

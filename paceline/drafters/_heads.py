@@ -1,0 +1,55 @@
+"""What drafters with a head share: finding it, and checking that it belongs to the target."""
+
+import copy
+import logging
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from paceline.drafters._follow import Follower
+from paceline.errors import ModelError
+from paceline.lm import LM
+from paceline.lm.head import Head
+from paceline.lm.head_lm import HeadLM
+from paceline.lm.head_shape import HeadShape, fingerprint, shape_for
+from paceline.lm.load import resolve
+
+__all__ = ["follow"]
+
+log = logging.getLogger("paceline")
+
+
+def follow(options: Any, lm: LM, method: str) -> Follower:
+    """The head that `options.model` names, at work beside this target, in its dtype.
+
+    Raises ModelError where it was made for a target of another shape; says so where it was trained for another one, or is asked
+    to draft further than it has learned.
+    """
+    head = options.model
+    head = Head.from_pretrained(resolve(str(head))) if isinstance(head, str | Path) else copy.deepcopy(head)  # .to changes it
+    shape: HeadShape = head.shape
+    if shape.method != method:
+        raise ModelError(f"Expected a {method} head, found one of the kind {shape.method}; use the drafter {shape.method}.")
+    fits(shape, lm)
+    options = options if options.length else replace(options, length=shape.block)
+    if options.length > shape.block:
+        log.warning("This head was trained to draft %d tokens ahead, not %d; the later ones will fare worse.",
+                    shape.block, options.length)
+    if shape.target and shape.target != fingerprint(lm.model):
+        log.warning("This head was trained for another target than %s; its drafts will fare worse.", lm.name)
+    return Follower(options, HeadLM(head.to(lm.device, lm.dtype), lm), lm, method, reads=bool(shape.reads))
+
+
+def fits(shape: HeadShape, lm: LM) -> None:
+    """Raise ModelError, saying what differs, unless the head can read this target's keys and speaks its tokens."""
+    if not hasattr(lm, "text_config"):
+        raise ModelError("A draft head reads the keys of a transformers model; this is none.")
+    now = shape_for(lm, width=shape.width, heads=shape.heads, kv_heads=shape.kv_heads, ffn=shape.ffn, layers=shape.layers,
+                    reads=shape.reads or None)
+    names = ["vocab", "target_heads", "target_kv_heads", "target_head_dim", "rope", "q_norm"]
+    wrong = [f"{n} {getattr(shape, n)} instead of {getattr(now, n)}" for n in names if getattr(shape, n) != getattr(now, n)]
+    if shape.shared and shape.width != lm.text_config.hidden_size:
+        wrong.append(f"width {shape.width} instead of {lm.text_config.hidden_size}")
+    if wrong:
+        raise ModelError(f"This draft head was made for another target: it has {', '.join(wrong)}. "
+                         f"Use a head trained for {lm.name}.")

@@ -1,0 +1,143 @@
+"""More candidates where the drafting model is unsure: leaves beside another drafter's chain (CaPE, Du et al. 2024).
+
+The wrapped drafter's confidence at each place says how many of its next-likeliest tokens are scored there as well, in the same
+forward of the target. A leaf that is hit ends the round with the target's own next token behind it. Source: GliDe with a CaPE
+(arXiv 2402.02082), section 3, and its official code: confidence below 0.3, 0.6, 0.8 and above gives 7, 5, 3 and 1 further tokens.
+
+`bins=auto` instead takes the leaves that are worth their cost: the chance that the target comes to a place and takes the token of
+that rank there, learned as it goes, against the measured cost of one more token. Exact under sampling, too: leaves are chosen,
+and stand behind the chain.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from paceline import plugins
+from paceline.drafters.small_model import SmallModel
+from paceline.errors import SpecError
+from paceline.lookup.odds import RankOdds
+from paceline.proposal import Proposal
+
+__all__ = ["Cape"]
+
+BINS = (7, 7, 7, 5, 5, 5, 3, 3, 1, 1)  # the paper's further tokens for a confidence of 0.0 …, 0.1 …, and so on
+RANKS = 8  # candidates at a place, the chain's among them
+
+Likely = list[tuple[int, float]]
+
+
+@dataclass(frozen=True)
+class Cape:
+    """inner: spec of a drafter that tells how sure it is (glide, longspec, small_model), in brackets where it has options. bins:
+    paper, or auto. The node budget is the engine's: the chain comes first, then the leaves, as many as it bears.
+    """
+
+    inner: Any = "glide"
+    bins: Literal["paper", "auto"] = "paper"
+
+    def attach(self, lm: Any) -> "Comb":
+        """The wrapped drafter at work, told to say what else it thought likely."""
+        inner = plugins.make("drafter", self.inner)
+        inner = inner.attach(lm) if hasattr(inner, "attach") else inner
+        if not hasattr(inner, "top"):
+            raise SpecError(f"cape wraps a drafter that tells how sure it is, such as glide or small_model; {self.inner!r} does "
+                            "not.")
+        inner.top = RANKS
+        return Comb(inner, lm, self.bins == "auto")
+
+
+@dataclass
+class Asked:
+    """A row's last round: what was likely at each place of the chain, and which round it was."""
+
+    round: int = -1
+    chain: list[int] = field(default_factory=list)
+    likely: list[Likely] = field(default_factory=list)
+
+
+class Comb:
+    """The attached drafter; its memory of a row is what it asked last."""
+
+    def __init__(self, inner: Any, lm: Any, auto: bool) -> None:
+        self.inner, self.lm, self.auto = inner, lm, auto
+        self.odds = RankOdds(RANKS)
+        self._rows: dict[int, Asked] = {}
+
+    def propose(self, rows: Sequence[Any], budgets: Sequence[int]) -> list[Proposal]:
+        """The wrapped drafter's proposals with leaves added."""
+        for row in rows:
+            self._learn(row)
+        cost = self.lm.costs.token(len(rows)) if self.auto else 0.0
+        proposals = self.inner.propose(rows, budgets)
+        return [self._widen(row, proposal, budget, cost) for row, proposal, budget in zip(rows, proposals, budgets, strict=True)]
+
+    def forget(self, row: Any) -> None:
+        self._rows.pop(row.id, None)
+        self.inner.forget(row)
+
+    def _widen(self, row: Any, proposal: Proposal, budget: int, cost: float) -> Proposal:
+        if not proposal.is_chain or not len(proposal):
+            return proposal
+        likely = [told(proposal, place) for place in range(-1, len(proposal) - 1)]
+        self._rows[row.id] = Asked(row.stats.rounds, list(proposal.tokens), likely)
+        found = self._worthwhile(proposal, likely, cost) if self.auto else by_bins(proposal, likely)
+        leaves = found[: max(0, budget - len(proposal))]
+        return replace(
+            proposal,
+            tokens=[*proposal.tokens, *(token for _, token in leaves)],
+            parents=[*proposal.parents, *(parent for parent, _ in leaves)],
+            drawn=[*proposal.drawn, *[False] * len(leaves)],
+            source=[*proposal.source, *["cape"] * len(leaves)],
+        )
+
+    def _worthwhile(self, proposal: Proposal, likely: list[Likely], cost: float) -> list[tuple[int, int]]:
+        """(parent, token) of the leaves whose chance is above the cost of scoring them, best first."""
+        found, reached = [], 1.0
+        for place, (token, candidates) in enumerate(zip(proposal.tokens, likely, strict=True)):
+            chances = self.odds.of(candidates[0][1]) if candidates else []
+            for (other, _), chance in zip(candidates, chances, strict=False):
+                if other != token and reached * chance > cost:
+                    found.append((reached * chance, place - 1, other))
+            reached *= next((c for (t, _), c in zip(candidates, chances, strict=False) if t == token), 0.5)
+        return [(parent, token) for _, parent, token in sorted(found, key=lambda leaf: -leaf[0])]
+
+    def _learn(self, row: Any) -> None:
+        """Every place the target came to tells which rank it took there."""
+        asked = self._rows.get(row.id)
+        if not self.auto or asked is None or row.last is None or row.stats.rounds != asked.round + 1:
+            return
+        proposal, verdict = row.last.proposal, row.last.verdict
+        taken = [*(proposal.tokens[node] for node in verdict.path), verdict.extra]
+        for place, candidates in enumerate(asked.likely[: len(taken)]):
+            if candidates:
+                ranks = [token for token, _ in candidates]
+                self.odds.learn(candidates[0][1], ranks.index(taken[place]) if taken[place] in ranks else None)
+            if taken[place] != asked.chain[place]:
+                break  # behind a leaf nothing was asked
+        asked.round = -1
+
+
+def told(proposal: Proposal, parent: int) -> Likely:
+    """The likeliest tokens after a node of the chain, from what the drafter told or from its law."""
+    if parent in proposal.likely:
+        return list(proposal.likely[parent])
+    if parent not in proposal.laws:
+        return []
+    law = proposal.laws[parent]
+    top = law.topk(min(RANKS, len(law)))
+    return [(token, share) for token, share in zip(top.indices.tolist(), top.values.tolist(), strict=True) if share > 0]
+
+
+def by_bins(proposal: Proposal, likely: list[Likely]) -> list[tuple[int, int]]:
+    """(parent, token) of the paper's leaves, place by place."""
+    found = []
+    for place, (token, candidates) in enumerate(zip(proposal.tokens, likely, strict=True)):
+        if candidates:
+            count = BINS[min(9, int(10 * candidates[0][1]))]
+            found += [(place - 1, other) for other, _ in candidates if other != token][:count]
+    return found
+
+
+def tiny(lm: Any) -> Cape:
+    return Cape(SmallModel(model=lm, length=3, worth=0.0))
