@@ -30,15 +30,21 @@ def folder(kind: str) -> Path:
 
 
 def names(kind: str) -> list[str]:
-    """All plug-ins of a kind, sorted: the file names of its folder."""
-    return sorted(m.name for m in pkgutil.iter_modules([str(folder(kind))]) if not m.ispkg and m.name[0] != "_")
+    """All plug-ins of a kind, sorted: the file names of its folder, and `inner/name` for those of a folder within."""
+    found = [m for m in pkgutil.iter_modules([str(folder(kind))]) if m.name[0] != "_"]
+    inner = [f"{m.name}/{name}" for m in found if m.ispkg for name in _within(folder(kind) / m.name)]
+    return sorted([m.name for m in found if not m.ispkg] + inner)
+
+
+def _within(package: Path) -> list[str]:
+    return [m.name for m in pkgutil.iter_modules([str(package)]) if not m.ispkg and m.name[0] != "_"]
 
 
 def load(kind: str, name: str) -> Any:
     """The one public object of a plug-in file. Raises SpecError with close matches for an unknown name."""
     if name not in names(kind):
         raise SpecError(f"There is no {kind} {name!r}.{did_you_mean(name, names(kind))}")
-    module = importlib.import_module(f"paceline.{kind}s.{name}")
+    module = importlib.import_module(f"paceline.{kind}s.{name.replace('/', '.')}")
     return getattr(module, module.__all__[0])
 
 

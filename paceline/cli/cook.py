@@ -68,7 +68,7 @@ def recipe(name: str) -> Any:
     names = registry.names("recipe")
     if name not in names:
         raise SpecError(f"There is no recipe {name!r}.{did_you_mean(name, names)}")
-    return importlib.import_module(f"paceline.recipes.{name}")
+    return importlib.import_module(f"paceline.recipes.{name.replace('/', '.')}")
 
 
 def _runner(name: str, module: Any) -> Any:

@@ -65,6 +65,8 @@ def shape_for(lm: Any, *, width: int, heads: int, kv_heads: int, ffn: int, layer
     count = config.num_hidden_layers
     kinds = getattr(config, "layer_types", None) or [""] * count  # where no layer is of a kind, all are alike
     full = [count - i for i in range(count) if kinds[i] in ("full_attention", "")]
+    if not full:
+        raise ModelError(f"A head reads a full-attention layer of its target; {config.model_type}'s {count} layers have none.")
     chosen = tuple(full[-layers:]) if reads is None else tuple(reads)
     if chosen and (len(chosen) != layers or not set(chosen) <= set(full)):
         raise ModelError(f"A head of {layers} layers reads as many full-attention layers of its target, counted from the end; "

@@ -36,7 +36,7 @@ __all__ = ["Config", "run"]
 HARD_SHARE = {"kl": 0.0, "both": 0.1, "ce": 1.0}
 METHODS = ("glide", "longspec", "small")
 FIELDS = {"width": int, "layers": int, "heads": int, "kv_heads": int, "ffn": int, "block": int, "window": int, "cross_norm": bool,
-          "tied": bool, "bias": bool, "shared": bool, "final_norm": bool}
+          "tied": bool, "bias": bool, "shared": bool, "final_norm": bool, "reads": int}
 HELD_EVERY, HELD_BATCHES = 50, 16  # documents held out, and how many batches of them are measured
 
 
@@ -140,6 +140,12 @@ def load_target(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
         raise ModelError(f"Cannot load the target {name!r}: {str(error).splitlines()[0]}") from error
 
 
+def shaping(options: dict[str, str]) -> dict[str, Any]:
+    """A spec's options as those of a shape; reads names one layer of the target, counted from its end."""
+    own: dict[str, Any] = {key: value(key, text) for key, text in options.items() if key != "mask"}
+    return own | ({"reads": (own["reads"],)} if "reads" in own else {})
+
+
 def mask_of(method: str, options: dict[str, str]) -> str:
     """How a head's reading is masked: as its paper does, if not asked otherwise."""
     return options.get("mask", "shift" if method == "longspec" else "block")
@@ -147,7 +153,7 @@ def mask_of(method: str, options: dict[str, str]) -> str:
 
 def made(target: PreTrainedModel, config: Config, method: str, options: dict[str, str]) -> Head:
     """A fresh head; a small one reads nothing of the target."""
-    own = {key: value(key, text) for key, text in options.items() if key != "mask"}
+    own = shaping(options)
     if method == "longspec":
         return Head(longspec_shape(target, **{"block": config.block, **own}), config.seed)
     base: dict[str, Any] = {name: getattr(config, name) for name in ("width", "layers", "heads", "ffn", "block")}

@@ -76,9 +76,10 @@ def run(config: Config) -> Path:
     job = job_of(config, work, tokenizer)
     written = written_stage(job, folder)
     heads = {name: train_draft.made(model, own, *spec) for name, spec in specs.items()}
-    seconds = fit(job, model, heads, {name: train_draft.mask_of(*spec) for name, spec in specs.items()}, written)
+    masks = {name: train_draft.mask_of(*spec) for name, spec in specs.items()}
+    seconds = fit(job, model, heads, masks, written, model.config.max_position_embeddings)
     streams = {kind: job.streams[f"held_{kind}"] for kind in MEASURED} | {"its own": written}
-    rates = measured(model, heads, streams, config)
+    rates = measured(model, heads, streams, config.seed, 64 if config.fast else HELD_LENGTH)
     shipped: set[str] = set()
     for name, head in heads.items():
         making = HeadMaking(head.shape.method, job.tokens("draft"), seconds, rates[name], config.written, config.own)
@@ -96,24 +97,24 @@ def job_of(config: Config, work: Path, tokenizer: PreTrainedTokenizerBase) -> Jo
     return Job(zoo, work, tokenizer, corpus_stage(zoo, work, tokenizer))
 
 
-def fit(job: Job, model: PreTrainedModel, heads: dict[str, Head], masks: dict[str, str], written: Stream) -> float:
-    """Train all heads on the same batches; returns the seconds it took."""
+def fit(job: Job, model: PreTrainedModel, heads: dict[str, Head], masks: dict[str, str], written: Stream,
+        longest: int, folder: str = "heads") -> float:
+    """Train all heads on the same batches, with positions below `longest` (0 = as they are); returns the seconds it took."""
     steps, batches = plan(job, "draft", written)
     modules = torch.nn.ModuleDict({name.replace(".", "_"): head for name, head in heads.items()})
-    gradient = head_gradient(model, heads, masks, distil, longest=model.config.max_position_embeddings)
-    with reporter("heads", steps) as report:
-        return train(modules, batches, gradient, Loop(job.work / "heads", steps), report=report)
+    gradient = head_gradient(model, heads, masks, distil, longest)
+    with reporter(folder, steps) as report:
+        return train(modules, batches, gradient, Loop(job.work / folder, steps), report=report)
 
 
-def measured(model: PreTrainedModel, heads: dict[str, Head], streams: dict[str, Stream],
-             config: Config) -> dict[str, dict[str, list[float]]]:
+def measured(model: PreTrainedModel, heads: dict[str, Head], streams: dict[str, Stream], seed: int,
+             length: int) -> dict[str, dict[str, list[float]]]:
     """Head -> kind of text -> share of tokens drafted as the target would, by how far ahead, for the weights as they ship."""
     for head in heads.values():
         head.eval().to(torch.bfloat16).float()
     fast, found = fast_dtype(model.device.type) is torch.bfloat16, {name: dict[str, list[float]]() for name in heads}
     for kind, stream in streams.items():
-        length = 64 if config.fast else HELD_LENGTH
-        rows = Batches({kind: Source(stream, 1.0)}, HELD_BATCHES, HELD_ROWS, length, config.seed)
+        rows = Batches({kind: Source(stream, 1.0)}, HELD_BATCHES, HELD_ROWS, length, seed)
         for name, rates in agreement(model, heads, [rows.batch(i) for i in range(HELD_BATCHES)], fast).items():
             found[name][kind] = rates
     return found

@@ -1,0 +1,81 @@
+"""What reproductions share: intervals over seeds, and a record as JSON, table and picture, each written in one move."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from paceline.errors import DataError, ModelError
+
+__all__ = ["Mean", "mean_of", "picture", "table", "write_record"]
+
+# Student's t at 97.5 % for n - 1 degrees of freedom, n = 2, 3, …
+_T = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
+
+
+class Mean(float):
+    """A mean over seeds, with the half-width of its 95 % interval."""
+
+    half: float
+
+    def __str__(self) -> str:
+        return f"{float(self):.2f}" if math.isnan(self.half) else f"{float(self):.2f} ± {self.half:.2f}"
+
+    @property
+    def bar(self) -> float:
+        """For pictures: nothing where the interval is unknown."""
+        return 0.0 if math.isnan(self.half) else self.half
+
+    @property
+    def low(self) -> float:
+        return self - self.half
+
+
+def mean_of(values: Sequence[float]) -> Mean:
+    """Mean with Student's 95 % interval; of one value the interval is unknown."""
+    n = len(values)
+    mean = Mean(sum(values) / n)
+    spread = math.sqrt(sum((v - mean) ** 2 for v in values) / (n - 1)) if n > 1 else math.nan
+    mean.half = _T[min(n - 2, len(_T) - 1)] * spread / math.sqrt(n) if n > 1 else math.nan
+    return mean
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """A Markdown table."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
+
+
+def write_record(folder: Path, name: str, data: dict[str, Any], page: str) -> None:
+    """`<name>.json` and `<name>.md`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    _replace(folder / f"{name}.json", lambda temporary: temporary.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8"))
+    _replace(folder / f"{name}.md", lambda temporary: temporary.write_text(page, encoding="utf-8"))
+
+
+def picture(path: Path, draw: Callable[[Any], None], panels: int = 1) -> None:
+    """Let `draw(axes)` fill a figure of so many panels side by side."""
+    try:
+        import matplotlib
+    except ImportError as error:
+        raise ModelError("A reproduction draws a picture: install paceline[plots].") from error
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(1, panels, figsize=(4.6 * panels, 3.4), layout="constrained")
+    draw(axes)
+    _replace(path, lambda temporary: figure.savefig(temporary, dpi=130, format="png"))
+    pyplot.close(figure)
+
+
+def _replace(path: Path, write: Callable[[Path], object]) -> None:
+    temporary = path.with_name(f".{path.name}.new")
+    try:
+        write(temporary)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise DataError(f"Cannot write {path}: {error.strerror or error}.") from error
