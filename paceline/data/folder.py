@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,17 +17,23 @@ from paceline.errors import DataError
 
 __all__ = ["read_stream", "split"]
 
+log = logging.getLogger("paceline")
+
 TEXTS = (".txt", ".md", ".py")
 
 
-def read_stream(path: Path, tokenizer: PreTrainedTokenizerBase) -> Stream:
+def read_stream(path: Path, tokenizer: PreTrainedTokenizerBase, skip_bad: bool = False) -> Stream:
     """All documents below ``path``: ``.txt``, ``.md`` and ``.py`` files whole, a document for each line of a ``.jsonl`` file
     (``text``, or ``messages`` put through the chat template), and ``.npz`` streams for this tokenizer as they are.
 
-    Raises DataError where there are none, or with the file and line that cannot be read.
+    Raises DataError where there are none, or with the file and line that cannot be read; with ``skip_bad`` such lines are left
+    out, counted and named in the log.
     """
     files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
-    texts = [document for file in files for document in documents(file, tokenizer)]
+    bad: list[str] | None = [] if skip_bad else None
+    texts = [document for file in files for document in documents(file, tokenizer, bad)]
+    if bad:
+        log.warning("%d lines were left out, the first of them: %s", len(bad), "; ".join(bad[:3]))
     streams = [Stream.load(file) for file in files if file.suffix == ".npz"] + ([tokenise(texts, tokenizer)] if texts else [])
     if not streams:
         raise DataError(f"Expected .txt, .md, .py, .jsonl or .npz files in {path}, found none.")
@@ -35,15 +42,21 @@ def read_stream(path: Path, tokenizer: PreTrainedTokenizerBase) -> Stream:
     return joined(streams)
 
 
-def documents(file: Path, tokenizer: PreTrainedTokenizerBase) -> Iterator[Document]:
-    """The documents of one file, between the tokenizer's begin and end marks."""
+def documents(file: Path, tokenizer: PreTrainedTokenizerBase, bad: list[str] | None = None) -> Iterator[Document]:
+    """The documents of one file, between the tokenizer's begin and end marks. bad: takes what is wrong with a line, which is then
+    left out; without it that is an error."""
     begin, end = tokenizer.bos_token or "", tokenizer.eos_token or ""
     if file.suffix in TEXTS:
         yield Document(f"{begin}{text_of(file)}{end}")
     elif file.suffix == ".jsonl":
         for number, line in enumerate(text_of(file).splitlines(), 1):
             if line.strip():
-                yield Document(_text(line, f"{file}, line {number}", tokenizer, begin, end))
+                try:
+                    yield Document(_text(line, f"{file}, line {number}", tokenizer, begin, end))
+                except DataError as error:
+                    if bad is None:
+                        raise
+                    bad.append(str(error))
 
 
 def _text(line: str, where: str, tokenizer: PreTrainedTokenizerBase, begin: str, end: str) -> str:

@@ -5,7 +5,9 @@ The stock forward reaches it through transformers' `AttentionInterface` (`paceli
 """
 
 import math
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
+from functools import lru_cache, partial
 from typing import Any
 
 import torch
@@ -15,10 +17,11 @@ from transformers import AttentionInterface
 from paceline.errors import ModelError
 from paceline.lm.kv import KV, Slot
 
-__all__ = ["NAME", "Call", "attend", "attend_other"]
+__all__ = ["NAME", "Call", "attend", "attend_in_parts", "attend_other"]
 
 NAME = "paceline"
 QUERY_BLOCK, EXACT_QUERIES = 32, 8  # the CPU kernel takes queries by 32; in blocks of fewer than 8 its sums differ
+LONG = 1024  # below, a mask costs little
 STAIRS_ROWS, STAIRS_CAPACITY = 64, 16384  # masks of chains within these are views into one kept table
 
 
@@ -42,6 +45,7 @@ class Call:
         self.index = kv.index(slots)
         self.length = min(kv.span(max(self.starts) + width), kv.capacity)
         self._masks: dict[tuple[Any, ...], torch.Tensor] = {}
+        self._parts: bool | None = None
 
     def positions(self) -> list[list[int]]:
         """Absolute position of every new token, [B][T]: committed length plus depth."""
@@ -76,6 +80,25 @@ class Call:
                 rows += EXACT_QUERIES - tail
             parts = [self._row_mask(b, rows, like, window, groups) for b in range(len(self.slots))]
             self._masks[key] = parts[0][None, None] if len(parts) == 1 else torch.stack(parts)[:, None]
+        return self._masks[key]
+
+    def in_parts(self, like: torch.Tensor) -> bool:
+        """Whether to attend to the prefix without a mask and to the new tokens by themselves: one row of text, not in exact mode,
+        where a measurement says that it is faster.
+        """
+        if self._parts is None:
+            may = len(self.slots) == 1 and not self.exact and like.device.type == "cpu" and self.starts[0] >= LONG
+            self._parts = may and parts_pay(*sizes(like, self.starts[0]))
+        return self._parts
+
+    def own(self, like: torch.Tensor, groups: int) -> torch.Tensor:
+        """Additive mask [R, T] among the new tokens of the only row, `groups` heads to a token."""
+        key = ("own", groups, like.dtype)
+        if key not in self._masks:
+            t = self.width
+            tree = ancestors(self.parents[0] if self.parents else range(-1, t - 1), t)
+            seen = torch.tensor([[j in tree[i] for j in range(t)] for i in range(t)]).repeat_interleave(groups, 0)
+            self._masks[key] = like.new_zeros(seen.shape).masked_fill_(~seen, -math.inf)
         return self._masks[key]
 
     def _row_mask(self, b: int, rows: int, like: torch.Tensor, window: int | None, groups: int) -> torch.Tensor:
@@ -138,14 +161,55 @@ def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, layer: int, call: 
     b, hq, t, d = q.shape
     h = k.shape[1]
     call.kv.write(layer, call.slots, k, v)
-    cached = call.kv.view(layer, call.index, call.length)
     groups = hq // h
     rows = q.unflatten(1, (h, groups)).transpose(2, 3).reshape(b, h, t * groups, d)
+    if window is None and call.in_parts(rows):
+        out = attend_in_parts(rows, call.kv.view(layer, call.index, call.starts[0] + t), call.own(rows, groups), scale)
+        return out.unflatten(2, (t, groups)).permute(0, 2, 1, 3, 4).reshape(b, t, hq, d)
+    cached = call.kv.view(layer, call.index, call.length)
     mask = call.mask(rows, window, groups)
     if mask.shape[2] > groups * t:
         rows = pad(rows, (0, 0, 0, mask.shape[2] - groups * t))
     out = scaled_dot_product_attention(rows, cached[0], cached[1], attn_mask=mask, scale=scale)
     return out[:, :, : groups * t].unflatten(2, (t, groups)).permute(0, 2, 1, 3, 4).reshape(b, t, hq, d)
+
+
+def attend_in_parts(rows: torch.Tensor, cached: torch.Tensor, mask: torch.Tensor, scale: float) -> torch.Tensor:
+    """Attention to a prefix that every query sees, and to the last T keys under a mask [R, T], merged by their weights' sums.
+
+    rows [B, H, R, D]; cached [2, B, H, S + T, D]; returns [B, H, R, D]. No mask of the prefix's length exists. Source: Yang, Du
+    et al., LongSpec (arXiv 2502.17421), section 3.3; merged in fp32.
+    """
+    t = mask.shape[1]
+    (k, k_own), (v, v_own) = ((x[:, :, :-t], x[:, :, -t:]) for x in cached)
+    seen, weight = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(rows, k, v, scale=scale)[:2]
+    scores = (rows @ k_own.mT).float() * scale + mask.float()
+    own = (scores.softmax(-1).to(v.dtype) @ v_own).float()
+    share = torch.sigmoid(weight.unflatten(-1, (-1, 1)).float() - scores.logsumexp(-1, keepdim=True))
+    return (own + share * (seen.float() - own)).to(rows.dtype)
+
+
+def sizes(like: torch.Tensor, prefix: int) -> tuple[int, int, int, int, torch.dtype]:
+    """What the measurement depends on, in powers of two, so that few are made: rows, prefix, heads, width, dtype."""
+    rows, length = (1 << (n - 1).bit_length() for n in (like.shape[2], prefix))
+    return rows, length, like.shape[1], like.shape[3], like.dtype
+
+
+@lru_cache(maxsize=64)
+def parts_pay(rows: int, prefix: int, heads: int, dim: int, dtype: torch.dtype) -> bool:
+    """Whether attention in parts is faster than under one mask, for tensors of these sizes: measured once for each."""
+    q = torch.randn(1, heads, rows, dim, dtype=dtype)
+    cached = torch.randn(2, 1, heads, prefix + rows, dim, dtype=dtype)
+    own, whole = torch.zeros(rows, rows, dtype=dtype), torch.zeros(1, 1, rows, prefix + rows, dtype=dtype)
+    parts = partial(attend_in_parts, q, cached, own, 1.0)
+    dense = partial(scaled_dot_product_attention, q, cached[0], cached[1], attn_mask=whole, scale=1.0)
+    return min(map(seconds, [parts] * 4)) < min(map(seconds, [dense] * 4))
+
+
+def seconds(work: Callable[[], Any]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
 
 
 def attend_other(q: torch.Tensor, layer: int, call: Call, scale: float) -> torch.Tensor:

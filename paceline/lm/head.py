@@ -47,9 +47,11 @@ class Head(nn.Module):
         # In a tuple, so that .to(bfloat16) leaves their frequencies alone: rounded, they would turn far positions by radians.
         self.rotaries = rotary(shape, shape.head_dim), rotary(shape, shape.target_head_dim)
         random = torch.Generator().manual_seed(seed)
-        for parameter in self.parameters():
+        for name, parameter in self.named_parameters():
             if parameter.dim() == 2:
                 nn.init.normal_(parameter, std=0.02, generator=random)
+            elif name.endswith("bias"):
+                nn.init.zeros_(parameter)
 
     def borrow(self, target: Any) -> None:
         """Take a transformers model's embedding and output head, where the shape says that they are shared."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -26,10 +27,12 @@ from paceline.objectives.distil import distil
 from paceline.train.checkpoint import claim_folder, replace_folder
 from paceline.train.forward import Objective
 from paceline.train.heads import MASKS, agreement, head_gradient
-from paceline.train.loop import Loop, train
+from paceline.train.loop import Loop, Progress, train
 from paceline.train.packing import Batches, Source
+from paceline.train.parallel import join, spread
 from paceline.train.precision import fast_dtype, flush_denormals
 from paceline.train.progress import reporter
+from paceline.train.write import write_on
 
 __all__ = ["Config", "run"]
 
@@ -59,6 +62,9 @@ class Config:
     rows: int = 16  # Texts in a step.
     length: int = 512  # Tokens of each.
     seed: int = 0  # Of the weights and the order of the texts.
+    written: int = 0  # Tokens that the target writes itself, from the beginnings of the texts, to learn from beside them.
+    skip_bad: bool = False  # Leave out lines of .jsonl files that cannot be read, instead of stopping.
+    shard: bool = False  # Under torchrun: spread the target's layers over the processes (FSDP2).
     limit: int | None = None  # At most so many steps: a smoke run.
 
 
@@ -71,24 +77,37 @@ def run(config: Config) -> Path:
     """
     specs = check(config)
     flush_denormals()
+    team = join(config.rows)
     target, tokenizer = load_target(config.model)
     modules = torch.nn.ModuleDict({name: made(target, config, *spec) for name, spec in specs.items()})
     heads: dict[str, Head] = {name: head for name, head in modules.items() if isinstance(head, Head)}
-    free = ("data", "out", "limit", "tokens")
+    free = ("data", "out", "limit", "tokens", "skip_bad", "shard")
     settings = {key: str(value) for key, value in dataclasses.asdict(config).items() if key not in free}
+    if team.leads:
+        streams_of(config, claim_folder(config.out / "work", settings), tokenizer)
+    team.wait()
     work = claim_folder(config.out / "work", settings)
-    learned, held = split(stream_of(config.data, work, tokenizer), HELD_EVERY)
+    streams, held = streams_of(config, work, tokenizer)
     steps = max(1, config.tokens // (config.rows * config.length))
     steps = steps if config.limit is None else min(steps, config.limit)
-    batches = Batches({"text": Source(learned, 1.0)}, steps, config.rows, config.length, config.seed)
+    batches = Batches(streams, steps, config.rows, config.length, config.seed)
     masks = {name: mask_of(*spec) for name, spec in specs.items()}
     longest = target.config.max_position_embeddings if config.positions == "anchored" else 0
     objective: Objective = partial(distil, hard_share=HARD_SHARE[config.loss])
-    with reporter("heads", steps) as report:
-        gradient = head_gradient(target, heads, masks, objective, longest)
-        seconds = train(modules, batches.batch, gradient, Loop(work / "heads", steps), report=report)
-    finish(config, target, heads, held, seconds)
+    gradient = head_gradient(target, heads, masks, objective, longest)
+    if config.shard:
+        spread(target, team)
+    with reporter("heads", steps) if team.leads else nullcontext(nothing) as report:
+        half = team.agreed(fast_dtype(target.device.type) is torch.bfloat16)
+        loop = Loop(work / "heads", steps, leads=team.leads, autocast=half)
+        seconds = train(modules, batches.batch, team.gradient(gradient, modules.parameters()), loop, report=report)
+    finish(config, target, heads, held, seconds, team.leads)
+    team.wait()
     return config.out
+
+
+def nothing(progress: Progress) -> None:
+    """What a process reports that does not lead."""
 
 
 def check(config: Config) -> dict[str, tuple[str, dict[str, str]]]:
@@ -171,24 +190,31 @@ def value(key: str, text: str) -> int | bool:
     raise SpecError(f"Expected {key} to be {wanted}, found {text!r}.")
 
 
-def stream_of(data: Path, work: Path, tokenizer: PreTrainedTokenizerBase) -> Stream:
-    """The texts as tokens, made once."""
-    path = work / "texts.npz"
+def streams_of(config: Config, work: Path, tokenizer: PreTrainedTokenizerBase) -> tuple[dict[str, Source], Stream]:
+    """What to learn from, half of it written by the target where that is asked for, and what to measure on; made once."""
+    path, own = work / "texts.npz", work / "written.npz"
     if not path.exists():
-        if not data.exists():
-            raise DataError(f"There is no data at {data}: name a file or folder with --data.")
-        read_stream(data, tokenizer).save(path)
-    return Stream.load(path)
+        if not config.data.exists():
+            raise DataError(f"There is no data at {config.data}: name a file or folder with --data.")
+        read_stream(config.data, tokenizer, config.skip_bad).save(path)
+    learned, held = split(Stream.load(path), HELD_EVERY)
+    sources = {"text": Source(learned, 1.0)}
+    if config.written:
+        if not own.exists():
+            ends = frozenset([] if tokenizer.eos_token_id is None else [int(tokenizer.eos_token_id)])
+            write_on(Path(resolve(config.model)), {"text": learned}, {"text": 1.0}, config.written, ends, config.seed).save(own)
+        sources["written"] = Source(Stream.load(own), 1.0)
+    return sources, held
 
 
-def finish(config: Config, target: PreTrainedModel, heads: dict[str, Head], held: Stream, seconds: float) -> None:
+def finish(config: Config, target: PreTrainedModel, heads: dict[str, Head], held: Stream, seconds: float, writes: bool) -> None:
     """Measure the heads as they are kept (bf16) on held-out text, and write a folder for each."""
     rows = Batches({"text": Source(held, 1.0)}, HELD_BATCHES, config.rows, config.length, config.seed)
     for head in heads.values():
         head.eval().to(torch.bfloat16).float()
     batches = [rows.batch(i) for i in range(HELD_BATCHES if config.limit is None else 1)]
     rates = agreement(target, heads, batches, fast_dtype(target.device.type) is torch.bfloat16)
-    for name, head in heads.items():
+    for name, head in heads.items() if writes else ():
         report: dict[str, Any] = {"accept_per_position": rates[name], "tokens": config.tokens, "minutes": round(seconds / 60, 1),
                                   "target": config.model, "loss": config.loss}
         replace_folder(config.out / name, partial(write, head, report))

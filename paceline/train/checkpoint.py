@@ -65,7 +65,9 @@ def claim_folder(folder: Path, settings: dict[str, Any]) -> Path:
     for key, value in settings.items():
         if before.get(key) != value:
             raise DataError(f"{folder} was begun with {key} = {before.get(key)}, not {value}; use another folder.")
-    path.write_text(json.dumps(settings, indent=2) + "\n")
+    partial = folder / f"settings.{os.getpid()}.tmp"
+    partial.write_text(json.dumps(settings, indent=2) + "\n")
+    os.replace(partial, path)
     return folder
 
 

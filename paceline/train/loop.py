@@ -55,6 +55,7 @@ class Loop:
     report_every: int = 10
     matrix_lr: float = 0.02
     other_lr: float = 3e-3
+    leads: bool = True  # Whether this process writes checkpoints; of several that train together one does.
     autocast: bool | None = None  # Matrix products in bf16; None = where that is faster, as a resumed run did before.
 
 
@@ -83,7 +84,8 @@ def train(
 
     def save(step: int) -> None:
         state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "seconds": meter.seconds, "autocast": autocast}
-        checkpoint.save(loop.folder, step, state)
+        if loop.leads:
+            checkpoint.save(loop.folder, step, state)
 
     timers = [_Timer(loop.save_every_s, save), *(_Timer(hook.every_s, _without_step(hook)) for hook in hooks)]
     model.train()

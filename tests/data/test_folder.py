@@ -41,6 +41,13 @@ def test_a_bad_line_is_named(line: str, said: str, words: PreTrainedTokenizerFas
         read_stream(tmp_path, words)
 
 
+def test_bad_lines_are_left_out_where_that_is_asked_for(words: PreTrainedTokenizerFast, tmp_path: Path,
+                                                        caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "a.jsonl").write_text('{"text": "fine"}\n{\n{"words": 1}\n{"text": "good"}\n')
+    assert texts_of(read_stream(tmp_path, words, skip_bad=True), words) == ["fine<eos>", "good<eos>"]
+    assert "2 lines were left out" in caplog.text and "line 2" in caplog.text
+
+
 def test_nothing_to_read_and_strange_ids_are_said(words: PreTrainedTokenizerFast, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="found none"):
         read_stream(tmp_path, words)

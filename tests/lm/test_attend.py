@@ -7,6 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+import paceline.lm.attend as module
 from paceline.errors import ModelError
 from paceline.lm.attend import Call, _from_transformers, ancestors, attend
 from paceline.lm.kv import KV
@@ -78,3 +79,46 @@ def test_attention_we_do_not_compute_is_refused() -> None:
     x = torch.zeros(1, 1, 1, 8)
     with pytest.raises(ModelError, match="softcap"):
         _from_transformers(torch.nn.Identity(), x, x, x, None, softcap=30.0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(("heads", "groups", "new", "tree"),
+                         [(2, 3, 9, True), (1, 1, 1, False), (4, 2, 5, False), (2, 1, 17, True)])
+def test_attention_in_parts_equals_attention_under_one_mask(dtype: torch.dtype, heads: int, groups: int, new: int,
+                                                            tree: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Property 5 of LongSpec's notes: random trees, grouped queries, a single node."""
+    random, prefix, d = torch.Generator().manual_seed(new), 1100, 16
+    past = torch.randn(2, 1, heads, prefix, d, generator=random).to(dtype)
+    q = torch.randn(1, heads * groups, new, d, generator=random).to(dtype)
+    k, v = torch.randn(2, 1, heads, new, d, generator=random).to(dtype)
+    parents = [[-1, *(int(torch.randint(-1, i, (1,), generator=random)) for i in range(1, new))]] if tree else None
+    made = []
+    for pays in (False, True):
+        monkeypatch.setattr(module, "parts_pay", lambda *sizes, pays=pays: pays)
+        kv = KV(1, 2048)
+        slot = kv.take()
+        kv.layer(0, k)[:, 0, :, :prefix] = past[:, 0]
+        slot.length = prefix
+        call = Call(kv, [slot], new, parents, False)
+        made.append(attend(q, k, v, 0, call, 0.25))
+        assert (not any(key[0] == "own" for key in call._masks)) == (not pays)
+        assert not pays or all(m.shape[-1] == new for m in call._masks.values())  # no mask as long as the prefix
+    torch.testing.assert_close(made[1], made[0], atol=1e-5 if dtype is torch.float32 else 2e-2, rtol=1e-5)
+
+
+def test_parts_are_for_long_texts_alone_and_not_for_exact_mode(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "parts_pay", lambda *sizes: True)
+    like = torch.zeros(1, 2, 5, 16)
+    cases = ((1024, 1, False, True), (1023, 1, False, False), (1024, 2, False, False), (1024, 1, True, False))
+    for length, slots, exact, wanted in cases:
+        kv = KV(slots, 2048)
+        taken = [kv.take() for _ in range(slots)]
+        for slot in taken:
+            slot.length = length
+        assert Call(kv, taken, 5, None, exact).in_parts(like) is wanted
+
+
+def test_the_measurement_is_made_once_for_sizes_alike() -> None:
+    a, b = (module.sizes(torch.zeros(1, 2, n, 16), prefix) for n, prefix in ((5, 1500), (8, 2048)))
+    assert a == b == (8, 2048, 2, 16, torch.float32)
+    assert module.parts_pay(*a) in (True, False)

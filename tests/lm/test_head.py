@@ -156,3 +156,9 @@ def test_unknown_settings_and_weights_are_refused(tmp_path: Path) -> None:
             Head.from_pretrained(tmp_path)
     with pytest.raises(DataError, match="Expected a draft head"):
         Head.from_pretrained(tmp_path / "nowhere")
+
+
+def test_a_seed_makes_the_whole_head() -> None:
+    for shape in (shape_for(tiny_lm(), **SIZE), longspec_shape(tiny_lm())):
+        heads = [Head(shape, seed=3) for _ in range(2)]
+        assert all(torch.equal(a, b) for a, b in zip(*(head.parameters() for head in heads), strict=True))
