@@ -13,6 +13,7 @@ from typing import Any
 import paceline
 from paceline import plugins
 from paceline.bench.llama_cpp import LlamaCpp, forward_seconds
+from paceline.bench.long_prompts import LONG_KINDS, long_prompts
 from paceline.bench.machine import describe, pin_threads, read_limit
 from paceline.bench.methods import Method, OneByOne, Paceline
 from paceline.bench.rivals import Weights, check_names, rivals
@@ -33,7 +34,8 @@ class Config:
 
     grow: millions of parameters a cost-realistic target is grown to (None = as it is). rows: prompts decoded together,
     also measured one by one. limit: prompts per task (None = all). prompts: a JSON-lines file; data: a folder of public
-    data sets; either instead of the shipped prompts. budget: most nodes per round (None = the controller's).
+    data sets; either instead of the shipped prompts. context: prompts of so many tokens (needle, completion, document) instead.
+    budget: most nodes per round (None = the controller's).
     inexact: measure every method of ours also without exact mode. Raises RequestError on bad values.
     """
 
@@ -42,6 +44,7 @@ class Config:
     tasks: tuple[str, ...] = ()
     prompts: str | None = None
     data: str | None = None
+    context: int | None = None
     against: tuple[str, ...] = ()
     dtype: str | None = None
     forward: str = "auto"
@@ -64,6 +67,8 @@ class Config:
                 raise RequestError(f"{name} must be at least 1; found {value}.")
         if self.prompts and (self.tasks or self.data):
             raise RequestError("Give either a prompt file or tasks (with or without a data folder), not both.")
+        if self.context and (self.prompts or self.data):
+            raise RequestError("Prompts of a given context are made, not read: leave out --prompts and --data.")
         for spec in self.drafters:
             plugins.make("drafter", spec)
         check_names(self.against)
@@ -133,6 +138,8 @@ def _prompts(config: Config) -> dict[str, list[Prompt]]:
         if not found:
             raise RequestError(f"{config.prompts} holds no prompts.")
         return {kind: [p for p in found if p.kind == kind] for kind in dict.fromkeys(p.kind for p in found)}
+    if config.context:
+        return {task: long_prompts(task, config.context) for task in config.tasks or LONG_KINDS}
     tasks = config.tasks or KINDS
     read = {task: from_data(task, Path(config.data)) if config.data else builtin(task) for task in tasks}
     return {task: _spread(prompts, config.limit) for task, prompts in read.items()}

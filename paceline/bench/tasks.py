@@ -22,13 +22,17 @@ FOLDER = Path(__file__).parent / "prompts"
 
 @dataclass(frozen=True)
 class Prompt:
-    """One benchmark prompt: `text` to continue, or `turns` a user says, with the `tools` a reply may call."""
+    """One benchmark prompt: `text` to continue, or `turns` a user says, with the `tools` a reply may call. `tokens`: the text is
+    cut so that it and the `tail` behind it are so many.
+    """
 
     kind: str
     text: str | None = None
     turns: tuple[str, ...] = ()
     system: str | None = None
     tools: tuple[dict[str, Any], ...] = ()
+    tail: str = ""
+    tokens: int | None = None
 
     def messages(self, answers: tuple[str, ...] = ()) -> list[dict[str, Any]]:
         """The conversation up to the next open turn, given the answers so far."""
@@ -138,6 +142,9 @@ def _text(path: Path) -> str:
 
 def encode(tokenizer: Any, prompt: Prompt, answers: tuple[str, ...] = ()) -> list[int]:
     """Token ids of a prompt. A conversation goes through the chat template where there is one, else as bare text."""
+    if prompt.text is not None and prompt.tokens is not None:
+        tail = tokenizer(prompt.tail, add_special_tokens=False).input_ids if prompt.tail else []
+        return tokenizer(prompt.text, verbose=False).input_ids[: prompt.tokens - len(tail)] + tail
     if prompt.text is not None:
         return tokenizer(prompt.text).input_ids
     if not getattr(tokenizer, "chat_template", None):

@@ -22,6 +22,7 @@ class Options:
     task: list[str] = flag([], "code, math, tools, prose (shipped) or spec_bench (needs --data); may be given again.")
     prompts: str | None = flag(None, 'JSON-lines file of {"prompt": …} or Spec-Bench records, instead of tasks.')
     data: str | None = flag(None, "Folder of public data sets to draw held-out prompts from, instead of the shipped ones.")
+    context: int | None = flag(None, "Prompts of so many tokens instead: needle, completion and document, made here.")
     against: list[str] = flag([], "transformers, one of its modes (transformers/assisted), or llama_cpp; may be given again.")
     dtype: str | None = flag(None, "float32, bfloat16 or float16.")
     forward: str = flag("auto", "auto, fused, lean or stock.")

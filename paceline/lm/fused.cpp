@@ -23,7 +23,7 @@ constexpr int LANES = 8, MOST_ROWS = 3;
 #endif
 constexpr int TILE = 32, PARTS = TILE / LANES;  // outputs of a linear that are made together
 constexpr int64_t AHEAD = 8192;                 // bytes of weights fetched in advance
-constexpr int KEYS = 128, QUERIES = 8;           // keys and tokens that attention takes together, to stay in cache
+constexpr int KEYS = 64, QUERIES = 32;          // keys and tokens that attention takes together, to stay in cache
 
 typedef float V __attribute__((vector_size(4 * LANES)));
 typedef uint32_t U __attribute__((vector_size(4 * LANES)));
