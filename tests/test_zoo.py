@@ -6,10 +6,12 @@ from functools import lru_cache
 import pytest
 
 import paceline
+from paceline.errors import ModelError
 from paceline.lm import LM
 from paceline.lm.load import ZOO, zoo_names
 
 PAIR = "small_model:model=zoo:tiny-draft"
+HEADS = {"tiny-glide": "glide", "tiny-longspec": "longspec"}
 PROMPTS = [
     "def binary_search(",
     "The history of the",
@@ -29,15 +31,20 @@ def target(dtype: str) -> LM:
 
 
 def test_the_zoo_is_small_and_complete() -> None:
-    assert {"tiny", "tiny-draft"} <= set(zoo_names())
+    assert set(zoo_names()) == {"tiny", "tiny-draft", *HEADS}
     assert sum(p.stat().st_size for p in ZOO.rglob("*") if p.is_file()) < 40e6
     for name in zoo_names():
         assert (ZOO / name / "README.md").read_text(encoding="utf-8").strip()
-        assert json.loads((ZOO / name / "config.json").read_text())["model_type"] == "llama"
+        config = json.loads((ZOO / name / "config.json").read_text())
+        assert config.get("model_type") == "llama" or config["speculators_model_type"] == HEADS[name]
+        if name in HEADS:
+            assert (ZOO / name / "model.safetensors").stat().st_size < 6e6
+            with pytest.raises(ModelError, match=f"--drafter {HEADS[name]}:model=zoo:{name}"):
+                paceline.load(f"zoo:{name}")
 
 
 @pytest.mark.parametrize("dtype", ["fp32", "bf16"])
-@pytest.mark.parametrize("drafter", [PAIR, "ngram"])
+@pytest.mark.parametrize("drafter", [PAIR, "ngram", "glide", "longspec", "cape:inner=glide", "cape:inner=longspec,bins=auto"])
 def test_drafts_change_no_token(dtype: str, drafter: str) -> None:
     lm = target(dtype)
     if dtype == "bf16" and not lm.exact:
@@ -51,6 +58,15 @@ def test_drafts_change_no_token(dtype: str, drafter: str) -> None:
 def test_the_draft_model_earns_its_keep() -> None:
     found = paceline.generate(target("fp32"), PROMPTS, max_new_tokens=48, drafter=f"{PAIR},length=4,worth=0")
     assert sum(g.stats.new_tokens for g in found) / sum(g.stats.rounds for g in found) > 1.6
+
+
+@pytest.mark.parametrize("head", ["glide", "longspec"])
+def test_a_head_is_accepted_more_often_than_the_draft_model(head: str) -> None:
+    lengths = []
+    for drafter in (f"{head}:length=4,worth=0", f"{PAIR},length=4,worth=0"):
+        found = paceline.generate(target("fp32"), PROMPTS, max_new_tokens=48, drafter=drafter)
+        lengths.append(sum(g.stats.new_tokens for g in found) / sum(g.stats.rounds for g in found))
+    assert lengths[0] > lengths[1]
 
 
 def test_a_chat_with_tools_calls_one() -> None:

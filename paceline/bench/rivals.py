@@ -18,7 +18,7 @@ from paceline.bench.methods import Batch, Method
 from paceline.errors import ModelError, RequestError, did_you_mean
 from paceline.lm import LM
 from paceline.lm.grow import grow
-from paceline.lm.load import resolve
+from paceline.lm.load import quiet, resolve
 
 __all__ = ["NAMES", "Transformers", "Weights", "check_names", "rivals", "stock"]
 
@@ -48,7 +48,8 @@ def stock(weights: Weights) -> Any:
 
     logging.set_verbosity_error()
     lm = weights.lm
-    model = AutoModelForCausalLM.from_pretrained(weights.source, dtype=lm.dtype, attn_implementation="sdpa").eval()
+    with quiet(True):
+        model = AutoModelForCausalLM.from_pretrained(weights.source, dtype=lm.dtype, attn_implementation="sdpa").eval()
     if weights.grown is not None:
         model = grow(model, weights.grown * 1e6)
     foreign = {type(m).__name__ for m in model.modules() if not type(m).__module__.startswith(("transformers.", "torch."))}

@@ -16,21 +16,25 @@ from paceline.bench.llama_cpp import installed
 from paceline.bench.run import Config, run
 from paceline.errors import DataError, RequestError, did_you_mean
 
-__all__ = ["FOUR", "PAIR", "SUITES", "command", "read_reports", "run_suite"]
+__all__ = ["CAPE", "FOUR", "PAIR", "SUITES", "command", "read_reports", "run_suite"]
 
 PAIR = "small_model:model=zoo:tiny-draft"
 FOUR = f"{PAIR},length=4,worth=0"  # always four tokens, as assisted generation is measured
-ZOO = Config(drafters=(PAIR, FOUR, "ngram"), dtype="float32", limit=8, repeats=2)
-GROWN = replace(ZOO, drafters=(PAIR,), grow=100.0, limit=6, repeats=2)
-IDENTITY = replace(ZOO, drafters=(PAIR, FOUR, "ngram", f"{PAIR},beam=4"), repeats=1, limit=50)
+CAPE = "cape:inner=glide,bins=auto"
+HEADS = ("glide", CAPE, "longspec")
+ZOO = Config(drafters=(PAIR, FOUR, "ngram", *HEADS), dtype="float32", limit=8, repeats=2)
+GROWN = replace(ZOO, drafters=(PAIR, *HEADS), grow=100.0, limit=6, repeats=2)
+IDENTITY = replace(ZOO, drafters=(PAIR, "ngram", f"{PAIR},beam=4", "glide", "longspec", "cape:inner=glide"), repeats=1, limit=50)
 SUITES: dict[str, dict[str, Config]] = {
     "cpu": {
         "zoo": replace(ZOO, against=("transformers",)),
-        "zoo_stock": replace(ZOO, against=("transformers",), forward="stock", packed=False, limit=4, repeats=2),
-        "zoo_bf16": replace(ZOO, against=("transformers/plain",), dtype="bfloat16", inexact=True),
-        "spec_bench": replace(ZOO, against=("transformers/plain",), tasks=("spec_bench",), limit=40, repeats=1),
+        "zoo_stock": replace(ZOO, against=("transformers",), forward="stock", packed=False, limit=4, repeats=2,
+                             drafters=(PAIR, "ngram")),
+        "zoo_bf16": replace(ZOO, drafters=(PAIR, "ngram"), against=("transformers/plain",), dtype="bfloat16", inexact=True),
+        "spec_bench": replace(ZOO, drafters=(PAIR, "ngram", *HEADS), against=("transformers/plain",), tasks=("spec_bench",), limit=40, repeats=1),
         "grown": replace(GROWN, against=("transformers/plain", "llama_cpp")),
-        "grown_rows": replace(GROWN, rows=8, limit=8, repeats=2),
+        "grown_bf16": replace(GROWN, dtype="bfloat16", exact=True, drafters=("glide",)),
+        "grown_rows": replace(GROWN, rows=8, limit=8, repeats=2, drafters=(PAIR, "glide")),
         "identity_fp32": IDENTITY,
         "identity_fp32_rows": replace(IDENTITY, rows=5),
         "identity_bf16": replace(IDENTITY, dtype="bfloat16", exact=True),

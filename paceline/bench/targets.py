@@ -13,6 +13,7 @@ from paceline.bench.tasks import KINDS
 __all__ = ["TARGETS", "Figure", "Target"]
 
 PAIR, FOUR, NGRAM = f"paceline/{suite.PAIR}", f"paceline/{suite.FOUR}", "paceline/ngram"
+CAPE, GLIDE = f"paceline/{suite.CAPE}", "paceline/glide"
 STOCK, LOOKUP = "transformers/plain", "transformers/prompt_lookup"
 ASSISTED = ("transformers/assisted", "transformers/assisted_heuristic")
 Reports = dict[str, Any]
@@ -110,6 +111,9 @@ TARGETS = [
     Target("`ngram` vs our plain, the worst kind of text", 0.95, "zoo", _task("zoo", NGRAM, *KINDS)),
     Target("time outside forwards in a drafted round, one row, grown target", 0.05, "grown", _outside, most=True),
     Target("8 rows vs 1 row, drafted, grown target", 2.5, "grown_rows", _speed("grown_rows", PAIR, f"{PAIR}, one by one")),
+    Target("GliDe + CaPE, `bins=auto`, vs our plain, mean over the kinds of text", 1.8, "zoo", _mean("zoo", CAPE, PLAIN)),
+    Target("the same, grown target", 2.2, "grown", _mean("grown", CAPE, PLAIN)),
+    Target("GliDe chains, grown target, bf16, exact mode", 2.2, "grown_bf16", _mean("grown_bf16", GLIDE, PLAIN)),
     Target("fp32 greedy, every drafter, 1 row: identical", 1.0, "identity_fp32", _identical("identity_fp32", True)),
     Target("the same, 5 rows", 1.0, "identity_fp32_rows", _identical("identity_fp32_rows", True)),
     Target("bf16 greedy, chains, exact: identical", 1.0, "identity_bf16", _identical("identity_bf16", False)),

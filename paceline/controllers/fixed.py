@@ -13,19 +13,20 @@ __all__ = ["Fixed"]
 class Fixed:
     """budget: most nodes a row may have scored in a round; the drafter's own length limits it further. 0 = never draft.
     together: most nodes of all rows of a round, at least one a row: one row's nodes come almost free with its weights' reading,
-    many rows' nodes cost arithmetic. About right for CPUs; an accelerator bears more.
+    many rows' nodes cost arithmetic. None = 16, or the budget where that is more: right for CPUs; an accelerator bears more.
     """
 
     budget: int = 16
-    together: int = 16
+    together: int | None = None
 
     def __post_init__(self) -> None:
-        if self.budget < 0 or self.together < 1:
+        if self.budget < 0 or (self.together is not None and self.together < 1):
             raise SpecError(f"fixed needs budget >= 0 and together >= 1; found budget={self.budget}, together={self.together}.")
 
     def pick(self, views: Sequence[View]) -> list[Arm]:
         """The same arm for every row."""
-        return [Arm(0, min(self.budget, max(1, self.together // max(1, len(views)))))] * len(views)
+        together = max(16, self.budget) if self.together is None else self.together
+        return [Arm(0, min(self.budget, max(1, together // max(1, len(views)))))] * len(views)
 
     def learn(self, outcomes: Sequence[Outcome]) -> None:
         """Nothing to learn."""

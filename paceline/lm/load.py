@@ -1,5 +1,6 @@
 """From a name to an `LM`: the embedded zoo, a hub id, a folder, or a transformers model already at hand."""
 
+import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,8 +24,16 @@ DTYPES = {"fp32": torch.float32, "float32": torch.float32, "bf16": torch.bfloat1
 
 
 def zoo_names() -> list[str]:
-    """The embedded models."""
+    """The embedded models and draft heads."""
     return sorted(p.parent.name for p in ZOO.glob("*/config.json"))
+
+
+def head_kind(source: str) -> str | None:
+    """The kind of draft head in a folder; None where there is none."""
+    try:
+        return json.loads((Path(source) / "config.json").read_text(encoding="utf-8")).get("speculators_model_type")
+    except (OSError, ValueError, AttributeError):
+        return None
 
 
 def load(model: Any, *, dtype: str | torch.dtype | None = None, forward: str = "auto", packed: bool = True,
@@ -43,6 +52,8 @@ def load(model: Any, *, dtype: str | torch.dtype | None = None, forward: str = "
             raise ModelError("dtype and device apply when Paceline loads the model; move a model you hold with model.to(…).")
         return LM(model, tokenizer, forward, packed, replace)
     source = resolve(str(model))
+    if (kind := head_kind(source)) is not None:
+        raise ModelError(f"{str(model)!r} is a draft head, not a model: use it with --drafter {kind}:model={model}.")
     want = torch_dtype(dtype) if dtype is not None else (torch.float32 if str(model).startswith("zoo:") else "auto")
     try:
         with quiet(str(model).startswith("zoo:") or not sys.stderr.isatty()):

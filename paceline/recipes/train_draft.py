@@ -22,7 +22,7 @@ from paceline.data.folder import read_stream, split
 from paceline.errors import DataError, ModelError, RequestError, SpecError, did_you_mean
 from paceline.lm.head import Head
 from paceline.lm.head_shape import longspec_shape, shape_for
-from paceline.lm.load import resolve
+from paceline.lm.load import quiet, resolve
 from paceline.objectives.distil import distil
 from paceline.train.checkpoint import claim_folder, replace_folder
 from paceline.train.forward import Objective
@@ -152,9 +152,11 @@ def listed(text: str) -> list[str]:
 
 
 def load_target(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """The target in fp32, whatever it was saved in, and its tokenizer."""
     source = resolve(name)
     try:
-        return AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32), AutoTokenizer.from_pretrained(source)
+        with quiet(True):
+            return AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32), AutoTokenizer.from_pretrained(source)
     except (OSError, ValueError) as error:
         raise ModelError(f"Cannot load the target {name!r}: {str(error).splitlines()[0]}") from error
 

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from transformers import AutoTokenizer, LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from paceline.data.corpus import Stream
 from paceline.data.zoo_texts import MEASURED
@@ -69,8 +69,7 @@ def run(config: Config) -> Path:
     if not 0 < config.own < 1 or not 0 < config.long < 1:
         raise RequestError(f"Expected own and long to be shares between 0 and 1, found {config.own} and {config.long}.")
     flush_denormals()
-    folder, model = Path(resolve(config.model)), LlamaForCausalLM.from_pretrained(resolve(config.model), dtype=torch.float32)
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    folder, (model, tokenizer) = Path(resolve(config.model)), train_draft.load_target(config.model)
     work = claim_folder(config.out / "drafters", {name: str(value) for name, value in dataclasses.asdict(config).items()
                                                   if name not in ("data", "out", "tokens")})
     job = job_of(config, work, tokenizer)

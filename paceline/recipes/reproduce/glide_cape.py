@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoTokenizer, LlamaForCausalLM
 
 from paceline.bench.tasks import KINDS, builtin, encode
 from paceline.drafters.cape import Cape
@@ -65,7 +64,7 @@ def run(config: Config) -> Path:
                                     block=GAMMA + 1, fast=config.fast)
     work = claim_folder(config.work / "drafters", {name: str(value) for name, value in dataclasses.asdict(zoo).items()
                                                    if name not in ("data", "out", "tokens", "method", "block")})
-    job = job_of(zoo, work, AutoTokenizer.from_pretrained(resolve(zoo.model)))
+    job = job_of(zoo, work, train_draft.load_target(zoo.model)[1])
     seeds = [study(config, job, seed) for seed in range(1 if config.fast else config.seeds)]
     page = config.out / "glide_cape.md"
     write_record(config.out, "glide_cape", {"tokens": config.tokens, "seeds": seeds}, written_up(config, seeds))
@@ -77,7 +76,7 @@ def study(config: Config, job: Job, seed: int) -> dict[str, Any]:
     """All arms once: agreement by arm, kind and depth, and acceptance lengths in whole decoding."""
     own = train_draft.Config(method=ARMS, width=192, heads=3, ffn=576, block=GAMMA + 1, seed=seed)
     specs = train_draft.check(own)
-    model = LlamaForCausalLM.from_pretrained(resolve("zoo:tiny"), dtype=torch.float32)
+    model, _ = train_draft.load_target("zoo:tiny")
     heads = {name: train_draft.made(model, own, *spec) for name, spec in specs.items()}
     masks = {name: train_draft.mask_of(*spec) for name, spec in specs.items()}
     mine = dataclasses.replace(job, config=dataclasses.replace(job.config, seed=100 + seed, draft_tokens=config.tokens))

@@ -27,12 +27,13 @@ from paceline.lm.attend import attend_in_parts
 from paceline.lm.head import Head
 from paceline.lm.head_lm import HeadLM
 from paceline.lm.head_shape import HeadShape, longspec_shape
-from paceline.lm.load import resolve
+from paceline.lm.load import quiet, resolve
 from paceline.objectives.distil import distil
 from paceline.objectives.xent import xent
 from paceline.recipes import pretrain_zoo
 from paceline.recipes.pretrain_zoo import Job, corpus_stage
 from paceline.recipes.reproduce._record import mean_of, picture, table, write_record
+from paceline.recipes.train_draft import load_target
 from paceline.train.checkpoint import claim_folder
 from paceline.train.forward import chunks, language
 from paceline.train.heads import head_gradient, prepare, read, reading
@@ -87,17 +88,15 @@ def run(config: Config) -> Path:
 
 def texts(config: Config, work: Path) -> dict[str, Stream]:
     """Training texts and held-out ones, by kind."""
-    from transformers import AutoTokenizer
-
     zoo = pretrain_zoo.Config(data=config.data, out=config.work, fast=config.fast, seed=1)
-    job = Job(zoo, work, AutoTokenizer.from_pretrained(resolve("zoo:tiny")), {})
+    job = Job(zoo, work, load_target("zoo:tiny")[1], {})
     return corpus_stage(zoo, work, job.tokenizer)
 
 
 def positions(config: Config, streams: dict[str, Stream], work: Path, seed: int) -> dict[str, list[float]]:
     """Percent of agreement by part of a text, for offset and plain positions under both masks."""
     found: dict[str, list[float]] = {}
-    model = LlamaForCausalLM.from_pretrained(resolve("zoo:tiny"), dtype=torch.float32)
+    model, _ = load_target("zoo:tiny")
     long = [stream for name, stream in streams.items() if name in ("held_code", "held_prose")]
     length = 256 if config.fast else EDGES[-1]
     held = [Batches({"held": Source(stream, 1.0)}, 4, 2, length, seed).batch(i) for stream in long for i in range(4)]
@@ -191,8 +190,7 @@ def step_costs(length: int) -> dict[str, float]:
 
     The embedded target with its context stretched: what it would write is of no use, what it costs is the same.
     """
-    model = LlamaForCausalLM.from_pretrained(resolve("zoo:tiny"), dtype=torch.float32, max_position_embeddings=LENGTHS[-1] + 64)
-    lm = LM(model)
+    lm = LM(stretched())
     found: dict[str, float] = {"length": length}
     for name, reads in (("", None), (", without reading", ())):
         shape = longspec_shape(lm, block=BLOCK, final_norm=True)
@@ -208,6 +206,13 @@ def step_costs(length: int) -> dict[str, float]:
         found[f"ms{name}"] = 1000 * best(partial(work.forward, own, [slot], torch.tensor([[7]])))
         found[f"bytes{name}"] = own.bytes
     return found
+
+
+def stretched() -> Any:
+    """The embedded target for texts as long as any here."""
+    with quiet(True):
+        source, longest = resolve("zoo:tiny"), LENGTHS[-1] + 128
+        return LlamaForCausalLM.from_pretrained(source, dtype=torch.float32, max_position_embeddings=longest)
 
 
 def attention_costs(prefix: int, rows: int = 65) -> dict[str, float]:
@@ -227,7 +232,7 @@ def attention_costs(prefix: int, rows: int = 65) -> dict[str, float]:
 
 def forward_costs(prefix: int, nodes: int = 65) -> dict[str, float]:
     """Milliseconds of a whole forward of so many tokens of a tree behind a prefix, on the lean and on the compiled forward."""
-    model = LlamaForCausalLM.from_pretrained(resolve("zoo:tiny"), dtype=torch.float32, max_position_embeddings=LENGTHS[-1] + 128)
+    model = stretched()
     random, found = torch.Generator().manual_seed(0), {}
     parents = [[-1, *(int(torch.randint(-1, i, (1,), generator=random)) for i in range(1, nodes))]]
     for name in ("lean", "auto"):
