@@ -27,6 +27,7 @@ from paceline.sampling import Dice, law_of, shaped
 __all__ = ["Follower", "Options", "check"]
 
 CATCH_UP = 16  # more missing tokens than this are prefilled row by row
+CHEAP = 0.5  # below this cost a chain's first token is drafted in any case, which is how its odds are learned
 TYPICAL = 0.15  # cost of a token where drawn ones must not depend on measurements: the same seed gives the same text
 
 
@@ -181,8 +182,8 @@ class Follower:
         """All rows' chains in one call, of the longest's length."""
         missing = [c.row.tokens[c.memory.committed :] for c in chains]
         length = max(c.length for c in chains)
-        odds = [c.memory.odds.table for c in chains]
-        drafted = self.lm.extend(self.kv, [c.memory.slot for c in chains], missing, length, self.worth, odds, self.top)
+        odds, worth = [c.memory.odds.table for c in chains], (0.0 if self.worth < CHEAP else self.worth, self.worth)
+        drafted = self.lm.extend(self.kv, [c.memory.slot for c in chains], missing, length, worth, odds, self.top)
         for c, fed, steps in zip(chains, missing, drafted, strict=True):
             tokens = [step[0][0] for step in steps]
             c.memory.committed += len(fed)

@@ -119,8 +119,8 @@ struct Call {
 int64_t work_floats(const Model* model, int32_t m, int32_t most_keys, int32_t threads);
 int64_t size_of(int32_t what);  // of Layer, Model and Call in bytes, for whoever describes them in another language
 void forward(const Model* model, const Call* call);
-void extend(const Model* model, const Call* call, int32_t steps, float worth, const float* odds, int32_t bins, int32_t* drafted,
-            float* shares, int32_t top, int32_t* others, float* other_shares);
+void extend(const Model* model, const Call* call, int32_t steps, float first_worth, float worth, const float* odds, int32_t bins,
+            int32_t* drafted, float* shares, int32_t top, int32_t* others, float* other_shares);
 }
 
 namespace {
@@ -654,11 +654,11 @@ int64_t work_floats(const Model* model, int32_t m, int32_t most_keys, int32_t th
 }
 
 // Greedy continuation: the call's wanted tokens are the last ones of their rows, L of them; each row gets up to `steps` more tokens,
-// drafted[step * L + row], with their probabilities in `shares`, and -1 from where, after the first, the chance of its path falls below
-// `worth`. The chance is the product of probabilities, or of odds[row * bins + bin of the probability]. All but the last are also fed. Their
+// drafted[step * L + row], with their probabilities in `shares`, and -1 from where the chance of its path falls below `worth`, for the first
+// `first_worth`. The chance is the product of probabilities, or of odds[row * bins + bin of the probability]. All but the last are also fed. Their
 // keys go behind the row's. others, other_shares: for each drafted token the `top` likeliest in its place, itself the first.
-void extend(const Model* model, const Call* call, int32_t steps, float worth, const float* odds, int32_t bins, int32_t* drafted,
-            float* shares, int32_t top, int32_t* others, float* other_shares) {
+void extend(const Model* model, const Call* call, int32_t steps, float first_worth, float worth, const float* odds, int32_t bins,
+            int32_t* drafted, float* shares, int32_t top, int32_t* others, float* other_shares) {
     const int l = call->l;
     std::vector<float> path(l, 1.0f);
     std::vector<int32_t> next(l), tokens(std::max(top, 1));
@@ -687,7 +687,7 @@ void extend(const Model* model, const Call* call, int32_t steps, float worth, co
             shares[step * l + i] = sure[0];
             std::copy_n(tokens.data(), top, others + (step * l + i) * top);
             std::copy_n(sure.data(), top, other_shares + (step * l + i) * top);
-            if (!step || path[i] >= worth) drafted[step * l + i] = tokens[0], going = true;
+            if (path[i] >= (step ? worth : first_worth)) drafted[step * l + i] = tokens[0], going = true;
         }
         if (!going) return;
         c.tokens = next.data();

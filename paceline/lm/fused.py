@@ -110,7 +110,7 @@ class Fused:
         self.code.forward(ctypes.byref(self.model), ctypes.byref(made.call))
         return made.logits if at is not None else None
 
-    def extend(self, tokens: torch.Tensor, call: Call, at: Sequence[int], steps: int, worth: float,
+    def extend(self, tokens: torch.Tensor, call: Call, at: Sequence[int], steps: int, worth: tuple[float, float],
                odds: Sequence[Sequence[float]] | None, top: int) -> list[list[list[tuple[int, float]]]]:
         """Greedy continuation: the forward of `tokens [B, T]`, then up to `steps` likeliest tokens for each row, whose last token
         is at `at[b]` among the B * T; all but the last of them are fed. As `LM.extend` says."""
@@ -121,8 +121,8 @@ class Fused:
         shares = (ctypes.c_float * (steps * len(at)))()
         others, other_shares = (ctypes.c_int32 * (steps * len(at) * top))(), (ctypes.c_float * (steps * len(at) * top))()
         self.code.extend(
-            ctypes.byref(self.model), ctypes.byref(made.call), steps, ctypes.c_float(worth), table, bins, drafted, shares, top,
-            others, other_shares,
+            ctypes.byref(self.model), ctypes.byref(made.call), steps, *map(ctypes.c_float, worth), table, bins, drafted, shares,
+            top, others, other_shares,
         )  # fmt: skip
         rows = [[i for i in range(b, steps * len(at), len(at)) if drafted[i] >= 0] for b in range(len(at))]
         if top == 1:

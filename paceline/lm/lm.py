@@ -137,14 +137,14 @@ class LM:
 
     @torch.inference_mode()
     def extend(self, kv: KV, slots: Sequence[Slot], tokens: Sequence[Sequence[int]], steps: int,
-               worth: float = 0.0, odds: Sequence[Sequence[float]] | None = None,
+               worth: tuple[float, float] = (0.0, 0.0), odds: Sequence[Sequence[float]] | None = None,
                top: int = 1) -> list[list[list[tuple[int, float]]]]:
         """Feed each row its tokens, then up to `steps` likeliest ones one after the other. Returns [B][steps or fewer][top]: for
         each step the likeliest tokens with their probabilities, of which the first is the one drafted.
 
-        What a drafting chain needs under greedy decoding. A row ends before the token, after its first, with which the chance of
-        its path falls below `worth`: the product of probabilities, or of what `odds` (of each row) makes of them, in bins of
-        equal width. Committed afterwards: the tokens given, all drafted ones but the last.
+        What a drafting chain needs under greedy decoding. A row ends before the token with which the chance of its path falls
+        below `worth`, for the first token and for later ones: the product of probabilities, or of what `odds` (of each row) makes
+        of them, in bins of equal width. Committed afterwards: the tokens given, all drafted ones but the last.
         """
         padded, at = pad_rows(tokens)
         width = padded.shape[1]
@@ -153,7 +153,7 @@ class LM:
             call = Call(kv, slots, width + steps, None, False, reach)
             call.width = width
             chains = self.fused.extend(padded, call, at, steps, worth, odds, top)
-            kv.keep(slots, [range(len(t) + len(chain) - 1) for t, chain in zip(tokens, chains, strict=True)])
+            kv.keep(slots, [range(len(t) + max(0, len(chain) - 1)) for t, chain in zip(tokens, chains, strict=True)])
             return chains
         logits = self.forward(kv, slots, padded, at=at)
         kv.keep(slots, [range(len(t)) for t in tokens])
@@ -167,13 +167,13 @@ class LM:
             shares, ids = (x.tolist() for x in logits.softmax(-1, dtype=torch.float32).topk(min(top, logits.shape[-1])))
             for i, share, token in zip(going, shares, ids, strict=True):
                 paths[i] *= share[0] if odds is None else odds[i][min(len(odds[i]) - 1, int(share[0] * len(odds[i])))]
-                if not step or paths[i] >= worth:
+                if paths[i] >= worth[step > 0]:
                     chains[i].append(list(zip(token, share, strict=True)))
-            going = [i for i in going if not step or paths[i] >= worth]
+            going = [i for i in going if paths[i] >= worth[step > 0]]
             if not going:
                 break
         for slot, length, chain in zip(slots, lengths, chains, strict=True):  # a row that ended early was fed its last token
-            kv.crop(slot, length + len(chain) - 1)
+            kv.crop(slot, length + max(0, len(chain) - 1))
         return chains
 
     def _in_groups(self, kv: KV, slots: Sequence[Slot], tokens: torch.Tensor, parents: Any, at: Any) -> torch.Tensor:

@@ -173,12 +173,16 @@ def test_extend_ends_where_a_path_is_no_longer_likely(odds: list[list[float]] | 
                    for chain, row in zip(shares, said, strict=True)]
         worth = math.prod(chances[1][:3]) * 0.999
         wanted = [next((n for n in range(1, 6) if math.prod(chain[: n + 1]) < worth), 6) for chain in chances]
-        short, sure = apart(lm.extend(kv, slots, texts, 6, worth, odds))
+        short, sure = apart(lm.extend(kv, slots, texts, 6, (0.0, worth), odds))
         assert short == [row[:n] for row, n in zip(everything, wanted, strict=True)] and 3 <= wanted[1] < 6
         assert [len(row) for row in sure] == wanted
         assert [slot.length for slot in slots] == [len(text) + n - 1 for text, n in zip(texts, wanted, strict=True)]
         made.append(short)
         kept.append(sure)
+        for slot in slots:
+            kv.crop(slot, 0)
+        assert apart(lm.extend(kv, slots, texts, 6, (2.0, 0.0))) == ([[], []], [[], []])
+        assert [slot.length for slot in slots] == [9, 4]
     assert made[0] == made[1] and all(abs(a - b) < 1e-4 for x, y in zip(*kept, strict=True) for a, b in zip(x, y, strict=True))
 
 
