@@ -152,6 +152,8 @@ class Scores:
 
     @cached_property
     def _argmax(self) -> list[int]:
+        if self.logits.dtype is torch.float32 and self.logits.device.type == "cpu":
+            return self.logits.detach().numpy().argmax(-1).tolist()  # several times as fast for a few rows
         return self.logits.argmax(-1).tolist()
 
     def best(self, node: int) -> int:

@@ -20,7 +20,7 @@ __all__ = ["LONG_KINDS", "long_prompts"]
 
 LONG_KINDS = ("needle", "completion", "document")
 COUNT = 8  # prompts of a kind
-LEAST = 64  # tokens; below, a question does not fit beside its text
+LEAST = 192  # tokens; below, a question does not fit beside its text
 CHARACTERS = 2  # that a token has at least, about: a needle within so many a token is never cut off
 THINGS = ("harbour", "library", "orchard", "station", "bakery", "observatory", "theatre", "lighthouse")
 

@@ -61,7 +61,7 @@ class Config:
     device: str | None = None
 
     def __post_init__(self) -> None:
-        for name in ("rows", "max_new_tokens", "repeats", "limit", "threads"):
+        for name in ("rows", "max_new_tokens", "repeats", "limit", "threads", "context"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise RequestError(f"{name} must be at least 1; found {value}.")

@@ -28,6 +28,7 @@ __all__ = ["Follower", "Options", "check"]
 
 CATCH_UP = 16  # more missing tokens than this are prefilled row by row
 CHEAP = 0.5  # below this cost a chain's first token is drafted in any case, which is how its odds are learned
+DEAR = 0.7  # from this cost on nothing is drafted: what could be gained is less than the step that would tell
 TYPICAL = 0.15  # cost of a token where drawn ones must not depend on measurements: the same seed gives the same text
 
 
@@ -114,13 +115,13 @@ class Follower:
         self.vocab = target.vocab
         self.kv: KV = lm.cache(1)
         self.widths: tuple[int, ...] = widths(options)
-        self.odds = Odds()
+        self.odds, self.worth = Odds(), options.worth or 0.0
         self._rows: dict[int, Memory] = {}
 
     def propose(self, rows: Sequence[Any], budgets: Sequence[int]) -> list[Proposal]:
         """A chain, or a comb, for each row; all rows share each forward of the drafting model."""
         self.worth = self._cost(len(rows))
-        if self.worth >= 1:
+        if self.worth >= DEAR and all(row.request.sampling.greedy for row in rows):
             return [Proposal()] * len(rows)
         chains = [Chain(r, b, min(b, self.options.length), self._memory(r)) for r, b in zip(rows, budgets, strict=True)
                   if len(r.tokens) + min(b, self.options.length) < (self.lm.rope_switch or self.lm.context)]
@@ -149,7 +150,8 @@ class Follower:
             self._rows[row.id] = Memory(self.kv.take(), Odds(self.odds))
         memory = self._rows[row.id]
         if row.last is not None and memory.shares and row.stats.rounds == memory.asked + 1:
-            memory.odds.learn(memory.shares, min(len(row.last.verdict.path), len(memory.shares)))
+            taken = sum(node < len(memory.shares) for node in row.last.verdict.path)  # leaves stand behind the chain
+            memory.odds.learn(memory.shares, taken)
         memory.shares, memory.asked = [], row.stats.rounds
         tail = row.tokens[memory.committed : len(row.tokens) - 1]
         for fed, token in zip(memory.drafted, tail, strict=False):
@@ -166,7 +168,8 @@ class Follower:
         """Feed what was committed since, where it is much; a little is fed together with the pending token."""
         for c in chains:
             start, stop = c.memory.committed, len(c.row.tokens) - 1
-            if self.kv.window and (stop - start >= self.kv.window or start < c.memory.slot.dropped):
+            held = start - c.memory.slot.dropped  # less than a window where drafted tokens had pushed committed ones out
+            if self.kv.window and (stop - start >= self.kv.window or held < min(self.kv.window - 1, start)):
                 start = c.memory.committed = max(0, stop - self.kv.window)  # a block's keys depend on their own tokens only
                 self.kv.restart(c.memory.slot, start)
             if stop - start >= CATCH_UP:

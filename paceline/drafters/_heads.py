@@ -37,7 +37,7 @@ def follow(options: Any, lm: LM, method: str) -> Follower:
                     shape.block, options.length)
     if shape.target and shape.target != fingerprint(lm.model):
         log.warning("This head was trained for another target than %s; its drafts will fare worse.", lm.name)
-    return Follower(options, HeadLM(head.to(lm.device, lm.dtype), lm), lm, method, reads=bool(shape.reads))
+    return Follower(options, HeadLM(head.to(lm.device, lm.dtype), lm, options.rough), lm, method, reads=bool(shape.reads))
 
 
 def fits(shape: HeadShape, lm: LM) -> None:

@@ -9,8 +9,10 @@ that rank there, learned as it goes, against the measured cost of one more token
 and stand behind the chain.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import takewhile
 from typing import Any, Literal
 
 from paceline import plugins
@@ -25,12 +27,14 @@ BINS = (7, 7, 7, 5, 5, 5, 3, 3, 1, 1)  # the paper's further tokens for a confid
 RANKS = 8  # candidates at a place, the chain's among them
 
 Likely = list[tuple[int, float]]
+Price = Callable[[int], float]  # of one more token where there are so many
 
 
 @dataclass(frozen=True)
 class Cape:
     """inner: spec of a drafter that tells how sure it is (glide, longspec, small_model), in brackets where it has options. bins:
-    paper, or auto. The node budget is the engine's: the chain comes first, then the leaves, as many as it bears.
+    paper, or auto (under sampling the paper's, since the same seed is to give the same text on another day). The node budget is
+    the engine's: the chain comes first, then the leaves, as many as it bears.
     """
 
     inner: Any = "glide"
@@ -43,6 +47,9 @@ class Cape:
         if not hasattr(inner, "top"):
             raise SpecError(f"cape wraps a drafter that tells how sure it is, such as glide or small_model; {self.inner!r} does "
                             "not.")
+        options = getattr(inner, "options", None)
+        if getattr(options, "beam", 0) or getattr(options, "branch", 1) > 1:
+            raise SpecError(f"cape widens a chain, and {self.inner!r} drafts a tree already; leave out beam and branch.")
         inner.top = RANKS
         return Comb(inner, lm, self.bins == "auto")
 
@@ -68,20 +75,21 @@ class Comb:
         """The wrapped drafter's proposals with leaves added."""
         for row in rows:
             self._learn(row)
-        cost = self.lm.costs.token(len(rows)) if self.auto else 0.0
         proposals = self.inner.propose(rows, budgets)
-        return [self._widen(row, proposal, budget, cost) for row, proposal, budget in zip(rows, proposals, budgets, strict=True)]
+        price = partial(self.lm.costs.further, rows=len(rows))
+        return [self._widen(row, proposal, budget, price) for row, proposal, budget in zip(rows, proposals, budgets, strict=True)]
 
     def forget(self, row: Any) -> None:
         self._rows.pop(row.id, None)
         self.inner.forget(row)
 
-    def _widen(self, row: Any, proposal: Proposal, budget: int, cost: float) -> Proposal:
+    def _widen(self, row: Any, proposal: Proposal, budget: int, price: Price) -> Proposal:
         if not proposal.is_chain or not len(proposal):
             return proposal
         likely = [told(proposal, place) for place in range(-1, len(proposal) - 1)]
         self._rows[row.id] = Asked(row.stats.rounds, list(proposal.tokens), likely)
-        found = self._worthwhile(proposal, likely, cost) if self.auto else by_bins(proposal, likely)
+        auto = self.auto and row.request.sampling.greedy  # a sampled text must not depend on measurements
+        found = self._worthwhile(proposal, likely, price) if auto else by_bins(proposal, likely)
         leaves = found[: max(0, budget - len(proposal))]
         return replace(
             proposal,
@@ -91,21 +99,28 @@ class Comb:
             source=[*proposal.source, *["cape"] * len(leaves)],
         )
 
-    def _worthwhile(self, proposal: Proposal, likely: list[Likely], cost: float) -> list[tuple[int, int]]:
-        """(parent, token) of the leaves whose chance is above the cost of scoring them, best first."""
+    def _worthwhile(self, proposal: Proposal, likely: list[Likely], price: Price) -> list[tuple[int, int]]:
+        """(parent, token) of the leaves whose chance is above the price of scoring them beside all before them, best first; none
+        where all together do not make up for the chain's being a tree.
+        """
         found, reached = [], 1.0
         for place, (token, candidates) in enumerate(zip(proposal.tokens, likely, strict=True)):
             chances = self.odds.of(candidates[0][1]) if candidates else []
             for (other, _), chance in zip(candidates, chances, strict=False):
-                if other != token and reached * chance > cost:
+                if other != token:
                     found.append((reached * chance, place - 1, other))
             reached *= next((c for (t, _), c in zip(candidates, chances, strict=False) if t == token), 0.5)
-        return [(parent, token) for _, parent, token in sorted(found, key=lambda leaf: -leaf[0])]
+        found.sort(key=lambda leaf: -leaf[0])
+        gains = [chance - price(len(proposal) + 1 + i) for i, (chance, _, _) in enumerate(found)]
+        taken = list(takewhile(lambda i: gains[i] > 0, range(len(found))))
+        if sum(gains[i] for i in taken) <= self.lm.costs.branching:
+            return []
+        return [found[i][1:] for i in taken]
 
     def _learn(self, row: Any) -> None:
         """Every place the target came to tells which rank it took there."""
         asked = self._rows.get(row.id)
-        if not self.auto or asked is None or row.last is None or row.stats.rounds != asked.round + 1:
+        if asked is None or row.last is None or row.stats.rounds != asked.round + 1 or not row.request.sampling.greedy:
             return
         proposal, verdict = row.last.proposal, row.last.verdict
         taken = [*(proposal.tokens[node] for node in verdict.path), verdict.extra]

@@ -26,7 +26,8 @@ class Longspec:
     as many as the head was trained to draft. branch: candidates per position, 1 = a chain. beam: paths kept at each depth; not
     empty, a tree of the likeliest paths is drafted instead. drawn: draw the chain under sampling (False = always the likeliest
     token, declared chosen). worth: draft while a path is expected to be accepted with at least this probability: 0 = always
-    `length` tokens, None = what drafting and scoring a token costs here, measured.
+    `length` tokens, None = what drafting and scoring a token costs here, measured. rough: the head's weights in int8
+    where the forward is compiled.
     """
 
     model: Any = "zoo:tiny-longspec"
@@ -35,6 +36,7 @@ class Longspec:
     beam: tuple[int, ...] = ()
     drawn: bool = True
     worth: float | None = None
+    rough: bool = True
 
     def __post_init__(self) -> None:
         check("longspec", self)

@@ -46,14 +46,21 @@ class Call:
         self.length = min(kv.span(max(self.starts) + width), kv.capacity)
         self._masks: dict[tuple[Any, ...], torch.Tensor] = {}
         self._parts: bool | None = None
+        self._positions: list[list[int]] | None = None
 
     def positions(self) -> list[list[int]]:
         """Absolute position of every new token, [B][T]: committed length plus depth."""
-        starts = [start + dropped for start, dropped in zip(self.starts, self.dropped, strict=True)]
-        if self.parents is None:
-            last = self.context - 1
-            return [[min(start + i, last) for i in range(self.width)] for start in starts]
-        return [self._tree_positions(start, row) for start, row in zip(starts, self.parents, strict=True)]
+        if self._positions is None or len(self._positions[0]) != self.width:
+            self._positions = [self._row_positions(b) for b in range(len(self.slots))]
+        return self._positions
+
+    def _row_positions(self, b: int) -> list[int]:
+        start = self.starts[b] + self.dropped[b]
+        if self.parents is not None:
+            return self._tree_positions(start, self.parents[b])
+        if start + self.width <= self.context:
+            return list(range(start, start + self.width))
+        return [min(start + i, self.context - 1) for i in range(self.width)]
 
     def read_ends(self) -> list[list[int]]:
         """How many of the other model's keys every new token sees, [B][T]: all that is cached there before its own position."""

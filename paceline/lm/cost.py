@@ -1,6 +1,7 @@
 """What forwards cost, measured on the model at hand: the base of every decision whether a draft is worth its price."""
 
 import time
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ __all__ = ["Costs"]
 PREFIX, REPEATS = 32, 5
 MORE = 4  # further tokens a row over which the cost of one is taken
 MOST_ROWS = 16  # more rows than these are taken to cost as these
+COMB = 8  # nodes of the tree that is tried
 UNKNOWN = 0.12  # cost of a token where the context is too short to try
 
 
@@ -37,6 +39,26 @@ class Costs:
             return UNKNOWN
         return max(0.01, (self.seconds((1 + MORE) * rows) / self.seconds(rows) - 1) / MORE)
 
+    def further(self, nodes: int, rows: int = 1) -> float:
+        """What one more token costs each row where each has so many already, as a share of their forward of one token each.
+
+        Arithmetic begins to count at some number of tokens, so the fifth costs more than the second: taken from the forwards of
+        the powers of two around that number.
+        """
+        rows, low = clamped(rows), 1 << (max(nodes, 1).bit_length() - 1)
+        if self.lm.context < PREFIX + 2 * low * rows + 1:
+            return UNKNOWN
+        return max(0.01, (self.seconds(2 * low * rows) - self.seconds(low * rows)) / low / self.seconds(rows))
+
+    @cached_property
+    def branching(self) -> float:
+        """What a tree costs beyond a chain of as many nodes, as a share of a forward of one token: who sees whom has to be told,
+        and a path with gaps to be brought together in the cache.
+        """
+        if self.lm.context < PREFIX + COMB + 1:
+            return UNKNOWN
+        return max(0.0, (self._measure(COMB, True) - self.seconds(COMB)) / self.seconds(1))
+
     def draft(self, small: "Costs", rows: int = 1) -> float:
         """A step of a drafting model as a share of ours, for so many rows."""
         rows = clamped(rows)
@@ -45,24 +67,28 @@ class Costs:
         return small.seconds(rows) / self.seconds(rows)
 
     @torch.inference_mode()
-    def _measure(self, tokens: int) -> float:
-        kv, slot = self._filled(self.lm)
-        if self.reads is not None:
-            slot.reads = self._filled(self.reads)[1]
+    def _measure(self, tokens: int, comb: bool = False) -> float:
+        slot = self._filled(self.lm, None if self.reads is None else self._filled(self.reads, None))
+        kv = slot.kv
         ids, best = torch.zeros(1, tokens, dtype=torch.long), float("inf")
+        parents = [[-1, *range(tokens // 2), *range(tokens - tokens // 2 - 1)]] if comb else None
         for _ in range(REPEATS + 1):
             start = time.perf_counter()
-            logits = self.lm.forward(kv, [slot], ids)
+            logits = self.lm.forward(kv, [slot], ids, parents)
             logits[0].argmax().item()  # on an accelerator the forward is only now done
+            if comb:
+                kv.keep([slot], [[0, tokens - 1]])
+                kv.crop(slot, PREFIX)
             best = min(best, time.perf_counter() - start)
         return best
 
-    def _filled(self, lm: Any) -> tuple[Any, Any]:
+    def _filled(self, lm: Any, reads: Any) -> Any:
+        """A slot that holds a short text, and reads another where it is a head's."""
         kv = lm.cache(1, getattr(lm, "exact", False))
         slot = kv.take()
-        if self.reads is None or lm is self.reads:
-            lm.prefill(kv, slot, [0] * PREFIX)
-        return kv, slot
+        slot.reads = reads
+        lm.prefill(kv, slot, [0] * PREFIX)
+        return slot
 
 
 def clamped(rows: int) -> int:

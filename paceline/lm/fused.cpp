@@ -4,7 +4,7 @@
 // summed over its inputs in order, a query's keys are taken in the order of the text, wherever they lie. So a token's logits are
 // the same bits whether it is decoded alone, verified in a chain or a tree, or batched with other rows. Vectors are GNU vector
 // extensions, so the same source serves AVX-512, AVX2 and NEON. Activations and sums are fp32; a linear's weights may be bf16
-// whatever the cache is, since fp32 weights that came from a bf16 checkpoint lose nothing by it.
+// whatever the cache is, since fp32 weights that came from a bf16 checkpoint lose nothing by it, or bytes, for drafting models.
 
 #include <algorithm>
 #include <cmath>
@@ -76,10 +76,13 @@ inline V exponential(V x) {  // e^x to about one unit in the last place; Cephes'
 
 extern "C" {
 
+enum Kind : int32_t { FLOATS, HALVES, BYTES };
+
 struct Linear {
-    const void* weight;  // tiles [ceil(out / TILE)][in][TILE], or in bf16 [ceil(out / TILE)][ceil(in / 2)][TILE][2]
+    const void* weight;  // tiles [ceil(out / TILE)][in][TILE]; of halves [..][ceil(in / 2)][TILE][2], of bytes [..][ceil(in / 4)][TILE][4]
+    const float* scale;  // of bytes: what an output's weights are multiples of, over 2^24, [tiles][TILE]; null for the others
     const float* bias;   // [out] or null
-    int32_t out, in, half;  // half: the tiles are bf16
+    int32_t out, in, kind;
 };
 
 struct Layer {
@@ -141,73 +144,83 @@ inline void fetch(const void* row) {  // towards the caches; the hardware's own 
     for (int64_t line = 0; line < TILE * 4; line += 64) __builtin_prefetch((const char*)row + AHEAD + line, 0, 1);
 }
 
-template <int ROWS>
-inline void keep(const V (&acc)[ROWS][PARTS], Sums& sums) {
-    for (int m = 0; m < ROWS; m++)
-        for (int p = 0; p < PARTS; p++) store(sums[m] + p * LANES, acc[m][p]);
-}
-
-// sums[m][TILE] = x[m] . tile, for ROWS rows of x; every sum runs over the inputs in order.
-template <int ROWS>
-void multiply(const float* x, int64_t ldx, const float* tile, int in, Sums& sums) {
-    V acc[ROWS][PARTS] = {};
-    for (int k = 0; k < in; k++) {
-        V w[PARTS];
-        const float* row = tile + int64_t(k) * TILE;
-        fetch(row);
-        for (int p = 0; p < PARTS; p++) w[p] = load(row + p * LANES);
-        for (int m = 0; m < ROWS; m++)
-            for (int p = 0; p < PARTS; p++) acc[m][p] += w[p] * x[m * ldx + k];
-    }
-    keep(acc, sums);
-}
-
-// The same for bf16: two inputs' weights stand side by side in 32 bits, so that each costs one operation to widen.
-template <int ROWS>
-void multiply(const float* x, int64_t ldx, const bf16* tile, int in, Sums& sums) {
-    V acc[ROWS][PARTS] = {};
-    for (int k = 0; k < in; k += 2) {
-        U both[PARTS];
-        const bf16* row = tile + int64_t(k) * TILE;
-        fetch(row);
-        for (int p = 0; p < PARTS; p++) std::memcpy(&both[p], row + 2 * p * LANES, sizeof(U));
-        for (int odd = 0; odd < (k + 1 < in ? 2 : 1); odd++) {
-            V w[PARTS];
-            for (int p = 0; p < PARTS; p++) {
-                const U bits = odd ? both[p] & 0xffff0000u : both[p] << 16;
-                std::memcpy(&w[p], &bits, sizeof bits);
+// sums[n][m][TILE] = x[m] . tile n, for ROWS rows of x and TILES tiles, `size` apart; every sum runs over the inputs in order. Of
+// smaller numbers two inputs' halves, or four inputs' bytes, stand side by side in 32 bits, so that each costs an operation or two to
+// widen. A byte is taken as the highest one of an integer, so what is made of it is 2^24 times as large.
+template <int ROWS, int TILES, class W>
+void multiply(const float* x, int64_t ldx, const W* tile, int64_t size, int in, Sums* sums) {
+    constexpr int SIDE = 4 / sizeof(W), BITS = 8 * sizeof(W);
+    V acc[TILES][ROWS][PARTS] = {};
+    for (int k = 0; k < in; k += SIDE) {
+        U all[TILES][PARTS];
+        for (int n = 0; n < TILES; n++) {
+            const W* row = tile + n * size + int64_t(k) * TILE;
+            fetch(row);
+            for (int p = 0; p < PARTS; p++) std::memcpy(&all[n][p], row + SIDE * p * LANES, sizeof(U));
+        }
+        auto add = [&](int one) {
+            for (int n = 0; n < TILES; n++) {
+                V w[PARTS];
+                for (int p = 0; p < PARTS; p++) {
+                    const U bits = (all[n][p] << (32 - BITS - one * BITS)) & (0xffffffffu << (32 - BITS));
+                    if (sizeof(W) > 1) std::memcpy(&w[p], &bits, sizeof bits);
+                    else w[p] = __builtin_convertvector((I)bits, V);
+                }
+                for (int m = 0; m < ROWS; m++)
+                    for (int p = 0; p < PARTS; p++) acc[n][m][p] += w[p] * x[m * ldx + k + one];
             }
-            for (int m = 0; m < ROWS; m++)
-                for (int p = 0; p < PARTS; p++) acc[m][p] += w[p] * x[m * ldx + k + odd];
+        };
+        if (k + SIDE <= in) {
+#pragma GCC unroll 4
+            for (int one = 0; one < SIDE; one++) add(one);
+        } else {
+            for (int one = 0; one < in - k; one++) add(one);
         }
     }
-    keep(acc, sums);
+    for (int n = 0; n < TILES; n++)
+        for (int m = 0; m < ROWS; m++)
+            for (int p = 0; p < PARTS; p++) store(sums[n][m] + p * LANES, acc[n][m][p]);
 }
 
+// Of one or two rows two tiles at once: one alone would wait for its own sums.
 template <class W, int ROWS = MOST_ROWS>
-void multiply_rows(int rows, const float* x, int64_t ldx, const W* tile, int in, Sums& sums) {
-    if (rows == ROWS) return multiply<ROWS>(x, ldx, tile, in, sums);
-    if constexpr (ROWS > 1) multiply_rows<W, ROWS - 1>(rows, x, ldx, tile, in, sums);
+void multiply_rows(int rows, int tiles, const float* x, int64_t ldx, const W* tile, int64_t size, int in, Sums* sums) {
+    if (rows == ROWS) {
+        if constexpr (ROWS <= 2)
+            if (tiles == 2) return multiply<ROWS, 2>(x, ldx, tile, size, in, sums);
+        for (int n = 0; n < tiles; n++) multiply<ROWS, 1>(x, ldx, tile + n * size, size, in, sums + n);
+        return;
+    }
+    if constexpr (ROWS > 1) multiply_rows<W, ROWS - 1>(rows, tiles, x, ldx, tile, size, in, sums);
 }
 
-// For all of this thread's tiles and groups of rows: then(first row, rows, first output, outputs, sums). WIDE tiles at once.
+// For all of this thread's tiles and groups of rows: then(first row, rows, first output, outputs, sums). WIDE tiles belong together.
 template <int WIDE, class W, class Then>
 void apply_to(const Team& team, const Linear& linear, const float* x, int64_t ldx, int m, Then then) {
     const int tiles = (linear.out + TILE - 1) / TILE;
-    const int64_t size = int64_t(sizeof(W) == 2 ? linear.in + linear.in % 2 : linear.in) * TILE;
-    Sums sums[WIDE];
-    for (int t = team.from(tiles); t < team.to(tiles); t++)
+    constexpr int side = 4 / sizeof(W);
+    const int64_t size = int64_t(linear.in + side - 1) / side * side * TILE;
+    Sums sums[2];
+    for (int t = team.from(tiles), step = 1; t < team.to(tiles); t += step) {
+        if (WIDE == 1) step = m <= 2 && t + 1 < team.to(tiles) ? 2 : 1;
+        const int taken = WIDE * step;
         for (int row = 0; row < m; row += MOST_ROWS) {
             const int rows = std::min(MOST_ROWS, m - row);
-            for (int w = 0; w < WIDE; w++)
-                multiply_rows(rows, x + row * ldx, ldx, (const W*)linear.weight + (t * WIDE + w) * size, linear.in, sums[w]);
-            then(row, rows, t * TILE, std::min(TILE, linear.out - t * TILE), sums);
+            multiply_rows(rows, taken, x + row * ldx, ldx, (const W*)linear.weight + t * WIDE * size, size, linear.in, sums);
+            for (int n = 0; n < taken && sizeof(W) == 1; n++)
+                for (int i = 0; i < rows; i++)
+                    for (int j = 0; j < TILE; j++) sums[n][i][j] *= linear.scale[(t * WIDE + n) * TILE + j];
+            for (int n = 0; n < step; n++)
+                then(row, rows, (t + n) * TILE, std::min(TILE, linear.out - (t + n) * TILE), sums + n);
         }
+    }
 }
 
 template <int WIDE = 1, class Then>
 void apply(const Team& team, const Linear& linear, const float* x, int64_t ldx, int m, Then then) {
-    linear.half ? apply_to<WIDE, bf16>(team, linear, x, ldx, m, then) : apply_to<WIDE, float>(team, linear, x, ldx, m, then);
+    if (linear.kind == BYTES) apply_to<WIDE, int8_t>(team, linear, x, ldx, m, then);
+    else if (linear.kind == HALVES) apply_to<WIDE, bf16>(team, linear, x, ldx, m, then);
+    else apply_to<WIDE, float>(team, linear, x, ldx, m, then);
 }
 
 void linear_into(const Team& team, const Linear& linear, const float* x, int64_t ldx, int m, float* y, int64_t ldy, bool add) {
@@ -541,7 +554,7 @@ void run(const Model& model, const Call& c) {
     float *g = a + m * inner, *scores = g + m * int64_t(model.ffn);
     // Tokens of one slot, QUERIES at a time: all that attention takes together.
     int chunks = 0;
-    const int64_t own = int64_t(QUERIES) * most_groups * c.most_keys + KEYS * std::max(d, model.cross_dim);
+    const int64_t own = int64_t(std::min(QUERIES, m)) * most_groups * c.most_keys + KEYS * std::max(d, model.cross_dim);
     int32_t* chunk = (int32_t*)(scores + c.threads * own);
     for (int row = 0; row < m; row++)
         if (!chunks || c.slot[row] != c.slot[chunk[chunks - 1]] || row - chunk[chunks - 1] == QUERIES) chunk[chunks++] = row;
@@ -650,7 +663,7 @@ int64_t work_floats(const Model* model, int32_t m, int32_t most_keys, int32_t th
     const int64_t joint = std::max((model->heads + 2 * model->kv_heads) * d, cross);
     const int64_t groups = std::max(model->heads / model->kv_heads, cross ? model->cross_heads / model->cross_kv_heads : 0);
     return m * (model->width + 2 * inner + joint + model->ffn) + m + 1 +
-           threads * (QUERIES * groups * most_keys + KEYS * std::max(model->dim, model->cross_dim));
+           threads * (std::min(QUERIES, m) * groups * most_keys + KEYS * std::max(model->dim, model->cross_dim));
 }
 
 // Greedy continuation: the call's wanted tokens are the last ones of their rows, L of them; each row gets up to `steps` more tokens,
@@ -683,7 +696,8 @@ void extend(const Model* model, const Call* call, int32_t steps, float first_wor
             if (model->half) likeliest((const bf16*)c.logits + row, v, std::max(top, 1), tokens.data(), sure.data());
             else likeliest((const float*)c.logits + row, v, std::max(top, 1), tokens.data(), sure.data());
             next[i] = tokens[0];
-            path[i] *= bins ? odds[i * bins + std::min(bins - 1, int(sure[0] * bins))] : sure[0];
+            path[i] *= bins ? odds[i * bins + std::max(0, std::min(bins - 1, int(sure[0] * bins)))] : sure[0];
+            if (!(sure[0] >= 0)) path[i] = -1.0f;  // no number: nothing is drafted
             shares[step * l + i] = sure[0];
             std::copy_n(tokens.data(), top, others + (step * l + i) * top);
             std::copy_n(sure.data(), top, other_shares + (step * l + i) * top);

@@ -9,6 +9,7 @@ compiler, or a model is not llama-type, the other forwards serve.
 import ctypes
 import itertools
 import threading
+from array import array
 from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -22,7 +23,7 @@ from paceline.lm.kv import KV
 from paceline.lm.lean import Layer, Lean, Norm, linears
 from paceline.lm.linear import Dense, Packed, Restored
 from paceline.lm.rotary import Rotary
-from paceline.lm.tiles import Tiled, compact, tiles
+from paceline.lm.tiles import Tiled, compact, in_bytes, tiles
 
 __all__ = ["Fused", "build"]
 
@@ -30,11 +31,12 @@ NORMS = ("before_attention", "after_attention", "before_cross", "before_mlp", "a
 PARTS = ("tokens", "position", "dropped", "slot", "place", "end", "paths", "path_start", "read_slot", "read_end", "wanted")
 LANES, MOST_GROUPS = 16, 64  # as in the source
 DTYPES = (torch.float32, torch.bfloat16)
+KINDS = {torch.float32: 0, torch.bfloat16: 1, torch.int8: 2}  # of a linear's weights, as in the source
 
 
 class CLinear(ctypes.Structure):
-    _fields_ = [("weight", ctypes.c_void_p), ("bias", ctypes.c_void_p), ("out", ctypes.c_int32), ("inputs", ctypes.c_int32),
-                ("half", ctypes.c_int32)]
+    _fields_ = [*((name, ctypes.c_void_p) for name in ("weight", "scale", "bias")),
+                *((name, ctypes.c_int32) for name in ("out", "inputs", "kind"))]
 
 
 class CLayer(ctypes.Structure):
@@ -77,7 +79,8 @@ class Prepared(NamedTuple):
 class Fused:
     """`fused(tokens [B, T], call, at) -> logits [len(at), V]` in the weights' dtype, or None where `at` is None."""
 
-    def __init__(self, code: ctypes.CDLL, lean: Lean, head: torch.Tensor) -> None:
+    def __init__(self, code: ctypes.CDLL, lean: Lean, head: torch.Tensor, rough: bool) -> None:
+        self.rough = rough
         self.code, self.dtype, self.vocab, self.known = code, head.dtype, head.shape[0], lean.embed.shape[0]
         self.context = lean.context
         self.rotary = Rotary(lean.rotary.module, lean.context, torch.zeros(0))
@@ -134,7 +137,7 @@ class Fused:
         """Everything the code is told of a forward, in one array of numbers."""
         b, t = tokens.shape
         m = b * t
-        places = [start + i for start in call.starts for i in range(t)]
+        places = [place for start in call.starts for place in range(start, start + t)]
         positions = [p for row in call.positions() for p in row]
         if max(positions) + steps > self.context:
             raise ShapeError(f"Expected positions below {self.context}, found {max(positions) + steps - 1}: too long a text.")
@@ -147,8 +150,8 @@ class Fused:
         read_slots, read_ends, read_cache, read_strides = self._other(call)
         dropped = [n for n in call.dropped for _ in range(t)]
         parts = (ids, positions, dropped, slots, places, ends, paths, starts, read_slots, read_ends, wanted)
-        numbers = (ctypes.c_int32 * sum(map(len, parts)))(*itertools.chain.from_iterable(parts))
-        address = ctypes.addressof(numbers)
+        numbers = array("i", itertools.chain.from_iterable(parts))
+        address, _ = numbers.buffer_info()
         offsets = itertools.accumulate((4 * len(part) for part in parts[:-1]), initial=address)
         most = -(-max(max(call.starts) + t + steps, *read_ends, 0) // LANES) * LANES + LANES
         threads = torch.get_num_threads()
@@ -171,10 +174,11 @@ class Fused:
         reads = [slot.reads for slot in call.slots if slot.reads is not None]
         if len(reads) < len(call.slots) or any(slot.kv is not reads[0].kv for slot in reads):
             raise ShapeError("Expected every row of a draft head to read a slot of one and the same cache; set Slot.reads.")
-        layers = [reads[0].kv.layers[layer] if layer >= 0 else None for layer in self.reads]
+        held = reads[0].kv.layers  # none before the target's first forward; nothing of it is seen then
+        layers = [held[layer] if 0 <= layer < len(held) else None for layer in self.reads]
         slots = [slot.index for slot in reads for _ in range(call.width)]
         addresses = (ctypes.c_void_p * len(layers))(*(0 if x is None else x.data_ptr() for x in layers))
-        [strides] = {x.stride()[:3] for x in layers if x is not None}
+        strides = next((x.stride()[:3] for x in layers if x is not None), (0, 0, 0))
         return slots, [end for row in call.read_ends() for end in row], addresses, strides
 
     def _reach(self, length: int) -> None:
@@ -220,13 +224,21 @@ class Fused:
 
     def _linear(self, home: dict[str, Tiled], name: str, weight: torch.Tensor, bias: torch.Tensor | None) -> CLinear:
         """Tile a weight and note it in `home`; of gate and up, which the code takes together, tiles in turn."""
-        gated, weight = name == "gate_up", compact(weight)
-        halves = weight.chunk(2) if gated else (weight,)
-        made = self._keep(torch.stack([tiles(half) for half in halves], 1) if gated else tiles(weight))
-        home[name] = Tiled(made, (halves[0].shape[0], weight.shape[1]), gated)
+        gated, scale = name == "gate_up", None
+        if self.rough:
+            weight, scale = in_bytes(weight)
+        else:
+            weight = compact(weight)
+        made = self._keep(self._tiled(weight, gated))
+        home[name] = Tiled(made, (weight.shape[0] // (1 + gated), weight.shape[1]), gated)
         self.weight_bytes += made.numel() * made.element_size()
-        address = 0 if bias is None else self._vector(bias)
-        return CLinear(made.data_ptr(), address, *home[name].shape, weight.dtype is torch.bfloat16)
+        scales = 0 if scale is None else self._vector(self._tiled(scale[:, None] / 2**24, gated))
+        return CLinear(made.data_ptr(), scales, 0 if bias is None else self._vector(bias), *home[name].shape, KINDS[weight.dtype])
+
+    @staticmethod
+    def _tiled(weight: torch.Tensor, gated: bool) -> torch.Tensor:
+        """Tiles of a weight; of gate and up in turn."""
+        return torch.stack([tiles(half) for half in weight.chunk(2)], 1) if gated else tiles(weight)
 
     def _vector(self, x: torch.Tensor) -> int:
         return self._keep(x.detach().float()).data_ptr()
@@ -264,8 +276,11 @@ def dense(linear: Dense | Packed) -> tuple[torch.Tensor, torch.Tensor | None]:
     return linear.weight, linear.bias
 
 
-def build(lean: Lean | None, head: torch.Tensor) -> tuple[Fused | None, str]:
-    """The fused forward of a lean one that stands on dense linears, with its output head's weight; or None, and why."""
+def build(lean: Lean | None, head: torch.Tensor, rough: bool = False) -> tuple[Fused | None, str]:
+    """The fused forward of a lean one that stands on dense linears, with its output head's weight; or None, and why.
+
+    rough: weights in int8, for drafting models.
+    """
     if lean is None:
         return None, "this family has no lean forward"
     if why := unfit(lean, head):
@@ -276,7 +291,7 @@ def build(lean: Lean | None, head: torch.Tensor) -> tuple[Fused | None, str]:
     code.work_floats.restype = code.size_of.restype = ctypes.c_int64
     if any(code.size_of(i) != ctypes.sizeof(kind) for i, kind in enumerate((CLayer, CModel, CCall))):
         return None, "the compiled code is of another version of Paceline; restart"
-    return Fused(code, lean, head), ""
+    return Fused(code, lean, head, rough), ""
 
 
 def unfit(lean: Lean, head: torch.Tensor) -> str:

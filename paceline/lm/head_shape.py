@@ -71,12 +71,18 @@ def shape_for(lm: Any, *, width: int, heads: int, kv_heads: int, ffn: int, layer
     if chosen and (len(chosen) != layers or not set(chosen) <= set(full)):
         raise ModelError(f"A head of {layers} layers reads as many full-attention layers of its target, counted from the end; "
                          f"expected {layers} of {full}, found {list(chosen)}.")
+    size = head_dim or width // heads
+    if size % 2 or heads % kv_heads or (head_dim is None and width % heads):
+        raise ModelError(f"A head needs an even head size and query heads in groups; found width {width}, {heads} heads, "
+                         f"{kv_heads} key heads.")
+    if options.get("shared") and options.get("tied"):
+        raise ModelError("A head that shares its target's embedding and output head has none of its own to tie.")
     if options.get("shared") and width != config.hidden_size:
         raise ModelError("A head that shares its target's embedding is as wide as it: expected width "
                          f"{config.hidden_size}, found {width}.")
     return HeadShape(
         vocab=model.get_output_embeddings().weight.shape[0], width=width, layers=layers, heads=heads, kv_heads=kv_heads,
-        head_dim=head_dim or width // heads, ffn=ffn, reads=chosen, target_heads=config.num_attention_heads,
+        head_dim=size, ffn=ffn, reads=chosen, target_heads=config.num_attention_heads,
         target_kv_heads=config.num_key_value_heads,
         target_head_dim=getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads, rope=dict(rope),
         context=config.max_position_embeddings, eps=config.rms_norm_eps, q_norm=config.model_type == "qwen3",

@@ -162,17 +162,21 @@ class KV:
         assert cache is not None, "a layer is written before it is read"
         return cache[:, index, :, :length]
 
-    @torch.inference_mode()
     def keep(self, slots: Sequence[Slot], paths: Sequence[Sequence[int]]) -> None:
         """Commit, for each slot, the scratch tokens at these offsets (0 = first scratch token), in order."""
         for slot, path in zip(slots, paths, strict=True):
-            if any(offset != i for i, offset in enumerate(path)):
-                source = torch.tensor(path) + slot.length
-                for cache in self.layers:
-                    if cache is not None:
-                        moved = cache[:, slot.index, :, source.to(cache.device)]
-                        cache[:, slot.index, :, slot.length : slot.length + len(path)] = moved
+            if len(path) and path[-1] != len(path) - 1:  # ascending, so the last tells whether there are gaps
+                self._move(slot, path)
             slot.length += len(path)
+
+    @torch.inference_mode()
+    def _move(self, slot: Slot, path: Sequence[int]) -> None:
+        """Bring the scratch tokens at these offsets together."""
+        source = torch.tensor(path) + slot.length
+        for cache in self.layers:
+            if cache is not None:
+                moved = cache[:, slot.index, :, source.to(cache.device)]
+                cache[:, slot.index, :, slot.length : slot.length + len(path)] = moved
 
     @property
     def bytes(self) -> int:

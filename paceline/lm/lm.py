@@ -109,7 +109,6 @@ class LM:
             return KV(slots, quantum=BLOCK, limit=self.context + BLOCK, tails=self.tails, exact=True)
         return KV(slots, quantum=64, limit=self.context + BLOCK)
 
-    @torch.inference_mode()
     def forward(self, kv: KV, slots: Sequence[Slot], tokens: torch.Tensor, parents: Sequence[Sequence[int]] | None = None,
                 at: Sequence[int] | slice | None = slice(None)) -> torch.Tensor | None:
         """Run T new tokens of B rows; their keys are written as scratch behind each slot's committed ones.
@@ -120,6 +119,10 @@ class LM:
         """
         if self.fused is not None:
             return self.fused(tokens, Call(kv, slots, tokens.shape[1], parents, False, self.rope_switch or self.context), at)
+        return self._forward(kv, slots, tokens, parents, at)
+
+    @torch.inference_mode()
+    def _forward(self, kv: KV, slots: Sequence[Slot], tokens: torch.Tensor, parents: Any, at: Any) -> torch.Tensor | None:
         exact = kv.exact
         b, t = tokens.shape
         if exact and b > 1 and b * t > ROWS and at is not None:
@@ -135,7 +138,6 @@ class LM:
             return None
         return self.head(hidden if at == slice(None) else hidden[at])
 
-    @torch.inference_mode()
     def extend(self, kv: KV, slots: Sequence[Slot], tokens: Sequence[Sequence[int]], steps: int,
                worth: tuple[float, float] = (0.0, 0.0), odds: Sequence[Sequence[float]] | None = None,
                top: int = 1) -> list[list[list[tuple[int, float]]]]:

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch.nn.functional import pad
 
-__all__ = ["TILE", "Tiled", "compact", "tiles"]
+__all__ = ["TILE", "Tiled", "compact", "in_bytes", "tiles"]
 
 TILE = 32  # outputs made together, as in fused.cpp
 
@@ -29,12 +29,23 @@ def compact(weight: torch.Tensor) -> torch.Tensor:
     return half if torch.equal(half.to(weight.dtype), weight) else weight.detach()
 
 
+def in_bytes(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The weight in int8, [out, in], and its scale [out]: an output's weights are whole multiples of that, at most 127.
+
+    A quarter of fp32's bytes for what need not be exact: a drafting model's text is checked by its target.
+    """
+    scale = weight.detach().float().abs().amax(1).clamp_min(1e-12) / 127
+    return (weight.detach().float() / scale[:, None]).round().to(torch.int8), scale
+
+
 def tiles(weight: torch.Tensor) -> torch.Tensor:
-    """A weight [out, in] as [ceil(out / TILE), in, TILE], in bf16 [ceil(out / TILE), ceil(in / 2), TILE, 2]; gaps are zeros."""
-    half = weight.dtype is torch.bfloat16
-    whole = pad(weight.detach(), (0, half * (weight.shape[1] % 2), 0, -weight.shape[0] % TILE))
+    """A weight [out, in] as [ceil(out / TILE), in, TILE]; in bf16 […, ceil(in / 2), TILE, 2], in int8 […, ceil(in / 4), TILE, 4];
+    gaps are zeros.
+    """
+    side = 4 // weight.element_size()
+    whole = pad(weight.detach(), (0, -weight.shape[1] % side, 0, -weight.shape[0] % TILE))
     tiled = whole.view(-1, TILE, whole.shape[1])
-    return (tiled.view(*tiled.shape[:2], -1, 2).transpose(1, 2) if half else tiled.transpose(1, 2)).contiguous()
+    return (tiled.view(*tiled.shape[:2], -1, side).transpose(1, 2) if side > 1 else tiled.transpose(1, 2)).contiguous()
 
 
 def untiled(tiled: torch.Tensor, shape: tuple[int, int]) -> torch.Tensor:

@@ -78,6 +78,8 @@ def run(config: Config) -> Path:
     specs = check(config)
     flush_denormals()
     team = join(config.rows)
+    if config.shard and team.size == 1:
+        raise RequestError("A target is spread over several processes: start them with torchrun --nproc-per-node N.")
     target, tokenizer = load_target(config.model)
     modules = torch.nn.ModuleDict({name: made(target, config, *spec) for name, spec in specs.items()})
     heads: dict[str, Head] = {name: head for name, head in modules.items() if isinstance(head, Head)}
@@ -96,7 +98,7 @@ def run(config: Config) -> Path:
     objective: Objective = partial(distil, hard_share=HARD_SHARE[config.loss])
     gradient = head_gradient(target, heads, masks, objective, longest)
     if config.shard:
-        spread(target, team)
+        spread(target)
     with reporter("heads", steps) if team.leads else nullcontext(nothing) as report:
         half = team.agreed(fast_dtype(target.device.type) is torch.bfloat16)
         loop = Loop(work / "heads", steps, leads=team.leads, autocast=half)
@@ -132,7 +134,10 @@ def check(config: Config) -> dict[str, tuple[str, dict[str, str]]]:
                 raise SpecError(f"A {method} head has no option {key!r}.{did_you_mean(key, (*FIELDS, 'mask'))}")
         if options.get("mask", "block") not in MASKS:
             raise SpecError(f"There is no mask {options['mask']!r}.{did_you_mean(options['mask'], MASKS)}")
-        found["-".join([method, *options.values()])] = method, options
+        name = "-".join([method, *options.values()])
+        if name in found:
+            raise SpecError(f"Two heads would be called {name!r}: {spec} and another one; give them options that differ.")
+        found[name] = method, options
     if not found:
         raise RequestError("Expected at least one method, such as glide; found none.")
     return found

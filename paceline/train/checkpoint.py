@@ -61,12 +61,12 @@ def claim_folder(folder: Path, settings: dict[str, Any]) -> Path:
     """
     path = folder / "settings.json"
     folder.mkdir(parents=True, exist_ok=True)
-    before = json.loads(path.read_text()) if path.exists() else settings
+    before = json.loads(path.read_text()) if path.exists() else {}
     for key, value in settings.items():
-        if before.get(key) != value:
+        if before and before.get(key) != value:
             raise DataError(f"{folder} was begun with {key} = {before.get(key)}, not {value}; use another folder.")
     partial = folder / f"settings.{os.getpid()}.tmp"
-    partial.write_text(json.dumps(settings, indent=2) + "\n")
+    partial.write_text(json.dumps({**before, **settings}, indent=2) + "\n")
     os.replace(partial, path)
     return folder
 

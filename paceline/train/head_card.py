@@ -42,6 +42,8 @@ def _card(head: Head, making: HeadMaking) -> str:
     s, count = head.shape, sum(p.numel() for p in head.parameters()) / 1e6
     window = f", self-attention over the last {s.window} tokens" if s.window else ""
     shared = "the target's embedding and output head" if s.shared else "an embedding and an output head of its own"
+    layers = ", ".join(map(str, s.reads))
+    reads = f"reading the target's cached keys and values (layer {layers} from the end)" if s.reads else "reading nothing of it"
     rows = [f"| {kind} | {' | '.join(f'{100 * rate:.1f}' for rate in rates)} |" for kind, rates in making.rates.items()]
     ahead = " | ".join(str(i + 1) for i in range(s.block))
     return f"""\
@@ -52,8 +54,7 @@ language: en
 # zoo:tiny-{making.name}
 
 A draft head for Paceline's embedded model `zoo:tiny`, after {_PAPERS.get(s.method, s.method)}:
-{s.layers} block of width {s.width} that reads the target's cached keys and values (layer {s.reads[0]} from the end){window},
-with {shared}.
+{s.layers} block of width {s.width}, {reads}{window}, with {shared}.
 {count:.2f} M parameters, weights in bfloat16.
 
 ## Agreement with the target

@@ -55,7 +55,7 @@ def anchored(batch: Batch, longest: int) -> Tensor:
     """Positions ``[B, T]`` as if each row's texts had been longer: all but the first four tokens of a text are moved on by one
     random offset, so far that none reaches ``longest``. The offset depends on the row's tokens alone.
     """
-    room = max(0, longest - int(batch.positions.max()) - 1)
+    room = (longest - 1 - batch.positions.amax(1, keepdim=True)).clamp_min(0)
     offset = (batch.tokens.sum(1, keepdim=True) * 2654435761 % 4294967296) * (room + 1) // 4294967296
     return batch.positions + torch.where(batch.positions >= ANCHORS, offset, 0)
 

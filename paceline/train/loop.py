@@ -80,6 +80,8 @@ def train(
     keep_memory()
     optimizer = Muon(*partition(model), lr=loop.matrix_lr, others_lr=loop.other_lr)
     first, spent, autocast = _resume(model, optimizer, loop)
+    for group in optimizer.param_groups:
+        group["half"] = autocast  # chosen once, also for several processes and for a run that goes on
     meter = _Meter(spent, loop.steps)
 
     def save(step: int) -> None:

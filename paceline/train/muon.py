@@ -63,6 +63,7 @@ class Muon(torch.optim.Optimizer):
         others: any parameters.
         lr, others_lr: peak rates; a schedule scales both through ``set_factor``.
         weight_decay: decoupled, on both groups, with the unadjusted rate.
+        half: matrix products in bf16; None = where that is faster. Also a group's setting, kept in the state.
 
     Raises:
         ShapeError: a parameter in ``matrices`` is not 2-D.
@@ -79,8 +80,11 @@ class Muon(torch.optim.Optimizer):
         others_lr: float = 3e-3,
         momentum: float = 0.95,
         weight_decay: float = 0.0,
+        half: bool | None = None,
     ) -> None:
         matrices, others = list(matrices), list(others)
+        if half is None:
+            half = fast_dtype(matrices[0].device.type if matrices else "cpu") is torch.bfloat16
         for p in matrices:
             if p.ndim != 2:
                 raise ShapeError(f"Muon expected 2-D matrices, found shape {tuple(p.shape)}; put it into `others`.")
@@ -88,7 +92,7 @@ class Muon(torch.optim.Optimizer):
             {"params": matrices, "rule": "muon", "lr": lr, "peak": lr, "momentum": momentum},
             {"params": others, "rule": "adamw", "lr": others_lr, "peak": others_lr},
         ]
-        shared = {"betas": (0.9, 0.95), "eps": 1e-8, "ns_steps": 5, "weight_decay": weight_decay}
+        shared = {"betas": (0.9, 0.95), "eps": 1e-8, "ns_steps": 5, "weight_decay": weight_decay, "half": half}
         super().__init__([g for g in groups if g["params"]], shared)
 
     def set_factor(self, factor: float) -> None:
@@ -114,7 +118,8 @@ class Muon(torch.optim.Optimizer):
         for p in params:
             by_shape[p.shape].append(p)
         for (rows, cols), same in by_shape.items():
-            update = orthogonalise(self._nesterov(same, group["momentum"]), group["ns_steps"])
+            dtype = torch.bfloat16 if group.get("half") else torch.float32
+            update = orthogonalise(self._nesterov(same, group["momentum"]), group["ns_steps"], dtype)
             scale = group["lr"] * max(1.0, rows / cols) ** 0.5
             if group["weight_decay"]:
                 torch._foreach_mul_(same, 1 - group["lr"] * group["weight_decay"])

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
@@ -77,14 +78,13 @@ def join(rows: int) -> Team:
     if rows % size:
         raise RequestError(f"Expected rows to be a multiple of the {size} processes, found {rows}.")
     if not dist.is_initialized():
-        dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+        # The model is on the CPU; and the others may wait long while the leader makes the texts.
+        dist.init_process_group("gloo", timeout=timedelta(days=1))
     return Team(dist.get_rank(), size)
 
 
-def spread(target: PreTrainedModel, team: Team) -> None:
+def spread(target: PreTrainedModel) -> None:
     """Keep only a part of every layer of a frozen model in each process; a layer is gathered while it runs (FSDP2)."""
-    if team.size == 1:
-        raise RequestError("A target is spread over several processes: start them with torchrun --nproc-per-node N.")
     from torch.distributed.fsdp import fully_shard
 
     for layer in target.get_decoder().layers:

@@ -31,7 +31,7 @@ def test_the_needle_is_there_at_eight_depths() -> None:
 
 
 def test_bad_requests_are_said() -> None:
-    with pytest.raises(RequestError, match="at least 64 tokens, found 8"):
+    with pytest.raises(RequestError, match="at least 192 tokens, found 8"):
         long_prompts("needle", 8)
     with pytest.raises(DataError, match="needle"):
         long_prompts("nedle", 100)

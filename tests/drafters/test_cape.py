@@ -78,7 +78,7 @@ def test_auto_takes_what_pays_and_learns_it() -> None:
     assert drafter.odds.hits != before
     likely = [[(token, 0.3 / (1 + token)) for token in range(8)]] * 3
     chain = Proposal.chain([0, 0, 0], "x")
-    counts = [len(drafter._worthwhile(chain, likely, cost)) for cost in (0.0, 0.1, 0.5, 1.0)]
+    counts = [len(drafter._worthwhile(chain, likely, lambda nodes, cost=cost: cost)) for cost in (0.0, 0.1, 0.5, 1.0)]
     assert counts[0] == 21 and counts == sorted(counts, reverse=True) and counts[-1] == 0
 
 
@@ -102,5 +102,38 @@ def test_what_was_told_is_preferred_to_a_law() -> None:
 def test_it_says_what_it_can_wrap() -> None:
     with pytest.raises(SpecError, match="tells how sure it is"):
         Cape("ngram").attach(TOY)
+    for more in ({"beam": 2}, {"branch": 2}):
+        with pytest.raises(SpecError, match="drafts a tree already"):
+            Cape(SmallModel(model=TOY, **more)).attach(TOY)
     with pytest.raises(SpecError, match="bins must be one of paper, auto"):
         paceline.plugins.make("drafter", "cape:bins=all")
+
+
+def test_a_leaf_that_was_hit_tells_the_chain_that_its_own_token_was_refused() -> None:
+    engine = paceline.Engine(ToyLM(12, seed=3), Cape(SmallModel(model=ToyLM(12, seed=4), length=3)), controller=WIDE)
+    inner = engine.drafters[0].inner
+    learned: list[tuple[int, int]] = []
+    row = engine.submit(paceline.Request([1, 2], max_new_tokens=60))
+    while row.finish_reason is None:
+        engine.step()
+        memory = inner._rows.get(row.id)
+        if memory is None or not memory.shares:
+            continue
+        memory.odds.learn = lambda shares, taken: learned.append((len(shares), taken))
+        chain = len(memory.shares)
+        hit = [node for node in row.last.verdict.path if node >= chain]
+        on_chain = len(row.last.verdict.path) - len(hit)
+        before = len(learned)
+        if row.finish_reason is None:
+            engine.step()
+            assert learned[before:] in ([], [(chain, on_chain)])
+    assert any(taken < count for count, taken in learned)
+
+
+def test_a_sampled_text_is_the_same_again_with_what_was_learned_since() -> None:
+    lm = ToyLM(12, seed=3)
+    engine = paceline.Engine(lm, Cape(SmallModel(model=ToyLM(12, seed=4), length=3), bins="auto"), controller=WIDE)
+    asked = paceline.Request([1, 2], paceline.Sampling(temperature=1.0, seed=5), max_new_tokens=60)
+    first = engine.run([asked])[0].tokens
+    engine.run([paceline.Request([i, 2], max_new_tokens=60) for i in range(6)])
+    assert engine.run([asked])[0].tokens == first

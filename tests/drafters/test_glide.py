@@ -77,3 +77,20 @@ def test_bf16_is_exact_too() -> None:
         pytest.skip(lm.why_not_exact)
     drafter = Glide(Head(shape_for(lm, **SIZE)), branch=2 if lm.exact_trees else 1)
     assert [g.tokens for g in written(lm, drafter)] == [g.tokens for g in written(lm, "none")]
+
+
+@pytest.mark.parametrize("forward", ["auto", "lean"])
+def test_a_prompt_of_one_token_is_drafted_for(forward: str) -> None:
+    """The target has no keys yet when the first draft is made."""
+    lm = tiny_lm(forward=forward)
+    out = paceline.generate(lm, [[5]], drafter=Glide(Head(shape_for(lm, **SIZE)), worth=0.0), max_new_tokens=6, eos=())[0]
+    assert not out.stats.failures and out.stats.drafted > 0
+
+
+def test_a_head_that_gives_no_numbers_drafts_nothing_and_harms_nothing() -> None:
+    lm = tiny_lm()
+    head = Head(shape_for(lm, **SIZE))
+    with torch.no_grad():
+        head.lm_head.weight.fill_(torch.nan)
+    out, plain = (paceline.generate(lm, [[5, 6, 7]], drafter=d, max_new_tokens=12, eos=())[0] for d in (Glide(head), "none"))
+    assert out.tokens == plain.tokens

@@ -19,7 +19,7 @@ from paceline.testing import tiny_lm
 def pretend(cost: float, base: float = 0.004) -> Costs:
     """A model whose forward takes `base` seconds and `cost` of that for every further token."""
 
-    def forward(kv, slots, tokens):
+    def forward(kv, slots, tokens, parents=None):
         time.sleep(base * (1 + cost * (tokens.shape[1] - 1)))
         return torch.zeros(tokens.shape[1], 3)
 
@@ -32,6 +32,15 @@ def test_the_slope_is_found_and_rises_with_the_rows() -> None:
     # Eight rows take 1 + 7 x 0.3 units for one token each, and every row's further token 8 x 0.3 more.
     assert abs(dear.token(8) - 2.4 / 3.1) < 0.15
     assert 0.9 < cheap.draft(pretend(0.0, 0.004)) < 1.1 and cheap.draft(pretend(0.0, 0.001)) < 0.5
+
+
+def test_the_price_of_a_further_token_rises_where_arithmetic_begins_to_count() -> None:
+    def forward(kv, slots, tokens, parents=None):
+        time.sleep(0.004 * max(1.0, tokens.shape[1] / 4))
+        return torch.zeros(tokens.shape[1], 3)
+
+    costs = Costs(SimpleNamespace(context=999, exact=False, cache=lambda *_: KV(), prefill=lambda *_: None, forward=forward))
+    assert costs.further(2) < 0.08 and abs(costs.further(5) - 0.25) < 0.08 and abs(costs.further(9) - 0.25) < 0.08
 
 
 def test_few_numbers_of_rows_are_measured() -> None:

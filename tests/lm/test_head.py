@@ -15,6 +15,7 @@ from paceline.lm import LM
 from paceline.lm.head import Head
 from paceline.lm.head_lm import HeadLM
 from paceline.lm.head_shape import fingerprint, longspec_shape, shape_for
+from paceline.lm.tiles import in_bytes
 from paceline.testing import tiny_lm, tiny_model
 
 SIZE: dict[str, Any] = {"width": 48, "heads": 3, "kv_heads": 1, "ffn": 80}
@@ -162,3 +163,29 @@ def test_a_seed_makes_the_whole_head() -> None:
     for shape in (shape_for(tiny_lm(), **SIZE), longspec_shape(tiny_lm())):
         heads = [Head(shape, seed=3) for _ in range(2)]
         assert all(torch.equal(a, b) for a, b in zip(*(head.parameters() for head in heads), strict=True))
+
+
+@pytest.mark.parametrize("shape", [shape_for(tiny_lm(), **SIZE), longspec_shape(tiny_lm(), window=7)])
+def test_rough_weights_draft_almost_the_same_from_a_quarter_of_the_bytes(shape: Any) -> None:
+    lm, text = tiny_lm(forward="fused"), ids(40)
+    head = varied(Head(shape))
+    logits, sizes = [], []
+    for rough in (False, True):
+        work = HeadLM(head, lm, rough)
+        target, own = lm.cache(), work.cache()
+        read, slot = target.take(), own.take()
+        slot.reads = read
+        lm.prefill(target, read, text[:-1])
+        assert work.fused is not None
+        logits.append(work.forward(own, [slot], torch.tensor([text])))
+        sizes.append(work.fused.weight_bytes)
+    assert sizes[0] / 4 <= sizes[1] < sizes[0] / 3.5  # fp32 here; tiles are filled up
+    assert 0 < float((logits[1] - logits[0]).std()) < 0.05 * float(logits[0].std())
+
+
+def test_bytes_are_the_nearest_multiples_of_a_rows_scale() -> None:
+    weight = torch.randn(5, 7, generator=torch.Generator().manual_seed(0))
+    weight[3] = 0.0
+    whole, scale = in_bytes(weight)
+    assert whole.dtype is torch.int8 and int(whole.abs().max()) == 127 and not whole[3].any()
+    assert ((whole * scale[:, None] - weight).abs() <= scale[:, None] / 2 + 1e-6).all()

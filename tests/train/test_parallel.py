@@ -12,9 +12,8 @@ import torch
 from safetensors.torch import load_file
 
 from paceline.errors import RequestError
-from paceline.recipes.train_draft import Config, check, load_target, made
-from paceline.testing import tiny_model
-from paceline.train.parallel import Team, join, spread
+from paceline.recipes.train_draft import Config, check, load_target, made, run
+from paceline.train.parallel import Team, join
 
 METHODS = "glide,longspec:window=16"
 
@@ -23,7 +22,7 @@ def trained(model: Path, texts: Path, out: Path, processes: int, *more: str) -> 
     launcher = ["torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", "-m"] if processes > 1 else []
     command = [sys.executable, "-m", *launcher, "paceline", "train", "draft", "--model", str(model), "--data", str(texts),
                "--out", str(out), "--width", "32", "--heads", "2", "--ffn", "48", "--rows", "4", "--length", "64", "--limit", "3",
-               "--method", METHODS, *more]
+               "--method", METHODS, "--positions", "anchored", *more]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
@@ -68,4 +67,4 @@ def test_a_team_of_one_changes_nothing_and_rows_are_shared_evenly(monkeypatch: p
     monkeypatch.delenv("WORLD_SIZE")
     assert join(16) == Team(0, 1)
     with pytest.raises(RequestError, match="torchrun"):
-        spread(tiny_model(), Team())
+        run(Config(shard=True))
