@@ -103,11 +103,11 @@ class Comb:
         """(parent, token) of the leaves whose chance is above the price of scoring them beside all before them, best first; none
         where all together do not make up for the chain's being a tree.
         """
-        found, reached = [], 1.0
+        found, reached, least = list[tuple[float, int, int]](), 1.0, price(len(proposal) + 1)
         for place, (token, candidates) in enumerate(zip(proposal.tokens, likely, strict=True)):
             chances = self.odds.of(candidates[0][1]) if candidates else []
-            for (other, _), chance in zip(candidates, chances, strict=False):
-                if other != token:
+            for (other, _), chance in zip(candidates, chances, strict=False) if reached > least else ():
+                if other != token and reached * chance > least:
                     found.append((reached * chance, place - 1, other))
             reached *= next((c for (t, _), c in zip(candidates, chances, strict=False) if t == token), 0.5)
         found.sort(key=lambda leaf: -leaf[0])

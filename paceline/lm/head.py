@@ -52,6 +52,8 @@ class Head(nn.Module):
                 nn.init.normal_(parameter, std=0.02, generator=random)
             elif name.endswith("bias"):
                 nn.init.zeros_(parameter)
+            if name.endswith("cross_attn.o_proj.weight"):
+                nn.init.zeros_(parameter)  # a head begins as the small model that it is without reading
 
     def borrow(self, target: Any) -> None:
         """Take a transformers model's embedding and output head, where the shape says that they are shared."""

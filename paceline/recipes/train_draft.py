@@ -26,8 +26,8 @@ from paceline.lm.load import quiet, resolve
 from paceline.objectives.distil import distil
 from paceline.train.checkpoint import claim_folder, replace_folder
 from paceline.train.forward import Objective
-from paceline.train.heads import MASKS, agreement, head_gradient
-from paceline.train.loop import Loop, Progress, train
+from paceline.train.heads import MASKS, Beside, agreement, train_heads
+from paceline.train.loop import Loop, Progress
 from paceline.train.packing import Batches, Source
 from paceline.train.parallel import join, spread
 from paceline.train.precision import fast_dtype, flush_denormals
@@ -81,8 +81,7 @@ def run(config: Config) -> Path:
     if config.shard and team.size == 1:
         raise RequestError("A target is spread over several processes: start them with torchrun --nproc-per-node N.")
     target, tokenizer = load_target(config.model)
-    modules = torch.nn.ModuleDict({name: made(target, config, *spec) for name, spec in specs.items()})
-    heads: dict[str, Head] = {name: head for name, head in modules.items() if isinstance(head, Head)}
+    heads = {name: made(target, config, *spec) for name, spec in specs.items()}
     free = ("data", "out", "limit", "tokens", "skip_bad", "shard")
     settings = {key: str(value) for key, value in dataclasses.asdict(config).items() if key not in free}
     if team.leads:
@@ -96,13 +95,12 @@ def run(config: Config) -> Path:
     masks = {name: mask_of(*spec) for name, spec in specs.items()}
     longest = target.config.max_position_embeddings if config.positions == "anchored" else 0
     objective: Objective = partial(distil, hard_share=HARD_SHARE[config.loss])
-    gradient = head_gradient(target, heads, masks, objective, longest)
     if config.shard:
         spread(target)
     with reporter("heads", steps) if team.leads else nullcontext(nothing) as report:
         half = team.agreed(fast_dtype(target.device.type) is torch.bfloat16)
         loop = Loop(work / "heads", steps, leads=team.leads, autocast=half)
-        seconds = train(modules, batches.batch, team.gradient(gradient, modules.parameters()), loop, report=report)
+        seconds = train_heads(Beside(target, heads, masks, objective, longest), batches.batch, loop, report, team)
     finish(config, target, heads, held, seconds, team.leads)
     team.wait()
     return config.out

@@ -24,8 +24,8 @@ from paceline.recipes import pretrain_zoo, train_draft
 from paceline.recipes.pretrain_zoo import Job, corpus_stage, plan, written_stage
 from paceline.train.checkpoint import claim_folder, replace_folder
 from paceline.train.head_card import HeadMaking, write_head
-from paceline.train.heads import agreement, head_gradient
-from paceline.train.loop import Loop, train
+from paceline.train.heads import Beside, agreement, train_heads
+from paceline.train.loop import Loop
 from paceline.train.packing import Batches, Source
 from paceline.train.precision import fast_dtype, flush_denormals
 from paceline.train.progress import reporter
@@ -100,10 +100,8 @@ def fit(job: Job, model: PreTrainedModel, heads: dict[str, Head], masks: dict[st
         longest: int, folder: str = "heads") -> float:
     """Train all heads on the same batches, with positions below `longest` (0 = as they are); returns the seconds it took."""
     steps, batches = plan(job, "draft", written)
-    modules = torch.nn.ModuleDict({name.replace(".", "_"): head for name, head in heads.items()})
-    gradient = head_gradient(model, heads, masks, distil, longest)
     with reporter(folder, steps) as report:
-        return train(modules, batches, gradient, Loop(job.work / folder, steps), report=report)
+        return train_heads(Beside(model, heads, masks, distil, longest), batches, Loop(job.work / folder, steps), report)
 
 
 def measured(model: PreTrainedModel, heads: dict[str, Head], streams: dict[str, Stream], seed: int,

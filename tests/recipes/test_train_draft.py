@@ -11,8 +11,8 @@ import pytest
 
 import paceline
 from paceline.errors import DataError, RequestError, SpecError
-from paceline.recipes import train_draft
 from paceline.recipes.train_draft import Config, listed, run
+from paceline.train import heads as training
 
 BOTH = "glide,small,glide:[mask=causal,cross_norm=true]"
 
@@ -63,12 +63,12 @@ def test_a_killed_run_goes_on_to_the_same_weights(heads: Path, config: Config, t
 
         return train(network, batch, gradient, replace(loop, save_every_s=0.0), **options)
 
-    train = train_draft.train
-    monkeypatch.setattr(train_draft, "train", dying)
+    train = training.train
+    monkeypatch.setattr(training, "train", dying)
     with pytest.raises(Killed):
         run(replace(config, out=tmp_path))
     assert not (tmp_path / "glide").exists()
-    monkeypatch.setattr(train_draft, "train", train)
+    monkeypatch.setattr(training, "train", train)
     run(replace(config, out=tmp_path))
     for name in ("glide", "small"):
         assert (tmp_path / name / "model.safetensors").read_bytes() == (heads / name / "model.safetensors").read_bytes()

@@ -14,7 +14,20 @@ from paceline.lm.head_shape import longspec_shape, shape_for
 from paceline.objectives.distil import distil
 from paceline.testing import tiny_model
 from paceline.train.attention import use_block_attention
-from paceline.train.heads import agreement, anchored, block_mask, head_gradient, prepare, read, reading, shift_mask
+from paceline.train.heads import (
+    Beside,
+    agreement,
+    anchored,
+    block_mask,
+    fold,
+    head_gradient,
+    measured_scales,
+    prepare,
+    read,
+    reading,
+    shift_mask,
+    train_heads,
+)  # fmt: skip
 from paceline.train.loop import Loop, train
 from paceline.train.packing import Batch, Batches, Source
 
@@ -32,6 +45,15 @@ def stream() -> Stream:
 
 def batches(count: int = 400) -> Batches:
     return Batches({"text": Source(stream(), 1.0)}, count, rows=4, length=64, seed=0)
+
+
+def reader(head: Head) -> Head:
+    """A fresh head adds nothing of what it reads; this one does."""
+    with torch.no_grad():
+        for name, parameter in head.named_parameters():
+            if name.endswith("cross_attn.o_proj.weight"):
+                torch.nn.init.normal_(parameter, std=0.05, generator=torch.Generator().manual_seed(2))
+    return head
 
 
 def target():
@@ -57,7 +79,7 @@ def test_a_token_depends_on_the_keys_it_may_read_and_on_no_others() -> None:
     use_block_attention(model)
     _, memory = read(model, batch, batch.positions)
     leaves = {layer: (k.clone().requires_grad_(), v) for layer, (k, v) in memory.items()}
-    head = Head(shape_for(model, **SIZE, block=4))
+    head = reader(Head(shape_for(model, **SIZE, block=4)))
     hidden = reading(head, batch, batch.positions, leaves, "block").unflatten(0, batch.tokens.shape)
     seen = block_mask(batch, 4)[:, 0] == 0
     for i in (2, 9, 30, 63):
@@ -73,9 +95,9 @@ def test_heads_learn_together_as_they_would_alone_and_the_target_stays(tmp_path:
     shapes = {"glide": shape_for(model, **SIZE, block=4), "causal": shape_for(model, **SIZE, block=4)}
     together = torch.nn.ModuleDict({name: Head(shape) for name, shape in shapes.items()})
     masks = {"glide": "block", "causal": "causal"}
-    train(together, batches().batch, head_gradient(model, dict(together.items()), masks, distil), Loop(tmp_path / "a", 8))
+    train(together, batches().batch, head_gradient(Beside(model, dict(together.items()), masks, distil)), Loop(tmp_path / "a", 8))
     alone = torch.nn.ModuleDict({"glide": Head(shapes["glide"])})
-    train(alone, batches().batch, head_gradient(model, dict(alone.items()), masks, distil), Loop(tmp_path / "b", 8))
+    train(alone, batches().batch, head_gradient(Beside(model, dict(alone.items()), masks, distil)), Loop(tmp_path / "b", 8))
     for ours, theirs in zip(together["glide"].parameters(), alone["glide"].parameters(), strict=True):
         torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-4)
     assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
@@ -88,7 +110,7 @@ def test_a_head_learns_to_agree_with_its_target(tmp_path: Path) -> None:
     before = agreement(model, {"glide": head}, held, autocast=False)["glide"]
     losses: list[dict[str, float]] = []
     heads = torch.nn.ModuleDict({"glide": head})
-    train(heads, batches().batch, head_gradient(model, {"glide": head}, {"glide": "block"}, distil), Loop(tmp_path, 60),
+    train(heads, batches().batch, head_gradient(Beside(model, {"glide": head}, {"glide": "block"}, distil)), Loop(tmp_path, 60),
           report=lambda progress: losses.append(progress.losses))
     after = agreement(model, {"glide": head}, held, autocast=False)["glide"]
     assert losses[-1]["glide.kl"] < 0.7 * losses[0]["glide.kl"]
@@ -130,7 +152,7 @@ def test_a_shift_hides_the_newest_keys_for_a_whole_row() -> None:
 
 def test_a_token_that_may_read_nothing_gets_nothing() -> None:
     model, batch = target(), batches().batch(0)
-    head = Head(longspec_shape(model, window=5, block=4))
+    head = reader(Head(longspec_shape(model, window=5, block=4)))
     prepare(model, {"head": head})
     _, memory = read(model, batch, batch.positions)
     out = reading(head, batch, batch.positions, memory, "shift")
@@ -163,3 +185,34 @@ def test_a_window_limits_a_heads_own_attention() -> None:
     after = reading(head, other, batch.positions, memory, "block").unflatten(0, batch.tokens.shape)
     changed = (after - before).abs().amax(-1) > 0
     assert changed[:, :5].any(1).all() and not changed[:, 5:].any()
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen3"])
+@pytest.mark.parametrize("bias", [False, True])
+def test_what_was_learned_on_small_keys_and_values_is_folded_into_the_projections(family: str, bias: bool) -> None:
+    model, batch = tiny_model(family, vocab=64, hidden_size=32, num_hidden_layers=2), batches().batch(0)
+    head = Head(shape_for(model, **SIZE, block=4, bias=bias))
+    with torch.no_grad():
+        for parameter in head.parameters():
+            parameter.add_(0.2 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)))
+    prepare(model, {"head": head})
+    scales = measured_scales(model, batch)
+    _, memory = read(model, batch, batch.positions)
+    small = {layer: (k / scales[2 - layer][0], v / scales[2 - layer][1]) for layer, (k, v) in memory.items()}
+    assert all(abs(float(x.square().mean()) - 1) < 1e-3 for pair in small.values() for x in pair)
+    before = reading(head, batch, batch.positions, small, "block")
+    fold(head, scales)
+    torch.testing.assert_close(reading(head, batch, batch.positions, memory, "block"), before, atol=1e-4, rtol=1e-4)
+
+
+def test_training_folds_at_its_end_and_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    made = []
+    for stops in ([6], [2, 6]):
+        for steps in stops:
+            head = Head(shape_for(target(), **SIZE, block=4))
+            loop = Loop(tmp_path / str(len(stops)), steps)
+            train_heads(Beside(target(), {"glide": head}, {"glide": "block"}, distil), batches().batch, loop)
+        made.append(head.state_dict())
+    assert all(value.isfinite().all() for value in made[0].values())
+    apart = max(float((made[0][key] - made[1][key]).abs().max()) for key in made[0])
+    assert apart < 0.05  # the shorter run's schedule ended earlier, so not the same weights, but of the same scale

@@ -36,7 +36,7 @@ from paceline.recipes.reproduce._record import mean_of, picture, table, write_re
 from paceline.recipes.train_draft import load_target
 from paceline.train.checkpoint import claim_folder
 from paceline.train.forward import chunks, language
-from paceline.train.heads import head_gradient, prepare, read, reading
+from paceline.train.heads import Beside, prepare, read, reading, train_heads
 from paceline.train.loop import Loop, train
 from paceline.train.packing import Batch, Batches, Source
 from paceline.train.precision import fast_dtype, flush_denormals
@@ -106,8 +106,8 @@ def positions(config: Config, streams: dict[str, Stream], work: Path, seed: int)
         sources = {name: Source(streams[name], 1.0) for name in ("stdlib", "wikitext", "gsm8k", "shakespeare")}
         steps = max(1, config.tokens // (64 * SHORT))
         batches = Batches(sources, steps, 64, SHORT, 1000 + seed)
-        gradient = head_gradient(model, heads, masks, distil, longest)
-        train(torch.nn.ModuleDict(heads), batches.batch, gradient, Loop(work / f"positions-{name}-{seed}-{config.tokens}", steps))
+        loop = Loop(work / f"positions-{name}-{seed}-{config.tokens}", steps)
+        train_heads(Beside(model, heads, masks, distil, longest), batches.batch, loop)
         found |= by_position(model, heads, held, EDGES)
     return found
 
@@ -153,9 +153,8 @@ def copying(config: Config, work: Path, seed: int) -> dict[str, float]:
     shape = longspec_shape(model, window=COPY["window"], block=BLOCK, final_norm=True)
     heads = {"window and target's keys": Head(shape, seed), "window only": Head(replace(shape, reads=()), seed)}
     steps = max(2, config.copy_steps // 3)
-    gradient = head_gradient(model, heads, dict.fromkeys(heads, "shift"), distil)
-    train(torch.nn.ModuleDict({name.replace(" ", "_"): head for name, head in heads.items()}), batches.batch, gradient,
-          Loop(work / f"copy-heads-{seed}-{config.copy_steps}", steps))
+    beside = Beside(model, heads, dict.fromkeys(heads, "shift"), distil)
+    train_heads(beside, batches.batch, Loop(work / f"copy-heads-{seed}-{config.copy_steps}", steps))
     held = [Batches({"held": Source(copies(200, 10_000 + seed), 1.0, whole=True)}, 4, 16, 2 * COPY["apart"], seed).batch(i)
             for i in range(4)]
     edges = (0, COPY["apart"] + BLOCK, 2 * COPY["apart"])
