@@ -27,8 +27,7 @@ from paceline.sampling import Dice, law_of, shaped
 __all__ = ["Follower", "Options", "check"]
 
 CATCH_UP = 16  # more missing tokens than this are prefilled row by row
-CHEAP = 0.5  # below this cost a chain's first token is drafted in any case, which is how its odds are learned
-DEAR = 0.7  # from this cost on nothing is drafted: what could be gained is less than the step that would tell
+DEAR = 0.5  # from this measured cost on nothing is drafted; below, a first token is in any case, which is how odds are learned
 TYPICAL = 0.15  # cost of a token where drawn ones must not depend on measurements: the same seed gives the same text
 
 
@@ -121,7 +120,7 @@ class Follower:
     def propose(self, rows: Sequence[Any], budgets: Sequence[int]) -> list[Proposal]:
         """A chain, or a comb, for each row; all rows share each forward of the drafting model."""
         self.worth = self._cost(len(rows))
-        if self.worth >= DEAR and all(row.request.sampling.greedy for row in rows):
+        if self.options.worth is None and self.worth >= DEAR and all(row.request.sampling.greedy for row in rows):
             return [Proposal()] * len(rows)
         chains = [Chain(r, b, min(b, self.options.length), self._memory(r)) for r, b in zip(rows, budgets, strict=True)
                   if len(r.tokens) + min(b, self.options.length) < (self.lm.rope_switch or self.lm.context)]
@@ -185,7 +184,7 @@ class Follower:
         """All rows' chains in one call, of the longest's length."""
         missing = [c.row.tokens[c.memory.committed :] for c in chains]
         length = max(c.length for c in chains)
-        odds, worth = [c.memory.odds.table for c in chains], (0.0 if self.worth < CHEAP else self.worth, self.worth)
+        odds, worth = [c.memory.odds.table for c in chains], (self.options.worth or 0.0, self.worth)
         drafted = self.lm.extend(self.kv, [c.memory.slot for c in chains], missing, length, worth, odds, self.top)
         for c, fed, steps in zip(chains, missing, drafted, strict=True):
             tokens = [step[0][0] for step in steps]
