@@ -24,7 +24,8 @@ CAPE = "cape:inner=glide,bins=auto"
 HEADS = ("glide", CAPE, "longspec")
 ZOO = Config(drafters=(PAIR, FOUR, "ngram", *HEADS), dtype="float32", limit=8, repeats=2)
 GROWN = replace(ZOO, drafters=(PAIR, *HEADS), grow=100.0, limit=6, repeats=2)
-IDENTITY = replace(ZOO, drafters=(PAIR, "ngram", f"{PAIR},beam=4", "glide", "longspec", "cape:inner=glide"), repeats=1, limit=50)
+EVERY = (PAIR, "ngram", f"{PAIR},beam=4", "glide", "longspec", "cape:inner=glide,bins=paper")
+IDENTITY = replace(ZOO, drafters=EVERY, repeats=1, limit=50)
 SUITES: dict[str, dict[str, Config]] = {
     "cpu": {
         "zoo": replace(ZOO, against=("transformers",)),

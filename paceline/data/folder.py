@@ -81,8 +81,10 @@ def joined(streams: list[Stream]) -> Stream:
 
 
 def split(stream: Stream, every: int) -> tuple[Stream, Stream]:
-    """(the other documents, every ``every``-th document)."""
-    held = np.arange(len(stream.starts) - 1) % every == every - 1
+    """(the other documents, every ``every``-th document; of fewer the last)."""
+    count = len(stream.starts) - 1
+    every = min(every, count)
+    held = np.arange(count) % every == every - 1
     return _only(stream, ~held), _only(stream, held)
 
 

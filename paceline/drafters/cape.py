@@ -4,9 +4,9 @@ The wrapped drafter's confidence at each place says how many of its next-likelie
 forward of the target. A leaf that is hit ends the round with the target's own next token behind it. Source: GliDe with a CaPE
 (arXiv 2402.02082), section 3, and its official code: confidence below 0.3, 0.6, 0.8 and above gives 7, 5, 3 and 1 further tokens.
 
-`bins=auto` instead takes the leaves that are worth their cost: the chance that the target comes to a place and takes the token of
-that rank there, learned as it goes, against the measured cost of one more token. Exact under sampling, too: leaves are chosen,
-and stand behind the chain.
+By default (`bins=auto`) it departs from that and takes the leaves that are worth their cost: the chance that the target comes to
+a place and takes the token of that rank there, learned as it goes, against the measured cost of one more token. Exact under
+sampling, too: leaves are chosen, and stand behind the chain.
 """
 
 from collections.abc import Callable, Sequence
@@ -33,12 +33,12 @@ Price = Callable[[int], float]  # of one more token where there are so many
 @dataclass(frozen=True)
 class Cape:
     """inner: spec of a drafter that tells how sure it is (glide, longspec, small_model), in brackets where it has options. bins:
-    paper, or auto (under sampling the paper's, since the same seed is to give the same text on another day). The node budget is
-    the engine's: the chain comes first, then the leaves, as many as it bears.
+    auto, or paper (under sampling the paper's in both: the same seed is to give the same text on another day). The node budget
+    is the engine's: the chain comes first, then the leaves, as many as it bears.
     """
 
     inner: Any = "glide"
-    bins: Literal["paper", "auto"] = "paper"
+    bins: Literal["auto", "paper"] = "auto"
 
     def attach(self, lm: Any) -> "Comb":
         """The wrapped drafter at work, told to say what else it thought likely."""
@@ -155,4 +155,4 @@ def by_bins(proposal: Proposal, likely: list[Likely]) -> list[tuple[int, int]]:
 
 
 def tiny(lm: Any) -> Cape:
-    return Cape(SmallModel(model=lm, length=3, worth=0.0))
+    return Cape(SmallModel(model=lm, length=3, worth=0.0), bins="paper")

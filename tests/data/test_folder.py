@@ -63,5 +63,7 @@ def test_documents_are_held_out_whole(words: PreTrainedTokenizerFast) -> None:
     assert texts_of(held, words) == ["text 4", "text 9"] and len(texts_of(rest, words)) == 8
     assert rest.bytes + held.bytes == stream.bytes
     assert np.array_equal(np.sort(joined([rest, held]).tokens), np.sort(stream.tokens))
+    few = tokenise([Document(f"text {i}") for i in range(3)], words)
+    assert [texts_of(part, words) for part in split(few, 50)] == [["text 0", "text 1"], ["text 2"]]
     with pytest.raises(DataError, match="more documents"):
         split(tokenise([Document("one")], words), 5)

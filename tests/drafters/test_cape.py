@@ -37,7 +37,7 @@ def test_the_papers_bins() -> None:
 @pytest.mark.parametrize("kind", ["toy", "fused"])
 def test_every_place_of_the_chain_has_leaves_from_the_same_law(kind: str) -> None:
     lm = TOY if kind == "toy" else tiny_lm()
-    proposal = first(Cape(SmallModel(model=lm, length=4, worth=0.0)), lm, [1, 2])
+    proposal = first(Cape(SmallModel(model=lm, length=4, worth=0.0), "paper"), lm, [1, 2])
     chain, n = list(proposal.tokens[:4]), len(proposal)
     assert list(proposal.parents[:4]) == [-1, 0, 1, 2] and set(proposal.parents[4:]) == {-1, 0, 1, 2}
     kv = lm.cache()
@@ -53,7 +53,7 @@ def test_every_place_of_the_chain_has_leaves_from_the_same_law(kind: str) -> Non
 
 def test_the_budget_cuts_leaves_and_never_the_chain() -> None:
     for budget in (2, 4, 6):
-        proposal = first(Cape(SmallModel(model=TOY, length=4, worth=0.0)), TOY, [1, 2], budget)
+        proposal = first(Cape(SmallModel(model=TOY, length=4, worth=0.0), "paper"), TOY, [1, 2], budget)
         assert len(proposal) == budget and list(proposal.parents[: min(4, budget)]) == list(range(-1, min(4, budget) - 1))
 
 
@@ -62,7 +62,7 @@ def test_a_tree_accepts_at_least_what_its_chain_does() -> None:
     lm, small = ToyLM(12, seed=3), ToyLM(12, seed=4, sharpness=0.7)
     inner = SmallModel(model=small, length=4, worth=0.0)
     found = [paceline.generate(lm, [[i, 2 + i] for i in range(6)], drafter=drafter, controller=WIDE, max_new_tokens=60, eos=())
-             for drafter in (inner, Cape(inner))]
+             for drafter in (inner, Cape(inner, "paper"))]
     assert [g.tokens for g in found[0]] == [g.tokens for g in found[1]]
     chain, comb = (sum(g.stats.rounds for g in out) for out in found)
     assert comb < 0.8 * chain
@@ -105,12 +105,12 @@ def test_it_says_what_it_can_wrap() -> None:
     for more in ({"beam": 2}, {"branch": 2}):
         with pytest.raises(SpecError, match="drafts a tree already"):
             Cape(SmallModel(model=TOY, **more)).attach(TOY)
-    with pytest.raises(SpecError, match="bins must be one of paper, auto"):
+    with pytest.raises(SpecError, match="bins must be one of auto, paper"):
         paceline.plugins.make("drafter", "cape:bins=all")
 
 
 def test_a_leaf_that_was_hit_tells_the_chain_that_its_own_token_was_refused() -> None:
-    engine = paceline.Engine(ToyLM(12, seed=3), Cape(SmallModel(model=ToyLM(12, seed=4), length=3)), controller=WIDE)
+    engine = paceline.Engine(ToyLM(12, seed=3), Cape(SmallModel(model=ToyLM(12, seed=4), length=3), "paper"), controller=WIDE)
     inner = engine.drafters[0].inner
     learned: list[tuple[int, int]] = []
     row = engine.submit(paceline.Request([1, 2], max_new_tokens=60))

@@ -92,7 +92,7 @@ def decoding(config: Config, heads: dict[str, Head]) -> dict[str, dict[str, floa
     """Method -> kind of text -> acceptance length, greedy, chains of four; every text is checked against plain decoding."""
     lm, found = load("zoo:tiny", dtype="float32"), dict[str, dict[str, float]]()
     methods = {name: Glide(head, length=GAMMA, worth=0.0) for name, head in heads.items()}
-    drafters: dict[str, Any] = {**methods, "cape": Cape(methods["glide"])}
+    drafters: dict[str, Any] = {**methods, "cape": Cape(methods["glide"], bins="paper")}
     texts = {kind: [encode(lm.tokenizer, p) for p in builtin(kind)[: 1 if config.fast else config.prompts]] for kind in KINDS}
     plain = {kind: [decoded(lm, "none", ids) for ids in texts[kind]] for kind in KINDS}
     for name, drafter in drafters.items():
