@@ -33,6 +33,15 @@ def all_threads() -> Iterator[None]:
     torch.set_num_threads(1)
 
 
+@pytest.fixture(scope="session")
+def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of short sums to train heads on."""
+    folder = tmp_path_factory.mktemp("texts")
+    for i in range(120):
+        (folder / f"{i:03}.txt").write_text(f"{i} plus {i + 1} is {2 * i + 1}. " * 5)
+    return folder
+
+
 @pytest.fixture
 def lm() -> LM:
     return shared_lm()

@@ -123,7 +123,7 @@ int64_t work_floats(const Model* model, int32_t m, int32_t most_keys, int32_t th
 int64_t size_of(int32_t what);  // of Layer, Model and Call in bytes, for whoever describes them in another language
 void forward(const Model* model, const Call* call);
 void extend(const Model* model, const Call* call, int32_t steps, float first_worth, float worth, const float* odds, int32_t bins,
-            int32_t* drafted, float* shares, int32_t top, int32_t* others, float* other_shares);
+            int32_t top, int32_t* likely, float* shares);
 }
 
 namespace {
@@ -666,17 +666,17 @@ int64_t work_floats(const Model* model, int32_t m, int32_t most_keys, int32_t th
            threads * (std::min(QUERIES, m) * groups * most_keys + KEYS * std::max(model->dim, model->cross_dim));
 }
 
-// Greedy continuation: the call's wanted tokens are the last ones of their rows, L of them; each row gets up to `steps` more tokens,
-// drafted[step * L + row], with their probabilities in `shares`, and -1 from where the chance of its path falls below `worth`, for the first
-// `first_worth`. The chance is the product of probabilities, or of odds[row * bins + bin of the probability]. All but the last are also fed. Their
-// keys go behind the row's. others, other_shares: for each drafted token the `top` likeliest in its place, itself the first.
+// Greedy continuation: the call's wanted tokens are the last ones of their rows, L of them; each row gets up to `steps` more tokens.
+// likely, shares: [steps, L, top], the likeliest tokens at each place and their probabilities, of which the first is the drafted one;
+// -1 from where the chance of the row's path falls below `worth`, for the first token `first_worth`. The chance is the product of
+// probabilities, or of odds[row * bins + bin of the probability]. All drafted tokens but the last are also fed. Their keys go behind
+// the row's.
 void extend(const Model* model, const Call* call, int32_t steps, float first_worth, float worth, const float* odds, int32_t bins,
-            int32_t* drafted, float* shares, int32_t top, int32_t* others, float* other_shares) {
+            int32_t top, int32_t* likely, float* shares) {
     const int l = call->l;
     std::vector<float> path(l, 1.0f);
-    std::vector<int32_t> next(l), tokens(std::max(top, 1));
-    std::vector<float> sure(std::max(top, 1));
-    std::fill_n(drafted, steps * l, -1);
+    std::vector<int32_t> next(l);
+    std::fill_n(likely, steps * l * top, -1);
     Call c = *call;
     std::vector<int32_t> position(l), dropped(l), slot(l), place(l), end(l), none(l + 1, 0), each(l), read_slot(l), read_end(l);
     for (int i = 0; i < l; i++) {
@@ -693,15 +693,15 @@ void extend(const Model* model, const Call* call, int32_t steps, float first_wor
         bool going = false;
         for (int i = 0; i < l; i++) {
             const int64_t row = int64_t(i) * v;
-            if (model->half) likeliest((const bf16*)c.logits + row, v, std::max(top, 1), tokens.data(), sure.data());
-            else likeliest((const float*)c.logits + row, v, std::max(top, 1), tokens.data(), sure.data());
+            int32_t* tokens = likely + (int64_t(step) * l + i) * top;
+            float* sure = shares + (int64_t(step) * l + i) * top;
+            if (model->half) likeliest((const bf16*)c.logits + row, v, top, tokens, sure);
+            else likeliest((const float*)c.logits + row, v, top, tokens, sure);
             next[i] = tokens[0];
             path[i] *= bins ? odds[i * bins + std::max(0, std::min(bins - 1, int(sure[0] * bins)))] : sure[0];
             if (!(sure[0] >= 0)) path[i] = -1.0f;  // no number: nothing is drafted
-            shares[step * l + i] = sure[0];
-            std::copy_n(tokens.data(), top, others + (step * l + i) * top);
-            std::copy_n(sure.data(), top, other_shares + (step * l + i) * top);
-            if (path[i] >= (step ? worth : first_worth)) drafted[step * l + i] = tokens[0], going = true;
+            if (path[i] >= (step ? worth : first_worth)) going = true;
+            else tokens[0] = -1;
         }
         if (!going) return;
         c.tokens = next.data();

@@ -118,20 +118,15 @@ class Fused:
         """Greedy continuation: the forward of `tokens [B, T]`, then up to `steps` likeliest tokens for each row, whose last token
         is at `at[b]` among the B * T; all but the last of them are fed. As `LM.extend` says."""
         made = self._prepare(tokens, call, at, steps)
-        drafted = (ctypes.c_int32 * (steps * len(at)))()
-        bins = len(odds[0]) if odds else 0
+        bins, top, places = len(odds[0]) if odds else 0, min(top, self.vocab), steps * len(at)
         table = (ctypes.c_float * (bins * len(at)))(*itertools.chain.from_iterable(odds or ()))
-        shares = (ctypes.c_float * (steps * len(at)))()
-        others, other_shares = (ctypes.c_int32 * (steps * len(at) * top))(), (ctypes.c_float * (steps * len(at) * top))()
+        likely, shares = (ctypes.c_int32 * (places * top))(), (ctypes.c_float * (places * top))()
         self.code.extend(
-            ctypes.byref(self.model), ctypes.byref(made.call), steps, *map(ctypes.c_float, worth), table, bins, drafted, shares,
-            top, others, other_shares,
+            ctypes.byref(self.model), ctypes.byref(made.call), steps, *map(ctypes.c_float, worth), table, bins, top, likely,
+            shares,
         )  # fmt: skip
-        rows = [[i for i in range(b, steps * len(at), len(at)) if drafted[i] >= 0] for b in range(len(at))]
-        if top == 1:
-            return [[[(drafted[i], shares[i])] for i in row] for row in rows]
-        there = [slice(i * top, i * top + top) for i in range(steps * len(at))]
-        return [[list(zip(others[there[i]], other_shares[there[i]], strict=True)) for i in row] for row in rows]
+        rows = [[i * top for i in range(b, places, len(at)) if likely[i * top] >= 0] for b in range(len(at))]
+        return [[list(zip(likely[i : i + top], shares[i : i + top], strict=True)) for i in row] for row in rows]
 
     def _prepare(self, tokens: torch.Tensor, call: Call, wanted: Sequence[int], steps: int = 1) -> "Prepared":
         """Everything the code is told of a forward, in one array of numbers."""

@@ -11,7 +11,7 @@ Departures: the gap is drawn for each row instead of once a batch, and reaches t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +26,7 @@ from paceline.train.loop import Loop, Progress, train
 from paceline.train.packing import Batch, document_mask
 from paceline.train.parallel import Team
 
-__all__ = ["MASKS", "Beside", "agreement", "anchored", "block_mask", "head_gradient", "shift_mask", "train_heads"]
+__all__ = ["MASKS", "Beside", "agreeing", "agreement", "anchored", "block_mask", "head_gradient", "shift_mask", "train_heads"]
 
 ANCHORS = 4  # tokens of a text that keep their positions: attention's sinks stay where the target learned them
 
@@ -198,21 +198,30 @@ def agreement(target: PreTrainedModel, heads: Mapping[str, Head], batches: list[
     Teacher-forced on held-out text, always under the block mask, as at work: a head trained otherwise shows here. The first block
     of a document, which reads its own position, is left out.
     """
-    prepare(target, heads)
     hits = {name: torch.zeros(head.shape.block) for name, head in heads.items()}
     tried = {name: torch.zeros(head.shape.block) for name, head in heads.items()}
+    for batch, agreed in agreeing(target, heads, batches, autocast):
+        for name, head in heads.items():
+            block = head.shape.block
+            gap, late = batch.positions.flatten() % block, batch.positions.flatten() >= block
+            for depth in range(block):
+                here = late & (gap == depth) & (batch.labels.flatten() >= 0)
+                hits[name][depth] += int(agreed[name][here].sum())
+                tried[name][depth] += int(here.sum())
+    return {name: (hits[name] / tried[name].clamp_min(1)).tolist() for name in heads}
+
+
+@torch.no_grad()
+def agreeing(target: PreTrainedModel, heads: Mapping[str, Head], batches: list[Batch],
+             autocast: bool) -> Iterator[tuple[Batch, dict[str, Tensor]]]:
+    """Each batch, with every head's ``[B * T]`` of where its likeliest token is the target's, under the block mask."""
+    prepare(target, heads)
     for batch in batches:
         batch = Batch(*(part.to(target.device) for part in batch))
         with torch.autocast(target.device.type, torch.bfloat16, enabled=autocast):
             taught, memory = read(target, batch, batch.positions)
             wanted = torch.cat([target.get_output_embeddings()(taught[rows]).argmax(-1) for rows in chunks(len(taught))])
-            for name, head in heads.items():
-                out = reading(head, batch, batch.positions, memory, "block")
-                found = torch.cat([head.logits(out[rows]).argmax(-1) for rows in chunks(len(out))])
-                block = head.shape.block
-                gap, late = batch.positions.flatten() % block, batch.positions.flatten() >= block
-                for depth in range(block):
-                    here = late & (gap == depth) & (batch.labels.flatten() >= 0)
-                    hits[name][depth] += int((found[here] == wanted[here]).sum())
-                    tried[name][depth] += int(here.sum())
-    return {name: (hits[name] / tried[name].clamp_min(1)).tolist() for name in heads}
+            outs = {name: reading(head, batch, batch.positions, memory, "block") for name, head in heads.items()}
+            found = {name: torch.cat([heads[name].logits(out[rows]).argmax(-1) for rows in chunks(len(out))])
+                     for name, out in outs.items()}
+        yield batch, {name: tokens == wanted for name, tokens in found.items()}

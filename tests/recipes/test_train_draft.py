@@ -18,14 +18,6 @@ BOTH = "glide,small,glide:[mask=causal,cross_norm=true]"
 
 
 @pytest.fixture(scope="module")
-def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("texts")
-    for i in range(120):
-        (folder / f"{i:03}.txt").write_text(f"{i} plus {i + 1} is {2 * i + 1}. " * 5)
-    return folder
-
-
-@pytest.fixture(scope="module")
 def config(texts: Path, model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Config:
     out = tmp_path_factory.mktemp("heads")
     return Config(texts, out, str(model_folder), BOTH, tokens=6 * 4 * 64, width=32, heads=2, ffn=48, rows=4, length=64)

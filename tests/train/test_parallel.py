@@ -33,14 +33,6 @@ def newest(out: Path) -> Path:
     return max((out / "work" / "heads").glob("step-*.pt"))
 
 
-@pytest.fixture(scope="module")
-def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("texts")
-    for i in range(120):
-        (folder / f"{i:03}.txt").write_text(f"{i} plus {i + 1} is {2 * i + 1}. " * 5)
-    return folder
-
-
 def test_two_processes_train_what_one_does_also_with_the_target_spread(model_folder: Path, texts: Path, tmp_path: Path) -> None:
     alone = trained(model_folder, texts, tmp_path / "one", 1)
     config = Config(model=str(model_folder), method=METHODS, width=32, heads=2, ffn=48)

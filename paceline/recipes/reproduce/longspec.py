@@ -35,8 +35,8 @@ from paceline.recipes.pretrain_zoo import Job, corpus_stage
 from paceline.recipes.reproduce._record import mean_of, picture, table, write_record
 from paceline.recipes.train_draft import load_target
 from paceline.train.checkpoint import claim_folder
-from paceline.train.forward import chunks, language
-from paceline.train.heads import Beside, prepare, read, reading, train_heads
+from paceline.train.forward import language
+from paceline.train.heads import Beside, agreeing, read, train_heads
 from paceline.train.loop import Loop, train
 from paceline.train.packing import Batch, Batches, Source
 from paceline.train.precision import fast_dtype, flush_denormals
@@ -116,23 +116,16 @@ def shape_of(model: PreTrainedModel) -> HeadShape:
     return longspec_shape(model, window=WINDOW, block=BLOCK, final_norm=True)
 
 
-@torch.no_grad()
 def by_position(model: PreTrainedModel, heads: dict[str, Head], batches: list[Batch],
                 edges: Sequence[int]) -> dict[str, list[float]]:
     """Head -> percent of tokens that are the target's between each two edges, under the block mask of drafting."""
-    prepare(model, heads)
     hits, tried = {name: torch.zeros(len(edges) - 1) for name in heads}, torch.zeros(len(edges) - 1)
-    with torch.autocast("cpu", torch.bfloat16, enabled=fast_dtype("cpu") is torch.bfloat16):
-        for batch in batches:
-            taught, memory = read(model, batch, batch.positions)
-            wanted = torch.cat([model.get_output_embeddings()(taught[rows]).argmax(-1) for rows in chunks(len(taught))])
-            part = torch.bucketize(batch.positions.flatten(), torch.tensor(edges[1:-1]), right=True)
-            scored = (batch.labels.flatten() >= 0) & (batch.positions.flatten() >= BLOCK)
-            tried += torch.bincount(part[scored], minlength=len(tried))
-            for name, head in heads.items():
-                out = reading(head, batch, batch.positions, memory, "block")
-                found = torch.cat([head.logits(out[rows]).argmax(-1) for rows in chunks(len(out))])
-                hits[name] += torch.bincount(part[scored & (found == wanted)], minlength=len(tried))
+    for batch, agreed in agreeing(model, heads, batches, fast_dtype("cpu") is torch.bfloat16):
+        part = torch.bucketize(batch.positions.flatten(), torch.tensor(edges[1:-1]), right=True)
+        scored = (batch.labels.flatten() >= 0) & (batch.positions.flatten() >= BLOCK)
+        tried += torch.bincount(part[scored], minlength=len(tried))
+        for name in heads:
+            hits[name] += torch.bincount(part[scored & agreed[name]], minlength=len(tried))
     return {name: (100 * hits[name] / tried.clamp_min(1)).tolist() for name in heads}
 
 
