@@ -3,6 +3,7 @@
 from paceline.doors import Piece, generate, stream
 from paceline.engine import Engine
 from paceline.errors import DataError, ModelError, PacelineError, RequestError, ShapeError, SpecError
+from paceline.grammar import Grammar
 from paceline.lm import LM, load
 from paceline.native import accelerate
 from paceline.row import Generation, Request
@@ -15,6 +16,7 @@ __all__ = [
     "DataError",
     "Engine",
     "Generation",
+    "Grammar",
     "ModelError",
     "PacelineError",
     "Piece",

@@ -74,6 +74,8 @@ class Engine:
         if bad is not None:
             raise RequestError(f"The prompt has token {bad}; ids run from 0 to {self.lm.vocab - 1}.")
         row = Row(request, list(request.prompt), Dice(request.sampling.seed, request.stream), id=next(self._ids))
+        if request.sampling.grammar is not None:
+            row.grammar = self.lm.grammars.matcher(request.sampling.grammar, request.eos)
         if request.stop or watch:
             if self.lm.tokenizer is None:
                 raise RequestError("Stop strings and streamed text need a tokenizer, and this model has none.")
@@ -257,6 +259,8 @@ class Engine:
                 row.logprobs.append(Logprob(token, *scores.logprobs(before, token)))
             row.tokens.append(token)
             row.drafted.append(node is not None)
+            if row.grammar is not None:
+                row.grammar.advance(token)
             before, kept = (-1 if node is None else node), kept + 1
             row.finish_reason = self._ending(row, token)
             if row.finish_reason is not None:
@@ -270,6 +274,8 @@ class Engine:
 
     def _ending(self, row: Row, token: int) -> str | None:
         stopped = row.text is not None and row.text.add(token)
+        if row.grammar is not None and row.grammar.ended:
+            return "eos" if row.grammar.complete else self._dead_end(row)
         if token in row.request.eos:
             return "eos"
         if stopped or (row.request.until is not None and row.request.until(row.tokens)):
@@ -277,6 +283,10 @@ class Engine:
         if row.left <= 0 or len(row.tokens) >= self.lm.context:
             return "length"
         return None
+
+    def _dead_end(self, row: Row) -> str:
+        row.stats.failures.append("no token of this model goes on with what the grammar asks for, so the text is unfinished")
+        return "dead_end"
 
     def _count(self, row: Row, proposal: Proposal, path: Sequence[int]) -> None:
         stats = row.stats

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from paceline.errors import RequestError
+from paceline.grammar import Matcher
 from paceline.proposal import Proposal, Verdict
 from paceline.sampling import Noise, Sampling
 
@@ -95,7 +96,7 @@ class Generation:
 
     text: str
     tokens: list[int]
-    finish_reason: str  # eos | stop | length | cancelled
+    finish_reason: str  # eos | stop | length | cancelled | dead_end (no token goes on with what the grammar asks for)
     stats: Stats
     prompt_tokens: int
     logprobs: list[Logprob] | None = None
@@ -126,6 +127,7 @@ class Row:
     last: Round | None = None
     finish_reason: str | None = None
     text: Any = None  # a detokeniser where stop strings or streaming need one
+    grammar: Matcher | None = None  # this row's place in the grammar that its sampling names
     drafting: bool = True
     strikes: dict[int, int] = field(default_factory=dict)  # arm -> failures
 

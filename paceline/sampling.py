@@ -1,7 +1,7 @@
 """Where probabilities are made, and where randomness comes from: the only place for either.
 
-Logits become a law in at least fp32: penalties, bias, custom processors, then temperature, top-k, top-p, min-p (the order of
-transformers), each for a tree node with that node's own prefix. Randomness is keyed, not sequential: the same seed gives the
+Logits become a law in at least fp32: penalties, bias, custom processors, the grammar's mask, then temperature, top-k, top-p, min-p (the
+order of transformers), each for a tree node with that node's own prefix. Randomness is keyed, not sequential: the same seed gives the
 same noise at the same position whatever was drafted, whatever the batch.
 """
 
@@ -17,6 +17,7 @@ from typing import Any, Protocol
 import torch
 
 from paceline.errors import RequestError
+from paceline.grammar import Grammar
 from paceline.proposal import Proposal
 
 __all__ = ["Dice", "Noise", "Sampling", "Scores", "is_stateful", "law_of"]
@@ -29,8 +30,8 @@ class Sampling:
     temperature: 0 = greedy. top_k: 0 = off. top_p, min_p: shares of probability. repetition_penalty (prompt and output; 1 = off),
     presence_penalty and frequency_penalty (output only; 0 = off). logit_bias: token id -> number added. processors: transformers
     `LogitsProcessor`s, called with ids [1, T] and scores [1, V] after bias and before temperature. seed: None draws one.
-    logprobs: None = none, 0 = of the chosen token, n = also of the n likeliest; raw_logprobs: of the model's own law rather
-    than the processed one.
+    grammar: what the text must look like; only an end of text may follow a complete one. logprobs: None = none, 0 = of the chosen
+    token, n = also of the n likeliest; raw_logprobs: of the model's own law rather than the processed one.
     """
 
     temperature: float = 0.0
@@ -43,6 +44,7 @@ class Sampling:
     logit_bias: Mapping[int, float] = field(default_factory=dict)
     processors: Sequence[Callable[..., torch.Tensor]] = ()
     seed: int | None = None
+    grammar: Grammar | None = None
     logprobs: int | None = None
     raw_logprobs: bool = True
 
@@ -61,6 +63,8 @@ class Sampling:
         for token, bias in self.logit_bias.items():
             if not isinstance(bias, int | float) or math.isnan(bias) or bias == math.inf:
                 raise RequestError(f"logit_bias of token {token!r} must be a number, or -inf to forbid it; found {bias!r}.")
+        if self.grammar is not None and not isinstance(self.grammar, Grammar):
+            raise RequestError(f"grammar must be a Grammar, like Grammar.json_schema(…); found {self.grammar!r}.")
         if self.top_p == 0.0:
             raise RequestError("top_p must be above 0; found 0. Use temperature=0 for the likeliest token.")
 
@@ -72,7 +76,7 @@ class Sampling:
     def shapes_logits(self) -> bool:
         """True when anything before the temperature changes the logits, so that the prefix matters."""
         penalties = (self.repetition_penalty != 1.0, self.presence_penalty != 0.0, self.frequency_penalty != 0.0)
-        return any(penalties) or bool(self.logit_bias) or bool(self.processors)
+        return any(penalties) or bool(self.logit_bias) or bool(self.processors) or self.grammar is not None
 
     def check(self, vocab: int) -> None:
         """Raise RequestError for ids outside the vocabulary."""
@@ -81,8 +85,11 @@ class Sampling:
                 raise RequestError(f"logit_bias names token {token!r}; ids run from 0 to {vocab - 1}.")
 
 
-def shaped(logits: torch.Tensor, sampling: Sampling, prefix: Sequence[int], prompt_len: int) -> torch.Tensor:
-    """Logits [V] after penalties, bias and processors, at least fp32. `prefix` is prompt and output so far."""
+def shaped(logits: torch.Tensor, sampling: Sampling, prefix: Sequence[int], prompt_len: int,
+           allowed: torch.Tensor | None = None) -> torch.Tensor:
+    """Logits [V] after penalties, bias, processors and the grammar's mask, at least fp32. `prefix` is prompt and output so far;
+    `allowed` bool [V] is what the grammar lets follow it (`Matcher.allowed`).
+    """
     scores = logits.to(torch.promote_types(logits.dtype, torch.float32))
     if not sampling.shapes_logits:
         return scores
@@ -102,7 +109,14 @@ def shaped(logits: torch.Tensor, sampling: Sampling, prefix: Sequence[int], prom
         ids = torch.tensor([list(prefix)], device=scores.device)
         for processor in sampling.processors:
             scores = processor(ids, scores[None])[0]
-    return scores
+    return scores if allowed is None else masked(scores, logits, allowed)
+
+
+def masked(scores: torch.Tensor, logits: torch.Tensor, allowed: torch.Tensor) -> torch.Tensor:
+    """Scores [V] of what a grammar allows; the model's own where bias or processors forbid all of that, so that a law is left."""
+    forbidden = ~allowed.to(scores.device)
+    left = scores.masked_fill(forbidden, -math.inf)
+    return left if float(left.max()) > -math.inf else logits.to(scores).masked_fill(forbidden, -math.inf)
 
 
 def law_of(scores: torch.Tensor, sampling: Sampling) -> torch.Tensor:
@@ -142,7 +156,8 @@ class Scores:
         if node not in self._shaped:
             tail = [self.proposal.tokens[i] for i in self.proposal.path(node)] if self.sampling.shapes_logits else []
             prefix = self.row.tokens + tail if self.sampling.shapes_logits else ()
-            self._shaped[node] = shaped(self.logits[node + 1], self.sampling, prefix, self.row.prompt_len)
+            allowed = self.row.grammar.allowed(tail) if self.sampling.grammar is not None else None
+            self._shaped[node] = shaped(self.logits[node + 1], self.sampling, prefix, self.row.prompt_len, allowed)
         return self._shaped[node]
 
     def p(self, node: int) -> torch.Tensor:

@@ -25,7 +25,7 @@ class ToyLM:
 
     device, dtype, lean, exact, why_not_exact, rope_switch = torch.device("cpu"), torch.float64, None, False, "a toy", None
     asked_forward, asked_packed, fused, exact_trees = "stock", False, None, False
-    score, prefill, extend = LM.score, LM.prefill, LM.extend
+    score, prefill, extend, grammars = LM.score, LM.prefill, LM.extend, LM.grammars
     costs = SimpleNamespace(token=lambda rows=1: 0.12, further=lambda nodes, rows=1: 0.12, branching=0.05,
                             draft=lambda small, rows=1: 0.05)
 

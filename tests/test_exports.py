@@ -27,7 +27,7 @@ def test_nothing_public_is_missing_from_all() -> None:
     assert held <= set(paceline.__all__)
 
 
-PROMISED = ["load", "generate", "stream", "accelerate", "Sampling", "Generation", "PacelineError"]
+PROMISED = ["load", "generate", "stream", "accelerate", "Sampling", "Generation", "Grammar", "PacelineError"]
 
 
 @pytest.mark.parametrize("name", PROMISED)

@@ -11,6 +11,7 @@ import typer
 
 import paceline
 from paceline.cli._flags import argument, flag
+from paceline.cli._grammar import Structure
 from paceline.cli._live import CONTROL, show
 from paceline.cli._model import Decoding, ModelChoice, as_prompt, open_model
 from paceline.cli._output import check_writable, on_terminal, say, write_json
@@ -31,12 +32,12 @@ class Options:
     json: str | None = flag(None, "Write texts, tokens and stats to a file, or to the terminal with -.")
 
 
-def generate(options: Options, model: ModelChoice, decoding: Decoding, sampling: Sampling) -> None:
+def generate(options: Options, model: ModelChoice, decoding: Decoding, sampling: Sampling, structure: Structure) -> None:
     """Continue a prompt. Accepted drafted tokens are tinted; the text is what plain decoding would have written."""
     check_writable(options.json)
     if options.n < 1 or options.repeats < 1:
         raise typer.BadParameter("--n and --repeats must be at least 1.")
-    settings = decoding.settings() | {"sampling": sampling}
+    settings = decoding.settings() | {"sampling": dataclasses.replace(sampling, grammar=structure.grammar())}
     lm = open_model(model)
     prompt = as_prompt(sys.stdin.read() if options.prompt == "-" else options.prompt, options.chat)
     generations = _write(lm, prompt, settings, options)

@@ -227,7 +227,7 @@ class Follower:
         while node != -1:
             path.insert(0, beam.tokens[node])
             node = beam.parents[node]
-        scores = shaped(self._fit(logits), sampling, chain.row.tokens + path, chain.row.prompt_len)
+        scores = shaped(self._fit(logits), sampling, chain.row.tokens + path, chain.row.prompt_len, allowed(chain.row, path))
         law = scores.log_softmax(-1) if sampling.greedy else law_of(scores, sampling).log()
         top = law.topk(min(max(self.widths), self.vocab))
         return [(t, v) for t, v in zip(top.indices.tolist(), top.values.tolist(), strict=True) if v > -math.inf]
@@ -255,7 +255,7 @@ class Follower:
     def _add(self, chain: Chain, logits: torch.Tensor) -> bool:
         """Add one token under any sampling; True when the chain may go on."""
         row, sampling = chain.row, replace(chain.row.request.sampling, processors=())
-        scores = shaped(self._fit(logits), sampling, row.tokens + chain.tokens, row.prompt_len)
+        scores = shaped(self._fit(logits), sampling, row.tokens + chain.tokens, row.prompt_len, allowed(row, chain.tokens))
         confidence = scores.softmax(-1) if sampling.greedy else law_of(scores, sampling)
         chain.path *= float(confidence.max())
         if chain.path < (self.worth if sampling.greedy or self.options.worth is not None else TYPICAL):
@@ -297,3 +297,8 @@ class Follower:
             return main
         return Proposal([*main.tokens, *(t for _, t in leaves)], [*main.parents, *(depth - 1 for depth, _ in leaves)],
                         [*main.drawn, *[False] * len(leaves)], [self.source] * (n + len(leaves)), main.laws)
+
+
+def allowed(row: Any, path: Sequence[int]) -> torch.Tensor | None:
+    """What the row's grammar lets follow a drafted path, so that nothing is drafted which the target may not take."""
+    return None if row.grammar is None else row.grammar.allowed(path)

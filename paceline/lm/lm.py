@@ -16,6 +16,7 @@ from torch import nn
 from torch.nn.functional import linear
 
 from paceline.errors import ModelError
+from paceline.grammar import Compiler
 from paceline.lm import fused, lean
 from paceline.lm.attend import NAME, Call
 from paceline.lm.cost import Costs
@@ -102,6 +103,11 @@ class LM:
     def costs(self) -> Costs:
         """What forwards cost here, measured when first asked."""
         return Costs(self)
+
+    @cached_property
+    def grammars(self) -> Compiler:
+        """Compiles grammars for this model's tokens."""
+        return Compiler(self.tokenizer, self.vocab)
 
     def cache(self, slots: int = 1, exact: bool = False) -> KV:
         """An empty cache for this model; `exact` makes its views bit-exact on CPU (multiples of the kernel's key block)."""
