@@ -156,6 +156,10 @@ class Scores:
             return self.logits.detach().numpy().argmax(-1).tolist()  # several times as fast for a few rows
         return self.logits.argmax(-1).tolist()
 
+    def likeliest(self, count: int) -> list[list[int]]:
+        """Ids of the likeliest tokens after the pending token and after every node, before any processing."""
+        return self.logits.topk(min(count, self.logits.shape[-1])).indices.tolist()
+
     def best(self, node: int) -> int:
         if self.sampling.shapes_logits:
             return int(self.shaped(node).argmax())

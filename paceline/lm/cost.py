@@ -50,6 +50,18 @@ class Costs:
             return UNKNOWN
         return max(0.01, (self.seconds(2 * low * rows) - self.seconds(low * rows)) / low / self.seconds(rows))
 
+    def extra(self, nodes: int, rows: int = 1) -> float:
+        """What so many more tokens cost each row together, as a share of their forward of one token each: between the measured
+        forwards of the powers of two around their number.
+        """
+        rows, total = clamped(rows), 1 + nodes
+        low = 1 << (total.bit_length() - 1)
+        if self.lm.context < PREFIX + 2 * low * rows + 1:
+            return UNKNOWN * nodes
+        below = self.seconds(low * rows)
+        here = below + (total - low) / low * (self.seconds(2 * low * rows) - below) if total > low else below
+        return max(0.01 * nodes, here / self.seconds(rows) - 1)
+
     @cached_property
     def branching(self) -> float:
         """What a tree costs beyond a chain of as many nodes, as a share of a forward of one token: who sees whom has to be told,
