@@ -9,12 +9,12 @@ never mixed.
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
-from heapq import heappop, heappush
 from typing import Any
 
 from paceline.errors import SpecError
 from paceline.lookup.automaton import SuffixAutomaton
-from paceline.lookup.counts import DEPTH, Counts, Generations, Place
+from paceline.lookup.counts import DEPTH, Generations
+from paceline.lookup.followed import LONG, Found, counted, follow
 from paceline.lookup.rates import Rates
 from paceline.lookup.trie import LEAST, Trie, price_of
 from paceline.proposal import Proposal
@@ -22,8 +22,6 @@ from paceline.proposal import Proposal
 __all__ = ["Suffix"]
 
 MATCHES = 3  # endings of a row's text that are followed, the longest first
-MOST = 64  # nodes from past outputs
-LONG = 12  # matches longer than this are alike
 
 
 @dataclass(frozen=True)
@@ -88,7 +86,7 @@ class Suffixes:
         self._from_text(tree, memory)
         if self.options.past:
             for length, counts, place in self._tenant(row).matches(row.tokens[-DEPTH:]):
-                self._from_past(tree, memory.rates, counts, place, length)
+                follow(tree, memory.rates, counts, place, Found("past", length, self.options.length))
         return tree
 
     def _tenant(self, row: Any) -> Generations:
@@ -111,20 +109,6 @@ class Suffixes:
                     break
                 node = after
 
-    def _from_past(self, tree: Trie, rates: Rates, counts: Counts, place: Place, length: int) -> None:
-        """What followed in past outputs, by how often; the likeliest paths first, until there are enough."""
-        waiting, made = [(-1.0, -1, place, length)], 0
-        while waiting and made < MOST:
-            _, node, here, known = heappop(waiting)
-            following = list(counts.after(here))
-            total = sum(count for _, count, _ in following)
-            for token, count, leads in following:
-                kind = ("past", min(9, 10 * count // (total + 1)), min(known, LONG) // 3)
-                after = tree.add([(token, rates.of(kind))], "past", node, LEAST, kind)
-                if after != node and known < self.options.length + length:
-                    heappush(waiting, (-tree.values[after], after, leads, known + 1))
-                    made += 1
-
 
 def believed(kind: Hashable) -> float:
     """The chance of a kind of evidence before any was seen: long matches are often right, later ones instead of them seldom."""
@@ -132,8 +116,7 @@ def believed(kind: Hashable) -> float:
     if kind[0] == "text":
         _, rank, length = kind
         return min(0.4 + 0.1 * length, 0.85) * 0.3**rank
-    _, share, length = kind
-    return (share + 0.5) / 10 * min(0.6 + 0.1 * length, 0.9)
+    return counted(kind)
 
 
 def tiny(lm: Any) -> Suffix:
