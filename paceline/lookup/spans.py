@@ -10,7 +10,8 @@ from paceline.lookup.schema import Parameter
 
 __all__ = ["Span", "candidates", "spans_of"]
 
-MONTHS = ("january", "february", "march", "april", "may", "june", "july", "august", "september", "october", "november", "december")
+MONTHS = ("january", "february", "march", "april", "may", "june", "july", "august", "september", "october", "november",
+          "december")
 PATTERNS = {
     "quoted": re.compile(r"(?<![\w])[\"'“‘]([^\"'“”‘’\n]{1,60})[\"'”’](?![\w])"),
     "email": re.compile(r"[\w.+-]+@[\w-]+\.[\w.-]*\w"),
@@ -61,7 +62,8 @@ def _spans(text: str) -> Iterator[Span]:
             yield Span(written, "clock", match.start())
 
 
-FITS = {"quoted": 5.0, "name": 3.0, "code": 3.0, "email": 2.0, "moment": 2.0, "date": 2.0, "clock": 1.0, "number": 1.0, "word": 0.5}
+FITS = {"quoted": 5.0, "name": 3.0, "code": 3.0, "email": 2.0, "moment": 2.0, "date": 2.0, "clock": 1.0, "number": 1.0,
+        "word": 0.5}
 MEANT = (  # words in a parameter's name or format, and the kinds of value that they ask for
     (("datetime", "timestamp"), ("moment", "date")),
     (("date", "day", "deadline", "birthday", "from", "until"), ("date", "moment")),
@@ -93,7 +95,7 @@ def candidates(parameter: Parameter, spans: tuple[Span, ...], message: str) -> l
 
 
 def suits(span: Span, words: frozenset[str], message: str) -> float:
-    """How well a value goes with the words of a parameter's name: by its kind, by what stands before it, and later ones better."""
+    """How well a value goes with the words of a parameter's name: by its kind, what stands before it, and later ones better."""
     before = message[max(0, span.place - NEAR) : span.place].lower()
     named = sum(word in before for word in words) / max(1, len(words))
     meant = any(span.kind in kinds and words.intersection(asked) for asked, kinds in MEANT)

@@ -19,6 +19,7 @@ log = logging.getLogger("paceline")
 FORMAT = 1
 WIDTH = 256  # numbers in a key
 TABLE = "CREATE TABLE outputs (id INTEGER PRIMARY KEY, vocabulary TEXT, tenant TEXT, key BLOB, tokens BLOB)"
+OWNER = "vocabulary = ? AND tenant = ?"
 INDEX = "CREATE INDEX owners ON outputs (vocabulary, tenant)"
 
 
@@ -45,9 +46,9 @@ class Store:
         try:
             with self.database:
                 self.database.execute("INSERT INTO outputs (vocabulary, tenant, key, tokens) VALUES (?, ?, ?, ?)", row)
-                self.database.execute(
-                    "DELETE FROM outputs WHERE vocabulary = ? AND tenant = ? AND id <= (SELECT id FROM outputs WHERE vocabulary = ? "
-                    "AND tenant = ? ORDER BY id DESC LIMIT 1 OFFSET ?)", (*owner, *owner, self.cap))
+                self.database.execute(f"DELETE FROM outputs WHERE {OWNER} AND id <= "
+                                      f"(SELECT id FROM outputs WHERE {OWNER} ORDER BY id DESC LIMIT 1 OFFSET ?)",
+                                      (*owner, *owner, self.cap))
         except sqlite3.OperationalError as error:
             log.warning("An output could not be kept in %s: %s.", self.path, error)
             return
@@ -73,7 +74,7 @@ class Store:
         [version] = self.database.execute("PRAGMA data_version").fetchone()
         held = self._held.get(tenant)
         if held is None or held[0] != version:
-            rows = self.database.execute("SELECT key, tokens FROM outputs WHERE vocabulary = ? AND tenant = ? ORDER BY id",
+            rows = self.database.execute(f"SELECT key, tokens FROM outputs WHERE {OWNER} ORDER BY id",
                                          (self.vocabulary, tenant)).fetchall()
             keys = np.frombuffer(b"".join(key for key, _ in rows), dtype=np.float32).reshape(-1, WIDTH)
             held = self._held[tenant] = version, keys, [np.frombuffer(t, dtype=np.int32).tolist() for _, t in rows]
