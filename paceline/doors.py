@@ -7,6 +7,7 @@ from typing import Any
 from paceline.engine import Engine
 from paceline.errors import RequestError
 from paceline.lm import LM, load
+from paceline.lookup.schema import read_tools
 from paceline.row import Generation, Request
 from paceline.sampling import Sampling
 
@@ -83,6 +84,7 @@ def request(lm: LM, prompt: Prompt, sampling: Sampling, *, max_new_tokens: int =
     """A Request from what a user gives."""
     stops = (stop,) if isinstance(stop, str) else tuple(stop)
     ends = end_tokens(lm) if eos is None else frozenset(eos)
+    read_tools(list(tools or ()))  # a mistake in them should show here, not as a poor draft
     return Request(encode(lm, prompt, tools), sampling, max_new_tokens, ends, stops, reproducible=reproducible,
                    tools=tuple(tools or ()), tenant=tenant)
 

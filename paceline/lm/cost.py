@@ -21,6 +21,7 @@ class Costs:
     def __init__(self, lm: Any, reads: Any = None) -> None:
         self.lm, self.reads = lm, reads
         self._seconds: dict[int, float] = {}
+        self._extra: dict[tuple[int, int], float] = {}
 
     def seconds(self, tokens: int) -> float:
         """Of a forward of so many tokens behind a short prefix, the best of a few; measured once."""
@@ -54,7 +55,13 @@ class Costs:
         """What so many more tokens cost each row together, as a share of their forward of one token each: between the measured
         forwards of the powers of two around their number.
         """
-        rows, total = clamped(rows), 1 + nodes
+        key = nodes, clamped(rows)
+        if key not in self._extra:
+            self._extra[key] = self._beyond(*key)
+        return self._extra[key]
+
+    def _beyond(self, nodes: int, rows: int) -> float:
+        total = 1 + nodes
         low = 1 << (total.bit_length() - 1)
         if self.lm.context < PREFIX + 2 * low * rows + 1:
             return UNKNOWN * nodes

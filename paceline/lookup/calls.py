@@ -152,9 +152,11 @@ class Writing:
         if self.style is None:
             for name, style in STYLES.items():
                 begun = opening_begun(self.gap, style.opening)
-                if begun is not None:
-                    first = "" if style.python else '{"name":'
-                    yield Piece(style.opening[begun:] + first, ("open", name, name == self.asked.hint))
+                if begun is not None and style.python:
+                    names = python_pieces(style.opening, self.asked)
+                    yield from (Piece(style.opening[begun:] + p.text, ("open", name, name == self.asked.hint)) for p in names)
+                elif begun is not None:
+                    yield Piece(style.opening[begun:] + '{"name":', ("open", name, name == self.asked.hint))
             return
         style = STYLES[self.style]
         if self.gap == style.closing:

@@ -50,7 +50,9 @@ def spans_of(text: str) -> tuple[Span, ...]:
 def _spans(text: str) -> Iterator[Span]:
     for kind, pattern in PATTERNS.items():
         for match in pattern.finditer(text):
-            yield Span(match[match.lastindex or 0], kind, match.start(match.lastindex or 0))
+            value = match[match.lastindex or 0]
+            if kind != "name" or (len(value) > 1 and value.lower() not in MONTHS):
+                yield Span(value, kind, match.start(match.lastindex or 0))
     years = YEAR.findall(text)
     for match in SPOKEN.finditer(text):
         month, year = MONTHS.index(match[1].lower()) + 1, match[3] or (years[-1] if years else None)
@@ -97,9 +99,18 @@ def candidates(parameter: Parameter, spans: tuple[Span, ...], message: str) -> l
 def suits(span: Span, words: frozenset[str], message: str) -> float:
     """How well a value goes with the words of a parameter's name: by its kind, what stands before it, and later ones better."""
     before = message[max(0, span.place - NEAR) : span.place].lower()
-    named = sum(word in before for word in words) / max(1, len(words))
+    behind = message[span.place + len(span.text) :][: NEAR // 2].lower() if span.kind == "number" else ""  # 3 nights
+    named = sum(max(nearness(before[::-1], word[::-1]), nearness(behind, word)) for word in words) / max(1, len(words))
     meant = any(span.kind in kinds and words.intersection(asked) for asked, kinds in MEANT)
-    return FITS[span.kind] + 4.0 * meant + 4.0 * named + span.place / max(1, len(message))
+    opens = span.kind == "name" and before[-2:] in ("", "\n", ". ", "? ", "! ", "> ")  # any word has a capital there
+    several = span.kind == "name" and " " in span.text
+    return FITS[span.kind] + 4.0 * meant + 4.0 * named - 2.0 * opens + several + span.place / max(1, len(message))
+
+
+def nearness(text: str, word: str) -> float:
+    """1 where the word stands at once, less the later it comes, 0 where it does not."""
+    place = text.find(word)
+    return 0.0 if place < 0 else 1.0 - place / NEAR
 
 
 def as_json(value: Any) -> str:
