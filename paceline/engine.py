@@ -29,11 +29,14 @@ from paceline.text import Detokenizer
 __all__ = ["Drafter", "Engine"]
 
 log = logging.getLogger("paceline")
+LIKELIEST = 8  # tokens at each place that a drafter may see of the last forward
 STRIKES = 3  # failures after which a row no longer uses a drafter
 
 
 class Drafter(Protocol):
-    """A drafter attached to a model; it owns its memory, per row."""
+    """A drafter attached to a model; it owns its memory, per row. It may name in `reads` what it wants to see of the last forward
+    (`Round.seen`): topk_logits, the ids of the likeliest tokens at the root and at every node, [N + 1, 8].
+    """
 
     def propose(self, rows: Sequence[Row], budgets: Sequence[int]) -> list[Proposal]: ...
 
@@ -266,11 +269,16 @@ class Engine:
             if row.finish_reason is not None:
                 row.slot.length = min(row.slot.length, len(row.tokens) - 1)
                 break
-        row.last = Round(proposal, verdict, kept, arm.drafter)
+        row.last = Round(proposal, verdict, kept, arm.drafter, self._seen(arm, scores))
         stats.rounds += 1
         stats.new_tokens += kept
         stats.spent += verdict.spent
         self._count(row, proposal, verdict.path[:kept])
+
+    def _seen(self, arm: Arm, scores: Scores) -> dict[str, Any]:
+        """What the drafter of this round declares to read."""
+        reads = getattr(self.drafters[arm.drafter], "reads", ())
+        return {"topk_logits": scores.likeliest(LIKELIEST)} if "topk_logits" in reads else {}
 
     def _ending(self, row: Row, token: int) -> str | None:
         stopped = row.text is not None and row.text.add(token)

@@ -1,10 +1,10 @@
 """Structured output: what a text has to look like, and what it may therefore go on with.
 
-A `Grammar` is a value, cheap to make and free of any model. A `Compiler` (one for each model, `LM.grammars`) reads the tokenizer
-once and compiles grammars against it; a `Matcher` is one row's place in its grammar. The parsing is llguidance's, the extra
-`grammar`, imported when a grammar is first used. The mask after a path depends on the tokens of that path alone, however it was
-come to, so drafting changes nothing. Masking renormalises token by token: the law is that of plain masked decoding, not the model's
-law given that the whole text fits (Park et al. 2024, grammar-aligned decoding, on the difference).
+A `Grammar` is a value, cheap to make and free of any model. A `Compiler` (one for each model, `LM.grammars`) reads the
+tokenizer once and compiles grammars against it; a `Matcher` is one row's place in its grammar. The parsing is llguidance's, the
+extra `grammar`, imported when a grammar is first used. The mask after a path depends on the tokens of that path alone, however
+it was come to, so drafting changes nothing. Masking renormalises token by token: the law is that of plain masked decoding, not
+the model's law given that the whole text fits (Park et al. 2024, grammar-aligned decoding, on the difference).
 """
 
 import copy

@@ -19,7 +19,8 @@ class Request:
     prompt: token ids, at least one. max_new_tokens: exact upper limit. eos: ids that end the text (the last token kept). stop:
     strings that end it (cut from the text). stream: which of several samples of one prompt this is; it keys the noise.
     reproducible: treat every drafted node as chosen, so that a seed gives plain decoding's very text (invariant 3). until: asked
-    after every token with all tokens so far; True ends the text.
+    after every token with all tokens so far; True ends the text. tools: the functions that may be called, as JSON schemas.
+    tenant: whose request it is; what drafters keep of one tenant's texts never serves another's.
     """
 
     prompt: Sequence[int]
@@ -30,6 +31,8 @@ class Request:
     stream: int = 0
     reproducible: bool = False
     until: Callable[[Sequence[int]], bool] | None = None
+    tools: Sequence[dict[str, Any]] = ()
+    tenant: str = ""
 
     def __post_init__(self) -> None:
         if not len(self.prompt):
@@ -110,6 +113,7 @@ class Round:
     verdict: Verdict
     committed: int  # tokens added, which a stop may have cut short
     arm: int = 0
+    seen: dict[str, Any] = field(default_factory=dict)  # what its drafter declares in `reads`
 
 
 @dataclass

@@ -1,8 +1,8 @@
 """Where probabilities are made, and where randomness comes from: the only place for either.
 
-Logits become a law in at least fp32: penalties, bias, custom processors, the grammar's mask, then temperature, top-k, top-p, min-p (the
-order of transformers), each for a tree node with that node's own prefix. Randomness is keyed, not sequential: the same seed gives the
-same noise at the same position whatever was drafted, whatever the batch.
+Logits become a law in at least fp32: penalties, bias, custom processors, the grammar's mask, then temperature, top-k, top-p,
+min-p (the order of transformers), each for a tree node with that node's own prefix. Randomness is keyed, not sequential: the
+same seed gives the same noise at the same position whatever was drafted, whatever the batch.
 """
 
 import copy
@@ -170,6 +170,10 @@ class Scores:
         if self.logits.dtype is torch.float32 and self.logits.device.type == "cpu":
             return self.logits.detach().numpy().argmax(-1).tolist()  # several times as fast for a few rows
         return self.logits.argmax(-1).tolist()
+
+    def likeliest(self, count: int) -> list[list[int]]:
+        """Ids of the likeliest tokens after the pending token and after every node, before any processing."""
+        return self.logits.topk(min(count, self.logits.shape[-1])).indices.tolist()
 
     def best(self, node: int) -> int:
         if self.sampling.shapes_logits:

@@ -14,7 +14,7 @@ from typing import Any
 
 from paceline.errors import DataError, did_you_mean
 
-__all__ = ["KINDS", "Prompt", "builtin", "encode", "from_data", "read_prompts"]
+__all__ = ["KINDS", "Prompt", "builtin", "encode", "from_data", "read_prompts", "records"]
 
 KINDS = ("code", "math", "tools", "prose")
 FOLDER = Path(__file__).parent / "prompts"
@@ -53,10 +53,11 @@ def read_prompts(path: Path, kind: str | None = None) -> list[Prompt]:
     """Prompts from a JSON-lines file: Spec-Bench records (`turns`, `category`) or `{"prompt": …}`. Raises DataError
     with the line.
     """
-    return [_prompt(record, kind, f"{path}, line {line}") for line, record in _records(path)]
+    return [_prompt(record, kind, f"{path}, line {line}") for line, record in records(path)]
 
 
-def _records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Line numbers and objects of a JSON-lines file. Raises DataError with the line."""
     try:
         lines = path.read_bytes().split(b"\n")
     except OSError as error:
@@ -104,11 +105,11 @@ def _spec_bench(folder: Path) -> list[Prompt]:
 
 
 def _humaneval(folder: Path) -> list[Prompt]:
-    return [Prompt("code", text=r["prompt"]) for _, r in _records(folder / "humaneval" / "problems.jsonl")]
+    return [Prompt("code", text=r["prompt"]) for _, r in records(folder / "humaneval" / "problems.jsonl")]
 
 
 def _gsm8k(folder: Path) -> list[Prompt]:
-    return [Prompt("math", turns=(r["question"],)) for _, r in _records(folder / "gsm8k" / "test.jsonl")]
+    return [Prompt("math", turns=(r["question"],)) for _, r in records(folder / "gsm8k" / "test.jsonl")]
 
 
 def _tools(folder: Path) -> list[Prompt]:
@@ -117,7 +118,7 @@ def _tools(folder: Path) -> list[Prompt]:
     bank = [Prompt("tools", turns=(r["user"],), system=r["system"]) for r in api_bank]
     bfcl = [
         Prompt("tools", turns=(r["question"][0][0]["content"],), tools=tuple(map(_schema, r["function"])))
-        for _, r in _records(folder / "bfcl" / "parallel.json")
+        for _, r in records(folder / "bfcl" / "parallel.json")
     ]
     return [prompt for pair in zip(bank, bfcl, strict=False) for prompt in pair]
 

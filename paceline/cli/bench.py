@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass, fields
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
+
+import typer
 
 from paceline.cli._flags import flag
 from paceline.cli._output import check_writable, say, write_json
@@ -41,6 +44,9 @@ class Options:
     suite: str | None = flag(None, "Run all that stands behind benchmarks/: cpu or gpu. Of the other flags, --data counts.")
     only: list[str] = flag([], "With --suite: only this benchmark of it; may be given again.")
     folder: str = flag("benchmarks", "With --suite: where the reports go.")
+    replay: str | None = flag(None, "Replay recorded prompts and outputs from a JSON-lines file; needs no model.")
+    tokenizer: str | None = flag(None, "With --replay: whose tokens, zoo:NAME, a hub id or a folder; zoo:tiny if not given.")
+    token_cost: float | None = flag(None, "With --replay: assumed cost of one more token in a forward, as a share of it; 0.05.")
 
 
 def bench(options: Options) -> None:
@@ -48,14 +54,20 @@ def bench(options: Options) -> None:
     interval.
     """
     check_writable(options.json)
+    if options.replay:
+        _replay(options)
+        return
+    if options.tokenizer is not None or options.token_cost is not None:
+        raise typer.BadParameter("--tokenizer and --token-cost belong to --replay FILE; a benchmark takes its model's.")
     if options.suite:
         from paceline.bench.suite import run_suite
 
         run_suite(options.suite, tuple(options.only), options.data, Path(options.folder), say)
         return
     from paceline.bench.report import show
+    from paceline.bench.run import run
 
-    report = _measure(settings(options))
+    report = _measure(run, settings(options))
     if options.json:
         write_json(report, options.json)
     if options.json != "-":
@@ -79,13 +91,36 @@ def default_drafters(model: str) -> list[str]:
     return [PAIR, "ngram"] if model == "zoo:tiny" else ["ngram"]
 
 
-def _measure(config: Any) -> dict[str, Any]:
+def _replay(options: Options) -> None:
+    """Compare drafters on recorded texts."""
+    from paceline.bench.replay import Config, replay
+    from paceline.bench.replay_report import show
+
+    config = Config(options.replay or "", **_replayed(options))
+    report = _measure(replay, config)
+    if options.json:
+        write_json(report, options.json)
+    if options.json != "-":
+        show(report)
+
+
+REPLAY = {"replay", "tokenizer", "token_cost", "drafter", "budget", "limit", "json"}
+
+
+def _replayed(options: Options) -> dict[str, Any]:
+    """Settings of a replay, where they are given. Flags that ask for a model or for other prompts are bad usage."""
+    given = {name for name, value in asdict(options).items() if value != getattr(Options(), name)}
+    if extra := sorted(given - REPLAY):
+        raise typer.BadParameter(f"--replay decodes recorded texts without a model; leave out --{extra[0].replace('_', '-')}.")
+    settings = {name: getattr(options, name) for name in given & {"tokenizer", "token_cost", "budget", "limit"}}
+    return settings | ({"drafters": tuple(options.drafter)} if options.drafter else {})
+
+
+def _measure(work: Callable[[Any, Callable[[int], None]], dict[str, Any]], config: Any) -> dict[str, Any]:
     """Run with a progress bar on stderr; none where nobody looks."""
     from rich.console import Console
     from rich.progress import Progress
 
-    from paceline.bench.run import run
-
     with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
         task = bar.add_task("measuring", total=None)
-        return run(config, lambda total: bar.update(task, advance=1, total=total))
+        return work(config, lambda total: bar.update(task, advance=1, total=total))

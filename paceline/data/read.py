@@ -14,6 +14,7 @@ from random import Random
 from typing import Any
 
 from paceline.errors import DataError
+from paceline.lookup.tool_prompt import native_tools
 
 __all__ = [
     "Messages",
@@ -182,26 +183,6 @@ def native_calls(calls: list[dict[str, Any]]) -> str:
     """Calls as API-Bank's prompt asks for them: a fenced ``<tool_call>`` block of JSON lines with ``parameters``."""
     lines = [json.dumps({"name": c["name"], "parameters": c["parameters"]}, ensure_ascii=False) for c in calls]
     return "```<tool_call>\n" + "\n".join(lines) + "\n</tool_call>\n```"
-
-
-def native_tools(system: str) -> list[dict[str, Any]]:
-    """The tools that an API-Bank system prompt lists, as JSON schemas."""
-    entry = r"\d+\. Name: (.+?)\nDescription: (.*?)\nParameters: (\{.*?\})(?=\n\d+\. Name|\n\n|$)"
-    found = re.findall(entry, system, re.S)
-    return [{"name": n, "description": d, "parameters": _schema(p)} for n, d, p in found]
-
-
-def _schema(literal: str) -> dict[str, Any]:
-    try:
-        fields = ast.literal_eval(literal)
-    except (SyntaxError, ValueError):
-        fields = {}
-    types = {"str": "string", "int": "integer", "float": "number", "bool": "boolean", "list": "array", "dict": "object"}
-    properties = {}
-    for name, field in fields.items():
-        kind = types.get(str(field.get("type", "str")).split("(")[0], "string")
-        properties[name] = {"type": kind, "description": field.get("description", "")}
-    return {"type": "object", "properties": properties, "required": list(properties)}
 
 
 def bfcl(folder: Path, category: str) -> list[tuple[Messages, list[dict[str, Any]]]]:

@@ -110,7 +110,7 @@ class Follower:
     top = 1
 
     def __init__(self, options: Options, lm: Any, target: Any, source: str, reads: bool = False) -> None:
-        self.options, self.lm, self.target, self.source, self.reads = options, lm, target, source, reads
+        self.options, self.lm, self.target, self.source, self.reading = options, lm, target, source, reads
         self.vocab = target.vocab
         self.kv: KV = lm.cache(1)
         self.widths: tuple[int, ...] = widths(options)
@@ -159,7 +159,7 @@ class Follower:
             memory.committed += 1
         memory.committed = min(memory.committed, len(row.tokens) - 1)
         memory.drafted.clear()
-        memory.slot.reads = row.slot if self.reads else None
+        memory.slot.reads = row.slot if self.reading else None
         self.kv.crop(memory.slot, memory.committed)
         return memory
 
@@ -201,10 +201,10 @@ class Follower:
         beams = [Beam() for _ in chains]
         for depth in range(min(max(c.length for c in chains), len(self.widths))):
             if depth:
-                width = max(len(b.tokens) for b in beams)
-                tokens = torch.tensor([[*b.tokens, *[0] * (width - len(b.tokens))] for b in beams])
+                width = max(len(b.tree) for b in beams)
+                tokens = torch.tensor([[*b.tree.tokens, *[0] * (width - len(b.tree))] for b in beams])
                 at = [i * width + node for i, b in enumerate(beams) for node in b.front]
-                logits = self.lm.forward(self.kv, [c.memory.slot for c in chains], tokens, [b.parents for b in beams], at)
+                logits = self.lm.forward(self.kv, [c.memory.slot for c in chains], tokens, [b.tree.parents for b in beams], at)
             assert logits is not None
             place = 0
             for c, beam in zip(chains, beams, strict=True):
@@ -225,8 +225,8 @@ class Follower:
         sampling = replace(chain.row.request.sampling, processors=())
         path: list[int] = []
         while node != -1:
-            path.insert(0, beam.tokens[node])
-            node = beam.parents[node]
+            path.insert(0, beam.tree.tokens[node])
+            node = beam.tree.parents[node]
         scores = shaped(self._fit(logits), sampling, chain.row.tokens + path, chain.row.prompt_len, allowed(chain.row, path))
         law = scores.log_softmax(-1) if sampling.greedy else law_of(scores, sampling).log()
         top = law.topk(min(max(self.widths), self.vocab))
@@ -284,8 +284,7 @@ class Follower:
     def _proposal(self, chain: Chain) -> Proposal:
         """The chain first, then the leaves beside it, as far as the budget goes; leaves are always chosen."""
         if chain.tree is not None:
-            tokens, parents = chain.tree.best(chain.budget)
-            return Proposal(tokens, parents, [False] * len(tokens), [self.source] * len(tokens))
+            return replace(chosen := chain.tree.tree.best(chain.budget), source=[self.source] * len(chosen))
         sampling = chain.row.request.sampling
         drawn = self.options.drawn and not sampling.greedy
         n = len(chain.tokens)

@@ -1,8 +1,8 @@
 """Tokens that a grammar forces are drafts: the skeleton of structured output, in front of another drafter's proposals.
 
-Engines usually insert forced tokens without asking the model (SGLang's jump-forward decoding, Zheng et al. 2024, section 3.3). Here
-they are chosen nodes that the target scores with the others: one path through rule, cache and statistics, the text of plain masked
-decoding, and nothing to get wrong where text has several tokenisations.
+Engines usually insert forced tokens without asking the model (SGLang's jump-forward decoding, Zheng et al. 2024, section 3.3).
+Here they are chosen nodes that the target scores with the others: one path through rule, cache and statistics, the text of
+plain masked decoding, and nothing to get wrong where text has several tokenisations.
 """
 
 from collections.abc import Sequence
@@ -20,8 +20,8 @@ __all__ = ["Forced"]
 @dataclass(frozen=True)
 class Forced:
     """inner: spec of the drafter for what is not forced, in brackets where it has options; its proposals lose what the grammar
-    forbids. Rows without a grammar are the inner drafter's alone. enough: from so many forced tokens on it is not asked; where fewer
-    are forced, its proposal stands if it begins with them.
+    forbids. Rows without a grammar are the inner drafter's alone. enough: from so many forced tokens on it is not asked; where
+    fewer are forced, its proposal stands if it begins with them.
     """
 
     inner: Any = "none"
@@ -78,8 +78,9 @@ def begins(draft: Proposal, chain: Sequence[int]) -> bool:
 
 
 def pruned(draft: Proposal, grammar: Any) -> Proposal:
-    """The tree without what the grammar forbids. A drawn node stays where it is forbidden itself, since the walk has to know what
-    was drawn; nothing stays below it, where no walk comes. So whether a node stands that may be accepted depends on no draw of it.
+    """The tree without what the grammar forbids. A drawn node stays where it is forbidden itself, since the walk has to know
+    what was drawn; nothing stays below it, where no walk comes. So whether a node stands that may be accepted depends on no
+    draw of it.
     """
     kept: dict[int, int] = {-1: -1}  # old place -> new place
     barred: set[int] = set()

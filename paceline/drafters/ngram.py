@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from paceline.errors import SpecError
+from paceline.lookup.trie import Trie
 from paceline.proposal import Proposal
 
 __all__ = ["Ngram"]
@@ -77,10 +78,11 @@ class Lookup:
             return Proposal()
         length = min(budget, self._length(index, n))
         tree = Trie()
-        for place in reversed(places):
-            tree.add(_continue(row.tokens, place, length), budget)
-        index.asked = (row.stats.rounds, n, min(length, len(tree.tokens)))
-        return Proposal(tree.tokens, tree.parents, [False] * len(tree.tokens), ["ngram"] * len(tree.tokens))
+        for rank, place in enumerate(reversed(places)):  # the latest first, whole; the others as far as the budget goes
+            chances = [0.5**rank, *[1.0] * length]
+            tree.add(zip(_continue(row.tokens, place, length), chances, strict=False), "ngram")
+        index.asked = (row.stats.rounds, n, min(length, len(tree)))
+        return tree.best(budget)
 
     def _extend(self, index: Index, tokens: Sequence[int]) -> None:
         """Index every gram that has a continuation by now; the tail itself has none yet."""
@@ -116,27 +118,6 @@ class Lookup:
         old = index.hits.get(n, [0.0, 0.0])
         index.hits[n] = [KEEP * old[0] + accepted, KEEP * old[1] + accepted + (accepted < length)]
         index.asked = (0, 0, 0)
-
-
-class Trie:
-    """Candidates merged by common beginnings; the first one added is the main chain."""
-
-    def __init__(self) -> None:
-        self.tokens: list[int] = []
-        self.parents: list[int] = []
-        self._child: dict[tuple[int, int], int] = {}
-
-    def add(self, candidate: Iterator[int], budget: int) -> None:
-        """Add a path until the tree has `budget` nodes."""
-        node = -1
-        for token in candidate:
-            if (node, token) not in self._child:
-                if len(self.tokens) >= budget:
-                    return
-                self._child[node, token] = len(self.tokens)
-                self.tokens.append(token)
-                self.parents.append(node)
-            node = self._child[node, token]
 
 
 def _continue(tokens: Sequence[int], place: int, length: int) -> Iterator[int]:

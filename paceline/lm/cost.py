@@ -21,6 +21,7 @@ class Costs:
     def __init__(self, lm: Any, reads: Any = None) -> None:
         self.lm, self.reads = lm, reads
         self._seconds: dict[int, float] = {}
+        self._extra: dict[tuple[int, int], float] = {}
 
     def seconds(self, tokens: int) -> float:
         """Of a forward of so many tokens behind a short prefix, the best of a few; measured once."""
@@ -49,6 +50,24 @@ class Costs:
         if self.lm.context < PREFIX + 2 * low * rows + 1:
             return UNKNOWN
         return max(0.01, (self.seconds(2 * low * rows) - self.seconds(low * rows)) / low / self.seconds(rows))
+
+    def extra(self, nodes: int, rows: int = 1) -> float:
+        """What so many more tokens cost each row together, as a share of their forward of one token each: between the measured
+        forwards of the powers of two around their number.
+        """
+        key = nodes, clamped(rows)
+        if key not in self._extra:
+            self._extra[key] = self._beyond(*key)
+        return self._extra[key]
+
+    def _beyond(self, nodes: int, rows: int) -> float:
+        total = 1 + nodes
+        low = 1 << (total.bit_length() - 1)
+        if self.lm.context < PREFIX + 2 * low * rows + 1:
+            return UNKNOWN * nodes
+        below = self.seconds(low * rows)
+        here = below + (total - low) / low * (self.seconds(2 * low * rows) - below) if total > low else below
+        return max(0.01 * nodes, here / self.seconds(rows) - 1)
 
     @cached_property
     def branching(self) -> float:

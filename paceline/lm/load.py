@@ -16,7 +16,7 @@ from paceline.errors import ModelError, did_you_mean
 from paceline.lm.lm import LM
 from paceline.lm.memory import keep_memory
 
-__all__ = ["load", "zoo_names"]
+__all__ = ["load", "load_tokenizer", "zoo_names"]
 
 ZOO = Path(__file__).parent.parent / "zoo"
 DTYPES = {"fp32": torch.float32, "float32": torch.float32, "bf16": torch.bfloat16, "bfloat16": torch.bfloat16,
@@ -65,6 +65,15 @@ def load(model: Any, *, dtype: str | torch.dtype | None = None, forward: str = "
     lm = LM(weights.to(device) if device else weights, words, forward, packed, replace)
     lm.name = str(model)
     return lm
+
+
+def load_tokenizer(name: str) -> Any:
+    """The tokenizer of "zoo:tiny", a hub id or a folder, without a model. Raises ModelError where there is none."""
+    words = _tokenizer(resolve(name))
+    if words is None:
+        raise ModelError(f"Cannot load a tokenizer from {name!r}: expected zoo:{', zoo:'.join(zoo_names())}, a hub id or a "
+                         "folder with tokenizer.json.")
+    return words
 
 
 @contextmanager

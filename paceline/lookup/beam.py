@@ -6,40 +6,32 @@ that choice always holds a node's ancestors. Source: Yang et al. 2025, LongSpec 
 given widths per level; the final choice by path probability is from Li et al. 2024, EAGLE-2 (arXiv 2406.16858), section 4.2.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+
+from paceline.lookup.trie import Trie
 
 __all__ = ["Beam"]
 
 
 @dataclass
 class Beam:
-    """Nodes in order of their making: `tokens`, `parents` (-1 = root) and `values`, the log-probabilities of their paths.
-
-    `front`: the nodes of the last level, [-1] at the start; their candidates are what `widen` takes.
+    """A `Trie` whose values are the probabilities of paths. `front`: the nodes of the last level, [-1] at the start; their
+    candidates are what `widen` takes.
     """
 
-    tokens: list[int] = field(default_factory=list)
-    parents: list[int] = field(default_factory=list)
-    values: list[float] = field(default_factory=list)
+    tree: Trie = field(default_factory=Trie)
     front: list[int] = field(default_factory=lambda: [-1])
 
     def widen(self, candidates: Sequence[Sequence[tuple[int, float]]], width: int) -> None:
         """Add a level: for every node of `front` its (token, log-probability) candidates; the best `width` paths are kept."""
         reached = [
-            (value + (0.0 if node == -1 else self.values[node]), node, token)
+            ((1.0 if node == -1 else self.tree.values[node]) * math.exp(value), node, token)
             for node, following in zip(self.front, candidates, strict=True)
             for token, value in following
         ]
         reached.sort(key=lambda path: -path[0])  # stable: of equal paths the first parent's first candidate
-        self.front = list(range(len(self.tokens), len(self.tokens) + min(width, len(reached))))
+        self.front = list(range(len(self.tree), len(self.tree) + min(width, len(reached))))
         for value, node, token in reached[:width]:
-            self.tokens.append(token)
-            self.parents.append(node)
-            self.values.append(value)
-
-    def best(self, budget: int) -> tuple[list[int], list[int]]:
-        """Tokens and parents of the `budget` likeliest nodes, parents first."""
-        chosen = sorted(sorted(range(len(self.tokens)), key=lambda i: (-self.values[i], i))[:budget])
-        place = {node: i for i, node in enumerate(chosen)} | {-1: -1}
-        return [self.tokens[i] for i in chosen], [place[self.parents[i]] for i in chosen]
+            self.tree.place(token, node, value)

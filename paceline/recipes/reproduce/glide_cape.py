@@ -1,9 +1,11 @@
 """GliDe with a CaPE (Du et al. 2024, arXiv 2402.02082): reading the target's keys against an equal small model; extra candidates.
 
-Arms train on identical batches beside one forward of the embedded target, with plain positions as in the paper: GliDe, the same
-head without reading (null level), GliDe with a plain causal mask, GliDe reading the first layer. Measured on held-out text of
-four kinds: how often the head's likeliest token is the target's, by how far ahead; then whole greedy decoding with chains of four
-and with CaPE's candidates.
+Arms train on identical batches beside one forward of the embedded target, with plain positions as in the paper: GliDe, and the
+same head without reading (null level). Reading begins to pay after about a million tokens, so these two train long. Then, for a
+shorter time, the ablations: GliDe, with a plain causal mask, reading the first layer, of two layers. Measured on held-out text
+of four kinds: how often the head's likeliest token is the target's, by how far ahead; then whole greedy decoding with chains of
+four and with CaPE's candidates. Departures from the paper's head: a norm in front of cross-attention, one embedding for input
+and output.
 """
 
 from __future__ import annotations
@@ -33,9 +35,10 @@ from paceline.train.precision import flush_denormals
 
 __all__ = ["Config", "run"]
 
-ARMS = "glide,small,glide:mask=causal,glide:reads=8"
+ARMS = "glide,small"
+ABLATIONS = "glide,glide:mask=causal,glide:reads=8,glide:layers=2"
 NAMES = {"glide": "GliDe", "small": "no reading", "glide-causal": "causal mask", "glide-8": "first layer",
-         "cape": "GliDe + CaPE"}
+         "glide-2": "two layers", "cape": "GliDe + CaPE"}
 WIDE = "fixed:budget=40,together=40"
 GAMMA = 4
 
@@ -47,7 +50,8 @@ class Config:
     data: Path = Path("data")  # Folder with the texts.
     out: Path = Path("benchmarks/reproduce")  # Receives glide_cape.json, .md and .png.
     work: Path = Path("work")  # Receives token streams and checkpoints.
-    tokens: int = 700_000  # How long to train the arms of one seed.
+    tokens: int = 3_400_000  # How long to train the arms of one seed.
+    ablations: int = 850_000  # The same for the ablations; 0 = leave them out.
     seeds: int = 3  # How many repeats, each with its own weights and order of texts.
     written: int = 1_200_000  # Tokens that the target writes itself, half of the training.
     prompts: int = 8  # Of each kind of text, to decode.
@@ -56,35 +60,49 @@ class Config:
 
 def run(config: Config) -> Path:
     """Train, measure and write the record; returns the page's path. What was killed goes on with the same command."""
-    if config.seeds < 1 or config.tokens < 1 or config.prompts < 1:
-        raise RequestError(f"Expected seeds, tokens and prompts of at least 1, found {config.seeds}, {config.tokens} and "
-                           f"{config.prompts}.")
+    if config.seeds < 1 or config.tokens < 1 or config.prompts < 1 or config.ablations < 0:
+        raise RequestError(f"Expected seeds, tokens and prompts of at least 1 and ablations of at least 0, found {config.seeds}, "
+                           f"{config.tokens}, {config.prompts} and {config.ablations}.")
     flush_denormals()
     zoo = train_zoo_drafters.Config(data=config.data, out=config.work, tokens=config.tokens, written=config.written,
                                     block=GAMMA + 1, fast=config.fast)
     work = claim_folder(config.work / "glide_cape", {name: str(value) for name, value in dataclasses.asdict(zoo).items()
                                                    if name not in ("data", "out", "tokens", "method", "block")})
     job = job_of(zoo, work, train_draft.load_target(zoo.model)[1])
-    seeds = [study(config, job, seed) for seed in range(1 if config.fast else config.seeds)]
+    numbers = range(1 if config.fast else config.seeds)
+    seeds = [study(config, job, seed) for seed in numbers]
+    shorter = [ablated(config, job, seed) for seed in numbers] if config.ablations else []
     page = config.out / "glide_cape.md"
-    write_record(config.out, "glide_cape", {"tokens": config.tokens, "seeds": seeds}, written_up(config, seeds))
+    write_record(config.out, "glide_cape", {"tokens": config.tokens, "seeds": seeds, "ablations": shorter},
+                 written_up(config, seeds, shorter))
     picture(page.with_suffix(".png"), partial(draw, seeds), 2)
     return page
 
 
 def study(config: Config, job: Job, seed: int) -> dict[str, Any]:
-    """All arms once: agreement by arm, kind and depth, and acceptance lengths in whole decoding."""
-    own = train_draft.Config(method=ARMS, width=192, heads=3, ffn=576, block=GAMMA + 1, seed=seed)
-    specs = train_draft.check(own)
-    model, _ = train_draft.load_target("zoo:tiny")
-    heads = {name: train_draft.made(model, own, *spec) for name, spec in specs.items()}
-    masks = {name: train_draft.mask_of(*spec) for name, spec in specs.items()}
-    mine = dataclasses.replace(job, config=dataclasses.replace(job.config, seed=100 + seed, draft_tokens=config.tokens))
-    written = written_stage(job, Path(resolve("zoo:tiny")))
-    fit(mine, model, heads, masks, written, 0, f"glide_cape-{seed}-{config.tokens}")
-    held = {kind: job.streams[f"held_{kind}"] for kind in KINDS}
-    rates = measured(model, heads, held, seed, 64 if config.fast else 1024)
+    """The long arms once: agreement by arm, kind and depth, and acceptance lengths in whole decoding."""
+    heads, rates = trained(config, job, ARMS, config.tokens, seed)
     return {"agreement": rates, "decoding": decoding(config, heads)}
+
+
+def ablated(config: Config, job: Job, seed: int) -> dict[str, Any]:
+    """The short arms once: agreement alone."""
+    return {"agreement": trained(config, job, ABLATIONS, config.ablations, seed)[1]}
+
+
+def trained(config: Config, job: Job, arms: str, tokens: int, seed: int) -> tuple[dict[str, Head], dict[str, Any]]:
+    """The heads of these arms, and their agreement."""
+    own = train_draft.Config(method=arms, width=192, heads=3, ffn=576, block=GAMMA + 1, seed=seed)
+    model, _ = train_draft.load_target("zoo:tiny")
+    specs = train_draft.check(own)
+    heads = {name: train_draft.made(model, own, method, {"tied": "true", "cross_norm": "true", **options})
+             for name, (method, options) in specs.items()}
+    masks = {name: train_draft.mask_of(*spec) for name, spec in specs.items()}
+    mine = dataclasses.replace(job, config=dataclasses.replace(job.config, seed=100 + seed, draft_tokens=tokens))
+    written = written_stage(job, Path(resolve("zoo:tiny")))
+    fit(mine, model, heads, masks, written, 0, f"{len(heads)}-{seed}-{tokens}")
+    held = {kind: job.streams[f"held_{kind}"] for kind in KINDS}
+    return heads, measured(model, heads, held, seed, 64 if config.fast else 1024)
 
 
 @torch.no_grad()
@@ -130,18 +148,12 @@ def gains(seeds: list[dict[str, Any]], kind: str | None, arm: str = "glide", oth
     return [sum(mean_rate(s, arm, k) - mean_rate(s, other, k) for k in kinds) / len(kinds) for s in seeds]
 
 
-def written_up(config: Config, seeds: list[dict[str, Any]]) -> str:
+def written_up(config: Config, seeds: list[dict[str, Any]], shorter: list[dict[str, Any]]) -> str:
     """The page: tables beside the paper's figures."""
-    arms, count = list(seeds[0]["agreement"]), len(seeds)
-    kinds = [*KINDS, "mean"]
-    rates = [[NAMES[arm], *(mean_of([mean_rate(s, arm, k) for s in seeds]) for k in KINDS),
-              mean_of([sum(mean_rate(s, arm, k) for k in KINDS) / len(KINDS) for s in seeds])] for arm in arms]
-    depth = [[NAMES[arm], *by_depth(seeds, arm)] for arm in arms]
+    count, kinds = len(seeds), [*KINDS, "mean"]
     lengths = [[NAMES[m], *(mean_of([s["decoding"][m][k] for s in seeds]) for k in KINDS), mean_length(seeds, m)]
                for m in seeds[0]["decoding"]]
     more = mean_of([sum(s["decoding"]["cape"].values()) / 4 - sum(s["decoding"]["glide"].values()) / 4 for s in seeds])
-    late = [mean_of([100 * sum(s["agreement"]["glide"][k][d] - s["agreement"]["glide-causal"][k][d] for k in KINDS) / len(KINDS)
-                     for s in seeds]) for d in range(GAMMA + 1)]
     gain = [["points over no reading", *(mean_of(gains(seeds, k)) for k in KINDS), mean_of(gains(seeds, None))]]
     return f"""# GliDe with a CaPE, again
 
@@ -151,17 +163,14 @@ small and the training short: directions and differences count, not levels.
 
 ## Percent of drafted tokens that are the target's, held-out text, mean over the four places of a chain
 
-{table(["arm", *kinds], rates + gain)}
+{table(["arm", *kinds], rate_rows(seeds) + gain)}
 
 The paper: +5.4 to +23.5 points over the same draft without cross-attention, on three targets and four data sets.
 
 ## The same by place, mean over the kinds of text
 
-{table(["arm", *(f"{d + 1} ahead" for d in range(GAMMA + 1))], depth)}
-
-GliDe's block mask over the plain causal mask, in points: {", ".join(str(x) for x in late)}. The paper finds that keys of later
-layers serve better.
-
+{table(["arm", *(f"{d + 1} ahead" for d in range(GAMMA + 1))], depth_rows(seeds))}
+{ablation_page(config, shorter) if shorter else ""}
 ## Acceptance length in greedy decoding, chains of {GAMMA}, {config.prompts} prompts of each kind
 
 Every text was checked to be plain decoding's.
@@ -171,6 +180,34 @@ Every text was checked to be plain decoding's.
 CaPE's candidates add {more} tokens a round (the paper: 2.17x to 2.61x in speed at best).
 
 ![agreement by place, and acceptance length](glide_cape.png)
+"""
+
+
+def rate_rows(seeds: list[dict[str, Any]]) -> list[list[Any]]:
+    """Each arm's percent, by kind of text and on their mean."""
+    return [[NAMES[arm], *(mean_of([mean_rate(s, arm, k) for s in seeds]) for k in KINDS),
+             mean_of([sum(mean_rate(s, arm, k) for k in KINDS) / len(KINDS) for s in seeds])] for arm in seeds[0]["agreement"]]
+
+
+def depth_rows(seeds: list[dict[str, Any]]) -> list[list[Any]]:
+    return [[NAMES[arm], *by_depth(seeds, arm)] for arm in seeds[0]["agreement"]]
+
+
+def ablation_page(config: Config, shorter: list[dict[str, Any]]) -> str:
+    """What the mask, the layer read and the depth are worth."""
+    late = [mean_of([100 * sum(s["agreement"]["glide"][k][d] - s["agreement"]["glide-causal"][k][d] for k in KINDS) / len(KINDS)
+                     for s in shorter]) for d in range(GAMMA + 1)]
+    return f"""
+## Ablations, {config.ablations / 1e6:.2f} M tokens
+
+{table(["arm", *KINDS, "mean"], rate_rows(shorter))}
+
+By place, mean over the kinds of text:
+
+{table(["arm", *(f"{d + 1} ahead" for d in range(GAMMA + 1))], depth_rows(shorter))}
+
+GliDe's block mask over the plain causal mask, in points: {", ".join(str(x) for x in late)}. The paper finds that keys of later
+layers serve better.
 """
 
 

@@ -1,0 +1,123 @@
+"""What followed the longest ending of the text that stood before, in this text or in what was written before (SuffixDecoding).
+
+Source: Oliaro et al. 2025, SuffixDecoding (arXiv 2411.04975): a suffix tree over past outputs, another structure over the row's
+own text, a tree of the likeliest continuations. Departures: the row's text is held in a suffix automaton, which finds the
+longest match of any length in constant time; what a match is worth is learned as it goes, for every kind of evidence, also from
+continuations that were not drafted; and how many nodes are drafted follows their price. Past outputs are kept per tenant and
+never mixed.
+"""
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from paceline.errors import SpecError
+from paceline.lookup.automaton import SuffixAutomaton
+from paceline.lookup.counts import DEPTH, Generations
+from paceline.lookup.followed import LONG, Found, counted, follow
+from paceline.lookup.rates import Rates
+from paceline.lookup.trie import LEAST, Trie, price_of
+from paceline.proposal import Proposal
+
+__all__ = ["Suffix"]
+
+MATCHES = 3  # endings of a row's text that are followed, the longest first
+
+
+@dataclass(frozen=True)
+class Suffix:
+    """length: most tokens of a path. past: tokens of past outputs held for a tenant, twice at most; 0 = only the row's own text.
+    worth: price of a drafted token as a share of a plain step; None = as measured, 0 = all that the budget allows.
+    """
+
+    length: int = 16
+    past: int = 500_000
+    worth: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.length < 1 or self.past < 0 or not 0 <= (self.worth or 0) < 1:
+            raise SpecError(f"suffix needs length >= 1, past >= 0 and 0 <= worth < 1; found length={self.length}, "
+                            f"past={self.past}, worth={self.worth}.")
+
+    def attach(self, lm: Any) -> "Suffixes":
+        return Suffixes(self, lm)
+
+
+@dataclass
+class Memory:
+    """One row's text, and what was thought of its last place."""
+
+    rates: Rates
+    text: SuffixAutomaton = field(default_factory=SuffixAutomaton)
+    asked: Trie | None = None
+    at: int = 0
+
+
+class Suffixes:
+    """The attached drafter: a `Memory` for each row, counts of past outputs for each tenant."""
+
+    def __init__(self, options: Suffix, lm: Any) -> None:
+        self.options, self.lm = options, lm
+        self.rates = Rates(believed)
+        self.past: dict[str, Generations] = {}
+        self._rows: dict[int, Memory] = {}
+
+    def propose(self, rows: Sequence[Any], budgets: Sequence[int]) -> list[Proposal]:
+        """For each row the continuations that are worth their price; all nodes are chosen."""
+        price = price_of(self.lm, self.options.worth, len(rows))
+        return [self.grown(row).best(budget, price) for row, budget in zip(rows, budgets, strict=True)]
+
+    def forget(self, row: Any) -> None:
+        """A row that has ended leaves its output to those that come."""
+        self._rows.pop(row.id, None)
+        if row.finish_reason is not None and self.options.past:
+            self._tenant(row).add(row.new_tokens)
+
+    def grown(self, row: Any) -> Trie:
+        """All that may follow, with the chances."""
+        memory = self._rows.setdefault(row.id, Memory(Rates(pool=self.rates)))
+        if memory.asked is not None:
+            for node, hit in memory.asked.judged(row.tokens[memory.at :]):
+                memory.rates.learn(memory.asked.kinds[node], hit)
+        for token in row.tokens[len(memory.text) :]:
+            memory.text.extend(token)
+        tree = memory.asked = Trie()
+        memory.at = len(row.tokens)
+        self._from_text(tree, memory)
+        if self.options.past:
+            for length, counts, place in self._tenant(row).matches(row.tokens[-DEPTH:]):
+                follow(tree, memory.rates, counts, place, Found("past", length, self.options.length))
+        return tree
+
+    def _tenant(self, row: Any) -> Generations:
+        name = row.request.tenant
+        if name not in self.past:
+            self.past[name] = Generations(self.options.past)
+        return self.past[name]
+
+    def _from_text(self, tree: Trie, memory: Memory) -> None:
+        """Paths behind earlier occurrences; one that runs into the end of the text goes on with what it just gave."""
+        text = memory.text.text
+        for rank, (length, place) in enumerate(memory.text.matches()):
+            if rank == MATCHES:
+                return
+            node, period = -1, len(text) - place
+            for i in range(self.options.length):
+                kind = ("text", rank, min(length + i, LONG))
+                after = tree.add([(text[place + i % period], memory.rates.of(kind))], "text", node, LEAST, kind)
+                if after == node:
+                    break
+                node = after
+
+
+def believed(kind: Hashable) -> float:
+    """The chance of a kind of evidence before any was seen: long matches are often right, later ones instead of them seldom."""
+    assert isinstance(kind, tuple)
+    if kind[0] == "text":
+        _, rank, length = kind
+        return min(0.4 + 0.1 * length, 0.85) * 0.3**rank
+    return counted(kind)
+
+
+def tiny(lm: Any) -> Suffix:
+    return Suffix(length=4, past=64, worth=0.0)

@@ -1,0 +1,167 @@
+"""Tool calls drafted from their schema, from past calls and from the message, without a model (ToolSpec).
+
+Source: ToolSpec (arXiv 2604.13519): states of a call decide what is filled in, similar past calls are searched for what was
+written, Token Recycling covers the rest. Departures: the states follow the accepted text instead of counting steps; all
+sources' candidates stand in one tree, the most valuable nodes under one budget, with chances learned as it goes; values are
+copied from the message by type; a call's style is read off the prompt and the answer; past calls are found by a key made of the
+prompt's tokens, where the paper takes the target's hidden state, and are kept per tenant, the oldest going first.
+`mode=released` is the official code's way.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from paceline.drafters.merge import merged
+from paceline.drafters.recycle import Recycle
+from paceline.drafters.suffix import Suffix
+from paceline.errors import DataError, ModelError, SpecError
+from paceline.lookup.ahead import Speller, ahead, believed
+from paceline.lookup.calls import Asked, Writing
+from paceline.lookup.counts import DEPTH, Counts
+from paceline.lookup.followed import Found, follow
+from paceline.lookup.rates import Rates
+from paceline.lookup.schema import read_tools
+from paceline.lookup.store import Store, key_of
+from paceline.lookup.tool_prompt import tools_in
+from paceline.lookup.trie import Trie, price_of
+from paceline.proposal import Proposal
+from paceline.text import Detokenizer
+
+__all__ = ["Toolcall"]
+
+SOURCES = ("schema", "store", "suffix", "recycle")
+LEAD = 3  # tokens of the prompt's end that are kept before a past output, so that its beginning can be matched
+TAIL = 4  # tokens of the answer that a fill is spelled together with
+
+
+@dataclass(frozen=True)
+class Toolcall:
+    """sources: what is drafted from: schema, store, suffix, recycle. store: a file in which past calls are kept; None = in
+    memory. cap: past calls kept for a tenant. similar: how many of them a request is drafted from. length: about how many
+    tokens of a call are filled ahead. worth: price of a drafted token as a share of a plain step; None = as measured, 0 = all
+    that the budget allows.
+    """
+
+    sources: tuple[str, ...] = SOURCES
+    store: str | None = None
+    cap: int = 1000
+    similar: int = 3
+    length: int = 20
+    worth: float | None = None
+
+    def __post_init__(self) -> None:
+        wrong = [source for source in self.sources if source not in SOURCES]
+        if wrong or not self.sources:
+            raise SpecError(f"toolcall drafts from {', '.join(SOURCES)}; found {', '.join(wrong) or 'nothing'}.")
+        if self.cap < 1 or self.similar < 1 or self.length < 1 or not 0 <= (self.worth or 0) < 1:
+            raise SpecError(f"toolcall needs cap, similar and length >= 1 and 0 <= worth < 1; found cap={self.cap}, "
+                            f"similar={self.similar}, length={self.length}, worth={self.worth}.")
+
+    def attach(self, lm: Any) -> "Calls":
+        """Raises ModelError for a model without a fast tokenizer: calls are text."""
+        if getattr(lm.tokenizer, "backend_tokenizer", None) is None:
+            raise ModelError("toolcall writes text, so it needs a model with a fast tokenizer.")
+        return Calls(self, lm)
+
+
+@dataclass
+class Memory:
+    """One row: its answer as read so far, what is known of its request, and what was thought of its last place."""
+
+    writing: Writing
+    text: Detokenizer
+    rates: Rates
+    past: Counts | None
+    read: int
+    asked: Trie = field(default_factory=Trie)
+    at: int = 0
+
+
+class Calls:
+    """The attached drafter: a `Memory` for each row, one store for all, and the drafters that cover the rest."""
+
+    def __init__(self, options: Toolcall, lm: Any) -> None:
+        self.options, self.lm = options, lm
+        self.rates = Rates(believed)
+        self.speller = Speller(lm.tokenizer)
+        path = None if options.store is None else Path(options.store).expanduser()
+        self.store = Store(path, self.speller.vocabulary, options.cap) if "store" in options.sources else None
+        made = {"suffix": Suffix(length=options.length), "recycle": Recycle()}
+        self.inner = [made[source].attach(lm) for source in options.sources if source in made]  # type: ignore[attr-defined]
+        self.reads = tuple({what for drafter in self.inner for what in getattr(drafter, "reads", ())})
+        self._rows: dict[int, Memory] = {}
+
+    def propose(self, rows: Sequence[Any], budgets: Sequence[int]) -> list[Proposal]:
+        """One tree for each row, all nodes chosen."""
+        price = price_of(self.lm, self.options.worth, len(rows))
+        return [self.grown(row).best(budget, price) for row, budget in zip(rows, budgets, strict=True)]
+
+    def grown(self, row: Any) -> Trie:
+        """All that may follow, from all sources, with the chances."""
+        return merged([self._own(row), *(drafter.grown(row) for drafter in self.inner)])
+
+    def forget(self, row: Any) -> None:
+        """A row that came to its end is kept as a past call."""
+        self._rows.pop(row.id, None)
+        for drafter in self.inner:
+            drafter.forget(row)
+        if self.store is not None and row.finish_reason in ("eos", "stop"):
+            prompt = row.tokens[: row.prompt_len]
+            self.store.add(row.request.tenant, key_of(prompt), [*prompt[-LEAD:], *row.new_tokens])
+
+    def _own(self, row: Any) -> Trie:
+        """From the schema and from past calls."""
+        memory = self._rows.get(row.id) or self._begin(row)
+        for node, hit in memory.asked.judged(row.tokens[memory.at :]):
+            memory.rates.learn(memory.asked.kinds[node], hit)
+        self._read(memory, row.tokens)
+        tree = memory.asked = Trie()
+        memory.at = len(row.tokens)
+        if "schema" in self.options.sources:
+            written = row.tokens[row.prompt_len :][-TAIL:]
+            for path in ahead(memory.writing, memory.rates, self.options.length):
+                self.speller.spell(tree, written, path, memory.rates)
+        if memory.past is not None:
+            tail = row.tokens[-min(DEPTH - 1, len(row.tokens) - row.prompt_len + LEAD) :]
+            for length in range(len(tail), 0, -1):
+                place = memory.past.find(tail[len(tail) - length :])
+                if place is not None:
+                    follow(tree, memory.rates, memory.past, place, Found("store", length, self.options.length))
+                    break
+        return tree
+
+    def _begin(self, row: Any) -> Memory:
+        """Read the request: its tools, its message, and the past calls most like it."""
+        prompt = row.tokens[: row.prompt_len]
+        text = self.lm.tokenizer.decode(prompt, skip_special_tokens=False)
+        tools = read_tools(list(row.request.tools)) if row.request.tools else tools_told(text)
+        asked = Asked(tools, self.speller.message(text), text)
+        past = None
+        if self.store is not None:
+            past = Counts()
+            for _, tokens in reversed(self.store.similar(row.request.tenant, key_of(prompt), self.options.similar)):
+                past.add(tokens)
+        memory = Memory(Writing(asked), Detokenizer(self.lm.tokenizer), Rates(pool=self.rates), past, row.prompt_len)
+        self._rows[row.id] = memory
+        return memory
+
+    def _read(self, memory: Memory, tokens: Sequence[int]) -> None:
+        """Take in what was accepted since."""
+        for token in tokens[memory.read :]:
+            memory.text.add(token)
+        memory.read = len(tokens)
+        memory.writing.feed(memory.text.take(final=True))
+
+
+def tools_told(prompt: str) -> tuple[Any, ...]:
+    """The tools that a prompt lists; none where they cannot be read, since a prompt may say anything."""
+    try:
+        return tools_in(prompt)
+    except DataError:
+        return ()
+
+
+def tiny(lm: Any) -> Toolcall:
+    return Toolcall(length=4, worth=0.0)

@@ -1,0 +1,119 @@
+"""Values that a tool call may copy from a message: spans of the text by type, and the likeliest of them for a parameter."""
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from paceline.lookup.schema import Parameter
+
+__all__ = ["Span", "candidates", "spans_of"]
+
+MONTHS = ("january", "february", "march", "april", "may", "june", "july", "august", "september", "october", "november",
+          "december")
+PATTERNS = {
+    "quoted": re.compile(r"(?<![\w])[\"'“‘]([^\"'“”‘’\n]{1,60})[\"'”’](?![\w])"),
+    "email": re.compile(r"[\w.+-]+@[\w-]+\.[\w.-]*\w"),
+    "moment": re.compile(r"\b\d{4}-\d\d-\d\d[ T]\d\d:\d\d(?::\d\d)?\b"),
+    "date": re.compile(r"\b\d{4}-\d\d-\d\d\b"),
+    "clock": re.compile(r"\b\d{1,2}:\d\d(?::\d\d)?\b"),
+    "number": re.compile(r"(?<![\w.])-?\d+(?:\.\d+)?(?![\w]|\.\d)"),
+    "name": re.compile(r"\b[A-Z][\w'-]*(?:[ ](?:[A-Z][\w'-]*|of|the|and)(?=[ ][A-Z]|\b))*(?:[ ][A-Z][\w'-]*)?"),
+    "code": re.compile(r"\b(?=\w*\d)(?=\w*[A-Za-z])[\w-]{3,40}\b"),
+    "word": re.compile(r"\b[a-z][\w-]{2,}\b"),
+}
+SPOKEN = re.compile(rf"\b({'|'.join(MONTHS)}) (\d{{1,2}})(?:st|nd|rd|th)?(?:,? (\d{{4}}))?", re.I)
+HOUR = re.compile(r"\b(\d{1,2})(?::(\d\d))? ?([ap])\.?m\b\.?", re.I)
+YEAR = re.compile(r"\b(?:19|20)\d\d\b")
+NEAR = 24  # characters before a value in which its parameter's name says that it is meant
+
+
+@dataclass(frozen=True)
+class Span:
+    """A value as a call would write it, what kind it is, and where it stood."""
+
+    text: str
+    kind: str
+    place: int
+
+
+def spans_of(text: str) -> tuple[Span, ...]:
+    """All values of a message, in order; of equal ones of a kind the last place."""
+    found: dict[tuple[str, str], Span] = {}
+    for span in sorted(_spans(text), key=lambda span: span.place):
+        found.pop((span.text, span.kind), None)
+        found[span.text, span.kind] = span
+    return tuple(found.values())
+
+
+def _spans(text: str) -> Iterator[Span]:
+    for kind, pattern in PATTERNS.items():
+        for match in pattern.finditer(text):
+            value = match[match.lastindex or 0]
+            if kind != "name" or (len(value) > 1 and value.lower() not in MONTHS):
+                yield Span(value, kind, match.start(match.lastindex or 0))
+    years = YEAR.findall(text)
+    for match in SPOKEN.finditer(text):
+        month, year = MONTHS.index(match[1].lower()) + 1, match[3] or (years[-1] if years else None)
+        if year is not None:
+            yield Span(f"{year}-{month:02}-{int(match[2]):02}", "date", match.start())
+    for match in HOUR.finditer(text):
+        hour = int(match[1]) % 12 + 12 * (match[3].lower() == "p")
+        for written in (f"{hour:02}:{match[2] or '00'}", f"{hour:02}:{match[2] or '00'}:00"):
+            yield Span(written, "clock", match.start())
+
+
+FITS = {"quoted": 5.0, "name": 3.0, "code": 3.0, "email": 2.0, "moment": 2.0, "date": 2.0, "clock": 1.0, "number": 1.0,
+        "word": 0.5}
+MEANT = (  # words in a parameter's name or format, and the kinds of value that they ask for
+    (("datetime", "timestamp"), ("moment", "date")),
+    (("date", "day", "deadline", "birthday", "from", "until"), ("date", "moment")),
+    (("time", "hour", "slot"), ("clock", "moment")),
+    (("email", "mail", "recipient", "sender", "address", "to"), ("email",)),
+    (("id", "token", "code", "number", "reference", "serial", "account", "password", "key"), ("code", "number")),
+    (("name", "user", "username", "patient", "doctor", "person", "guest", "city", "location", "place", "country"), ("name",)),
+    (("title", "message", "content", "query", "text", "subject", "comment", "body", "keyword"), ("quoted",)),
+)
+PARTS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")
+
+
+def candidates(parameter: Parameter, spans: tuple[Span, ...], message: str) -> list[str]:
+    """Values for a parameter as JSON writes them (a string's without its quotes), the likeliest first."""
+    if parameter.enum:
+        lowered = message.lower()
+        written = [as_json(value) for value in parameter.enum]
+        return sorted(written, key=lambda text: text.lower() not in lowered)  # stable: as the schema lists them
+    if parameter.type == "boolean":
+        return ["true", "false"]
+    if parameter.type in ("integer", "number"):
+        whole = parameter.type == "integer"
+        fitting = [span for span in spans if span.kind == "number" and not (whole and "." in span.text)]
+    else:
+        fitting = [span for span in spans if parameter.type in ("string", "any")]
+    words = frozenset(part.lower() for part in PARTS.findall(parameter.name + " " + (parameter.format or "").replace("-", "")))
+    ranked = sorted(fitting, key=lambda span: -suits(span, words, message))
+    return list(dict.fromkeys(as_json(span.text) for span in ranked))
+
+
+def suits(span: Span, words: frozenset[str], message: str) -> float:
+    """How well a value goes with the words of a parameter's name: by its kind, what stands before it, and later ones better."""
+    before = message[max(0, span.place - NEAR) : span.place].lower()
+    behind = message[span.place + len(span.text) :][: NEAR // 2].lower() if span.kind == "number" else ""  # 3 nights
+    named = sum(max(nearness(before[::-1], word[::-1]), nearness(behind, word)) for word in words) / max(1, len(words))
+    meant = any(span.kind in kinds and words.intersection(asked) for asked, kinds in MEANT)
+    opens = span.kind == "name" and before[-2:] in ("", "\n", ". ", "? ", "! ", "> ")  # any word has a capital there
+    several = span.kind == "name" and " " in span.text
+    return FITS[span.kind] + 4.0 * meant + 4.0 * named - 2.0 * opens + several + span.place / max(1, len(message))
+
+
+def nearness(text: str, word: str) -> float:
+    """1 where the word stands at once, less the later it comes, 0 where it does not."""
+    place = text.find(word)
+    return 0.0 if place < 0 else 1.0 - place / NEAR
+
+
+def as_json(value: Any) -> str:
+    """As it stands in a call; a string without its quotes."""
+    text = json.dumps(value, ensure_ascii=False)
+    return text[1:-1] if isinstance(value, str) else text

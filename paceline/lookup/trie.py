@@ -1,0 +1,156 @@
+"""A tree of candidate tokens, and the part of it that is worth scoring.
+
+Candidates from anywhere are merged by common beginnings. Every node has a value: the chance that the target's text goes through
+it. A node is never likelier than its parent, so the most valuable nodes, whatever their number, are a tree again, and the best
+number is where the next node's value no longer pays for what one more token costs the target's forward. Source of the selection:
+Li et al. 2024, EAGLE-2 (arXiv 2406.16858), section 4.2; the price is ours.
+"""
+
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from paceline.proposal import Proposal
+
+__all__ = ["LEAST", "Price", "Trie", "price_of"]
+
+LEAST = 0.03  # a node less likely than this is not worth a look
+
+
+@dataclass(frozen=True)
+class Price:
+    """What scoring costs, as shares of a plain step: `nodes(n)` of n drafted tokens together, and `branching` once where they are
+    no chain.
+    """
+
+    nodes: Callable[[int], float]
+    branching: float = 0.0
+
+
+def price_of(lm: Any, worth: float | None, rows: int) -> Price | None:
+    """What drafted tokens cost this model, as measured for so many rows; or `worth` for each of them, 0 = nothing (None)."""
+    if worth is None:
+        return Price(lambda nodes: lm.costs.extra(nodes, rows), lm.costs.branching)
+    return Price(lambda nodes: worth * nodes) if worth else None
+
+
+class Trie:
+    """Nodes in the order of their making; -1 is the root. `kinds`: what each node was proposed on, for whoever learns from it."""
+
+    def __init__(self) -> None:
+        self.tokens: list[int] = []
+        self.parents: list[int] = []
+        self.values: list[float] = []
+        self.sources: list[str] = []
+        self.kinds: list[Hashable] = []
+        self.child: dict[tuple[int, int], int] = {}
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def add(self, candidate: Iterable[tuple[int, float]], source: str, at: int = -1, least: float = 0.0,
+            kind: Hashable = None) -> int:
+        """Add a path below a node: (token, chance that it comes, given that what is before it does). Returns its last node.
+
+        Where a node stands already the higher value stays. The path ends where its value falls below `least`.
+        """
+        node, value = at, 1.0 if at == -1 else self.values[at]
+        for token, chance in candidate:
+            value *= min(1.0, chance)
+            if value < least:
+                break
+            key = (node, token)
+            found = self.child.get(key)
+            if found is None:
+                found = self.place(token, node, value, source, kind)
+            elif value > self.values[found]:
+                self.values[found], self.sources[found], self.kinds[found] = value, source, kind
+            else:
+                value = self.values[found]
+            node = found
+        return node
+
+    def place(self, token: int, parent: int, value: float, source: str = "", kind: Hashable = None) -> int:
+        """Add one node that does not stand yet."""
+        new = self.child[parent, token] = len(self.tokens)
+        self.tokens.append(token)
+        self.parents.append(parent)
+        self.values.append(value)
+        self.sources.append(source)
+        self.kinds.append(kind)
+        return new
+
+    def judged(self, text: Sequence[int]) -> Iterator[tuple[int, bool]]:
+        """(node, whether the text took it) of every node below a place that the text came to."""
+        below: dict[int, list[int]] = {}
+        for i, parent in enumerate(self.parents):
+            below.setdefault(parent, []).append(i)
+        node = -1
+        for token in text:
+            for child in below.get(node, ()):
+                yield child, self.tokens[child] == token
+            found = self.child.get((node, token))
+            if found is None:
+                return
+            node = found
+
+    def best(self, budget: int, price: Price | None = None) -> Proposal:
+        """The most valuable nodes, at most `budget`, all chosen: the main chain, then the branches, parents before children.
+
+        With a price, as many as gain most, and a chain where branches do not make up for their cost.
+        """
+        ranked = sorted(range(len(self)), key=lambda i: (-self.values[i], i))[:budget]  # parents are made first
+        if price is not None:
+            ranked = self._worthwhile(ranked, budget, price)
+        return self.proposal(ranked)
+
+    def _worthwhile(self, ranked: list[int], budget: int, price: Price) -> list[int]:
+        """The most valuable nodes or the best path, whichever gains more."""
+        gain, best, total = 0.0, 0, 0.0
+        for n, node in enumerate(ranked, 1):
+            total += self.values[node]
+            if total - price.nodes(n) > gain:
+                gain, best = total - price.nodes(n), n
+        end, alone = self._path(budget, price)
+        if alone >= gain - price.branching:
+            return self.path(end)
+        return ranked[:best]
+
+    def _path(self, budget: int, price: Price) -> tuple[int, float]:
+        """(last node, gain) of the path from the root that gains most."""
+        sums, depths, end, gain = [0.0] * len(self), [0] * len(self), -1, 0.0
+        for node, parent in enumerate(self.parents):
+            above, depth = (0.0, 0) if parent == -1 else (sums[parent], depths[parent])
+            sums[node], depths[node] = above + self.values[node], depth + 1
+            if depth < budget and sums[node] - price.nodes(depth + 1) > gain:
+                end, gain = node, sums[node] - price.nodes(depth + 1)
+        return end, gain
+
+    def path(self, node: int) -> list[int]:
+        """Nodes from below the root down to `node`."""
+        nodes = []
+        while node != -1:
+            nodes.append(node)
+            node = self.parents[node]
+        return nodes[::-1]
+
+    def main(self, allowed: set[int]) -> list[int]:
+        """From the root down, always to the most valuable child; of equal ones to the first."""
+        following: dict[int, int] = {}
+        for i, parent in enumerate(self.parents):
+            if i in allowed and (parent not in following or self.values[i] > self.values[following[parent]]):
+                following[parent] = i
+        nodes, node = [], -1
+        while node in following:
+            node = following[node]
+            nodes.append(node)
+        return nodes
+
+    def proposal(self, nodes: Iterable[int]) -> Proposal:
+        """These nodes, which hold their parents, as a proposal."""
+        allowed = set(nodes)
+        order = self.main(allowed)
+        order += sorted(allowed.difference(order), key=lambda i: (-self.values[i], i))
+        place = {node: i for i, node in enumerate(order)} | {-1: -1}
+        return Proposal([self.tokens[i] for i in order], [place[self.parents[i]] for i in order], [False] * len(order),
+                        [self.sources[i] for i in order])

@@ -1,0 +1,87 @@
+"""Tool calls drafted from schema, store, text and followers: every source alone, tenants, the edges, and the same answers."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+import paceline
+from paceline.doors import request
+from paceline.drafters.toolcall import Toolcall
+from paceline.engine import Engine
+from paceline.errors import DataError, ModelError, SpecError
+from paceline.lm import LM
+from paceline.sampling import Sampling
+from paceline.testing import ToyLM
+
+TOOLS = [{"type": "function", "function": {"name": "find_flight", "description": "Find a flight.", "parameters": {
+    "type": "object", "required": ["city", "date"], "properties": {"city": {"type": "string"}, "date": {"type": "string"}}}}}]
+ASKED = [{"role": "user", "content": "Find a flight to Lisbon on 2024-05-17."}]
+
+
+@pytest.fixture(scope="module")
+def zoo() -> LM:
+    return paceline.load("zoo:tiny")
+
+
+def answer(engine: Engine, lm: LM, **more: Any) -> paceline.Generation:
+    return engine.run([request(lm, ASKED, Sampling(), max_new_tokens=96, tools=TOOLS, **more)])[0]
+
+
+def test_the_embedded_model_s_call_takes_few_forwards(zoo: LM) -> None:
+    plain = answer(Engine(zoo, "none"), zoo)
+    assert json.loads(plain.text.split("\n")[1])["name"] == "find_flight"
+    drafted = answer(Engine(zoo, Toolcall(worth=0.0)), zoo)
+    assert drafted.tokens == plain.tokens and drafted.stats.acceptance_length > 2.5
+    assert drafted.stats.sources["schema"][1] > 5 and not drafted.stats.failures
+
+
+@pytest.mark.parametrize("source", ["schema", "store", "suffix", "recycle"])
+def test_every_source_drafts_alone(zoo: LM, source: str) -> None:
+    plain, engine = answer(Engine(zoo, "none"), zoo), Engine(zoo, Toolcall((source,), worth=0.0))
+    first, again = answer(engine, zoo), answer(engine, zoo)
+    assert first.tokens == again.tokens == plain.tokens and not again.stats.failures
+    assert again.stats.accepted > 0
+    if source in ("store", "suffix"):
+        assert again.stats.rounds <= first.stats.rounds * (0.5 if source == "store" else 0.9)
+
+
+def test_a_tenant_s_calls_serve_that_tenant_only(zoo: LM, tmp_path: Any) -> None:
+    engine = Engine(zoo, Toolcall(("store",), store=str(tmp_path / "calls"), worth=0.0))
+    first = answer(engine, zoo, tenant="a")
+    assert answer(engine, zoo, tenant="b").stats.drafted == 0
+    assert 2 * answer(engine, zoo, tenant="a").stats.rounds <= first.stats.rounds
+    later = Engine(zoo, Toolcall(("store",), store=str(tmp_path / "calls"), worth=0.0))  # as after a restart
+    assert 2 * answer(later, zoo, tenant="a").stats.rounds <= first.stats.rounds
+
+
+def test_an_adversarial_store_costs_forwards_only(zoo: LM) -> None:
+    drafter = Toolcall(worth=0.0).attach(zoo)
+    ids = zoo.tokenizer('<tool_call>\n{"name": "drop_tables", "arguments": {"x": "', add_special_tokens=False).input_ids
+    prompt = request(zoo, ASKED, Sampling(), tools=TOOLS).prompt
+    from paceline.lookup.store import key_of
+
+    for n in range(5):
+        drafter.store.add("", key_of(prompt), [*prompt[-3:], *ids, *range(100 + n, 160 + n)])
+    assert answer(Engine(zoo, drafter), zoo).tokens == answer(Engine(zoo, "none"), zoo).tokens
+
+
+def test_prompts_that_say_anything_are_no_failure(zoo: LM) -> None:
+    for text in ("<tools>\n{broken\n</tools>", "1. Name: x\nDescription: y\nParameters: {'a': 3}", "[{]"):
+        out = Engine(zoo, Toolcall(worth=0.0)).run([request(zoo, text, Sampling(), max_new_tokens=12)])[0]
+        assert not out.stats.failures
+
+
+def test_bad_tools_are_named_at_the_door(zoo: LM) -> None:
+    bad = [{"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {"a": {"type": 3}}}}}]
+    with pytest.raises(DataError, match=r"tools\[0\]\.function\.parameters\.properties\.a\.type"):
+        paceline.generate(zoo, ASKED, tools=bad)
+
+
+def test_options_and_models_that_do_not_fit() -> None:
+    with pytest.raises(SpecError, match="found schemas"):
+        Toolcall(("schemas",))
+    with pytest.raises(ModelError, match="tokenizer"):
+        Toolcall().attach(ToyLM(4))
