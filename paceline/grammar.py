@@ -89,7 +89,7 @@ class Compiler:
         if self.tokenizer is None:
             raise ModelError("A grammar needs a tokenizer, and this model has none: load it with tokenizer=.")
         own = getattr(self.tokenizer, "eos_token_id", None)
-        ends = frozenset(t for t in (ends or ({own} - {None})) if 0 <= t < min(self.vocab, len(self.tokenizer)))
+        ends = frozenset(t for t in ends or ([] if own is None else [int(own)]) if 0 <= t < min(self.vocab, len(self.tokenizer)))
         if not ends:
             raise RequestError("A grammar needs a token that ends the text, and this model has none: name one with eos=.")
         return Matcher(self._compiled(grammar, ends), ends, self.vocab)

@@ -118,3 +118,21 @@ def test_an_empty_prompt(go: Callable) -> None:
 def test_a_prompt_beyond_the_context(go: Callable) -> None:
     outcome = go("a" * 600)
     assert outcome.code == 1 and "512" in outcome.err
+
+
+def test_a_grammar_from_the_command_line(go: Callable, tmp_path: Path) -> None:
+    schema = tmp_path / "schema.json"
+    schema.write_text('{"enum": ["left", "right"]}')
+    assert json.loads(go("abc", "--json-schema", schema).out) in ("left", "right")
+    assert json.loads(go("abc", "--json-schema", '{"enum": ["up"]}', "--drafter", "forced").out) == "up"
+    assert go("abc", "--choice", "yes", "--choice", "no").out.strip() in ("yes", "no")
+
+
+@pytest.mark.parametrize(("flags", "said"), [
+    (("--regex", "a", "--choice", "b"), "give one"),
+    (("--json-schema", "nowhere.json"), "nowhere.json"),
+    (("--json-schema", "{oops"), "not JSON"),
+])  # fmt: skip
+def test_mistaken_grammars_are_usage_errors(go: Callable, flags: tuple[str, ...], said: str) -> None:
+    outcome = go("abc", *flags)
+    assert outcome.code == 2 and said in outcome.err
