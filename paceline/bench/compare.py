@@ -18,7 +18,7 @@ def compare(lm: LM, prompt: Any, settings: dict[str, Any], repeats: int) -> dict
     prompt: as `paceline.generate` takes one; settings: its keyword arguments, `drafter` and `max_new_tokens` among
     them.
     """
-    ids = encode(lm, prompt)
+    ids = encode(lm, prompt, settings.get("tools") or None)
     shared = {key: value for key, value in settings.items() if key not in ("drafter", "max_new_tokens")}
     methods = [Paceline("plain", lm, "none", shared), Paceline("drafted", lm, settings["drafter"], shared)]
     runs = measure(methods, [Group("prompt", [ids])], settings["max_new_tokens"], repeats)
@@ -43,4 +43,5 @@ def _row(runs: Runs, rate: float, speedup: float) -> dict[str, Any]:
         "target_forwards": stats.rounds,
         "new_tokens": stats.new_tokens,
         "seconds": stats.seconds,
+        "sources": stats.sources,
     }

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -15,6 +17,8 @@ from paceline.cli._grammar import Structure
 from paceline.cli._live import CONTROL, show
 from paceline.cli._model import Decoding, ModelChoice, as_prompt, open_model
 from paceline.cli._output import check_writable, on_terminal, say, write_json
+from paceline.errors import DataError
+from paceline.lookup.schema import read_tools
 from paceline.sampling import Sampling
 
 __all__ = ["generate"]
@@ -26,6 +30,8 @@ class Options:
 
     prompt: str = argument(..., "The text to continue; - reads it from standard input.", "PROMPT")
     chat: bool = flag(False, "Put the prompt into the model's chat template, as a user's message.", "--chat")
+    tools: str | None = flag(None, "JSON file of functions that may be called (OpenAI's tools, an MCP list); implies --chat.")
+    tenant: str = flag("", "Whose request it is: drafters keep each tenant's past texts apart.")
     n: int = flag(1, "How many texts to write.")
     compare: bool = flag(False, "Also decode plainly, in turns with the drafted run, and show both.", "--compare")
     repeats: int = flag(3, "With --compare: how often each is timed.")
@@ -38,8 +44,10 @@ def generate(options: Options, model: ModelChoice, decoding: Decoding, sampling:
     if options.n < 1 or options.repeats < 1:
         raise typer.BadParameter("--n and --repeats must be at least 1.")
     settings = decoding.settings() | {"sampling": dataclasses.replace(sampling, grammar=structure.grammar())}
+    tools = read_json_tools(options.tools)
+    settings |= {"tools": tools, "tenant": options.tenant}
     lm = open_model(model)
-    prompt = as_prompt(sys.stdin.read() if options.prompt == "-" else options.prompt, options.chat)
+    prompt = as_prompt(sys.stdin.read() if options.prompt == "-" else options.prompt, options.chat or bool(tools))
     generations = _write(lm, prompt, settings, options)
     report = {"model": lm.describe(), "drafter": settings["drafter"], "generations": [_record(g) for g in generations]}
     if options.compare:
@@ -66,6 +74,26 @@ def _write(lm: Any, prompt: Any, settings: dict[str, Any], options: Options) -> 
     return generations
 
 
+def read_json_tools(path: str | None) -> list[dict[str, Any]]:
+    """The functions in a JSON file, as they stand there. Raises DataError for what is none."""
+    if path is None:
+        return []
+    try:
+        found = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"--tools {path}: expected a JSON file of tools; {getattr(error, 'strerror', None) or error}.") from error
+    found = found.get("tools", [found]) if isinstance(found, dict) else found
+    read_tools(found)
+    return [as_function(tool) for tool in found]
+
+
+def as_function(tool: dict[str, Any]) -> dict[str, Any]:
+    """A tool as chat templates expect one: an MCP tool's inputSchema is called parameters there."""
+    if "inputSchema" in tool:
+        tool = {"name": tool["name"], "description": tool.get("description", ""), "parameters": tool["inputSchema"]}
+    return tool if "function" in tool else {"type": "function", "function": tool}
+
+
 def _record(generation: Any) -> dict[str, Any]:
     record = dataclasses.asdict(generation)
     derived = ("acceptance_length", "accept_per_position", "tokens_per_second")
@@ -78,8 +106,20 @@ def _summary(generations: list[Any]) -> None:
     rounds = sum(g.stats.rounds for g in generations)
     seconds = sum(g.stats.total_seconds for g in generations)
     say(f"{tokens} tokens, {rounds} target forwards, acceptance length {tokens / max(rounds, 1):.2f}, {seconds:.2f} s")
+    if told := sources_told([g.stats.sources for g in generations]):
+        say(f"accepted of drafted: {told}")
     for failure in dict.fromkeys(f for g in generations for f in g.stats.failures):
         say(f"note: {failure}")
+
+
+def sources_told(sources: list[dict[str, Any]]) -> str:
+    """What each source of drafts gave, the most useful first; nothing where there is only one."""
+    whole: dict[str, list[int]] = {}
+    for name, (drafted, accepted) in ((n, pair) for each in sources for n, pair in each.items()):
+        pair = whole.setdefault(name, [0, 0])
+        whole[name] = [pair[0] + drafted, pair[1] + accepted]
+    ranked = sorted(whole.items(), key=lambda item: -item[1][1])
+    return ", ".join(f"{name} {accepted}/{drafted}" for name, (drafted, accepted) in ranked) if len(ranked) > 1 else ""
 
 
 def _table(comparison: dict[str, Any]) -> None:
@@ -110,6 +150,8 @@ def _table(comparison: dict[str, Any]) -> None:
             str(row["target_forwards"]), *(f"{1000 * t:.0f} ms" for t in times),
         )  # fmt: skip
     console.print(table)
+    if told := sources_told([comparison["methods"]["drafted"]["sources"]]):
+        console.print(f"Accepted of drafted: {told}.", highlight=False)
     same = "The texts are identical." if comparison["identical"] else "THE TEXTS DIFFER."
     if not comparison["greedy"]:
         same = "Sampled texts: each run follows the same law." if not comparison["identical"] else same
