@@ -197,6 +197,19 @@ def bfcl(folder: Path, category: str) -> list[tuple[Messages, list[dict[str, Any
     return samples
 
 
+def bfcl_turns(folder: Path) -> list[Messages]:
+    """BFCL's multi-turn dialogues, a sample for each turn: what the user says, and the calls as Python writes them."""
+    answers = {r["id"]: r["ground_truth"] for r in records(folder / "possible_answer" / "multi_turn_base.json")}
+    samples = []
+    for record in records(folder / "multi_turn_base.json"):
+        said: Messages = []
+        for turn, calls in zip(record["question"], answers[record["id"]], strict=True):
+            said = [*said, *turn, {"role": "assistant", "content": f"[{', '.join(calls)}]"}]
+            if calls:
+                samples.append(said)
+    return samples
+
+
 def _bfcl_call(call: dict[str, dict[str, list[Any]]]) -> dict[str, Any]:
     """An answer lists the accepted values of each argument; an empty string first means: may be left out."""
     ((name, accepted),) = call.items()

@@ -10,7 +10,7 @@ import pytest
 
 from paceline import plugins
 from paceline.errors import RequestError
-from paceline.recipes.reproduce import glide_cape, longspec
+from paceline.recipes.reproduce import glide_cape, longspec, toolspec
 from paceline.recipes.reproduce._record import mean_of, table
 
 
@@ -45,3 +45,14 @@ def test_intervals_over_seeds() -> None:
     assert mean == 2.0 and abs(mean.half - 4.303 / math.sqrt(3)) < 1e-3 and str(mean) == "2.00 ± 2.48"
     assert str(mean_of([1.5])) == "1.50" and mean_of([1.5]).bar == 0.0
     assert table(["a"], [[mean_of([1.0])]]) == "| a |\n| --- |\n| 1.00 |"
+
+
+def test_toolspec(tmp_path: Path) -> None:
+    page = toolspec.run(toolspec.Config(out=tmp_path, fast=True))
+    data = json.loads(page.with_suffix(".json").read_text())
+    assert "Reference answers, replayed" in page.read_text() and page.with_suffix(".png").stat().st_size > 5000
+    assert data["zoo"]["arms"]["plain"]["acceptance_length"]["value"] == 1.0
+    assert data["replay"]["API-Bank"]["ToolSpec"]["value"] > data["replay"]["API-Bank"]["prompt lookup"]["value"] >= 1.0
+    assert data["stores"]["10"]["past calls"]["value"] > data["stores"]["0"]["past calls"]["value"] == 1.0
+    with pytest.raises(RequestError, match="at least 1"):
+        toolspec.run(toolspec.Config(budget=0))
