@@ -70,7 +70,7 @@ def test_several_holders_and_described_fields() -> None:
 def test_every_plain_sampling_field_has_a_flag() -> None:
     """What a command line can say about sampling can be said; the rest takes Python objects."""
     fields = {field.name for field in dataclasses.fields(Sampling)}
-    assert fields - set(LIBRARY_HELP["Sampling"]) == {"processors", "raw_logprobs"}
+    assert fields - set(LIBRARY_HELP["Sampling"]) == {"processors", "raw_logprobs", "grammar"}
     assert set(LIBRARY_HELP["Sampling"]) <= fields
 
 

@@ -1,5 +1,4 @@
-"""ToolSpec (arXiv 2604.13519): tool calls drafted without a model, on API-Bank and BFCL, against lookup, recycling and suffix
-drafts.
+"""ToolSpec (arXiv 2604.13519): tool calls drafted without a model, against lookup, recycling and suffix drafts.
 
 Two parts. *Decoding*: the embedded target, as it is and grown, writes calls of its own for API-Bank's held-out prompts, one
 after the other, so that stores grow as in service; every answer is checked to be plain decoding's. Tokens for each forward,
