@@ -7,7 +7,7 @@ from typing import Any
 from paceline.engine import Engine
 from paceline.errors import RequestError
 from paceline.lm import LM, load
-from paceline.lookup.schema import read_tools
+from paceline.lookup.schema import as_functions, read_tools
 from paceline.row import Generation, Request
 from paceline.sampling import Sampling
 
@@ -101,7 +101,8 @@ def encode(lm: LM, prompt: Prompt, tools: Sequence[dict] | None = None) -> list[
         return list(lm.tokenizer(prompt)["input_ids"])
     if not getattr(lm.tokenizer, "chat_template", None):
         raise RequestError("This model's tokenizer has no chat template: give plain text instead of messages.")
-    out = lm.tokenizer.apply_chat_template(list(prompt), tools=tools, add_generation_prompt=True, tokenize=True, return_dict=True)
+    given: dict[str, Any] = {"tools": as_functions(tools) if tools else None, "add_generation_prompt": True}
+    out = lm.tokenizer.apply_chat_template(list(prompt), tokenize=True, return_dict=True, **given)
     return list(out["input_ids"])
 
 

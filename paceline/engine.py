@@ -273,7 +273,7 @@ class Engine:
         stats.rounds += 1
         stats.new_tokens += kept
         stats.spent += verdict.spent
-        self._count(row, proposal, verdict.path[:kept])
+        stats.count(proposal, verdict.path[:kept])
 
     def _seen(self, arm: Arm, scores: Scores) -> dict[str, Any]:
         """What the drafter of this round declares to read."""
@@ -295,21 +295,6 @@ class Engine:
     def _dead_end(self, row: Row) -> str:
         row.stats.failures.append("no token of this model goes on with what the grammar asks for, so the text is unfinished")
         return "dead_end"
-
-    def _count(self, row: Row, proposal: Proposal, path: Sequence[int]) -> None:
-        stats = row.stats
-        stats.drafted += len(proposal)
-        stats.accepted += len(path)
-        depth = max(proposal.depths(), default=0)
-        for counts in (stats.drafted_per_position, stats.accepted_per_position):
-            counts.extend([0] * (depth - len(counts)))
-        for i in range(depth):
-            stats.drafted_per_position[i] += 1
-            stats.accepted_per_position[i] += i < len(path)
-        for i, source in enumerate(proposal.source):
-            pair = stats.sources.setdefault(source, [0, 0])
-            pair[0] += 1
-            pair[1] += i in path
 
     def _outcome(self, row: Row, arm: Arm, draft_seconds: dict[int, float], clock: "Clock", rows: int) -> Outcome:
         last = row.last

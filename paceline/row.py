@@ -73,6 +73,21 @@ class Stats:
     looping: bool = False
     failures: list[str] = field(default_factory=list)
 
+    def count(self, proposal: Proposal, path: Sequence[int]) -> None:
+        """Add one round's proposal, of which `path` was committed."""
+        self.drafted += len(proposal)
+        self.accepted += len(path)
+        depth = max(proposal.depths(), default=0)
+        for counts in (self.drafted_per_position, self.accepted_per_position):
+            counts.extend([0] * (depth - len(counts)))
+        for i in range(depth):
+            self.drafted_per_position[i] += 1
+            self.accepted_per_position[i] += i < len(path)
+        for i, source in enumerate(proposal.source):
+            pair = self.sources.setdefault(source, [0, 0])
+            pair[0] += 1
+            pair[1] += i in path
+
     @property
     def acceptance_length(self) -> float:
         """Mean tokens committed per target forward, the bonus token included."""

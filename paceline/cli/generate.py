@@ -84,14 +84,7 @@ def read_json_tools(path: str | None) -> list[dict[str, Any]]:
         raise DataError(f"--tools {path}: expected a JSON file of tools; {getattr(error, 'strerror', None) or error}.") from error
     found = found.get("tools", [found]) if isinstance(found, dict) else found
     read_tools(found)
-    return [as_function(tool) for tool in found]
-
-
-def as_function(tool: dict[str, Any]) -> dict[str, Any]:
-    """A tool as chat templates expect one: an MCP tool's inputSchema is called parameters there."""
-    if "inputSchema" in tool:
-        tool = {"name": tool["name"], "description": tool.get("description", ""), "parameters": tool["inputSchema"]}
-    return tool if "function" in tool else {"type": "function", "function": tool}
+    return found
 
 
 def _record(generation: Any) -> dict[str, Any]:

@@ -7,11 +7,12 @@ shows who gave what. Meant for drafters that cost next to nothing, such as suffi
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from paceline import plugins
 from paceline.errors import SpecError
+from paceline.lookup.guess import Guess
 from paceline.lookup.rates import Rates
 from paceline.lookup.trie import Trie, price_of
 from paceline.proposal import Proposal
@@ -40,15 +41,6 @@ class Merge:
         return Merged(self, lm, [each.attach(lm) if hasattr(each, "attach") else each for each in made])
 
 
-@dataclass
-class Asked:
-    """The proposals for a row's last place of those drafters that do not tell chances themselves."""
-
-    rates: Rates
-    trees: list[Trie] = field(default_factory=list)
-    at: int = 0
-
-
 class Merged:
     """The attached drafter. Its own memory is how each drafter has done; they keep theirs."""
 
@@ -56,13 +48,11 @@ class Merged:
         self.options, self.lm, self.inner = options, lm, inner
         self.reads = tuple({what for drafter in inner for what in getattr(drafter, "reads", ())})
         self.rates = Rates(lambda kind: 0.5)
-        self._rows: dict[int, Asked] = {}
+        self._rows: dict[int, list[Guess]] = {}  # one for each drafter
 
     def propose(self, rows: Sequence[Any], budgets: Sequence[int]) -> list[Proposal]:
         """One tree for each row, all nodes chosen: whether they stand depends on what others proposed."""
         price = price_of(self.lm, self.options.worth, len(rows))
-        for row in rows:
-            self._learn(row)
         everyone = [self._trees(which, drafter, rows, budgets) for which, drafter in enumerate(self.inner)]
         return [merged(trees).best(budget, price) for trees, budget in zip(zip(*everyone, strict=True), budgets, strict=True)]
 
@@ -71,27 +61,20 @@ class Merged:
         for drafter in self.inner:
             drafter.forget(row)
 
-    def _learn(self, row: Any) -> None:
-        asked = self._rows.setdefault(row.id, Asked(Rates(pool=self.rates)))
-        for tree in asked.trees:
-            for node, hit in tree.judged(row.tokens[asked.at :]):
-                asked.rates.learn(tree.kinds[node], hit)
-        asked.trees, asked.at = [], len(row.tokens)
-
     def _trees(self, which: int, drafter: Any, rows: Sequence[Any], budgets: Sequence[int]) -> list[Trie]:
         """What one drafter proposes, with chances: its own where it tells them (`grown`), else those of its past by depth."""
         if hasattr(drafter, "grown"):
             return [drafter.grown(row) for row in rows]
-        trees = []
-        for row, proposal in zip(rows, drafter.propose(rows, budgets), strict=True):
-            asked, tree = self._rows[row.id], Trie()
-            for node, depth in enumerate(proposal.depths()):
-                kind = (which, min(depth, DEEP))
-                step = proposal.tokens[node], asked.rates.of(kind)
-                tree.add([step], proposal.source[node], proposal.parents[node], kind=kind)
-            asked.trees.append(tree)
-            trees.append(tree)
-        return trees
+        return [self._told(which, row, p) for row, p in zip(rows, drafter.propose(rows, budgets), strict=True)]
+
+    def _told(self, which: int, row: Any, proposal: Proposal) -> Trie:
+        """A proposal with the chances of the drafter's past."""
+        guesses = self._rows.get(row.id) or self._rows.setdefault(row.id, [Guess(self.rates) for _ in self.inner])
+        tree, rates = guesses[which].renew(row.tokens), guesses[which].rates
+        for node, depth in enumerate(proposal.depths()):
+            kind = (which, min(depth, DEEP))
+            tree.add([(proposal.tokens[node], rates.of(kind))], proposal.source[node], proposal.parents[node], kind=kind)
+        return tree
 
 
 def merged(trees: Sequence[Trie]) -> Trie:

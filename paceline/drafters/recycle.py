@@ -7,11 +7,12 @@ goes, and from their price, instead of one tree of 80 nodes for all.
 """
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from heapq import heappop, heappush
 from typing import Any
 
 from paceline.errors import SpecError
+from paceline.lookup.guess import Guess
 from paceline.lookup.rates import Rates
 from paceline.lookup.trie import LEAST, Trie, price_of
 from paceline.proposal import Proposal
@@ -38,15 +39,6 @@ class Recycle:
         return Recycled(self, lm)
 
 
-@dataclass
-class Asked:
-    """The tree of a row's last place, for what it teaches of ranks."""
-
-    rates: Rates
-    tree: Trie = field(default_factory=Trie)
-    at: int = 0
-
-
 class Recycled:
     """The attached drafter: a table of followers for each tenant, rates of the ranks for each row."""
 
@@ -56,7 +48,7 @@ class Recycled:
         self.options, self.lm = options, lm
         self.rates = Rates(believed)
         self.tables: dict[str, dict[int, list[int]]] = {}
-        self._rows: dict[int, Asked] = {}
+        self._rows: dict[int, Guess] = {}
 
     def propose(self, rows: Sequence[Any], budgets: Sequence[int]) -> list[Proposal]:
         """A tree for each row, all nodes chosen."""
@@ -70,19 +62,16 @@ class Recycled:
         """The likeliest paths through the table, the best first."""
         table = self.tables.setdefault(row.request.tenant, {})
         note(table, row)
-        asked = self._rows.setdefault(row.id, Asked(Rates(pool=self.rates)))
-        for node, hit in asked.tree.judged(row.tokens[asked.at :]):
-            asked.rates.learn(asked.tree.kinds[node], hit)
-        tree = Trie()
+        guess = self._rows.get(row.id) or self._rows.setdefault(row.id, Guess(self.rates))
+        tree = guess.renew(row.tokens)
         waiting = [(-1.0, -1, row.tokens[-1], 1)]
         while waiting and len(tree) < self.options.nodes:
             _, node, token, depth = heappop(waiting)
             for rank, follower in enumerate(table.get(token, ())):
                 kind = (rank, depth > 1)
-                after = tree.add([(follower, asked.rates.of(kind))], "recycle", node, LEAST, kind)
+                after = tree.add([(follower, guess.rates.of(kind))], "recycle", node, LEAST, kind)
                 if after != node and depth < self.options.depth:
                     heappush(waiting, (-tree.values[after], after, follower, depth + 1))
-        asked.tree, asked.at = tree, len(row.tokens)
         return tree
 
 

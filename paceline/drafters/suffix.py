@@ -15,6 +15,7 @@ from paceline.errors import SpecError
 from paceline.lookup.automaton import SuffixAutomaton
 from paceline.lookup.counts import DEPTH, Generations
 from paceline.lookup.followed import LONG, Found, counted, follow
+from paceline.lookup.guess import Guess
 from paceline.lookup.rates import Rates
 from paceline.lookup.trie import LEAST, Trie, price_of
 from paceline.proposal import Proposal
@@ -45,12 +46,10 @@ class Suffix:
 
 @dataclass
 class Memory:
-    """One row's text, and what was thought of its last place."""
+    """One row's text, and what is thought of how it goes on."""
 
-    rates: Rates
+    guess: Guess
     text: SuffixAutomaton = field(default_factory=SuffixAutomaton)
-    asked: Trie | None = None
-    at: int = 0
 
 
 class Suffixes:
@@ -75,18 +74,14 @@ class Suffixes:
 
     def grown(self, row: Any) -> Trie:
         """All that may follow, with the chances."""
-        memory = self._rows.setdefault(row.id, Memory(Rates(pool=self.rates)))
-        if memory.asked is not None:
-            for node, hit in memory.asked.judged(row.tokens[memory.at :]):
-                memory.rates.learn(memory.asked.kinds[node], hit)
+        memory = self._rows.get(row.id) or self._rows.setdefault(row.id, Memory(Guess(self.rates)))
+        tree = memory.guess.renew(row.tokens)
         for token in row.tokens[len(memory.text) :]:
             memory.text.extend(token)
-        tree = memory.asked = Trie()
-        memory.at = len(row.tokens)
         self._from_text(tree, memory)
         if self.options.past:
             for length, counts, place in self._tenant(row).matches(row.tokens[-DEPTH:]):
-                follow(tree, memory.rates, counts, place, Found("past", length, self.options.length))
+                follow(tree, memory.guess.rates, counts, place, Found("past", length, self.options.length))
         return tree
 
     def _tenant(self, row: Any) -> Generations:
@@ -104,7 +99,7 @@ class Suffixes:
             node, period = -1, len(text) - place
             for i in range(self.options.length):
                 kind = ("text", rank, min(length + i, LONG))
-                after = tree.add([(text[place + i % period], memory.rates.of(kind))], "text", node, LEAST, kind)
+                after = tree.add([(text[place + i % period], memory.guess.rates.of(kind))], "text", node, LEAST, kind)
                 if after == node:
                     break
                 node = after

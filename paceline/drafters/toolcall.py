@@ -5,11 +5,10 @@ written, Token Recycling covers the rest. Departures: the states follow the acce
 sources' candidates stand in one tree, the most valuable nodes under one budget, with chances learned as it goes; values are
 copied from the message by type; a call's style is read off the prompt and the answer; past calls are found by a key made of the
 prompt's tokens, where the paper takes the target's hidden state, and are kept per tenant, the oldest going first.
-`mode=released` is the official code's way.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +17,11 @@ from paceline.drafters.recycle import Recycle
 from paceline.drafters.suffix import Suffix
 from paceline.errors import DataError, ModelError, SpecError
 from paceline.lookup.ahead import Speller, ahead, believed
-from paceline.lookup.calls import Asked, Writing
+from paceline.lookup.asked import Asked
+from paceline.lookup.calls import Writing
 from paceline.lookup.counts import DEPTH, Counts
 from paceline.lookup.followed import Found, follow
+from paceline.lookup.guess import Guess
 from paceline.lookup.rates import Rates
 from paceline.lookup.schema import read_tools
 from paceline.lookup.store import Store, key_of
@@ -39,13 +40,14 @@ TAIL = 4  # tokens of the answer that a fill is spelled together with
 @dataclass(frozen=True)
 class Toolcall:
     """sources: what is drafted from: schema, store, suffix, recycle. store: a file in which past calls are kept; None = in
-    memory. cap: past calls kept for a tenant. similar: how many of them a request is drafted from. length: about how many
-    tokens of a call are filled ahead. worth: price of a drafted token as a share of a plain step; None = as measured, 0 = all
-    that the budget allows.
+    memory. keep: add the calls of this run to them. cap: past calls kept for a tenant. similar: how many of them a request is
+    drafted from. length: about how many tokens of a call are filled ahead. worth: price of a drafted token as a share of a
+    plain step; None = as measured, 0 = all that the budget allows.
     """
 
     sources: tuple[str, ...] = SOURCES
     store: str | None = None
+    keep: bool = True
     cap: int = 1000
     similar: int = 3
     length: int = 20
@@ -68,15 +70,13 @@ class Toolcall:
 
 @dataclass
 class Memory:
-    """One row: its answer as read so far, what is known of its request, and what was thought of its last place."""
+    """One row: its answer as read so far, what is known of its request, and what is thought of how it goes on."""
 
     writing: Writing
     text: Detokenizer
-    rates: Rates
+    guess: Guess
     past: Counts | None
     read: int
-    asked: Trie = field(default_factory=Trie)
-    at: int = 0
 
 
 class Calls:
@@ -107,28 +107,28 @@ class Calls:
         self._rows.pop(row.id, None)
         for drafter in self.inner:
             drafter.forget(row)
-        if self.store is not None and row.finish_reason in ("eos", "stop"):
-            prompt = row.tokens[: row.prompt_len]
-            self.store.add(row.request.tenant, key_of(prompt), [*prompt[-LEAD:], *row.new_tokens])
+        if self.options.keep and row.finish_reason in ("eos", "stop"):
+            self.remember(row.request.tenant, row.tokens[: row.prompt_len], row.new_tokens)
+
+    def remember(self, tenant: str, prompt: Sequence[int], answer: Sequence[int]) -> None:
+        """Keep a past call; nothing where no store is drafted from."""
+        if self.store is not None:
+            self.store.add(tenant, key_of(prompt), [*prompt[-LEAD:], *answer])
 
     def _own(self, row: Any) -> Trie:
         """From the schema and from past calls."""
         memory = self._rows.get(row.id) or self._begin(row)
-        for node, hit in memory.asked.judged(row.tokens[memory.at :]):
-            memory.rates.learn(memory.asked.kinds[node], hit)
+        tree, rates = memory.guess.renew(row.tokens), memory.guess.rates
         self._read(memory, row.tokens)
-        tree = memory.asked = Trie()
-        memory.at = len(row.tokens)
         if "schema" in self.options.sources:
             written = row.tokens[row.prompt_len :][-TAIL:]
-            for path in ahead(memory.writing, memory.rates, self.options.length):
-                self.speller.spell(tree, written, path, memory.rates)
+            self.speller.spell(tree, written, ahead(memory.writing, rates, self.options.length), rates)
         if memory.past is not None:
             tail = row.tokens[-min(DEPTH - 1, len(row.tokens) - row.prompt_len + LEAD) :]
             for length in range(len(tail), 0, -1):
                 place = memory.past.find(tail[len(tail) - length :])
                 if place is not None:
-                    follow(tree, memory.rates, memory.past, place, Found("store", length, self.options.length))
+                    follow(tree, rates, memory.past, place, Found("store", length, self.options.length))
                     break
         return tree
 
@@ -143,7 +143,7 @@ class Calls:
             past = Counts()
             for _, tokens in reversed(self.store.similar(row.request.tenant, key_of(prompt), self.options.similar)):
                 past.add(tokens)
-        memory = Memory(Writing(asked), Detokenizer(self.lm.tokenizer), Rates(pool=self.rates), past, row.prompt_len)
+        memory = Memory(Writing(asked), Detokenizer(self.lm.tokenizer), Guess(self.rates), past, row.prompt_len)
         self._rows[row.id] = memory
         return memory
 

@@ -1,1 +1,1 @@
-"""Structures drafters share: trees of candidate tokens. Pure Python; no model in here."""
+"""Structures drafters share: trees of candidate tokens. No model and no torch in here."""

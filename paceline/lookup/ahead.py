@@ -7,7 +7,8 @@ from heapq import heappop, heappush
 from itertools import count
 from typing import Any
 
-from paceline.lookup.calls import END, Writing
+from paceline.lookup.asked import END
+from paceline.lookup.calls import Writing
 from paceline.lookup.followed import counted
 from paceline.lookup.rates import Rates
 from paceline.lookup.trie import LEAST, Trie
@@ -74,12 +75,22 @@ class Speller:
         start = prompt.find(self.header) if self.header else -1
         return prompt[start + len(self.header) :] if start >= 0 else prompt[-2000:]
 
-    def spell(self, tree: Trie, written: Sequence[int], path: Path, rates: Rates) -> None:
-        """Add a path's tokens. They are spelled together with the last tokens of the answer where that leaves those unchanged,
-        since a tokenizer may join what stands at a seam; the last token of a path that goes on is left out, since it may be
-        such a seam.
+    def spell(self, tree: Trie, written: Sequence[int], paths: Sequence[Path], rates: Rates) -> None:
+        """Add the tokens of paths. They are spelled together with the last tokens of the answer where that leaves those
+        unchanged, since a tokenizer may join what stands at a seam; the last token of a path that goes on is left out, since it
+        may be such a seam.
         """
         before = self.tokenizer.decode(list(written), skip_special_tokens=False) if written else ""
+        for path in paths:
+            node = -1
+            for token, chance, kind in self._steps(path, before, written, rates):
+                after = tree.add([(token, chance)], "schema", node, LEAST, kind)
+                if after == node:
+                    break
+                node = after
+
+    def _steps(self, path: Path, before: str, written: Sequence[int], rates: Rates) -> list[tuple[int, float, Hashable]]:
+        """A path's tokens, each with the chance and the kind of the pieces that begin in it."""
         spelled = self.tokenizer.backend_tokenizer.encode(before + path.text, add_special_tokens=False)
         skip, shift = len(written), len(before)
         if list(spelled.ids[:skip]) != list(written):
@@ -96,12 +107,7 @@ class Speller:
             steps.append((self.end, path.starts[-1][1], path.starts[-1][2]))
         elif len(steps) > 1:
             steps.pop()
-        node = -1
-        for token, chance, kind in steps:
-            after = tree.add([(token, chance)], "schema", node, LEAST, kind)
-            if after == node:
-                return
-            node = after
+        return steps
 
 
 INSIDE: Hashable = ("inside",)

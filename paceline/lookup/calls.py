@@ -7,22 +7,18 @@ name, an argument's name, a value and other text. Departures: nested objects and
 beginning share it.
 """
 
-import re
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from paceline.lookup.asked import END, SHOWN, Asked, Piece
 from paceline.lookup.json_lexer import JsonLexer
+from paceline.lookup.python_calls import PYTHON, python_pieces
 from paceline.lookup.schema import Parameter, Tool
-from paceline.lookup.spans import PARTS, as_json, candidates, spans_of
+from paceline.lookup.spans import as_json
 
-__all__ = ["END", "STYLES", "Asked", "Piece", "Style", "Writing"]
+__all__ = ["STYLES", "Style", "Writing"]
 
-END = "\0"  # stands for the token that ends the answer
-SHOWN = 12  # candidates at one place
 ARGUMENTS = ("arguments", "parameters")
-PYTHON = re.compile(r"\s*\[[A-Za-z_][\w.]*\(")  # a list of calls as Python writes them
-KEYWORD = re.compile(r"(?:^|, )([A-Za-z_]\w*)=")
-VALUE = re.compile(r"'[^']*'|\"[^\"]*\"|-?\d+(?:\.\d+)?(?=,|\))|True|False|None|\[.*\]|\{.*\}", re.S)
 
 
 @dataclass(frozen=True)
@@ -44,44 +40,6 @@ STYLES: Mapping[str, Style] = {
     "list": Style("[", ", ", "]"),
     "python": Style("[", ", ", "]", python=True),
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """Text that may come next, and what it is proposed on: whose chance is learned."""
-
-    text: str
-    kind: tuple[Hashable, ...]
-
-
-class Asked:
-    """What one request offers: its tools, its message with the values in it, and which style its prompt shows."""
-
-    def __init__(self, tools: Sequence[Tool], message: str, prompt: str) -> None:
-        self.message, self.spans = message, spans_of(message)
-        self.hint = style_shown(prompt)
-        lowered = message.lower()
-        words = {tool.name: [w for w in PARTS.findall(tool.name.lower()) if len(w) > 2] for tool in tools}
-        ranked = sorted(tools, key=lambda tool: -sum(w in lowered for w in words[tool.name]) / max(1, len(words[tool.name])))
-        self.tools = {tool.name: tool for tool in ranked}
-        self._values: dict[Parameter, list[str]] = {}
-
-    def values(self, parameter: Parameter) -> list[str]:
-        """Candidates for a parameter, made once."""
-        if parameter not in self._values:
-            self._values[parameter] = candidates(parameter, self.spans, self.message)
-        return self._values[parameter]
-
-
-def style_shown(prompt: str) -> str:
-    """The style that a prompt asks for, by its example."""
-    if "```<tool_call>" in prompt:
-        return "fenced"
-    if "<tool_call>" in prompt:
-        return "tagged"
-    if re.search(r"\[\w+\([\w]+=", prompt):
-        return "python"
-    return "list" if re.search(r'\[\s*\{\s*"name"', prompt) else "raw"
 
 
 @dataclass
@@ -266,45 +224,3 @@ def opening_begun(gap: str, opening: str) -> int | None:
         return len(gap)
     tail = gap[gap.rfind("\n") + 1 :]
     return len(tail) if len(tail) >= 2 and opening.startswith(tail) else None
-
-
-def python_pieces(text: str, asked: Asked) -> Iterator[Piece]:
-    """What may come next in `[name(key=value, …), …]`."""
-    inner = text.lstrip()[1:]
-    call = inner[inner.rfind("), ") + 3 if "), " in inner else 0 :]
-    name, opened, rest = call.partition("(")
-    if inner.endswith("]") and not opened:
-        yield Piece(END, ("end of answer",))
-    elif not opened:
-        fitting = [n for n in asked.tools if n.startswith(name)][:SHOWN]
-        for rank, full in enumerate(fitting):
-            yield Piece(full[len(name) :] + "(", ("named", rank, bool(name), len(fitting) == 1))
-    elif name in asked.tools:
-        yield from python_arguments(rest, asked, asked.tools[name])
-
-
-def python_arguments(rest: str, asked: Asked, tool: Tool) -> Iterator[Piece]:
-    """Behind the bracket of a call."""
-    if rest.endswith(")"):
-        yield Piece("]", ("closing", 1))
-        yield Piece(", ", ("another call", 1))
-        return
-    used = KEYWORD.findall(rest)
-    at = max((m.end() for m in KEYWORD.finditer(rest)), default=0)
-    value = rest[at:]
-    here = next((p for p in tool.parameters if used and p.name == used[-1]), None)
-    free = sorted((p for p in tool.parameters if p.name not in used), key=lambda p: not p.required)
-    if here is not None and not VALUE.fullmatch(value):
-        quoted = here.type in ("string", "any")
-        for rank, text in enumerate(asked.values(here)[:SHOWN]):
-            written = f"'{text}'" if quoted else text.capitalize() if here.type == "boolean" else text
-            if written.startswith(value):
-                yield Piece(written[len(value) :], ("value", here.type, min(rank, 4), min(len(value), 3), bool(here.enum), False))
-        return
-    lead = ", " if here is not None else ""
-    begun = "" if here is not None else value
-    for rank, parameter in enumerate(free[:SHOWN]):
-        if (lead + parameter.name).startswith(begun):
-            yield Piece((lead + parameter.name)[len(begun) :] + "=", ("key", rank, parameter.required, bool(begun)))
-    if not begun:
-        yield Piece(")", ("close", any(p.required for p in free), bool(free)))

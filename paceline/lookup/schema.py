@@ -5,14 +5,14 @@ Berkeley leaderboard's functions (type "dict", "float") and flat maps of paramet
 only what helps to draft is kept: names, types, choices and nesting. It is no validator: what is not understood reads as "any".
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import Any
 
 from paceline.errors import DataError
 
-__all__ = ["Parameter", "Tool", "looks_like_a_tool", "read_tool", "read_tools"]
+__all__ = ["Parameter", "Tool", "as_functions", "looks_like_a_tool", "read_tool", "read_tools"]
 
 TYPES = {
     "string": "string", "str": "string", "char": "string", "integer": "integer", "int": "integer", "long": "integer",
@@ -86,6 +86,17 @@ def read_tool(value: Any, where: str = "tool") -> Tool:
         raise DataError(f"{where}.name: expected the tool's name; found {_short(name)}.")
     key = next((key for key in INPUTS if tool.get(key)), None)
     return Tool(name, _arguments(tool[key], f"{where}.{key}") if key else ())
+
+
+def as_functions(tools: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Tools as chat templates expect them, `{"type": "function", "function": {…, "parameters": …}}`: a bare function is wrapped,
+    and what MCP calls inputSchema is called parameters.
+    """
+    return [dict(tool) if "function" in tool else {"type": "function", "function": _named(tool)} for tool in tools]
+
+
+def _named(tool: Mapping[str, Any]) -> dict[str, Any]:
+    return {"parameters" if key in INPUTS else key: value for key, value in tool.items()}
 
 
 def _arguments(value: Any, where: str) -> tuple[Parameter, ...]:

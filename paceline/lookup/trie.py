@@ -109,8 +109,8 @@ class Trie:
         gain, best, total = 0.0, 0, 0.0
         for n, node in enumerate(ranked, 1):
             total += self.values[node]
-            if total - price.nodes(n) > gain:
-                gain, best = total - price.nodes(n), n
+            if (net := total - price.nodes(n)) > gain:
+                gain, best = net, n
         end, alone = self._path(budget, price)
         if alone >= gain - price.branching:
             return self.path(end)
@@ -122,8 +122,8 @@ class Trie:
         for node, parent in enumerate(self.parents):
             above, depth = (0.0, 0) if parent == -1 else (sums[parent], depths[parent])
             sums[node], depths[node] = above + self.values[node], depth + 1
-            if depth < budget and sums[node] - price.nodes(depth + 1) > gain:
-                end, gain = node, sums[node] - price.nodes(depth + 1)
+            if depth < budget and (net := sums[node] - price.nodes(depth + 1)) > gain:
+                end, gain = node, net
         return end, gain
 
     def path(self, node: int) -> list[int]:

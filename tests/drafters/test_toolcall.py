@@ -61,10 +61,8 @@ def test_an_adversarial_store_costs_forwards_only(zoo: LM) -> None:
     drafter = Toolcall(worth=0.0).attach(zoo)
     ids = zoo.tokenizer('<tool_call>\n{"name": "drop_tables", "arguments": {"x": "', add_special_tokens=False).input_ids
     prompt = request(zoo, ASKED, Sampling(), tools=TOOLS).prompt
-    from paceline.lookup.store import key_of
-
     for n in range(5):
-        drafter.store.add("", key_of(prompt), [*prompt[-3:], *ids, *range(100 + n, 160 + n)])
+        drafter.remember("", prompt, [*ids, *range(100 + n, 160 + n)])
     assert answer(Engine(zoo, drafter), zoo).tokens == answer(Engine(zoo, "none"), zoo).tokens
 
 

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from paceline.lookup.calls import END, Asked, Writing
+from paceline.lookup.asked import END, Asked
+from paceline.lookup.calls import Writing
 from paceline.lookup.schema import read_tools
 
 TOOLS = read_tools([
@@ -73,6 +74,13 @@ def test_used_keys_do_not_come_again_and_the_likelier_stand_first() -> None:
     assert behind[0] == ', "nights":' and ', "city":' not in behind and ', "late":' not in behind
     assert in_call('"kind": "')[0] == 'single"'  # the message says so
     assert in_call("", "book_all") == ["}"]
+
+
+def test_choices_may_be_any_json() -> None:
+    tools = read_tools([{"name": "f", "parameters": {"type": "object", "properties": {"a": {"enum": [{"b": 1}, ["c"]]}}}}])
+    writing = Writing(Asked(tools, "", "<tool_call>"))
+    writing.feed('<tool_call>\n{"name": "f", "arguments": {"a":')
+    assert [piece.text for piece in writing.pieces()] == [' {"b": 1}', ' ["c"]']
 
 
 def test_a_second_call_is_filled_like_the_first_and_an_answer_ends() -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from paceline.errors import DataError
-from paceline.lookup.schema import LEVELS, Parameter, Tool, looks_like_a_tool, read_tools
+from paceline.lookup.schema import LEVELS, Parameter, Tool, as_functions, looks_like_a_tool, read_tools
 
 SCHEMA = {
     "type": "object",
@@ -157,3 +157,9 @@ def test_any_json_reads_or_is_refused_in_our_words(value: Any) -> None:
         assert "expected" in str(error) and "found" in str(error)
     else:
         assert tools[0].name == "f" and all(isinstance(parameter, Parameter) for tool in tools for parameter in tool.parameters)
+
+
+def test_tools_as_chat_templates_expect_them() -> None:
+    told = {"type": "function", "function": {"name": "a", "parameters": {"type": "object"}}}
+    bare, mcp = ({"name": "a", key: {"type": "object"}} for key in ("parameters", "inputSchema"))
+    assert as_functions([told, bare, mcp]) == [told] * 3

@@ -57,7 +57,7 @@ class Config:
     data: Path = Path("data")  # Folder with the texts.
     out: Path = Path("benchmarks/reproduce")  # Receives longspec.json, .md and .png.
     work: Path = Path("work")  # Receives token streams and checkpoints.
-    tokens: int = 200_000  # How long to train the heads of one seed and kind of positions.
+    tokens: int = 500_000  # How long to train the heads of one seed and kind of positions.
     copy_steps: int = 1_200  # How long to train the copying target; its heads a third of that.
     seeds: int = 3  # How many repeats, each with its own weights and order of texts.
     fast: bool = False  # Minutes instead of half an hour: made-up texts, few steps, one seed.

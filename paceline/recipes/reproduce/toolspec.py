@@ -30,7 +30,6 @@ from paceline.engine import Engine
 from paceline.errors import ModelError, RequestError
 from paceline.lm import LM
 from paceline.lm.load import load_tokenizer, resolve
-from paceline.lookup.store import key_of
 from paceline.lookup.tool_prompt import tools_in
 from paceline.recipes.reproduce._record import picture, table, write_record
 from paceline.row import Request, Stats
@@ -42,6 +41,7 @@ ARMS = {
     "plain": "none", "prompt lookup": "ngram", "recycling": "recycle", "suffix": "suffix", "schema": "toolcall:sources=[schema]",
     "past calls": "toolcall:sources=[store]", FULL_ARM: "toolcall",
 }  # fmt: skip
+HELD = {"schema": ARMS["schema"], "past calls": "toolcall:sources=[store],keep=false", FULL_ARM: "toolcall:keep=false"}
 LOOKUP = "transformers/prompt_lookup"
 REPLAYED = ("plain", "prompt lookup", "recycling", "suffix", "ToolSpec")
 STORES = (0, 10, 100, 300)
@@ -67,7 +67,7 @@ def run(config: Config) -> Path:
         raise RequestError(f"Expected budget, repeats and prompts of at least 1, found {config.budget}, {config.repeats} and "
                            f"{config.prompts}.")
     asked = dialogues(config)
-    found: dict[str, Any] = {"budget": config.budget, "prompts": len(asked)}
+    found: dict[str, Any] = {"budget": config.budget, "prompts": len(asked), "limit": config.prompts}
     for name, grow in (("zoo", None),) if config.fast else (("zoo", None), ("grown", config.grow)):
         lm = bench.target(bench.Config(grow=grow))
         prompts = [encode(lm, messages[:2]) for messages in asked]
@@ -200,19 +200,17 @@ def replayed(config: Config, records: list[Record]) -> dict[str, dict[str, float
 
 
 def stored(config: Config, asked: list[read.Messages], size: int) -> dict[str, dict[str, float]]:
-    """The same for API-Bank's answers with a store that held so many other calls, and is not added to."""
+    """The same for API-Bank's answers with a store that held so many other calls and is not added to (what `suffix` keeps is)."""
     tokenizer = load_tokenizer("zoo:tiny")
     records = [record(tokenizer, messages, ()) for messages in asked]
     before = asked if config.fast else read.api_bank(config.data / "api_bank" / "level-1.json")[:API_BANK_TRAIN]
     found = {}
-    for arm in ("schema", "past calls", "ToolSpec"):
+    for arm in HELD:
         lm = target(records, tokenizer, 0.05)
-        drafting = engine(lm, ARMS[arm], f"fixed:budget={config.budget}")
+        drafting = engine(lm, HELD[arm], f"fixed:budget={config.budget}")
         drafter: Any = drafting.drafters[0]
-        if drafter.store is not None:
-            for past in (record(tokenizer, messages, ()) for messages in before[:size]):
-                drafter.store.add("", key_of(past.prompt), [*past.prompt[-3:], *past.output])
-            drafter.store.add = lambda *kept: None
+        for past in (record(tokenizer, messages, ()) for messages in before[:size]):
+            drafter.remember("", past.prompt, past.output)
         stats = [decode(drafting, lm, r).stats for r in records]
         found[arm] = per([s.rounds for s in stats], [s.new_tokens for s in stats])
     return found
@@ -247,12 +245,13 @@ def written_up(found: dict[str, Any]) -> str:
     grown = f"\n## The same target grown to about 100 M parameters\n\n{target_page(found, 'grown')}" if "grown" in found else ""
     names = list(found["replay"])
     replay = [[arm, *(between(found["replay"][name][arm]) for name in names)] for arm in REPLAYED]
+    limit = f" --prompts {found['limit']}" if found["limit"] else ""
     stores = [[size, *(between(f) for f in arms.values())] for size, arms in found["stores"].items()]
     return f"""# ToolSpec, again
 
-`paceline cook reproduce/toolspec --data DIR`. {found["prompts"]} prompts of API-Bank (level 1 from 300 on, level 2), greedy,
-fp32, at most {found["budget"]} nodes a round, one after the other through one engine each, so that stores grow. 95 % bootstrap
-intervals over prompts. Every answer is plain decoding's.
+`paceline cook reproduce/toolspec --data DIR{limit}`. The first {found["prompts"]} prompts of API-Bank (level 1 from
+300 on, then level 2), greedy, fp32, at most {found["budget"]} nodes a round, one after the other through one engine each,
+so that stores grow. 95 % bootstrap intervals over prompts. Every answer is plain decoding's.
 
 ## The embedded target writing its own calls
 
@@ -269,7 +268,9 @@ here.
 An independent run of the released code on API-Bank: ToolSpec 4.76, suffix automaton with recycling 3.05, recycling 2.93, lookup
 2.09.
 
-## Stores of other calls, API-Bank's answers replayed, nothing added
+## Stores of other calls, API-Bank's answers replayed
+
+Nothing is added to the store; what ToolSpec's suffix source learns from earlier answers is its own.
 
 {table(["calls held", *list(found["stores"].values())[0]], stores)}
 
@@ -285,7 +286,7 @@ def draw(found: dict[str, Any], axes: Any) -> None:
     axes[0].bar(range(len(arms)), [v["value"] for v in values], yerr=spread, capsize=3, color="teal")
     axes[0].set_xticks(range(len(arms)), list(arms), rotation=30, ha="right", fontsize=8)
     axes[0].set(ylabel="tokens for each forward of the target")
-    for arm in ("schema", "past calls", "ToolSpec"):
+    for arm in HELD:
         lengths = [f[arm]["value"] for f in found["stores"].values()]
         axes[1].plot([str(s) for s in found["stores"]], lengths, marker="o", label=arm)
     axes[1].set(xlabel="calls in the store", ylabel="tokens for each forward, replayed", ylim=(1, None))
