@@ -24,19 +24,17 @@ from paceline.lm.kv import Slot
 from paceline.proposal import Proposal, Verdict
 from paceline.row import Generation, Logprob, Request, Round, Row, is_looping
 from paceline.sampling import Dice, Scores, is_stateful
+from paceline.seen import reads, seen
 from paceline.text import Detokenizer
 
 __all__ = ["Drafter", "Engine"]
 
 log = logging.getLogger("paceline")
-LIKELIEST = 8  # tokens at each place that a drafter may see of the last forward
 STRIKES = 3  # failures after which a row no longer uses a drafter
 
 
 class Drafter(Protocol):
-    """A drafter attached to a model; it owns its memory, per row. It may name in `reads` what it wants to see of the last forward
-    (`Round.seen`): topk_logits, the ids of the likeliest tokens at the root and at every node, [N + 1, 8].
-    """
+    """A drafter attached to a model; it owns its memory, per row. It may name in `reads` what it wants to see (`seen.py`)."""
 
     def propose(self, rows: Sequence[Row], budgets: Sequence[int]) -> list[Proposal]: ...
 
@@ -68,6 +66,7 @@ class Engine:
         self._parked: deque[tuple[list[int], Slot]] = deque()
         self._ids = itertools.count()
         self._said: set[str] = set()
+        self._watched = any("queries" in reads(d) for d in self.drafters)
 
     def submit(self, request: Request, watch: bool = False) -> Row:
         """Queue a request; it joins at the next step. `watch` keeps its text as it grows (`row.text`), for streaming."""
@@ -118,7 +117,9 @@ class Engine:
         clock.lap("host")
         proposals, draft_seconds = self._propose(rows, arms)
         clock.lap("draft")
-        logits = self.lm.score(self.kv, [r.slot for r in rows], [r.tokens[-1] for r in rows], proposals)
+        queries: list[torch.Tensor] = []
+        watch = {"queries": queries} if any("queries" in reads(self.drafters[a.drafter]) for a in arms) else {}
+        logits = self.lm.score(self.kv, [r.slot for r in rows], [r.tokens[-1] for r in rows], proposals, **watch)
         scores = [Scores(x, p, r) for x, p, r in zip(logits, proposals, rows, strict=True)]
         if rows[0].request.sampling.greedy:
             scores[0].best(-1)  # on an accelerator the forward is only now done
@@ -127,8 +128,9 @@ class Engine:
         clock.lap("host")
         self.kv.keep([r.slot for r in rows], [[0, *(i + 1 for i in v.path)] for v in verdicts])
         clock.lap("commit")
-        for row, arm, score, verdict in zip(rows, arms, scores, verdicts, strict=True):
-            self._commit(row, arm, score, verdict)
+        for b, (row, arm, score, verdict) in enumerate(zip(rows, arms, scores, verdicts, strict=True)):
+            shown = seen(reads(self.drafters[arm.drafter]), score, verdict, [q[b] for q in queries])
+            self._commit(row, arm, score, verdict, shown)
         self.controller.learn([self._outcome(r, a, draft_seconds, clock, len(rows)) for r, a in zip(rows, arms, strict=True)])
         clock.lap("host")
         for row in rows:
@@ -166,7 +168,8 @@ class Engine:
             clock = Clock()
             prompt = row.tokens[:-1]
             row.slot, row.stats.reused = self._start(prompt)
-            self.lm.prefill(self.kv, row.slot, prompt[row.stats.reused :])
+            watch = {"watch": row.request.kept} if self._watched else {}
+            row.trace = self.lm.prefill(self.kv, row.slot, prompt[row.stats.reused :], **watch)
             self.rows.append(row)
             clock.lap("prefill")
             clock.share(row.stats.seconds, 1)
@@ -251,7 +254,7 @@ class Engine:
             log.warning("A logits processor keeps state between calls; its request is decoded without drafts.")
         return self.rule(scores, scores.proposal, row)
 
-    def _commit(self, row: Row, arm: Arm, scores: Scores, verdict: Verdict) -> None:
+    def _commit(self, row: Row, arm: Arm, scores: Scores, verdict: Verdict, shown: dict[str, Any]) -> None:
         """Add what was decided, token by token, until something ends the row; exactly what plain decoding would have kept."""
         proposal, stats = scores.proposal, row.stats
         nodes = [*verdict.path, None]
@@ -269,16 +272,11 @@ class Engine:
             if row.finish_reason is not None:
                 row.slot.length = min(row.slot.length, len(row.tokens) - 1)
                 break
-        row.last = Round(proposal, verdict, kept, arm.drafter, self._seen(arm, scores))
+        row.last = Round(proposal, verdict, kept, arm.drafter, shown)
         stats.rounds += 1
         stats.new_tokens += kept
         stats.spent += verdict.spent
         stats.count(proposal, verdict.path[:kept])
-
-    def _seen(self, arm: Arm, scores: Scores) -> dict[str, Any]:
-        """What the drafter of this round declares to read."""
-        reads = getattr(self.drafters[arm.drafter], "reads", ())
-        return {"topk_logits": scores.likeliest(LIKELIEST)} if "topk_logits" in reads else {}
 
     def _ending(self, row: Row, token: int) -> str | None:
         stopped = row.text is not None and row.text.add(token)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from paceline.errors import RequestError
@@ -10,6 +11,8 @@ from paceline.proposal import Proposal, Verdict
 from paceline.sampling import Noise, Sampling
 
 __all__ = ["Generation", "Logprob", "Request", "Round", "Row", "Stats", "is_looping"]
+
+RECENT = 64  # tokens at a prompt's end that count as its question where none is named
 
 
 @dataclass(frozen=True)
@@ -20,7 +23,9 @@ class Request:
     strings that end it (cut from the text). stream: which of several samples of one prompt this is; it keys the noise.
     reproducible: treat every drafted node as chosen, so that a seed gives plain decoding's very text (invariant 3). until: asked
     after every token with all tokens so far; True ends the text. tools: the functions that may be called, as JSON schemas.
-    tenant: whose request it is; what drafters keep of one tenant's texts never serves another's.
+    tenant: whose request it is; what drafters keep of one tenant's texts never serves another's. keep: spans [start, end) of the
+    prompt, such as the text around a video or the question about a document, that a draft on few keys always sees and from
+    which it tells what else matters; none = the last 64 tokens.
     """
 
     prompt: Sequence[int]
@@ -33,6 +38,7 @@ class Request:
     until: Callable[[Sequence[int]], bool] | None = None
     tools: Sequence[dict[str, Any]] = ()
     tenant: str = ""
+    keep: Sequence[tuple[int, int]] = ()
 
     def __post_init__(self) -> None:
         if not len(self.prompt):
@@ -41,6 +47,17 @@ class Request:
             raise RequestError(f"max_new_tokens must be a whole number of at least 1; found {self.max_new_tokens!r}.")
         if any(not isinstance(s, str) or not s for s in self.stop):
             raise RequestError(f"stop strings must be non-empty text; found {self.stop!r}.")
+        n = len(self.prompt)
+        if any(len(span) != 2 or not 0 <= span[0] < span[1] <= n for span in self.keep):
+            raise RequestError(f"keep must hold spans (start, end) with 0 <= start < end <= {n}, the prompt's length; found "
+                               f"{list(self.keep)}.")
+
+
+    @cached_property
+    def kept(self) -> frozenset[int]:
+        """Positions of the spans to keep."""
+        n = len(self.prompt)
+        return frozenset(i for start, end in self.keep or [(max(0, n - RECENT), n)] for i in range(start, end))
 
 
 @dataclass(frozen=True)
@@ -146,6 +163,7 @@ class Row:
     last: Round | None = None
     finish_reason: str | None = None
     text: Any = None  # a detokeniser where stop strings or streaming need one
+    trace: Any = None  # what attention asked in the prefill, where a drafter reads queries
     grammar: Matcher | None = None  # this row's place in the grammar that its sampling names
     drafting: bool = True
     strikes: dict[int, int] = field(default_factory=dict)  # arm -> failures

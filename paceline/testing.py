@@ -44,12 +44,14 @@ class ToyLM:
 
     @torch.inference_mode()
     def forward(self, kv: KV, slots: Sequence[Slot], tokens: torch.Tensor, parents: Sequence[Sequence[int]] | None = None,
-                at: Any = slice(None)) -> torch.Tensor | None:
-        """As `LM.forward`; the one layer's keys are the tokens themselves."""
+                at: Any = slice(None), queries: list[torch.Tensor] | None = None) -> torch.Tensor | None:
+        """As `LM.forward`; the one layer's keys, and what it asks, are the tokens themselves."""
         b, t = tokens.shape
         kv.reserve(max(s.length for s in slots) + t)
         keys = tokens[:, None, :, None].double()
         kv.write(0, slots, keys, keys)
+        if queries is not None:
+            queries.append(keys)
         out = []
         for row, slot in enumerate(slots):
             past = kv.view(0, [slot.index], slot.length)[0, 0, 0, :, 0].long().tolist()

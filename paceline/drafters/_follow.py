@@ -24,7 +24,7 @@ from paceline.lookup.odds import Odds
 from paceline.proposal import Proposal
 from paceline.sampling import Dice, law_of, shaped
 
-__all__ = ["Follower", "Options", "check"]
+__all__ = ["Borrowed", "Follower", "Options", "check"]
 
 CATCH_UP = 16  # more missing tokens than this are prefilled row by row
 DEAR = 0.5  # from this measured cost on nothing is drafted; below, a first token is in any case, which is how odds are learned
@@ -52,6 +52,20 @@ class Options(Protocol):
 
     @property
     def worth(self) -> float | None: ...
+
+
+class Borrowed(Protocol):
+    """Keys that a drafting model takes from the target's cache instead of computing its own."""
+
+    def price(self, rows: Sequence[Any]) -> float:
+        """What one more drafted token costs each of these rows, as a share of their plain step."""
+        ...
+
+    def renew(self, row: Any, slot: Slot) -> bool:
+        """Bring a row's slot up to all its tokens but the pending one; False where that cannot be yet."""
+        ...
+
+    def forget(self, row: Any) -> None: ...
 
 
 def check(name: str, options: Options) -> None:
@@ -104,13 +118,17 @@ class Chain:
 class Follower:
     """The attached drafter; it owns a slotted cache of its own, one slot per row. lm: the model that drafts, an `LM` or a head at
     work (`HeadLM`), whose slots then read the rows' own. source: what proposals name as their origin. top: how many of the
-    likeliest tokens at each place are told with a greedy chain (`Proposal.likely`), for whoever wraps this drafter.
+    likeliest tokens at each place are told with a greedy chain (`Proposal.likely`), for whoever wraps this drafter. borrowed:
+    where the keys come from that are not its own.
     """
 
     top = 1
+    reads: tuple[str, ...] = ()
 
-    def __init__(self, options: Options, lm: Any, target: Any, source: str, reads: bool = False) -> None:
+    def __init__(self, options: Options, lm: Any, target: Any, source: str, reads: bool = False,
+                 borrowed: Borrowed | None = None) -> None:
         self.options, self.lm, self.target, self.source, self.reading = options, lm, target, source, reads
+        self.borrowed = borrowed
         self.vocab = target.vocab
         self.kv: KV = lm.cache(1)
         self.widths: tuple[int, ...] = widths(options)
@@ -119,11 +137,12 @@ class Follower:
 
     def propose(self, rows: Sequence[Any], budgets: Sequence[int]) -> list[Proposal]:
         """A chain, or a comb, for each row; all rows share each forward of the drafting model."""
-        self.worth = self._cost(len(rows))
-        if self.options.worth is None and self.worth >= DEAR and all(row.request.sampling.greedy for row in rows):
+        self.worth = self._cost(rows)
+        if self.options.worth is None and self.worth >= DEAR and (self.borrowed or all(r.request.sampling.greedy for r in rows)):
             return [Proposal()] * len(rows)
-        chains = [Chain(r, b, min(b, self.options.length), self._memory(r)) for r, b in zip(rows, budgets, strict=True)
-                  if len(r.tokens) + min(b, self.options.length) < (self.lm.rope_switch or self.lm.context)]
+        chains = [Chain(r, b, min(b, self.options.length), memory) for r, b in zip(rows, budgets, strict=True)
+                  if len(r.tokens) + min(b, self.options.length) < (self.lm.rope_switch or self.lm.context)
+                  and (memory := self._memory(r))]
         chains.sort(key=lambda c: c.memory.slot.index)
         if chains:
             self._prefill(chains)
@@ -132,19 +151,25 @@ class Follower:
         built = {c.row.id: self._proposal(c) for c in chains}
         return [built.get(r.id, Proposal()) for r in rows]
 
-    def _cost(self, rows: int) -> float:
+    def _cost(self, rows: Sequence[Any]) -> float:
         """The least probability of a path that is worth drafting."""
         if self.options.worth is not None or self.widths:
             return self.options.worth or 0.0
-        return self.target.costs.token(rows) + self.target.costs.draft(self.lm.costs, rows)
+        if self.borrowed:
+            return self.borrowed.price(rows)
+        return self.target.costs.token(len(rows)) + self.target.costs.draft(self.lm.costs, len(rows))
 
     def forget(self, row: Any) -> None:
         memory = self._rows.pop(row.id, None)
         if memory is not None:
             self.kv.free(memory.slot)
+        if self.borrowed:
+            self.borrowed.forget(row)
 
-    def _memory(self, row: Any) -> Memory:
-        """This row's memory, cut back to what it shares with the committed tokens (the pending one is always fed anew)."""
+    def _memory(self, row: Any) -> Memory | None:
+        """This row's memory, cut back to what it shares with the committed tokens (the pending one is always fed anew), or
+        brought up to them with keys of the target's; None where that cannot be yet.
+        """
         if row.id not in self._rows:
             self._rows[row.id] = Memory(self.kv.take(), Odds(self.odds))
         memory = self._rows[row.id]
@@ -152,6 +177,10 @@ class Follower:
             taken = sum(node < len(memory.shares) for node in row.last.verdict.path)  # leaves stand behind the chain
             memory.odds.learn(memory.shares, taken)
         memory.shares, memory.asked = [], row.stats.rounds
+        if self.borrowed:
+            memory.committed = len(row.tokens) - 1
+            memory.drafted.clear()
+            return memory if self.borrowed.renew(row, memory.slot) else None
         tail = row.tokens[memory.committed : len(row.tokens) - 1]
         for fed, token in zip(memory.drafted, tail, strict=False):
             if fed != token:

@@ -44,6 +44,7 @@ class Call:
             kv.reserve(max(self.starts) + width)
         self.index = kv.index(slots)
         self.length = min(kv.span(max(self.starts) + width), kv.capacity)
+        self.queries: list[torch.Tensor] | None = None  # receives every layer's, where somebody wants them
         self._masks: dict[tuple[Any, ...], torch.Tensor] = {}
         self._parts: bool | None = None
         self._positions: list[list[int]] | None = None
@@ -168,6 +169,8 @@ def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, layer: int, call: 
     b, hq, t, d = q.shape
     h = k.shape[1]
     call.kv.write(layer, call.slots, k, v)
+    if call.queries is not None:
+        call.queries.append(q * scale)
     groups = hq // h
     rows = q.unflatten(1, (h, groups)).transpose(2, 3).reshape(b, h, t * groups, d)
     if window is None and call.in_parts(rows):

@@ -114,6 +114,7 @@ struct Call {
     void* const* cache;      // per layer [2, slots, kv_heads, capacity, D]
     void* const* read_cache;
     float* work;
+    float* queries;  // [layers, M, heads * D]: receives what every token asks, rotated and scaled; or nothing
     void* logits;  // [L, V] in the weights' dtype
     int64_t kv_stride, slot_stride, head_stride, read_kv_stride, read_slot_stride, read_head_stride;
     int32_t m, l, most_keys, threads;
@@ -503,6 +504,7 @@ void place(const Model& model, const Layer& layer, const Call& c, int index, int
     }
     const float *cos = model.cos + int64_t(c.position[m]) * d, *sin = model.sin + int64_t(c.position[m]) * d;
     for (int h = 0; h < hq; h++) rotate(q + h * d, cos, sin, d, layer.scale);
+    if (c.queries) std::copy_n(q, hq * d, c.queries + (int64_t(index) * c.m + m) * hq * d);
     C* cache = (C*)c.cache[index] + c.slot[m] * c.slot_stride + int64_t(c.place[m]) * d;
     for (int h = 0; h < hk; h++) {
         rotate(k + h * d, cos, sin, d, 1.0f);

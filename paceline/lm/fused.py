@@ -62,7 +62,7 @@ class CCall(ctypes.Structure):
     _fields_ = [
         *((name, ctypes.c_void_p) for name in PARTS),
         ("cache", ctypes.POINTER(ctypes.c_void_p)), ("read_cache", ctypes.POINTER(ctypes.c_void_p)),
-        ("work", ctypes.c_void_p), ("logits", ctypes.c_void_p),
+        *((name, ctypes.c_void_p) for name in ("work", "queries", "logits")),
         *((f"{who}{name}_stride", ctypes.c_int64) for who in ("", "read_") for name in ("kv", "slot", "head")),
         *((name, ctypes.c_int32) for name in ("m", "l", "most_keys", "threads")),
     ]  # fmt: skip
@@ -110,7 +110,10 @@ class Fused:
         if len(wanted) > len(every):
             raise ShapeError(f"Expected at most one row of logits for each of {len(every)} tokens, found {len(wanted)}.")
         made = self._prepare(tokens, call, wanted)
+        asked = self._watched(call, made.call) if call.queries is not None else None
         self.code.forward(ctypes.byref(self.model), ctypes.byref(made.call))
+        if asked is not None and call.queries is not None:
+            call.queries += asked.unflatten(1, tokens.shape).transpose(2, 3)
         return made.logits if at is not None else None
 
     def extend(self, tokens: torch.Tensor, call: Call, at: Sequence[int], steps: int, worth: tuple[float, float],
@@ -127,6 +130,13 @@ class Fused:
         )  # fmt: skip
         rows = [[i * top for i in range(b, places, len(at)) if likely[i * top] >= 0] for b in range(len(at))]
         return [[list(zip(likely[i : i + top], shares[i : i + top], strict=True)) for i in row] for row in rows]
+
+    def _watched(self, call: Call, described: CCall) -> torch.Tensor:
+        """Room [layers, B * T, H, D] for the queries of this forward."""
+        m, (heads, dim) = len(call.slots) * call.width, (self.model.heads, self.model.dim)
+        room = torch.empty((len(self.layers), m, heads, dim))
+        described.queries = room.data_ptr()
+        return room
 
     def _prepare(self, tokens: torch.Tensor, call: Call, wanted: Sequence[int], steps: int = 1) -> "Prepared":
         """Everything the code is told of a forward, in one array of numbers."""
@@ -153,8 +163,8 @@ class Fused:
         work = torch.empty(self.code.work_floats(ctypes.byref(self.model), m, most, threads))
         logits = torch.empty((len(wanted), self.vocab), dtype=self.dtype)
         cache, strides = self._cache(call.kv)
-        made = CCall(*offsets, cache, read_cache, work.data_ptr(), logits.data_ptr(), *strides, *read_strides, m, len(wanted),
-                     most, threads)
+        made = CCall(*offsets, cache, read_cache, work.data_ptr(), None, logits.data_ptr(), *strides, *read_strides, m,
+                     len(wanted), most, threads)
         return Prepared(made, logits, (numbers, work, cache, read_cache))
 
     def _cache(self, kv: KV) -> tuple[Any, tuple[int, ...]]:

@@ -7,7 +7,7 @@ every weight.
 """
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from functools import cached_property, partial
 from typing import Any
 
@@ -24,6 +24,7 @@ from paceline.lm.kv import KV, Slot
 from paceline.lm.linear import ROWS, Packed, PackedLinear, can_pack, make, pays
 from paceline.lm.promise import BLOCK, TAILS, promise, promise_trees
 from paceline.lm.suits import context_of, refuse
+from paceline.lm.trace import Trace
 from paceline.proposal import Proposal
 
 __all__ = ["FORWARDS", "LM", "pad_rows"]
@@ -116,27 +117,37 @@ class LM:
         return KV(slots, quantum=64, limit=self.context + BLOCK)
 
     def forward(self, kv: KV, slots: Sequence[Slot], tokens: torch.Tensor, parents: Sequence[Sequence[int]] | None = None,
-                at: Sequence[int] | slice | None = slice(None)) -> torch.Tensor | None:
+                at: Sequence[int] | slice | None = slice(None), queries: list[torch.Tensor] | None = None) -> torch.Tensor | None:
         """Run T new tokens of B rows; their keys are written as scratch behind each slot's committed ones.
 
         tokens [B, T] ids. parents: per row, the parent of each token among the new ones, -1 = the committed prefix; None = a
-        chain. at: which of the B * T positions get logits: indices, a slice, or None for none (prefill).
+        chain. at: which of the B * T positions get logits: indices, a slice, or None for none (prefill). queries: a list that
+        receives what attention asked, for every layer [B, H, T, D], rotated and scaled.
         Returns logits [len(at), V] in the model's dtype, or None.
         """
         if self.fused is not None:
-            return self.fused(tokens, Call(kv, slots, tokens.shape[1], parents, False, self.rope_switch or self.context), at)
-        return self._forward(kv, slots, tokens, parents, at)
+            call = Call(kv, slots, tokens.shape[1], parents, False, self.rope_switch or self.context)
+            call.queries = queries
+            return self.fused(tokens, call, at)
+        return self._forward(kv, slots, tokens, parents, at, queries)
 
     @torch.inference_mode()
-    def _forward(self, kv: KV, slots: Sequence[Slot], tokens: torch.Tensor, parents: Any, at: Any) -> torch.Tensor | None:
+    def _forward(self, kv: KV, slots: Sequence[Slot], tokens: torch.Tensor, parents: Any, at: Any,
+                 queries: list[torch.Tensor] | None) -> torch.Tensor | None:
         exact = kv.exact
         b, t = tokens.shape
         if exact and b > 1 and b * t > ROWS and at is not None:
-            return self._in_groups(kv, slots, tokens, parents, at)
+            return self._in_groups(kv, slots, tokens, parents, at, queries)
         if b * t == 1 and (exact or self.packed):  # a single row takes other kernels, slower ones that add up differently
             tokens, at = tokens.repeat(1, 2), None if at is None else [0]
         call = Call(kv, slots, tokens.shape[1], parents, exact, self.rope_switch or self.context)
-        tokens = tokens.to(self.device)
+        call.queries = None if queries is None else []
+        logits = self._run(tokens.to(self.device), call, at)
+        if queries is not None and call.queries is not None:
+            queries += [q[:, :, :t] for q in call.queries]
+        return logits
+
+    def _run(self, tokens: torch.Tensor, call: Call, at: Any) -> torch.Tensor | None:
         if self.lean is None or self.head is None:
             return self._stock(tokens, call, at)
         hidden = self.lean(tokens, call)
@@ -184,12 +195,16 @@ class LM:
             kv.crop(slot, length + max(0, len(chain) - 1))
         return chains
 
-    def _in_groups(self, kv: KV, slots: Sequence[Slot], tokens: torch.Tensor, parents: Any, at: Any) -> torch.Tensor:
+    def _in_groups(self, kv: KV, slots: Sequence[Slot], tokens: torch.Tensor, parents: Any, at: Any,
+                   queries: list[torch.Tensor] | None) -> torch.Tensor:
         """The same forward in as many calls as keep the kernels within the number of rows they are exact for."""
         b, t = tokens.shape
         size = max(1, ROWS // t)
-        out = [self.forward(kv, slots[i : i + size], tokens[i : i + size], parents and parents[i : i + size])
-               for i in range(0, b, size)]
+        asked: list[list[torch.Tensor]] = [[] for _ in range(0, b, size)]
+        out = [self.forward(kv, slots[i : i + size], tokens[i : i + size], parents and parents[i : i + size],
+                            queries=None if queries is None else asked[i // size]) for i in range(0, b, size)]
+        if queries is not None:
+            queries += [torch.cat(parts) for parts in zip(*asked, strict=True)]
         return torch.cat([x for x in out if x is not None])[at]
 
     def _stock(self, tokens: torch.Tensor, call: Call, at: Any) -> torch.Tensor | None:
@@ -201,8 +216,11 @@ class LM:
         logits = self.twin(**inputs).logits
         return logits.reshape(-1, logits.shape[-1])[at]
 
-    def score(self, kv: KV, slots: Sequence[Slot], pending: Sequence[int], proposals: Sequence[Proposal]) -> list[torch.Tensor]:
-        """One forward for all rows: the pending token and its tree. Returns logits [N + 1, V] per row, root first."""
+    def score(self, kv: KV, slots: Sequence[Slot], pending: Sequence[int], proposals: Sequence[Proposal],
+              queries: list[torch.Tensor] | None = None) -> list[torch.Tensor]:
+        """One forward for all rows: the pending token and its tree. Returns logits [N + 1, V] per row, root first; `queries` as
+        in `forward`.
+        """
         width = 1 + max(len(p) for p in proposals)
         rows = [[token, *p.tokens, *[token] * (width - 1 - len(p))] for token, p in zip(pending, proposals, strict=True)]
         parents = None
@@ -212,16 +230,22 @@ class LM:
         at: Any = slice(None)
         if any(size != width for size in sizes):
             at = [b * width + i for b, size in enumerate(sizes) for i in range(size)]
-        logits = self.forward(kv, slots, torch.tensor(rows), parents, at)
+        logits = self.forward(kv, slots, torch.tensor(rows), parents, at, queries)
         assert logits is not None
         return list(logits.split(sizes))
 
-    def prefill(self, kv: KV, slot: Slot, tokens: Sequence[int]) -> None:
-        """Commit these tokens to a slot in chunks of fixed size, without logits."""
+    def prefill(self, kv: KV, slot: Slot, tokens: Sequence[int], watch: Container[int] = ()) -> Trace:
+        """Commit these tokens to a slot in chunks of fixed size, without logits. Returns the queries at positions in `watch`."""
+        trace = Trace()
         for start in range(0, len(tokens), CHUNK):
-            chunk = tokens[start : start + CHUNK]
-            self.forward(kv, [slot], torch.tensor([list(chunk)]), at=None)
+            chunk, first = tokens[start : start + CHUNK], slot.position
+            wanted = [i for i in range(len(chunk)) if first + i in watch]
+            queries: list[torch.Tensor] | None = [] if wanted else None
+            self.forward(kv, [slot], torch.tensor([list(chunk)]), at=None, queries=queries)
             kv.keep([slot], [range(len(chunk))])
+            if queries:
+                trace.add([q[0][:, wanted] for q in queries], [first + i for i in wanted])
+        return trace
 
     def _fused(self, forward: str) -> fused.Fused | None:
         body = lean.build(self.model, False, self.rope_switch or self.context)

@@ -1,0 +1,204 @@
+"""The target itself drafts, looking at few of its own keys (Sparse-to-Dense, Zhang, Du et al. 2025, arXiv 2505.19155).
+
+Behind a long prompt a plain step mostly reads keys. Few of them carry the attention, so the same weights with a compact copy of
+those draft at a fraction of the cost, and one forward with all keys verifies. No second model and no training. Which keys matter
+is told once, by what the kept text asks in the prefill that runs anyway (section 3.1); drafted tokens stand at their true
+positions; after each round the copy takes over the exact keys of what was committed.
+
+Departures: one set of keys for each key head, where the paper leaves open for whom (`heads=false`: for a layer); sampling is
+exact; chains end where the draft's own confidence says so, at measured prices, and nothing is drafted where the copy saves too
+little; the keys can be chosen anew by what the verifying forwards ask, where acceptance has become low.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from paceline import plugins
+from paceline.drafters._follow import Follower, check
+from paceline.errors import SpecError
+from paceline.lm import Slot
+from paceline.lm.cost import behind
+from paceline.lm.trace import Trace
+
+__all__ = ["SparseSelf"]
+
+SPARSE = 0.5  # a copy of more than this share of the text saves too little to be tried
+TRIED = 4  # further tokens a row over which the cost of verifying one is taken
+REST, EASE = 8, 0.7  # rounds between two choices of keys; how much of the old scores or of the old acceptance stays
+
+
+@dataclass(frozen=True)
+class SparseSelf:
+    """keys: how many of the prompt's keys are copied in each layer, beside those of the text to keep (`Request.keep`). length:
+    most drafted tokens of the chain. selector: what tells which keys matter. heads: a choice for each key head rather than for a
+    layer. refresh: choose anew where the share of drafted tokens that is accepted has fallen below it; 0 = never. branch:
+    candidates per position, 1 = a chain. beam: paths kept at each depth of a tree, 0 = none. drawn: draw the chain under
+    sampling. worth: draft while a path is expected to be accepted with at least this probability: 0 = always `length` tokens,
+    None = the measured cost.
+    """
+
+    keys: int = 512
+    length: int = 9
+    selector: Any = "topk"
+    heads: bool = True
+    refresh: float = 0.66
+    branch: int = 1
+    beam: int = 0
+    drawn: bool = True
+    worth: float | None = None
+
+    def __post_init__(self) -> None:
+        check("sparse_self", self)
+        if self.keys < 0 or not 0 <= self.refresh <= 1:
+            raise SpecError(f"sparse_self needs keys >= 0 and 0 <= refresh <= 1; found keys={self.keys}, refresh={self.refresh}.")
+
+    def attach(self, lm: Any) -> Follower:
+        """The target at work beside itself."""
+        drafter = Follower(self, lm, lm, "sparse_self", borrowed=Few(self, lm))
+        drafter.reads = ("queries",)
+        return drafter
+
+
+@dataclass
+class Chosen:
+    """What one row's copy holds: of the first `base` tokens those chosen by `scores` (per layer [G, base]), then all tokens up to
+    `length`. taken: share of drafted tokens accepted of late. since: the round of the last choice.
+    """
+
+    base: int
+    length: int = 0
+    taken: float = 1.0
+    since: int = 0
+    scores: list[torch.Tensor] = field(default_factory=list)
+
+
+class Few:
+    """Copies of few keys, in slots that hold them in the order of the text and go on at its true position."""
+
+    def __init__(self, options: SparseSelf, lm: Any) -> None:
+        self.options, self.lm = options, lm
+        self.selector = plugins.make("selector", options.selector)
+        self.prices: dict[tuple[int, int], float] = {}
+        self._rows: dict[int, Chosen] = {}
+
+    # -- what it costs ---------------------------------------------------------------------------------------------------
+
+    def price(self, rows: Sequence[Any]) -> float:
+        """A step on few keys and one more token to verify, as a share of a step on all: measured behind these very texts, for
+        each power of two of their length. Where a row samples, as computed from the bytes that are read, so that a seed's text
+        does not depend on measurements.
+        """
+        whole, few = (max(sizes) for sizes in zip(*map(self._sizes, rows), strict=True))
+        if few >= SPARSE * whole:
+            return 1.0
+        if not all(row.request.sampling.greedy for row in rows):
+            return self._computed(rows, whole, few)
+        key = whole.bit_length(), len(rows)
+        if key not in self.prices:
+            self.prices[key] = self._measured([row.slot for row in rows], few)
+        return self.prices[key]
+
+    def _sizes(self, row: Any) -> tuple[int, int]:
+        """Keys of all the text, and of the copy."""
+        return len(row.tokens), self.options.keys + len(row.request.kept) + len(row.tokens) - row.prompt_len
+
+    def _computed(self, rows: Sequence[Any], whole: int, few: int) -> float:
+        layers = [layer for layer in rows[0].slot.kv.layers if layer is not None]
+        token = len(rows) * sum(x[:, 0, :, 0].numel() * x.element_size() for x in layers)
+        return (self.lm.weight_bytes + token * few) / (self.lm.weight_bytes + token * whole)
+
+    def _measured(self, slots: Sequence[Slot], few: int) -> float:
+        kv = self.lm.cache(len(slots))
+        copies = [kv.take() for _ in slots]
+        for copy in copies:
+            copy.length = few  # what the keys hold matters to no time
+        plain = behind(self.lm, slots, 1)
+        return behind(self.lm, copies, 1) / plain + max(0.0, behind(self.lm, slots, 1 + TRIED) / plain - 1) / TRIED
+
+    # -- what it holds ---------------------------------------------------------------------------------------------------
+
+    def renew(self, row: Any, slot: Slot) -> bool:
+        """The copy up to all tokens but the pending one: chosen keys where it is new or to be chosen anew, then the exact keys of
+        what was committed since, which also replace those that drafting left.
+        """
+        shown = None if row.last is None else row.last.seen.get("queries")
+        chosen = self._rows.get(row.id)
+        if chosen is None:
+            asked = row.trace if row.trace is not None and row.trace.queries else shown
+            if asked is None:
+                return False
+            chosen = self._rows[row.id] = Chosen(base=row.prompt_len - 1, since=row.stats.rounds)
+            self._choose(row, slot, chosen, asked)
+        elif shown is not None and self._is_stale(row, chosen):
+            chosen.since = row.stats.rounds
+            self._choose(row, slot, chosen, shown)
+        slot.kv.crop(slot, chosen.length)
+        self._append(row.slot, slot, chosen.length, len(row.tokens) - 1)
+        chosen.length = len(row.tokens) - 1
+        return True
+
+    def forget(self, row: Any) -> None:
+        self._rows.pop(row.id, None)
+
+    def _is_stale(self, row: Any, chosen: Chosen) -> bool:
+        """Whether acceptance has become low since the keys were chosen."""
+        if drafted := len(row.last.proposal):
+            share = len(row.last.verdict.path) / drafted
+            chosen.taken = EASE * chosen.taken + (1 - EASE) * share
+        return chosen.taken < self.options.refresh and row.stats.rounds - chosen.since >= REST
+
+    def _choose(self, row: Any, slot: Slot, chosen: Chosen, asked: Trace) -> None:
+        """Fill the copy with the best keys of the prompt. A second choice scores by both what the text and what later tokens
+        asked.
+        """
+        kept = torch.tensor(sorted(i for i in row.request.kept if i < chosen.base), dtype=torch.long)
+        free = torch.ones(chosen.base, dtype=torch.bool)
+        free[kept] = False
+        count = min(self.options.keys, int(free.sum()))
+        old, chosen.scores, chosen.length = chosen.scores or None, [], chosen.base
+        slot.kv.restart(slot, chosen.base - count - len(kept))
+        slot.kv.reserve(count + len(kept))
+        slot.length = count + len(kept)
+        for layer, dense in enumerate(row.slot.kv.layers):
+            held = dense[:, row.slot.index, :, : chosen.base]
+            scores = self._scores(asked, layer, held[0])
+            chosen.scores.append(scores if old is None else EASE * old[layer] + (1 - EASE) * scores)
+            index = best(chosen.scores[-1], free.to(scores.device), count, kept)
+            if self._is_windowed(layer):  # the last ones, one next to the other, as its window counts them
+                index = torch.arange(chosen.base - slot.length, chosen.base, device=held.device)[None]
+            copied = held.gather(2, index[None, :, :, None].expand(2, held.shape[1], -1, held.shape[3]))
+            slot.kv.layer(layer, held)[:, slot.index, :, : slot.length] = copied
+
+    def _scores(self, asked: Trace, layer: int, keys: torch.Tensor) -> torch.Tensor:
+        """What the selector says, [G or 1, n], so that each choice adds up to 1 in its weight."""
+        scores = self.selector(asked, layer, keys) if keys.shape[1] else keys[:, :, 0]
+        scores = scores if self.options.heads else scores.mean(0, keepdim=True)
+        return scores / len(asked.positions)
+
+    def _is_windowed(self, layer: int) -> bool:
+        config = getattr(self.lm, "text_config", None)
+        kinds = getattr(config, "layer_types", None)
+        return kinds[layer] == "sliding_attention" if kinds else bool(getattr(config, "sliding_window", None))
+
+    @staticmethod
+    def _append(source: Slot, copy: Slot, start: int, stop: int) -> None:
+        """Take over the keys of the tokens from `start` to `stop`."""
+        copy.kv.reserve(copy.length + stop - start)
+        for layer, dense in enumerate(source.kv.layers):
+            assert dense is not None, "the prompt is in the cache"
+            rows = dense[:, source.index, :, start:stop]
+            copy.kv.layer(layer, rows)[:, copy.index, :, copy.length : copy.length + stop - start] = rows
+        copy.length += stop - start
+
+
+def best(scores: torch.Tensor, free: torch.Tensor, count: int, kept: torch.Tensor) -> torch.Tensor:
+    """Ascending positions [G, count + len(kept)]: the `count` best of the free ones, and those to keep."""
+    chosen = scores.masked_fill(~free, -torch.inf).topk(count).indices
+    return torch.cat((chosen, kept.to(chosen).expand(len(chosen), -1)), 1).sort(1).values
+
+
+def tiny(lm: Any) -> SparseSelf:
+    return SparseSelf(keys=4, length=3, worth=0.0)
