@@ -68,8 +68,12 @@ def test_banditspec(tmp_path: Path) -> None:
     assert all(f["apart"] < 4 for marks in data["regret"]["deep"].values() for f in marks.values())
     assert len(data["checks"]["compared"]) == 6 and max(data["microseconds"].values()) < 1000
     assert data["switch"]["scale 0.25, discount 0.98"]["lost"] < data["switch"]["scale 0.25"]["lost"]
-    with pytest.raises(RequestError, match="at least 2"):
-        banditspec.run(banditspec.Config(runs=1))
+    decoding = data["decoding"]["methods"]
+    assert decoding["plain"]["length"]["all"]["value"] == 1.0 and "oracle" in decoding
+    assert all(f["length"]["all"]["value"] >= 1.0 and f["speed"]["all"]["value"] > 0 for f in decoding.values())
+    for bad in ({"runs": 1}, {"prompts": 17}, {"tokens": 0}):
+        with pytest.raises(RequestError, match="at least 2.*1 to 16 prompts"):
+            banditspec.run(banditspec.Config(**bad))
 
 
 def test_simulated_arms_have_the_means_and_rounds_they_say() -> None:

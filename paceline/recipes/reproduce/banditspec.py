@@ -1,7 +1,8 @@
 """BanditSpec (arXiv 2505.15141): rounds lost while learning which arm is best, and how fast a change is followed.
 
-Arms are simulated, the controllers are the real ones. *Regret*: rounds beyond the best arm's, whose number is known exactly, at
-texts of 128 to 32,768 tokens, every text learned anew as in the paper. *Switch*: the best arm changes at half time.
+Three parts. *Regret* with simulated arms: rounds beyond the best arm's, whose number is known exactly, at texts of 128 to 32,768
+tokens, every text learned anew as in the paper. *Switch*, simulated too: the best arm changes at half time. *Decoding*: drafters
+as arms on a real target, alone and chosen by the controllers, on four kinds of text.
 """
 
 from __future__ import annotations
@@ -13,8 +14,10 @@ from typing import Any
 
 import numpy as np
 
+from paceline.bench import run as bench
 from paceline.errors import RequestError
 from paceline.recipes.reproduce._banditspec_page import REFERENCE, WINDOW, draw, written_up
+from paceline.recipes.reproduce._drafter_arms import decoded
 from paceline.recipes.reproduce._record import picture, write_record
 from paceline.recipes.reproduce._simulated_arms import Arms, attached, microseconds, play, switched
 
@@ -34,28 +37,39 @@ ENOUGH = 0.75  # share of a window with the best arm that counts as being back
 
 @dataclass(frozen=True)
 class Config:
-    """Options of the run. It needs neither a model nor data."""
+    """Options of the run. It needs no data."""
 
     out: Path = Path("benchmarks/reproduce")  # Receives banditspec.json, .md and .png.
     runs: int = 400  # Texts for every policy and set of arms.
-    seed: int = 0  # Of the rewards.
-    fast: bool = False  # Few texts of at most 2,048 tokens, to see that all works.
+    seed: int = 0  # Of the simulated rewards.
+    prompts: int = 6  # Of each kind of text, for the real target.
+    tokens: int = 256  # That it adds to each.
+    grow: float = 100.0  # Millions of parameters of the grown target.
+    fast: bool = False  # Few and short texts, and a target that is not grown, to see that all works.
 
 
 def run(config: Config) -> Path:
-    """Simulate, compare and write the record; returns the page's path. Raises RequestError for fewer than two runs."""
-    if config.runs < 2:
-        raise RequestError(f"Expected runs of at least 2, for a standard error; found {config.runs}.")
+    """Simulate, compare and write the record; returns the page's path. Raises RequestError for values that are too small."""
+    if config.runs < 2 or not 1 <= config.prompts <= 16 or config.tokens < 1:
+        raise RequestError(f"Expected runs of at least 2 (for a standard error), 1 to 16 prompts and tokens of at least 1; found "
+                           f"{config.runs}, {config.prompts} and {config.tokens}.")
     runs = min(config.runs, 12) if config.fast else config.runs
     found: dict[str, Any] = {"runs": runs, "seed": config.seed}
     found["microseconds"] = {name: microseconds(spec, 8, 2_000 if config.fast else 20_000) for name, spec in POLICIES.items()}
     found["regret"] = {name: regrets(config, name, runs) for name in SETS}
     found["checks"] = {"compared": compared(found["regret"]), "growth": growth(found["regret"]["four"])}
     found["switch"] = {name: follows(config, spec, runs) for name, spec in FOLLOWERS.items()}
+    found["decoding"] = decoding(config)
     page = config.out / "banditspec.md"
     write_record(config.out, "banditspec", found, written_up(found))
     picture(page.with_suffix(".png"), partial(draw, found), 3)
     return page
+
+
+def decoding(config: Config) -> dict[str, Any]:
+    """The part on a real target."""
+    grow, prompts, tokens = (None, 1, 12) if config.fast else (config.grow, config.prompts, config.tokens)
+    return decoded(bench.target(bench.Config(grow=grow)), prompts, tokens) | {"grow": grow}
 
 
 # -- regret -----------------------------------------------------------------------------------------------------------------
