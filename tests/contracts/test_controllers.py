@@ -164,6 +164,27 @@ def test_nothing_is_kept_of_rows_that_ended_or_were_cancelled(name: str) -> None
     assert not any(held)
 
 
+class Failing:
+    """Raises whenever it is asked; counts how often that was."""
+
+    asked = 0
+
+    def propose(self, rows: Sequence[Any], budgets: Sequence[int]) -> list[Any]:
+        self.asked += 1
+        raise RuntimeError("no draft")
+
+    def forget(self, row: Any) -> None:
+        """Keeps nothing."""
+
+
+def test_a_drafter_that_fails_is_left_and_costs_no_text() -> None:
+    failing, good = Failing(), SmallModel(model=TOY, length=4, worth=0.0)
+    engine = Engine(TOY, [failing, good], controller="ucb:budgets=[4],scale=0.25")
+    out, plain = (e.run([Request([1, 2], max_new_tokens=120)])[0] for e in (engine, Engine(TOY)))
+    assert out.tokens == plain.tokens and 0 < failing.asked <= 3
+    assert out.stats.rounds < 1.3 * 120 / 5
+
+
 def test_an_attached_controller_outlives_its_engine() -> None:
     controller = plugins.make("controller", "ucb:carry=true,budgets=[2]").attach(2)
     for _ in range(2):
