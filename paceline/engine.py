@@ -18,7 +18,7 @@ import torch
 
 from paceline import plugins
 from paceline.arm import Arm, Outcome, View
-from paceline.errors import ModelError, RequestError
+from paceline.errors import ModelError, RequestError, SpecError
 from paceline.lm import LM
 from paceline.lm.kv import Slot
 from paceline.proposal import Proposal, Verdict
@@ -27,7 +27,7 @@ from paceline.sampling import Dice, Scores, is_stateful
 from paceline.seen import reads, seen
 from paceline.text import Detokenizer
 
-__all__ = ["Drafter", "Engine"]
+__all__ = ["Controller", "Drafter", "Engine"]
 
 log = logging.getLogger("paceline")
 STRIKES = 3  # failures after which a row no longer uses a drafter
@@ -41,13 +41,25 @@ class Drafter(Protocol):
     def forget(self, row: Row) -> None: ...
 
 
+class Controller(Protocol):
+    """A controller attached to a number of drafters; it owns its statistics. `pick` gives one arm a row, from what is past;
+    `learn` follows with what came of each; `forget` drops a row that has ended, by its id.
+    """
+
+    def pick(self, views: Sequence[View]) -> list[Arm]: ...
+
+    def learn(self, outcomes: Sequence[Outcome]) -> None: ...
+
+    def forget(self, row: int) -> None: ...
+
+
 class Engine:
     """Decodes requests with one model. Submit rows, call `step` until they finish, cancel any of them between rounds.
 
-    drafter: a spec, an attached drafter, or a list of them (the arms a controller picks from). exact: None = bit-exact where the
-    machine can promise it, for chains or for trees too (`LM.exact_trees`); True = or raise ModelError; False = equal in law.
-    slots: most rows decoded together. park: finished sequences whose keys are kept, so that a later prompt with the same
-    beginning is not prefilled again.
+    drafter: a spec, an attached drafter, or a list of them (the arms a controller picks from). controller: a spec, or one that is
+    attached already, whose statistics outlive this engine. exact: None = bit-exact where the machine can promise it, for chains
+    or for trees too (`LM.exact_trees`); True = or raise ModelError; False = equal in law. slots: most rows decoded together.
+    park: finished sequences whose keys are kept, so that a later prompt with the same beginning is not prefilled again.
     """
 
     def __init__(self, lm: LM, drafter: Any = "none", rule: Any = "lossless", controller: Any = "fixed", *,
@@ -55,9 +67,11 @@ class Engine:
         if exact and not lm.exact:
             raise ModelError(f"exact=True cannot be promised: {lm.why_not_exact}. Leave exact unset for the best there is.")
         self.lm, self.exact = lm, lm.exact if exact is None else exact
-        self.drafters: list[Drafter] = [_attach(d, lm) for d in (drafter if isinstance(drafter, list) else [drafter])]
+        self.drafters: list[Drafter] = [_attach("drafter", d, lm) for d in (drafter if isinstance(drafter, list) else [drafter])]
+        if not self.drafters:
+            raise SpecError("Expected a drafter or a list of them, found an empty list; 'none' decodes plainly.")
         self.rule = plugins.make("rule", rule)
-        self.controller = plugins.make("controller", controller)
+        self.controller: Controller = _attach("controller", controller, len(self.drafters))
         self.kv = lm.cache(1, self.exact)
         self.slots, self.park = slots, park
         self.waiting: deque[Row] = deque()
@@ -309,6 +323,7 @@ class Engine:
         row.finish_reason = reason
         for which in range(len(self.drafters)):
             self._forget(which, row)
+        self.controller.forget(row.id)
         if self.park:
             self._keep_for_later(row)
         self.rows.remove(row)
@@ -339,9 +354,10 @@ class Clock:
             into[part] += seconds / rows
 
 
-def _attach(drafter: Any, lm: LM) -> Drafter:
-    made = plugins.make("drafter", drafter)
-    return made.attach(lm) if hasattr(made, "attach") else made
+def _attach(kind: str, spec: Any, to: Any) -> Any:
+    """A drafter at work on a model, a controller on so many drafters; what has no `attach` is at work already."""
+    made = plugins.make(kind, spec)
+    return made.attach(to) if hasattr(made, "attach") else made
 
 
 def common(a: Sequence[int], b: Sequence[int]) -> int:

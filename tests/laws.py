@@ -33,15 +33,18 @@ def plain_law(lm: ToyLM, prompt: Sequence[int], sampling: Sampling, count: int) 
     return law
 
 
-def engine_law(lm: ToyLM, prompt: Sequence[int], sampling: Sampling, count: int, drafter: Any, room: int = 1) -> Law:
+def engine_law(lm: ToyLM, prompt: Sequence[int], sampling: Sampling, count: int, drafter: Any, room: int = 1,
+               controller: Callable[[], Any] | None = None) -> Law:
     """Law of the first `count` tokens of the whole round loop, by walking every outcome of its noise.
 
-    The request asks for `count + room` tokens, so that a draft may reach beyond what is compared.
+    The request asks for `count + room` tokens, so that a draft may reach beyond what is compared. controller: makes one that
+    learns, and whose lots go by the row's id, anew for every walk.
     """
 
-    engine = Engine(lm, drafter, slots=1)
+    kept = Engine(lm, drafter, slots=1)
 
     def run(noise: Any) -> tuple[int, ...]:
+        engine = kept if controller is None else Engine(lm, drafter, controller=controller(), slots=1)
         row = engine.submit(Request(prompt, sampling, max_new_tokens=count + room))
         row.dice = noise
         while len(row.new_tokens) < count:

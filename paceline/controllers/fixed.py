@@ -23,6 +23,10 @@ class Fixed:
         if self.budget < 0 or (self.together is not None and self.together < 1):
             raise SpecError(f"fixed needs budget >= 0 and together >= 1; found budget={self.budget}, together={self.together}.")
 
+    def attach(self, drafters: int) -> "Fixed":
+        """Nothing is learned, so the options are the controller."""
+        return self
+
     def pick(self, views: Sequence[View]) -> list[Arm]:
         """The same arm for every row."""
         together = max(16, self.budget) if self.together is None else self.together
@@ -30,3 +34,6 @@ class Fixed:
 
     def learn(self, outcomes: Sequence[Outcome]) -> None:
         """Nothing to learn."""
+
+    def forget(self, row: int) -> None:
+        """Nothing is remembered."""

@@ -22,6 +22,12 @@ def test_many_rows_share_what_a_round_may_score() -> None:
     assert Fixed(budget=0).pick(views)[0].budget == 0
 
 
+def test_it_is_its_own_controller_and_keeps_nothing() -> None:
+    options = Fixed(budget=5)
+    assert options.attach(3) is options
+    options.forget(7)
+
+
 def test_its_options() -> None:
     assert plugins.make("controller", "fixed:budget=3") == Fixed(3)
     with pytest.raises(SpecError, match="budget >= 0"):

@@ -10,8 +10,9 @@ import pytest
 
 from paceline import plugins
 from paceline.errors import RequestError
-from paceline.recipes.reproduce import glide_cape, longspec, toolspec
+from paceline.recipes.reproduce import banditspec, glide_cape, longspec, toolspec
 from paceline.recipes.reproduce._record import mean_of, table
+from paceline.recipes.reproduce._simulated_arms import Arms, attached, play
 
 
 def test_they_are_recipes() -> None:
@@ -56,3 +57,37 @@ def test_toolspec(tmp_path: Path) -> None:
     assert data["stores"]["10"]["past calls"]["value"] > data["stores"]["0"]["past calls"]["value"] == 1.0
     with pytest.raises(RequestError, match="at least 1"):
         toolspec.run(toolspec.Config(budget=0))
+
+
+def test_banditspec(tmp_path: Path) -> None:
+    page = banditspec.run(banditspec.Config(out=tmp_path, fast=True))
+    data = json.loads(page.with_suffix(".json").read_text())
+    assert "The best arm changes" in page.read_text() and page.with_suffix(".png").stat().st_size > 5000
+    lost = {policy: marks["512"]["lost"] for policy, marks in data["regret"]["four"].items()}
+    assert 0 < lost["quarter"] < lost["ucb"] < lost["uniform"] and lost["exp3"] < lost["uniform"]
+    assert all(f["apart"] < 4 for marks in data["regret"]["deep"].values() for f in marks.values())
+    assert len(data["checks"]["compared"]) == 6 and max(data["microseconds"].values()) < 1000
+    assert data["switch"]["scale 0.25, discount 0.98"]["lost"] < data["switch"]["scale 0.25"]["lost"]
+    decoding = data["decoding"]["methods"]
+    assert decoding["plain"]["length"]["all"]["value"] == 1.0 and "oracle" in decoding
+    assert all(f["length"]["all"]["value"] >= 1.0 and f["speed"]["all"]["value"] > 0 for f in decoding.values())
+    for bad in ({"runs": 1}, {"prompts": 17}, {"tokens": 0}):
+        with pytest.raises(RequestError, match="at least 2.*1 to 16 prompts"):
+            banditspec.run(banditspec.Config(**bad))
+
+
+def test_simulated_arms_have_the_means_and_rounds_they_say() -> None:
+    """Means by enumeration, rounds of one arm by simulation within four standard errors, streams alike for every controller."""
+    arms = Arms((0.5, 0.8), 4)
+    for p, mean in zip(arms.chances, arms.means, strict=True):
+        assert sum((x + 1) * p**x * (1 - p) for x in range(4)) + 5 * p**4 == pytest.approx(mean)
+    assert Arms((0.5,), 1).rounds(2).tolist() == [0.0, 1.0, 1.5]  # two tokens: at once with chance 1/2, else in two rounds
+    alone = Arms((0.8,), 4)
+    rounds = [play(attached("ucb", alone), alone, [50, 100], row, 0) for row in range(300)]
+    for i, tokens in enumerate((50, 100)):
+        seen = [played[i].rounds for played in rounds]
+        mean = sum(seen) / 300
+        error = math.sqrt(sum((r - mean) ** 2 for r in seen)) / 300
+        assert abs(mean - alone.rounds(100)[tokens]) < 4 * error and all(p[i].pulls == (p[i].rounds,) for p in rounds)
+    first, again = ([tokens for tokens, _ in zip(arms.stream(1, (3, 4)), range(9), strict=False)] for _ in range(2))
+    assert first == again
