@@ -28,7 +28,8 @@ class Outcome:
     """What an arm gave in one round.
 
     drafted: nodes scored. accepted: for depth 1, 2, …, whether a node of that depth was accepted. tokens: committed, the
-    bonus token included. seconds: draft (catching up included) and verify, this row's share. truncated: a stop cut the round.
+    bonus token included. seconds: draft (catching up included), verify, and all of the round, this row's share. truncated: a stop
+    cut the round.
     """
 
     row: int
@@ -39,3 +40,4 @@ class Outcome:
     draft_seconds: float
     verify_seconds: float
     truncated: bool
+    seconds: float = 0.0

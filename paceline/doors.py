@@ -30,7 +30,7 @@ class Piece:
 
 
 def generate(lm: Any, prompts: Prompt | Sequence[Prompt], *, drafter: Any = "none", rule: Any = "lossless",
-             controller: Any = "fixed", sampling: Sampling = Sampling(), n: int = 1, slots: int = 8,
+             controller: Any = None, sampling: Sampling = Sampling(), n: int = 1, slots: int = 8,
              exact: bool | None = None, **limits: Any) -> list[Generation]:
     """Decode prompts and return one Generation each (n each, in order, when `n` samples are asked for).
 
@@ -47,7 +47,7 @@ def generate(lm: Any, prompts: Prompt | Sequence[Prompt], *, drafter: Any = "non
     return Engine(lm, drafter, rule, controller, exact=exact, slots=min(slots, len(requests) or 1)).run(requests)
 
 
-def stream(lm: Any, prompt: Prompt, *, drafter: Any = "none", rule: Any = "lossless", controller: Any = "fixed",
+def stream(lm: Any, prompt: Prompt, *, drafter: Any = "none", rule: Any = "lossless", controller: Any = None,
            sampling: Sampling = Sampling(), exact: bool | None = None, engine: Engine | None = None,
            **limits: Any) -> Iterator[Piece]:
     """Decode one prompt and yield a Piece per round; closing the iterator cancels the request.

@@ -18,7 +18,8 @@ import torch
 
 from paceline import plugins
 from paceline.arm import Arm, Outcome, View
-from paceline.errors import ModelError, RequestError, SpecError
+from paceline.auto import attached, controlling, listed
+from paceline.errors import ModelError, RequestError
 from paceline.lm import LM
 from paceline.lm.kv import Slot
 from paceline.proposal import Proposal, Verdict
@@ -56,22 +57,21 @@ class Controller(Protocol):
 class Engine:
     """Decodes requests with one model. Submit rows, call `step` until they finish, cancel any of them between rounds.
 
-    drafter: a spec, an attached drafter, or a list of them (the arms a controller picks from). controller: a spec, or one that is
-    attached already, whose statistics outlive this engine. exact: None = bit-exact where the machine can promise it, for chains
+    drafter: a spec, an attached drafter, a list of them (the arms a controller picks from; what cannot be built is left out), or
+    "auto", those that fit the model. controller: a spec, or one that is attached already, whose statistics outlive this engine;
+    None = fixed for one drafter, cost for several. exact: None = bit-exact where the machine can promise it, for chains
     or for trees too (`LM.exact_trees`); True = or raise ModelError; False = equal in law. slots: most rows decoded together.
     park: finished sequences whose keys are kept, so that a later prompt with the same beginning is not prefilled again.
     """
 
-    def __init__(self, lm: LM, drafter: Any = "none", rule: Any = "lossless", controller: Any = "fixed", *,
+    def __init__(self, lm: LM, drafter: Any = "none", rule: Any = "lossless", controller: Any = None, *,
                  exact: bool | None = None, slots: int = 8, park: int = 0) -> None:
         if exact and not lm.exact:
             raise ModelError(f"exact=True cannot be promised: {lm.why_not_exact}. Leave exact unset for the best there is.")
         self.lm, self.exact = lm, lm.exact if exact is None else exact
-        self.drafters: list[Drafter] = [_attach("drafter", d, lm) for d in (drafter if isinstance(drafter, list) else [drafter])]
-        if not self.drafters:
-            raise SpecError("Expected a drafter or a list of them, found an empty list; 'none' decodes plainly.")
+        self.drafters: list[Drafter] = attached(listed(drafter, lm), lm)
         self.rule = plugins.make("rule", rule)
-        self.controller: Controller = _attach("controller", controller, len(self.drafters))
+        self.controller: Controller = controlling(controller, len(self.drafters))
         self.kv = lm.cache(1, self.exact)
         self.slots, self.park = slots, park
         self.waiting: deque[Row] = deque()
@@ -313,9 +313,10 @@ class Engine:
         assert last is not None
         depth = max(last.proposal.depths(), default=0)
         taken = min(len(last.verdict.path), last.committed)
+        draft = draft_seconds.get(arm.drafter, 0.0) if arm.budget else 0.0
         return Outcome(row.id, arm, len(last.proposal), [i < taken for i in range(depth)], last.committed,
-                       draft_seconds.get(arm.drafter, 0.0), clock.seconds["verify"] / rows,
-                       last.committed < len(last.verdict.path) + 1)
+                       draft, clock.seconds["verify"] / rows, last.committed < len(last.verdict.path) + 1,
+                       draft + (sum(clock.seconds.values()) - clock.seconds["draft"]) / rows)
 
     # -- leaving ---------------------------------------------------------------------------------------------------------
 
@@ -352,12 +353,6 @@ class Clock:
     def share(self, into: dict[str, float], rows: int) -> None:
         for part, seconds in self.seconds.items():
             into[part] += seconds / rows
-
-
-def _attach(kind: str, spec: Any, to: Any) -> Any:
-    """A drafter at work on a model, a controller on so many drafters; what has no `attach` is at work already."""
-    made = plugins.make(kind, spec)
-    return made.attach(to) if hasattr(made, "attach") else made
 
 
 def common(a: Sequence[int], b: Sequence[int]) -> int:

@@ -6,7 +6,8 @@ import time
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from paceline import generate, plugins
+from paceline import generate
+from paceline.auto import attached, controlling, listed
 from paceline.lm import LM
 from paceline.row import Stats
 
@@ -41,8 +42,8 @@ class Method(Protocol):
 
 @dataclass
 class Paceline:
-    """Paceline decoding with one drafter; `none` is plain decoding. The drafter is attached once, as a user would hold
-    it.
+    """Paceline decoding with one drafter; `none` is plain decoding. Drafter and controller are attached once, as a service
+    would hold them.
     """
 
     name: str
@@ -51,7 +52,8 @@ class Paceline:
     settings: dict[str, Any]
 
     def __post_init__(self) -> None:
-        self.drafter = plugins.make("drafter", self.spec).attach(self.lm)
+        self.drafters = attached(listed(self.spec, self.lm), self.lm)
+        self.controller = controlling(self.settings.get("controller"), len(self.drafters))
 
     def describe(self) -> dict[str, Any]:
         return {
@@ -64,7 +66,8 @@ class Paceline:
 
     def run(self, prompts: list[list[int]], max_new_tokens: int) -> Batch:
         start = time.perf_counter()
-        out = generate(self.lm, prompts, drafter=self.drafter, max_new_tokens=max_new_tokens, **self.settings)
+        out = generate(self.lm, prompts, drafter=self.drafters, max_new_tokens=max_new_tokens,
+                       **self.settings | {"controller": self.controller})
         return Batch(time.perf_counter() - start, [g.tokens for g in out], [g.stats for g in out])
 
     def count_forwards(self, prompt: list[int], max_new_tokens: int) -> int | None:

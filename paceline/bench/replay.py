@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from paceline.auto import limited
 from paceline.bench.machine import describe
 from paceline.bench.metrics import accept_per_position, ratio, share
 from paceline.bench.replay_file import Record, read_recorded
@@ -45,10 +46,6 @@ class Config:
         if self.limit is not None and self.limit < 1:
             raise RequestError(f"limit must be at least 1; found {self.limit}.")
 
-    @property
-    def controller(self) -> str:
-        return "fixed" if self.budget is None else f"fixed:budget={self.budget}"
-
 
 @dataclass(frozen=True)
 class Decoded:
@@ -69,7 +66,7 @@ def replay(config: Config, tick: Callable[[int], None] = lambda calls: None) -> 
     tokenizer = load_tokenizer(config.tokenizer)
     records = read_recorded(Path(config.file), tokenizer, config.limit)
     lm = target(records, tokenizer, config.token_cost)
-    engines = {spec: engine(lm, spec, config.controller) for spec in config.drafters}  # a mistake should not cost a run
+    engines = {spec: engine(lm, spec, config.budget) for spec in config.drafters}  # a mistake should not cost a run
     total, drafters = len(engines) * len(records), {}
     for spec, drafting in engines.items():
         done = []
@@ -91,10 +88,10 @@ def target(records: Sequence[Record], tokenizer: Any, token_cost: float) -> Repl
     return ReplayLM(tokenizer, max(len(tokenizer), largest + 1), longest + 2 * MARGIN, Costs(token_cost))
 
 
-def engine(lm: ReplayLM, spec: str, controller: str) -> Engine:
+def engine(lm: ReplayLM, spec: str, budget: int | None) -> Engine:
     """An engine with one drafter. Raises RequestError for a drafter that needs a model."""
     try:
-        return Engine(lm, spec, controller=controller)  # type: ignore[arg-type]
+        return Engine(lm, spec, controller=limited(spec, budget))  # type: ignore[arg-type]
     except (AttributeError, ModelError) as error:  # it asked the target for something that only a model has
         if isinstance(error, AttributeError) and error.obj is not lm:
             raise

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import paceline
-from paceline import plugins
+from paceline.auto import check, limited
 from paceline.bench.llama_cpp import LlamaCpp, forward_seconds
 from paceline.bench.long_prompts import LONG_KINDS, long_prompts
 from paceline.bench.machine import describe, pin_threads, read_limit
@@ -70,14 +70,10 @@ class Config:
         if self.context and (self.prompts or self.data):
             raise RequestError("Prompts of a given context are made, not read: leave out --prompts and --data.")
         for spec in self.drafters:
-            plugins.make("drafter", spec)
+            check(spec)
         check_names(self.against)
         if self.rows > 1 and self.against:
             raise RequestError("Rivals decode one row at a time: leave out --against, or use --rows 1.")
-
-    @property
-    def controller(self) -> str:
-        return "fixed" if self.budget is None else f"fixed:budget={self.budget}"
 
 
 def run(config: Config, tick: Callable[[int], None] = lambda calls: None) -> dict[str, Any]:
@@ -105,11 +101,11 @@ def target(config: Config) -> LM:
 
 
 def _methods(config: Config, lm: LM) -> list[Method]:
-    settings = {"controller": config.controller, "exact": config.exact}
     specs = {PLAIN: "none"} | {f"paceline/{spec}": spec for spec in config.drafters if spec != "none"}
-    ours: list[Method] = [Paceline(name, lm, spec, settings) for name, spec in specs.items()]
+    settings = {spec: {"controller": limited(spec, config.budget), "exact": config.exact} for spec in specs.values()}
+    ours: list[Method] = [Paceline(name, lm, spec, settings[spec]) for name, spec in specs.items()]
     if config.inexact:
-        ours += [Paceline(f"{name}, inexact", lm, spec, settings | {"exact": False}) for name, spec in specs.items()]
+        ours += [Paceline(f"{name}, inexact", lm, spec, settings[spec] | {"exact": False}) for name, spec in specs.items()]
     if config.rows > 1:
         ours += [OneByOne(method) for method in ours]
     return ours + rivals(config.against, Weights(resolve(config.model), lm, config.grow), config.drafters)

@@ -9,11 +9,11 @@ import typer
 
 import paceline
 from paceline import plugins
+from paceline.auto import AUTO, check, limited
 from paceline.cli._flags import flag
 
 __all__ = ["Decoding", "ModelChoice", "as_prompt", "open_model"]
 
-DRAFTER = "ngram"  # needs no second model and, as measured, gains more than one on the embedded models
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class ModelChoice:
 class Decoding:
     """How to decode: plug-in specs and limits."""
 
-    drafter: str = flag(DRAFTER, "Drafter spec, like ngram or small_model:model=NAME; none decodes plainly.")
+    drafter: str = flag(AUTO, "Drafter spec, like ngram or small_model:model=NAME; auto picks as it goes, none decodes plainly.")
     budget: int | None = flag(None, "Most drafted tokens scored in one round.")
     controller: str | None = flag(None, "Controller spec, instead of --budget.")
     rule: str = flag("lossless", "Rule spec: how drafted tokens are judged.")
@@ -41,14 +41,14 @@ class Decoding:
         """Keyword arguments for `paceline.generate` and `paceline.stream`."""
         if self.budget is not None and self.controller is not None:
             raise typer.BadParameter("--budget and --controller are two ways to say the same; give one.")
-        for kind, spec in (("drafter", self.drafter), ("rule", self.rule), ("controller", self.controller)):
+        check(self.drafter)
+        for kind, spec in (("rule", self.rule), ("controller", self.controller)):
             if spec is not None:
                 plugins.make(kind, spec)  # a mistake in a spec should not cost a load
-        controller = self.controller or (f"fixed:budget={self.budget}" if self.budget is not None else "fixed")
         return {
             "drafter": self.drafter,
             "rule": self.rule,
-            "controller": controller,
+            "controller": self.controller or limited(self.drafter, self.budget),
             "max_new_tokens": self.max_new_tokens,
             "stop": tuple(self.stop),
             "exact": self.exact,

@@ -240,10 +240,11 @@ class LM:
         for start in range(0, len(tokens), CHUNK):
             chunk, first = tokens[start : start + CHUNK], slot.position
             wanted = [i for i in range(len(chunk)) if first + i in watch]
-            queries: list[torch.Tensor] | None = [] if wanted else None
-            self.forward(kv, [slot], torch.tensor([list(chunk)]), at=None, queries=queries)
+            queries: list[torch.Tensor] = []
+            watched: dict[str, Any] = {"queries": queries} if wanted else {}
+            self.forward(kv, [slot], torch.tensor([list(chunk)]), at=None, **watched)
             kv.keep([slot], [range(len(chunk))])
-            if queries:
+            if wanted:
                 trace.add([q[0][:, wanted] for q in queries], [first + i for i in wanted])
         return trace
 

@@ -48,7 +48,7 @@ def test_a_replay_counts_what_decoding_with_the_model_counts(lm: LM, spec: str) 
     plain = [out.tokens for out in Engine(lm, exact=False).run(asked)]
     records = [Record(tuple(p), tuple(tokens)) for p, tokens in zip(prompts, plain, strict=True)]
     real, played = Engine(lm, spec, exact=False), target(records, toy_tokenizer(), 0.05)
-    replaying = engine(played, spec, "fixed")
+    replaying = engine(played, spec, None)
     for record in records:
         ours, theirs = decode(replaying, played, record), decode(real, SimpleNamespace(), record)  # type: ignore[arg-type]
         assert ours.identical and theirs.identical
@@ -63,7 +63,7 @@ def test_every_drafter_without_a_model_writes_the_recorded_text_in_a_vocabulary_
     output = [largest, 5, 6, 7, 8] * 6
     records = [Record((5, 6), tuple(output), frozenset({9})), Record((5, 6, 7), (8, largest, 5, 9), frozenset({9}))]
     lm = target(records, toy_tokenizer(), 0.05)
-    drafting = engine(lm, spec, "fixed")
+    drafting = engine(lm, spec, None)
     done = [decode(drafting, lm, record) for record in records]
     assert all(d.identical and not d.stats.failures for d in done) and done[0].stats.new_tokens == 30
     assert (done[0].stats.rounds == 30) == (spec == "none")
@@ -185,7 +185,7 @@ def test_a_difference_is_shown(capsys: pytest.CaptureFixture[str], write: Callab
 
 def test_one_record_has_no_halves() -> None:
     lm = ReplayLM(None, 10, 100)
-    done = decode(engine(lm, "none", "fixed"), lm, Record((1,), (2, 3)))
+    done = decode(engine(lm, "none", None), lm, Record((1,), (2, 3)))
     assert figures([done])["by_half"] == {} and figures([done] * 2)["by_half"]["first"]["records"] == 1
 
 

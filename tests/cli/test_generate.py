@@ -48,7 +48,7 @@ def test_json_to_a_file(go: Callable, tmp_path: Path) -> None:
 
 
 def test_json_to_the_terminal_is_json_alone(go: Callable) -> None:
-    assert json.loads(go("abc", "--json", "-").out)["drafter"] == "ngram"
+    assert json.loads(go("abc", "--json", "-").out)["drafter"] == "auto"
 
 
 def test_sampling_flags_reach_the_engine(go: Callable) -> None:

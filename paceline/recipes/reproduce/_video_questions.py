@@ -7,6 +7,7 @@ three frames can tell them.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -31,7 +32,7 @@ ASKED = 3
 QUESTION, ANSWER = ASKED + 2, ASKED * (1 + ATTRIBUTES)
 LONGEST = 1024 * FRAME + QUESTION + ANSWER
 # Frames of a training text, texts of a batch, share of the steps: attention has to become sharper as films become longer.
-STAGES = ((8, 32, 0.4), (32, 12, 0.3), (128, 3, 0.3))
+STAGES = ((8, 12, 0.5), (32, 4, 0.25), (128, 1, 0.25))
 
 
 @dataclass(frozen=True)
@@ -75,13 +76,13 @@ def places(frames: int, random: np.random.Generator) -> np.ndarray:
     return np.concatenate((shown, shown[-1] + 1 + np.arange(QUESTION + ANSWER)))
 
 
-def trained(folder: Path, steps: int, seed: int, report=lambda progress: None) -> PreTrainedModel:
+def trained(folder: Path, steps: int, seed: int, report: Callable[[Progress], None] = lambda progress: None) -> PreTrainedModel:
     """A small target that answers, of four layers with keys of 8 KB a token: from about 2,000 tokens on it mostly reads keys."""
     torch.manual_seed(seed)
     model = LlamaForCausalLM(LlamaConfig(
         vocab_size=VOCABULARY, hidden_size=256, intermediate_size=512, num_hidden_layers=4, num_attention_heads=4,
-        num_key_value_heads=4, max_position_embeddings=LONGEST + 64, tie_word_embeddings=True, bos_token_id=None, eos_token_id=None,
-        rope_parameters={"rope_type": "default", "rope_theta": 1e6},
+        num_key_value_heads=4, max_position_embeddings=LONGEST + 64, tie_word_embeddings=True, bos_token_id=None,
+        eos_token_id=None, rope_parameters={"rope_type": "default", "rope_theta": 1e6},
     ))  # fmt: skip
     ends = np.cumsum([share for *_, share in STAGES])
     stages = [(frames, rows, max(1, round(steps * end))) for (frames, rows, _), end in zip(STAGES, ends, strict=True)]

@@ -1,9 +1,10 @@
-"""Sparse-to-Dense (Zhang, Du et al. 2025, arXiv 2505.19155): a target that drafts on few of its own keys, by length of the prompt.
+"""Sparse-to-Dense (Zhang, Du et al. 2025, arXiv 2505.19155): a target that drafts on few of its own keys, by length of the
+prompt.
 
 A small target is trained to answer questions about frames of a film (`_video_questions.py`), and decodes prompts of 1,000 to
-16,000 tokens: with keys chosen by what the question's tokens attend to, against a window, keys by lot, keys evenly spaced, and the
-lower half of the layers as a draft model (LayerSkip). Every answer is checked to be plain decoding's. Speed is measured after the
-prefill, beside what the measured costs of steps and the acceptance predict.
+16,000 tokens: with keys chosen by what the question's tokens attend to, against a window, keys by lot, keys evenly spaced, and
+the lower half of the layers as a draft model (LayerSkip). Every answer is checked to be plain decoding's. Speed is measured after
+the prefill, beside what the measured costs of steps and the acceptance predict.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ __all__ = ["Config", "run"]
 LENGTHS, MIDDLE = (1024, 2048, 4096, 8192, 16384), 8192
 SHARES, STEPS = (0.01, 0.02, 0.05, 0.1), (3, 5, 9, 13)
 SELECTED = {"Sparse-to-Dense": "topk", "streaming": "streaming", "evenly spaced": "uniform", "random": "random"}
+TRUE = "answers' tokens that are true, %"
 SKIP, GATED, BY_LAYER = "LayerSkip", "Sparse-to-Dense, gated", "Sparse-to-Dense, by layer"
 
 
@@ -124,8 +126,8 @@ def arms(config: Config, lm: LM) -> dict[str, Any]:
 def by_length(config: Config, lm: LM, length: int, seed: int) -> dict[str, Any]:
     """What every arm did with prompts of one length: acceptance, speed, and the speed that costs predict."""
     asked = requests(length, config.prompts, seed)
-    tried, times = arms(config, lm), {}
-    got: dict[str, list[Generation]] = {}
+    tried, got = arms(config, lm), dict[str, list[Generation]]()
+    times: dict[str, list[list[float]]] = {}
     for turn in range(2):
         for arm in list(tried)[:: -1 if turn else 1]:
             got[arm] = decoded(lm, tried[arm], asked)
@@ -172,8 +174,8 @@ def per_forward(out: Sequence[Generation]) -> float:
 
 
 def step_costs(config: Config, lm: LM, length: int) -> dict[str, float]:
-    """Milliseconds of a plain step, of verifying a whole draft, of a step on few keys and of one of half the layers, at this length;
-    what the keys hold matters to no time.
+    """Milliseconds of a plain step, of verifying a whole draft, of a step on few keys and of one of half the layers, at this
+    length; what the keys hold matters to no time.
     """
     whole, few, skip = lm.cache(), lm.cache(), arms(config, lm)[SKIP].model
     slots = [kv.take() for kv in (whole, few, skip.cache())]
@@ -205,21 +207,21 @@ def written_up(found: dict[str, Any]) -> str:
     speed = [[arm, *(cell(found, n, arm) for n in lengths)] for arm in names if arm != "plain"]
     costs = [[name, *(f"{mean_of([s['lengths'][n]['costs'][name] for s in seeds]):.2f}" for n in lengths)]
              for name in seeds[0]["lengths"][lengths[0]]["costs"]]
-    true = ["answers' tokens that are true, %", *(f"{100 * mean_of([s['lengths'][n]['right'] for s in seeds]):.0f}" for n in lengths)]
+    true = [f"{100 * mean_of([s['lengths'][n]['right'] for s in seeds]):.0f}" for n in lengths]
     by_keys = [[name, *(f"{100 * mean_of([s['keys'][name][k] for s in seeds]):.1f}" for k in kinds)]
                for name, kinds in seeds[0]["keys"].items()]
     by_steps = [[f"{100 * mean_of([s['steps'][n] for s in seeds]):.1f}" for n in seeds[0]["steps"]]]
     return f"""# Sparse-to-Dense, again
 
-`paceline cook reproduce/sparse_to_dense`. {len(seeds)} target{"s" if len(seeds) > 1 else ""} of 3.2 M parameters, four layers, 8 KB
-of keys a token in fp32, each trained for {found["steps"]:,} steps to answer questions about films; {found["prompts"]} prompts of each
-length, greedy, answers of {ANSWER} tokens, one prompt at a time. A draft sees {found["keys"]} keys of the film in each layer, the question
-and what was written; {found["length"]} tokens are drafted at once, without a gate but in the row that says so. Means over targets ± half
-of the 95 % interval (Student). All answers are plain decoding's, token for token.
+`paceline cook reproduce/sparse_to_dense`. {len(seeds)} target{"s" if len(seeds) > 1 else ""} of 3.2 M parameters, four layers,
+8 KB of keys a token in fp32, each trained for {found["steps"]:,} steps to answer questions about films; {found["prompts"]} of them
+of each length, greedy, answers of {ANSWER} tokens, one at a time. A draft sees {found["keys"]} keys of the film in each layer,
+the question and what was written; {found["length"]} tokens are drafted at once, without a gate but in the row that says so.
+Means over targets ± half of the 95 % interval (Student). All answers are plain decoding's, token for token.
 
 ## Accepted share of the drafted tokens, %, by tokens of the prompt
 
-{table(["draft", *lengths], share + [true])}
+{table(["draft", *lengths], share + [[TRUE, *true]])}
 
 ## Speed after the prefill against plain decoding (in brackets: predicted from costs and acceptance length)
 

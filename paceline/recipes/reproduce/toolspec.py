@@ -193,7 +193,7 @@ def replayed(config: Config, records: list[Record]) -> dict[str, dict[str, float
     lm = target(records, load_tokenizer("zoo:tiny"), 0.05)
     found = {}
     for arm in REPLAYED:
-        drafting = engine(lm, ARMS[arm], f"fixed:budget={config.budget}")
+        drafting = engine(lm, ARMS[arm], config.budget)
         stats = [decode(drafting, lm, r).stats for r in records]
         found[arm] = per([s.rounds for s in stats], [s.new_tokens for s in stats])
     return found
@@ -207,7 +207,7 @@ def stored(config: Config, asked: list[read.Messages], size: int) -> dict[str, d
     found = {}
     for arm in HELD:
         lm = target(records, tokenizer, 0.05)
-        drafting = engine(lm, HELD[arm], f"fixed:budget={config.budget}")
+        drafting = engine(lm, HELD[arm], config.budget)
         drafter: Any = drafting.drafters[0]
         for past in (record(tokenizer, messages, ()) for messages in before[:size]):
             drafter.remember("", past.prompt, past.output)

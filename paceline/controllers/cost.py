@@ -1,0 +1,199 @@
+"""The drafter with the most tokens for each second, at measured costs, and none where plain decoding has more: never slower.
+
+A renewal-reward view: throughput is the mean tokens of a round over its mean seconds, so an arm is worth the upper bound of its
+tokens over its seconds. An arm is a drafter with a node budget; plain decoding is always one, its tokens are known to be one, and
+what cannot be thought to beat it is not drafted. What a drafter needs to catch up with a text that it has not seen (a model has
+to read the prompt) is charged to it, spread over the tokens that are left. After BanditSpec (arXiv 2505.15141), whose rewards
+count tokens alone and start anew with every text.
+"""
+
+import math
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from paceline.arm import Arm, Outcome, View
+from paceline.controllers._arms import arms_of
+from paceline.errors import SpecError
+
+__all__ = ["Cost"]
+
+RECENT = 31  # rounds whose seconds count
+SLOW = 3.0  # times the median beyond which a round's seconds tell of the machine, not of the arm
+SHORT = 12  # tokens left from which on nothing new is tried
+SPREAD, ENOUGH = 1.0, 4  # standard deviation of a round's tokens where fewer rounds than these were seen
+
+
+@dataclass(frozen=True)
+class Cost:
+    """budgets: most nodes a round may have scored; arms are plain decoding and every drafter with every budget. caution: standard
+    errors by which an arm's tokens may exceed their mean; 0 never looks again at what once looked poor. trust: rounds of other
+    texts that count for a new one. fade: weight that a round of this text loses with each later one. prior: what is known
+    beforehand of every arm, in the order of arms: (tokens of a round, its seconds, seconds of catching up for each token), or
+    None. Raises SpecError for values out of range.
+    """
+
+    budgets: tuple[int, ...] = (16,)
+    caution: float = 0.5
+    trust: float = 8.0
+    fade: float = 0.97
+    prior: tuple[tuple[float, float, float] | None, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.budgets or min(self.budgets) < 0:
+            raise SpecError(f"cost needs budgets of 1 or more, as in cost:budgets=[4,16]; found {list(self.budgets)}.")
+        if self.caution < 0 or self.trust < 0 or not 0 < self.fade <= 1:
+            raise SpecError(f"cost needs caution >= 0, trust >= 0 and 0 < fade <= 1; found caution={self.caution}, "
+                            f"trust={self.trust}, fade={self.fade}.")
+
+    def attach(self, drafters: int) -> "Priced":
+        """The controller at work, for so many drafters."""
+        return Priced(self, arms_of(drafters, (0, *self.budgets)))
+
+
+@dataclass
+class Tally:
+    """Rounds, their tokens and the squares of these, the older the lighter."""
+
+    rounds: float = 0.0
+    tokens: float = 0.0
+    squares: float = 0.0
+
+    def add(self, tokens: float, fade: float = 1.0) -> None:
+        self.rounds, self.tokens = self.rounds * fade + 1, self.tokens * fade + tokens
+        self.squares = self.squares * fade + tokens**2
+
+    @property
+    def spread(self) -> float:
+        """Standard deviation of a round's tokens."""
+        if self.rounds < ENOUGH:
+            return SPREAD
+        return math.sqrt(max(0.0, self.squares / self.rounds - (self.tokens / self.rounds) ** 2))
+
+
+@dataclass
+class Seconds:
+    """Of the recent rounds of an arm: the whole round, and its drafting where nothing had to be caught up."""
+
+    whole: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT))
+    draft: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT))
+
+    @property
+    def mean(self) -> float:
+        """Without what slow rounds took beyond reason."""
+        ordered = sorted(self.whole)
+        most = SLOW * ordered[(len(ordered) - 1) // 2]
+        return sum(min(most, x) for x in ordered) / len(ordered)
+
+
+@dataclass
+class Text:
+    """One row: a tally for each arm, those that have caught up with it, and its rounds so far."""
+
+    tallies: list[Tally]
+    begun: set[int] = field(default_factory=set)
+    rounds: int = 0
+
+
+class Priced:
+    """Picks the arm of the highest bound for every row; knows the past only, so the text keeps its law."""
+
+    def __init__(self, options: Cost, arms: list[Arm]) -> None:
+        self.options, self.arms = options, arms
+        self.shared = [Tally() for _ in arms]
+        self.seconds: list[list[Seconds]] = []  # by the power of two of the rows that are decoded together
+        self.catching = [0.0] * len(arms)  # seconds of catching up for each token of the text
+        self._texts: dict[int, Text] = {}
+        self._asked: dict[int, tuple[int, View]] = {}
+        self._together = 0
+        for arm, known in enumerate(options.prior):
+            if known is not None:
+                self._believe(arm, *known)
+
+    def pick(self, views: Sequence[View]) -> list[Arm]:
+        """An arm for every row."""
+        self._together = (max(1, len(views)) - 1).bit_length()
+        out = []
+        for view in views:
+            arm = self._best(view)
+            self._asked[view.row] = arm, view
+            out.append(self.arms[arm])
+        return out
+
+    def learn(self, outcomes: Sequence[Outcome]) -> None:
+        """Enter what came of a round; one that a stop cut says less of its arm than it should."""
+        for outcome in outcomes:
+            arm, view = self._asked.pop(outcome.row)
+            text = self._text(outcome.row)
+            text.rounds += 1
+            if not outcome.truncated:
+                self.shared[arm].add(outcome.tokens, 0.998)
+                text.tallies[arm].add(outcome.tokens, self.options.fade)
+            self._time(arm, outcome, view, arm not in text.begun)
+            text.begun.add(arm)
+
+    def forget(self, row: int) -> None:
+        """Drop a row that has ended; what it taught of the arms stays."""
+        self._texts.pop(row, None)
+        self._asked.pop(row, None)
+
+    # -- bounds ----------------------------------------------------------------------------------------------------------
+
+    def _best(self, view: View) -> int:
+        """Plain decoding first, since it is what the others are measured by; then each arm until its seconds are known; then the
+        highest bound.
+        """
+        text, seconds = self._text(view.row), self._seconds()
+        if view.left > SHORT:
+            for arm, known in enumerate(seconds):
+                if not known.whole:
+                    return arm
+        bounds = [self.bound(arm, text, view) for arm in range(len(self.arms))]
+        return max(range(len(bounds)), key=bounds.__getitem__)
+
+    def bound(self, arm: int, text: Text, view: View) -> float:
+        """Tokens for each second that this arm may have on this text: the mean of this text's rounds and of some of others', and
+        so many standard errors.
+        """
+        seconds, ours, others = self._seconds()[arm], text.tallies[arm], self.shared[arm]
+        if not seconds.whole:
+            return 0.0
+        if self.arms[arm].budget == 0:
+            return 1.0 / seconds.mean
+        weight = min(self.options.trust, others.rounds) / max(others.rounds, 1.0)
+        rounds = ours.rounds + weight * others.rounds
+        if rounds == 0.0:
+            return 0.0
+        mean = (ours.tokens + weight * others.tokens) / rounds
+        most = mean + self.options.caution * others.spread * math.sqrt(math.log(2.0 + text.rounds) / rounds)
+        late = 0.0 if arm in text.begun else self.catching[arm] * view.length
+        return most / (seconds.mean + late * most / max(1.0, view.left))
+
+    def _time(self, arm: int, outcome: Outcome, view: View, first: bool) -> None:
+        """Enter the seconds of a round. In an arm's first round of a text they hold its catching up, and once what is measured or
+        made at first use: they tell of the price of a beginning only.
+        """
+        seconds = self._seconds()[arm]
+        if not first:
+            seconds.draft.append(outcome.draft_seconds)
+            seconds.whole.append(outcome.seconds)
+        elif seconds.draft:
+            usual = sorted(seconds.draft)[(len(seconds.draft) - 1) // 2]
+            late = max(0.0, outcome.draft_seconds - usual) / max(1, view.length)
+            self.catching[arm] = 0.7 * self.catching[arm] + 0.3 * late if self.catching[arm] else late
+
+    def _believe(self, arm: int, tokens: float, seconds: float, catching: float) -> None:
+        for _ in range(math.ceil(self.options.trust)):
+            self.shared[arm].add(tokens)
+        self._seconds()[arm].whole.append(seconds)
+        self.catching[arm] = catching
+
+    def _seconds(self) -> list[Seconds]:
+        while len(self.seconds) <= self._together:
+            self.seconds.append([Seconds() for _ in self.arms])
+        return self.seconds[self._together]
+
+    def _text(self, row: int) -> Text:
+        if row not in self._texts:
+            self._texts[row] = Text([Tally() for _ in self.arms])
+        return self._texts[row]

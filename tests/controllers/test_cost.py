@@ -1,0 +1,162 @@
+"""The cost controller against simulated arms: tokens and seconds of every arm are known, so is what it should do."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+import pytest
+
+from paceline.arm import Arm, Outcome, View
+from paceline.controllers.cost import Cost
+from paceline.errors import SpecError
+
+
+@dataclass
+class World:
+    """Arms by drafter: mean tokens of a round and its seconds; plain decoding takes one second. catching: seconds for each token
+    of a text when an arm meets it first.
+    """
+
+    tokens: list[float]
+    seconds: list[float]
+    catching: list[float]
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        self._random = random.Random(self.seed)
+
+    def played(self, arm: Arm, view: View, first: bool, slow: float = 1.0) -> Outcome:
+        if arm.budget == 0:
+            return Outcome(view.row, arm, 0, [], 1, 0.0, slow, False, slow)
+        mean, late = self.tokens[arm.drafter], first * self.catching[arm.drafter] * view.length
+        got = 1 + sum(self._random.random() < (mean - 1) / 8 for _ in range(8))
+        draft = (self.seconds[arm.drafter] - 1) * slow + late
+        return Outcome(view.row, arm, 8, [i < got - 1 for i in range(8)], got, draft, slow, False, slow + draft)
+
+
+def decode(controller, world: World, tokens: int, row: int = 0, prompt: int = 100) -> tuple[list[Arm], float]:
+    """Arms played and seconds spent until a text has so many tokens."""
+    arms, spent, written, met = [], 0.0, 0, set()
+    while written < tokens:
+        view = View(row, prompt + written, tokens - written)
+        [arm] = controller.pick([view])
+        got = world.played(arm, view, arm not in met)
+        met.add(arm)
+        controller.learn([got])
+        arms.append(arm)
+        spent, written = spent + got.seconds, written + got.tokens
+    controller.forget(row)
+    return arms, spent
+
+
+@pytest.mark.parametrize(
+    ("tokens", "seconds", "best"),
+    [([3.0, 3.0], [1.2, 2.0], 0), ([2.0, 4.0], [1.1, 1.5], 1), ([2.5, 1.2], [1.1, 1.05], 0)],
+)
+def test_it_takes_the_most_tokens_a_second_not_a_round(tokens: list[float], seconds: list[float], best: int) -> None:
+    controller = Cost().attach(2)
+    arms, _ = decode(controller, World(tokens, seconds, [0.0, 0.0]), 600)
+    assert [a.drafter for a in arms[60:] if a.budget].count(best) > 0.85 * len(arms[60:])
+
+
+@pytest.mark.parametrize("tokens", [[1.1, 1.2], [1.0, 1.0], [2.0, 2.0]])
+def test_where_drafting_does_not_pay_it_is_hardly_tried(tokens: list[float]) -> None:
+    controller, world = Cost().attach(2), World(tokens, [2.2, 3.0], [0.0, 0.0])
+    first = decode(controller, world, 400)[1]
+    later = sum(decode(controller, world, 100, row)[1] for row in range(1, 11))
+    assert first < 400 * 1.05 and later < 1000 * 1.02
+
+
+def test_a_text_of_another_kind_is_noticed() -> None:
+    controller = Cost().attach(2)
+    code, prose = World([5.0, 2.0], [1.2, 1.2], [0.0, 0.0]), World([1.0, 2.5], [1.2, 1.2], [0.0, 0.0])
+    for row in range(6):
+        decode(controller, (code, prose)[row % 2], 200, row)
+    _, spent = decode(controller, prose, 300, 10)
+    assert spent < 1.15 * 300 / 2.5 * 1.2
+
+
+def test_the_best_changes_within_a_text() -> None:
+    controller, row = Cost().attach(2), 0
+    worlds = World([4.0, 1.5], [1.2, 1.2], [0.0, 0.0]), World([1.0, 3.0], [1.2, 1.2], [0.0, 0.0])
+    written, late = 0, []
+    for half, world in enumerate(worlds):
+        while written < 400 * (half + 1):
+            view = View(row, 100 + written, 2000 - written)
+            [arm] = controller.pick([view])
+            got = world.played(arm, view, False)
+            controller.learn([got])
+            written += got.tokens
+            if written > 600:
+                late.append(arm.drafter if arm.budget else -1)
+    assert late.count(1) > 0.7 * len(late)
+
+
+def test_catching_up_is_charged_to_the_arm_over_what_is_left() -> None:
+    """A drafter that has to read a long prompt is not worth it for a short answer."""
+    controller, world = Cost().attach(1), World([3.0], [1.2], [0.1])
+    for row in range(4):
+        decode(controller, world, 300, row, prompt=50)
+    short, _ = decode(controller, world, 40, 10, prompt=1000)
+    long, _ = decode(controller, world, 1500, 11, prompt=1000)
+    assert not any(arm.budget for arm in short)
+    assert sum(bool(arm.budget) for arm in long) > 0.9 * len(long)
+
+
+def test_one_slow_round_says_little() -> None:
+    controller, world = Cost().attach(1), World([3.0], [1.2], [0.0])
+    decode(controller, world, 100)
+    view = View(5, 100, 500)
+    for _ in range(3):
+        [arm] = controller.pick([view])
+        controller.learn([world.played(arm, view, False, slow=200.0 if arm.budget else 1.0)])
+        [arm] = controller.pick([view])
+        assert arm.budget, "the drafter was given up for a hiccup"
+        controller.learn([world.played(arm, view, False)])
+
+
+def test_costs_depend_on_how_many_rows_are_decoded_together() -> None:
+    """Alone drafting pays; with eight rows it costs more than it brings."""
+    controller = Cost().attach(1)
+    alone, together = World([3.0], [1.2], [0.0]), World([3.0], [4.0], [0.0])
+    decode(controller, alone, 200)
+    for _ in range(60):
+        views = [View(row, 100, 1000) for row in range(1, 9)]
+        arms = controller.pick(views)
+        controller.learn([together.played(arm, view, False) for arm, view in zip(arms, views, strict=True)])
+    assert not any(arm.budget for arm in arms)
+    arms, _ = decode(controller, alone, 200, 20)
+    assert sum(bool(arm.budget) for arm in arms) > 0.8 * len(arms)
+
+
+def test_what_is_known_beforehand_is_not_tried_again() -> None:
+    world = World([3.0, 1.0], [1.2, 5.0], [0.0, 0.0])
+    controller = Cost(prior=((1.0, 1.0, 0.0), (3.0, 1.2, 0.0), (1.0, 5.0, 0.0))).attach(2)
+    arms, _ = decode(controller, world, 100)
+    assert all(arm == Arm(0, 16) for arm in arms)
+
+
+def test_rounds_that_a_stop_cut_teach_no_tokens_and_rows_are_forgotten() -> None:
+    controller, world = Cost().attach(1), World([3.0], [1.2], [0.0])
+    view = View(0, 10, 100)
+    [arm] = controller.pick([view])
+    before = [(t.rounds, t.tokens) for t in controller.shared]
+    controller.learn([Outcome(0, arm, 0, [], 1, 0.0, 1.0, True, 1.0)])
+    assert [(t.rounds, t.tokens) for t in controller.shared] == before
+    decode(controller, world, 50, 7)
+    controller.forget(0)
+    assert not controller._texts and not controller._asked
+
+
+def test_nothing_new_is_tried_at_the_end_of_a_text() -> None:
+    controller = Cost().attach(3)
+    [first] = controller.pick([View(0, 100, 5)])
+    controller.learn([Outcome(0, first, 0, [], 1, 0.0, 1.0, False, 1.0)])
+    assert controller.pick([View(0, 101, 4)]) == [Arm(0, 0)]
+
+
+@pytest.mark.parametrize("bad", [{"budgets": ()}, {"budgets": (-1,)}, {"caution": -1.0}, {"trust": -1.0}, {"fade": 0.0}])
+def test_options_out_of_range_are_refused(bad: dict) -> None:
+    with pytest.raises(SpecError, match="cost needs"):
+        Cost(**bad)

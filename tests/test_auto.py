@@ -1,0 +1,83 @@
+"""Which drafters fit a model, and the doors that lead there."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+import paceline
+from paceline.arm import Arm
+from paceline.auto import attached, limited, suited
+from paceline.controllers.cost import Cost, Priced
+from paceline.drafters.small_model import SmallModel
+from paceline.engine import Engine
+from paceline.errors import ModelError, SpecError
+from paceline.lm.grow import grow
+from paceline.testing import ToyLM, tiny_lm
+from tests.lm.test_head import ids
+
+
+def test_models_of_ones_own_get_the_drafters_that_need_none() -> None:
+    lm = tiny_lm()
+    assert suited(lm) == suited(ToyLM(5)) and all("zoo:" not in spec and "glide" not in spec for spec in suited(lm))
+
+
+def test_the_embedded_target_also_gets_its_draft_models_grown_or_not() -> None:
+    lm = paceline.load("zoo:tiny")
+    assert {"cape:inner=glide", "small_model:model=zoo:tiny-draft"} < set(suited(lm))
+    assert suited(paceline.load(grow(lm.model, 20e6))) == suited(lm)
+
+
+def test_auto_writes_plain_decodings_text_alone_and_in_a_batch() -> None:
+    lm = paceline.load("zoo:tiny")
+    prompts = ["def binary_search(", "The river", '{"name": "get_weather", "parameters": {"city":', "17 + 25 ="]
+    plain = paceline.generate(lm, prompts, max_new_tokens=48)
+    for slots in (1, 4):
+        out = paceline.generate(lm, prompts, drafter="auto", max_new_tokens=48, slots=slots)
+        assert [g.tokens for g in out] == [g.tokens for g in plain] and not any(g.stats.failures for g in out)
+        assert sum(g.stats.accepted for g in out) > 0
+
+
+def test_a_drafter_that_cannot_be_built_is_left_out_and_said(caplog: pytest.LogCaptureFixture) -> None:
+    lm, other = tiny_lm(), SmallModel(model=ToyLM(5))
+    with caplog.at_level(logging.WARNING, "paceline"):
+        engine = Engine(lm, ["ngram", other])
+    assert len(engine.drafters) == 1 and "left out" in caplog.text and "vocabulary" in caplog.text
+    with pytest.raises(ModelError, match="vocabulary"):
+        Engine(lm, [other])
+    with pytest.raises(SpecError, match="empty list"):
+        attached([], lm)
+
+
+def test_several_drafters_are_chosen_among_by_cost_and_one_is_not() -> None:
+    lm = tiny_lm()
+    assert isinstance(Engine(lm, ["ngram", "suffix"]).controller, Priced)
+    assert isinstance(Engine(lm, "auto").controller, Priced)
+    assert not isinstance(Engine(lm, "ngram").controller, Priced)
+
+
+def test_a_budget_holds_for_whatever_is_picked() -> None:
+    lm = tiny_lm()
+    engine = Engine(lm, "auto", controller=limited("auto", 3))
+    assert {arm.budget for arm in engine.controller.arms} == {0, 3}
+    assert limited("auto", None) is None and limited("ngram", 4) == "fixed:budget=4"
+
+
+def test_statistics_outlive_an_engine() -> None:
+    lm, controller = tiny_lm(), Cost().attach(2)
+    for _ in range(2):
+        paceline.generate(lm, [ids(20)], drafter=["ngram", "suffix"], controller=controller, max_new_tokens=30, eos=())
+    assert controller.shared[0].rounds > 0 and controller.arms[0] == Arm(0, 0)
+
+
+def test_a_drafter_that_keeps_failing_is_left_by_the_controller(caplog: pytest.LogCaptureFixture) -> None:
+    class Broken:
+        def propose(self, rows, budgets):
+            raise RuntimeError("no")
+
+        def forget(self, row) -> None: ...
+
+    lm = tiny_lm()
+    [out] = paceline.generate(lm, [ids(20)], drafter=["ngram", Broken()], max_new_tokens=40, eos=())
+    assert out.tokens == paceline.generate(lm, [ids(20)], max_new_tokens=40, eos=())[0].tokens
