@@ -315,8 +315,9 @@ class Engine:
         assert last is not None
         depth = max(last.proposal.depths(), default=0)
         taken = min(len(last.verdict.path), last.committed)
+        drafting = draft_seconds[arm.drafter] if arm.budget else 0.0  # another row may have used the same drafter
         return Outcome(row.id, arm, len(last.proposal), [i < taken for i in range(depth)], last.committed,
-                       draft_seconds.get(arm.drafter, 0.0), clock.seconds["verify"] / rows,
+                       drafting, clock.seconds["verify"] / rows,
                        last.committed < len(last.verdict.path) + 1)
 
     # -- leaving ---------------------------------------------------------------------------------------------------------
