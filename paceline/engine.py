@@ -313,7 +313,7 @@ class Engine:
         assert last is not None
         depth = max(last.proposal.depths(), default=0)
         taken = min(len(last.verdict.path), last.committed)
-        draft = draft_seconds.get(arm.drafter, 0.0) if arm.budget else 0.0
+        draft = draft_seconds[arm.drafter] if arm.budget else 0.0  # another row may have used the same drafter
         return Outcome(row.id, arm, len(last.proposal), [i < taken for i in range(depth)], last.committed,
                        draft, clock.seconds["verify"] / rows, last.committed < len(last.verdict.path) + 1,
                        draft + (sum(clock.seconds.values()) - clock.seconds["draft"]) / rows)

@@ -164,6 +164,23 @@ def test_nothing_is_kept_of_rows_that_ended_or_were_cancelled(name: str) -> None
     assert not any(held)
 
 
+def test_a_plain_row_is_not_charged_for_anothers_draft() -> None:
+    """Plain decoding is drafter 0 with a budget of 0, and the row beside it may use drafter 0."""
+    outcomes: list[Outcome] = []
+
+    class Uneven(Restless):
+        def pick(self, views: Sequence[View]) -> list[Arm]:
+            return [Arm(0, 3 * (view.row % 2)) for view in views]
+
+        def learn(self, given: Sequence[Outcome]) -> None:
+            outcomes.extend(given)
+
+    engine = Engine(TOY, [SmallModel(model=TOY, length=3, worth=0.0)], controller=Uneven(1), slots=2)
+    engine.run([Request([1, 2], max_new_tokens=20), Request([1, 3], max_new_tokens=20)])
+    assert {o.arm.budget for o in outcomes} >= {0, 3}
+    assert all((o.draft_seconds > 0) == (o.arm.budget > 0) and o.verify_seconds > 0 for o in outcomes)
+
+
 class Failing:
     """Raises whenever it is asked; counts how often that was."""
 

@@ -71,8 +71,8 @@ def test_banditspec(tmp_path: Path) -> None:
     decoding = data["decoding"]["methods"]
     assert decoding["plain"]["length"]["all"]["value"] == 1.0 and "oracle" in decoding
     assert all(f["length"]["all"]["value"] >= 1.0 and f["speed"]["all"]["value"] > 0 for f in decoding.values())
-    for bad in ({"runs": 1}, {"prompts": 17}, {"tokens": 0}):
-        with pytest.raises(RequestError, match="at least 2.*1 to 16 prompts"):
+    for bad in ({"runs": 1}, {"prompts": 16}, {"tokens": 0}):
+        with pytest.raises(RequestError, match="at least 2.*1 to 15 prompts"):
             banditspec.run(banditspec.Config(**bad))
 
 

@@ -11,6 +11,7 @@ __all__ = ["NAMES", "REFERENCE", "WINDOW", "draw", "written_up"]
 NAMES = {"uniform": "uniform", "ucb": "UCBSpec", "quarter": "UCBSpec, scale 0.25", "exp3": "EXP3Spec",
          "released": "released rule"}  # fmt: skip
 COLORS = {"uniform": "darkgray", "ucb": "teal", "quarter": "mediumseagreen", "exp3": "darkorange", "released": "firebrick"}
+FOLLOWING = ("teal", "mediumseagreen", "mediumorchid", "slategray", "darkorange")
 # Rounds lost in an independent simulation of the paper's two algorithms.
 REFERENCE: dict[str, dict[str, dict[int, float]]] = {
     "four": {"ucb": {512: 23.0, 2048: 52.2, 8192: 93.5, 32768: 134.0},
@@ -122,12 +123,13 @@ def draw(found: dict[str, Any], axes: Any) -> None:
     """Rounds lost by length of the text for both sets of arms, and the share of the best arm over time."""
     for axis, name in zip(axes, TITLES, strict=False):
         draw_regret(found["regret"][name], name, axis)
-    for name, f in found["switch"].items():
-        axes[2].plot([WINDOW * (i + 0.5) for i in range(len(f["share"]))], f["share"], label=name, linewidth=1.2)
+    for (name, f), color in zip(found["switch"].items(), FOLLOWING, strict=True):
+        rounds = [WINDOW * (i + 0.5) for i in range(len(f["share"]))]
+        axes[2].plot(rounds, f["share"], label=name, linewidth=1.2, color=color)
     axes[2].axvline(WINDOW * len(f["share"]) / 2, color="gray", linestyle=":")
     axes[2].set(xlabel="round (change at the dotted line)", ylabel="share of rounds with the best arm", ylim=(0, 1.02))
     axes[2].set_title("the best arm changes", fontsize=10)
-    axes[2].legend(fontsize=7, loc="upper right", framealpha=0.9)
+    axes[2].legend(fontsize=7, loc="lower left", bbox_to_anchor=(0.06, 0.03))
 
 
 def draw_regret(regret: dict[str, Any], name: str, axis: Any) -> None:

@@ -18,7 +18,7 @@ from paceline.row import Request, Stats
 
 __all__ = ["BUDGET", "decoded"]
 
-BUDGET, WARM_UP = 8, 2  # most nodes of a round; prompts before anything counts
+BUDGET, WARM_UP = 8, 16  # most nodes of a round; tokens of a first answer that does not count
 DRAFTERS = {"ngram": "ngram", "suffix": "suffix", "small model": "small_model:model=zoo:tiny-draft"}
 ARMS = f"budgets=[0,{BUDGET}]"
 LEARNED = {
@@ -40,16 +40,17 @@ def decoded(lm: LM, prompts: int, tokens: int) -> dict[str, Any]:
     kinds = [kind for _ in range(prompts) for kind in KINDS]
     encoded = [encode(lm.tokenizer, builtin(kind)[i // len(KINDS)]) for i, kind in enumerate(kinds)]
     engines = engines_on(lm)
+    for engine in engines.values():  # on a prompt that is not asked again: stores keep answers
+        engine.run([Request(encode(lm.tokenizer, builtin(KINDS[0])[-1]), max_new_tokens=WARM_UP)])
     stats: dict[str, list[Stats]] = {name: [] for name in engines}
-    for i in range(-WARM_UP, len(encoded)):
+    for i, prompt in enumerate(encoded):
         order = list(engines)[i % len(engines) :] + list(engines)[: i % len(engines)]
-        request = Request(encoded[i], max_new_tokens=tokens, eos=end_tokens(lm))
+        request = Request(prompt, max_new_tokens=tokens, eos=end_tokens(lm))
         answers = {name: engines[name].run([request])[0] for name in order}
         if len({tuple(out.tokens) for out in answers.values()}) > 1:
             raise ModelError(f"Methods wrote different answers to a prompt of {kinds[i]}: that must not be.")
-        if i >= 0:
-            for name, out in answers.items():
-                stats[name].append(out.stats)
+        for name, out in answers.items():
+            stats[name].append(out.stats)
     return {"budget": BUDGET, "prompts": len(encoded), "tokens": tokens, "methods": summary(stats, kinds)}
 
 

@@ -50,8 +50,8 @@ class Config:
 
 def run(config: Config) -> Path:
     """Simulate, compare and write the record; returns the page's path. Raises RequestError for values that are too small."""
-    if config.runs < 2 or not 1 <= config.prompts <= 16 or config.tokens < 1:
-        raise RequestError(f"Expected runs of at least 2 (for a standard error), 1 to 16 prompts and tokens of at least 1; found "
+    if config.runs < 2 or not 1 <= config.prompts <= 15 or config.tokens < 1:
+        raise RequestError(f"Expected runs of at least 2 (for a standard error), 1 to 15 prompts and tokens of at least 1; found "
                            f"{config.runs}, {config.prompts} and {config.tokens}.")
     runs = min(config.runs, 12) if config.fast else config.runs
     found: dict[str, Any] = {"runs": runs, "seed": config.seed}

@@ -214,7 +214,7 @@ def written_up(found: dict[str, Any]) -> str:
     return f"""# Sparse-to-Dense, again
 
 `paceline cook reproduce/sparse_to_dense`. {len(seeds)} target{"s" if len(seeds) > 1 else ""} of 3.2 M parameters, four layers,
-8 KB of keys a token in fp32, each trained for {found["steps"]:,} steps to answer questions about films; {found["prompts"]} of them
+8 KB of keys a token in fp32, trained for {found["steps"]:,} steps to answer questions about films; {found["prompts"]} of them
 of each length, greedy, answers of {ANSWER} tokens, one at a time. A draft sees {found["keys"]} keys of the film in each layer,
 the question and what was written; {found["length"]} tokens are drafted at once, without a gate but in the row that says so.
 Means over targets ± half of the 95 % interval (Student). All answers are plain decoding's, token for token.
