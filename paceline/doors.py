@@ -36,8 +36,8 @@ def generate(lm: Any, prompts: Prompt | Sequence[Prompt], *, drafter: Any = "non
 
     lm: an `LM`, or anything `load` takes. prompts: text, token ids, or chat messages; one or a list. drafter, rule, controller:
     plug-in specs. slots: most sequences decoded together. exact: see `Engine`. limits: max_new_tokens, stop, eos, reproducible,
-    tools, tenant. Greedy output and, where every drafted node is chosen, seeded samples equal plain decoding's; drawn drafts
-    keep its law.
+    tools, tenant, keep. Greedy output and, where every drafted node is chosen, seeded samples equal plain decoding's; drawn
+    drafts keep its law.
     """
     lm = load(lm)
     if not isinstance(n, int) or n < 1:
@@ -80,13 +80,13 @@ def listed(prompts: Any) -> list[Any]:
 
 def request(lm: LM, prompt: Prompt, sampling: Sampling, *, max_new_tokens: int = 128, stop: str | Sequence[str] = (),
             eos: Sequence[int] | None = None, reproducible: bool = False, tools: Sequence[dict] | None = None,
-            tenant: str = "") -> Request:
+            tenant: str = "", keep: Sequence[tuple[int, int]] = ()) -> Request:
     """A Request from what a user gives."""
     stops = (stop,) if isinstance(stop, str) else tuple(stop)
     ends = end_tokens(lm) if eos is None else frozenset(eos)
     read_tools(list(tools or ()))  # a mistake in them should show here, not as a poor draft
     return Request(encode(lm, prompt, tools), sampling, max_new_tokens, ends, stops, reproducible=reproducible,
-                   tools=tuple(tools or ()), tenant=tenant)
+                   tools=tuple(tools or ()), tenant=tenant, keep=tuple(keep))
 
 
 def encode(lm: LM, prompt: Prompt, tools: Sequence[dict] | None = None) -> list[int]:

@@ -10,13 +10,14 @@ prompt's tokens, where the paper takes the target's hidden state, and are kept p
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from paceline.drafters._released import Released
 from paceline.drafters.merge import merged
 from paceline.drafters.recycle import Recycle
 from paceline.drafters.suffix import Suffix
-from paceline.errors import DataError, ModelError, SpecError
-from paceline.lookup.ahead import Speller, ahead, believed
+from paceline.errors import ModelError, SpecError
+from paceline.lookup.ahead import Speller, ahead, believed, fingerprint
 from paceline.lookup.asked import Asked
 from paceline.lookup.calls import Writing
 from paceline.lookup.counts import DEPTH, Counts
@@ -25,7 +26,7 @@ from paceline.lookup.guess import Guess
 from paceline.lookup.rates import Rates
 from paceline.lookup.schema import read_tools
 from paceline.lookup.store import Store, key_of
-from paceline.lookup.tool_prompt import tools_in
+from paceline.lookup.tool_prompt import tools_told
 from paceline.lookup.trie import Trie, price_of
 from paceline.proposal import Proposal
 from paceline.text import Detokenizer
@@ -42,7 +43,8 @@ class Toolcall:
     """sources: what is drafted from: schema, store, suffix, recycle. store: a file in which past calls are kept; None = in
     memory. keep: add the calls of this run to them. cap: past calls kept for a tenant. similar: how many of them a request is
     drafted from. length: about how many tokens of a call are filled ahead. worth: price of a drafted token as a share of a
-    plain step; None = as measured, 0 = all that the budget allows.
+    plain step; None = as measured, 0 = all that the budget allows. mode: events, or released, what the authors' code does: for
+    comparison.
     """
 
     sources: tuple[str, ...] = SOURCES
@@ -52,6 +54,7 @@ class Toolcall:
     similar: int = 3
     length: int = 20
     worth: float | None = None
+    mode: Literal["events", "released"] = "events"
 
     def __post_init__(self) -> None:
         wrong = [source for source in self.sources if source not in SOURCES]
@@ -61,11 +64,11 @@ class Toolcall:
             raise SpecError(f"toolcall needs cap, similar and length >= 1 and 0 <= worth < 1; found cap={self.cap}, "
                             f"similar={self.similar}, length={self.length}, worth={self.worth}.")
 
-    def attach(self, lm: Any) -> "Calls":
+    def attach(self, lm: Any) -> "Calls | Released":
         """Raises ModelError for a model without a fast tokenizer: calls are text."""
         if getattr(lm.tokenizer, "backend_tokenizer", None) is None:
             raise ModelError("toolcall writes text, so it needs a model with a fast tokenizer.")
-        return Calls(self, lm)
+        return Calls(self, lm) if self.mode == "events" else Released(self, lm, fingerprint(lm.tokenizer))
 
 
 @dataclass
@@ -153,14 +156,6 @@ class Calls:
             memory.text.add(token)
         memory.read = len(tokens)
         memory.writing.feed(memory.text.take(final=True))
-
-
-def tools_told(prompt: str) -> tuple[Any, ...]:
-    """The tools that a prompt lists; none where they cannot be read, since a prompt may say anything."""
-    try:
-        return tools_in(prompt)
-    except DataError:
-        return ()
 
 
 def tiny(lm: Any) -> Toolcall:

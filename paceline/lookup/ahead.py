@@ -13,7 +13,7 @@ from paceline.lookup.followed import counted
 from paceline.lookup.rates import Rates
 from paceline.lookup.trie import LEAST, Trie
 
-__all__ = ["Path", "Speller", "ahead", "believed"]
+__all__ = ["Path", "Speller", "ahead", "believed", "fingerprint"]
 
 LEAVES = 8  # ways on that are spelled
 STEPS = 24  # places at which it is asked what may come next

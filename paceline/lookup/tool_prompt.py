@@ -9,7 +9,7 @@ from typing import Any
 from paceline.errors import DataError
 from paceline.lookup.schema import Tool, looks_like_a_tool, read_tool, read_tools
 
-__all__ = ["native_tools", "tools_in"]
+__all__ = ["native_tools", "tools_in", "tools_told"]
 
 BLOCK = re.compile(r"<tools>(.*?)</tools>", re.S)
 ENTRY = re.compile(r"\d+\. Name: (.+?)\nDescription: (.*?)\nParameters: (\{.*?\})(?=\n\d+\. Name|\n\n|\n*$)", re.S)
@@ -29,6 +29,14 @@ def tools_in(prompt: str) -> tuple[Tool, ...]:
         if tools.setdefault(tool.name, tool) != tool:
             raise DataError(f"The prompt: expected one description of the tool {tool.name!r}; found two that differ.")
     return tuple(tools.values())
+
+
+def tools_told(prompt: str) -> tuple[Tool, ...]:
+    """The same; none where they cannot be read, since a prompt may say anything."""
+    try:
+        return tools_in(prompt)
+    except DataError:
+        return ()
 
 
 def _blocks(prompt: str) -> Iterator[Tool]:

@@ -83,3 +83,21 @@ def test_options_and_models_that_do_not_fit() -> None:
         Toolcall(("schemas",))
     with pytest.raises(ModelError, match="tokenizer"):
         Toolcall().attach(ToyLM(4))
+
+
+def test_the_released_mode_writes_the_same_and_counts_steps(zoo: LM) -> None:
+    """As in the authors' code, openings are drafted in the first step alone; a repeated request is found again all the same."""
+    plain, engine = answer(Engine(zoo, "none"), zoo), Engine(zoo, Toolcall(mode="released"))
+    first, again = answer(engine, zoo), answer(engine, zoo)
+    assert first.tokens == again.tokens == plain.tokens and not first.stats.failures and not again.stats.failures
+    assert first.stats.sources["released"][1] > 0 and again.stats.rounds < first.stats.rounds
+
+
+def test_the_released_mode_takes_up_to_four_matches_of_the_longest_length() -> None:
+    from paceline.drafters._released import matches
+
+    tail = [1, 2, 3, 4, 5]
+    text = [9, *tail, *range(10, 42), 8, *tail, *range(50, 82), *tail]
+    assert list(matches(text, tail)) == [list(range(10, 42)), list(range(50, 66))]
+    assert list(matches([*tail, 7, *tail], tail)) == []  # too little follows
+    assert list(matches([*tail, *range(10, 42), *tail, *range(10, 42), *tail], tail)) == [list(range(10, 42))]

