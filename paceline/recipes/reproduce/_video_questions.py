@@ -1,8 +1,8 @@
 """A made-up task of long prompts and answers that need few of their tokens: questions about objects in the frames of a film.
 
-A frame is 16 tokens: an object's name, its twelve attributes, each of its own sixteen values, and three that mean nothing. After
-all frames come the names of three objects; the answer spells each name and its attributes. Nothing but attention to those
-three frames can tell them.
+A frame is 16 tokens: eight attributes of an object, each of its own sixteen values and behind the object's name. After all frames
+come the names of three objects; the answer says of each what its frame said. Nothing but attention to those three frames can
+tell.
 """
 
 from __future__ import annotations
@@ -23,13 +23,12 @@ from paceline.train.packing import Batch
 
 __all__ = ["ANSWER", "FRAME", "QUESTION", "Film", "film", "trained"]
 
-FRAME, ATTRIBUTES, VALUES, NOISE, NAMES = 16, 12, 16, 32, 256
+ATTRIBUTES, VALUES, NAMES, ASKED = 8, 16, 256, 3
 ASK, TELL, FIRST_VALUE = 0, 1, 2
-FIRST_NOISE = FIRST_VALUE + ATTRIBUTES * VALUES
-FIRST_NAME = FIRST_NOISE + NOISE
+FIRST_NAME = FIRST_VALUE + ATTRIBUTES * VALUES
 VOCABULARY = FIRST_NAME + NAMES
-ASKED = 3
-QUESTION, ANSWER = ASKED + 2, ASKED * (1 + ATTRIBUTES)
+FRAME = 2 * ATTRIBUTES
+QUESTION, ANSWER = ASKED + 2, ASKED * FRAME
 LONGEST = 1024 * FRAME + QUESTION + ANSWER
 # Frames of a training text, texts of a batch, share of the steps: attention has to become sharper as films become longer.
 STAGES = ((4, 24, 0.3), (16, 8, 0.3), (64, 2, 0.2), (128, 1, 0.2))
@@ -50,10 +49,8 @@ def film(frames: int, random: np.random.Generator) -> Film:
     names = FIRST_NAME + order[random.integers(ASKED, NAMES, frames)]
     names[asked] = FIRST_NAME + order[:ASKED]
     values = random.integers(0, VALUES, (frames, ATTRIBUTES)) + FIRST_VALUE + VALUES * np.arange(ATTRIBUTES)
-    noise = random.integers(FIRST_NOISE, FIRST_NAME, (frames, FRAME - 1 - ATTRIBUTES))
-    objects = np.concatenate((names[:, None], values), 1)
-    shown = np.concatenate((objects, noise), 1).flatten().tolist()
-    return Film([*shown, ASK, *names[asked].tolist(), TELL], objects[asked].flatten().tolist())
+    shown = np.stack((np.repeat(names[:, None], ATTRIBUTES, 1), values), 2).reshape(frames, FRAME)
+    return Film([*shown.flatten().tolist(), ASK, *names[asked].tolist(), TELL], shown[asked].flatten().tolist())
 
 
 def batch(stages: list[tuple[int, int, int]], seed: int, step: int) -> Batch:
