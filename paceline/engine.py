@@ -72,6 +72,8 @@ class Engine:
     def submit(self, request: Request, watch: bool = False) -> Row:
         """Queue a request; it joins at the next step. `watch` keeps its text as it grows (`row.text`), for streaming."""
         request.sampling.check(self.lm.vocab)
+        if hasattr(self.rule, "check"):  # a relaxed rule refuses what it cannot keep
+            self.rule.check(request, self.lm.vocab)
         self._check_length(request)
         bad = next((t for t in request.prompt if not 0 <= t < self.lm.vocab), None)
         if bad is not None:
