@@ -8,6 +8,7 @@ import pytest
 
 import paceline
 from paceline import Engine, Request, RequestError, Sampling, plugins
+from paceline.rules import is_lossless
 from paceline.testing import ToyLM
 from tests.laws import TIGHT, TreeDrafter, distance, plain_law, priced_law, softmax_of
 
@@ -22,10 +23,6 @@ TREES = {
 FILTERS: dict[str, dict[str, Any]] = {
     "plain": {}, "top_k": {"top_k": 2}, "top_p": {"top_p": 0.7}, "bias": {"logit_bias": {0: float("-inf")}},
 }  # fmt: skip
-
-
-def is_lossless(rule: Any) -> bool:
-    return getattr(rule, "lossless", True)
 
 
 @pytest.mark.parametrize("name", RULES)
