@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 import torch
 
-from paceline import plugins
+from paceline import guidance, plugins
 from paceline.arm import Arm, Outcome, View
 from paceline.errors import ModelError, RequestError
 from paceline.lm import LM
@@ -75,7 +75,7 @@ class Engine:
         if hasattr(self.rule, "check"):  # a relaxed rule refuses what it cannot keep
             self.rule.check(request, self.lm.vocab)
         self._check_length(request)
-        bad = next((t for t in request.prompt if not 0 <= t < self.lm.vocab), None)
+        bad = next((t for prompt in request.prompts for t in prompt if not 0 <= t < self.lm.vocab), None)
         if bad is not None:
             raise RequestError(f"The prompt has token {bad}; ids run from 0 to {self.lm.vocab - 1}.")
         row = Row(request, list(request.prompt), Dice(request.sampling.seed, request.stream), id=next(self._ids))
@@ -120,21 +120,22 @@ class Engine:
         clock.lap("host")
         proposals, draft_seconds = self._propose(rows, arms)
         clock.lap("draft")
-        logits = self.lm.score(self.kv, [r.slot for r in rows], [r.tokens[-1] for r in rows], proposals)
+        logits = guidance.score(self.lm, self.kv, rows, proposals)
         scores = [Scores(x, p, r) for x, p, r in zip(logits, proposals, rows, strict=True)]
         if rows[0].request.sampling.greedy:
             scores[0].best(-1)  # on an accelerator the forward is only now done
         clock.lap("verify")
         verdicts = [self._judge(s) for s in scores]
         clock.lap("host")
-        self.kv.keep([r.slot for r in rows], [[0, *(i + 1 for i in v.path)] for v in verdicts])
+        guidance.keep(self.kv, rows, verdicts)
         clock.lap("commit")
         for row, arm, score, verdict in zip(rows, arms, scores, verdicts, strict=True):
             self._commit(row, arm, score, verdict)
-        self.controller.learn([self._outcome(r, a, draft_seconds, clock, len(rows)) for r, a in zip(rows, arms, strict=True)])
+        whole = sum(len(r.texts) for r in rows)
+        self.controller.learn([self._outcome(r, a, draft_seconds, clock, whole) for r, a in zip(rows, arms, strict=True)])
         clock.lap("host")
         for row in rows:
-            clock.share(row.stats.seconds, len(rows))
+            clock.share(row.stats.seconds, len(row.texts) / whole)
             if row.finish_reason is not None:
                 self._leave(row, row.finish_reason)
         return rows
@@ -155,7 +156,7 @@ class Engine:
     # -- joining ---------------------------------------------------------------------------------------------------------
 
     def _check_length(self, request: Request) -> None:
-        n, context, switch = len(request.prompt), self.lm.context, self.lm.rope_switch
+        n, context, switch = max(map(len, request.prompts)), self.lm.context, self.lm.rope_switch
         if n >= context:
             raise RequestError(f"The prompt has {n} tokens, this model's context is {context}: shorten it by {n - context + 1}.")
         if switch is not None and n + request.max_new_tokens > switch:
@@ -166,19 +167,21 @@ class Engine:
         while self.waiting and len(self.rows) < self.slots:
             row = self.waiting.popleft()
             clock = Clock()
-            prompt = row.tokens[:-1]
-            row.slot, row.stats.reused = self._start(prompt)
-            self.lm.prefill(self.kv, row.slot, prompt[row.stats.reused :])
+            for text in row.texts:
+                prompt = text.tokens[:-1]
+                text.slot, reused = self._start(prompt)
+                self.lm.prefill(self.kv, text.slot, prompt[reused:])
+                row.stats.reused += reused
             self.rows.append(row)
             clock.lap("prefill")
-            clock.share(row.stats.seconds, 1)
+            clock.share(row.stats.seconds)
 
     def _start(self, prompt: list[int]) -> tuple[Slot, int]:
         """A slot holding the longest cached beginning of this prompt, and its length."""
         best, source, home = 0, None, self.kv
-        for row in self.rows:
-            if (n := common(row.tokens[: row.slot.length], prompt)) > best:
-                best, source = n, row.slot
+        for text in (t for row in self.rows for t in row.texts):
+            if (n := common(text.tokens[: text.slot.length], prompt)) > best:
+                best, source = n, text.slot
         for tokens, slot in self._parked:
             if (n := common(tokens, prompt)) > best:
                 best, source, home = n, slot, self._attic
@@ -193,7 +196,7 @@ class Engine:
         arms = self.controller.pick([View(r.id, len(r.tokens), r.left) for r in rows])
         out = []
         for row, arm in zip(rows, arms, strict=True):
-            room = min(row.left, self.lm.context - len(row.tokens)) - 1
+            room = min(row.left, self.lm.context - row.reach) - 1
             usable = row.drafting and row.strikes.get(arm.drafter, 0) < STRIKES
             out.append(Arm(arm.drafter, max(0, min(arm.budget, room)) if usable else 0))
         return out
@@ -269,7 +272,8 @@ class Engine:
             before, kept = (-1 if node is None else node), kept + 1
             row.finish_reason = self._ending(row, token)
             if row.finish_reason is not None:
-                row.slot.length = min(row.slot.length, len(row.tokens) - 1)
+                for text in row.texts:
+                    text.slot.length = min(text.slot.length, len(text.tokens) - 1)
                 break
         row.last = Round(proposal, verdict, kept, arm.drafter, self._seen(arm, scores))
         stats.rounds += 1
@@ -290,7 +294,7 @@ class Engine:
             return "eos"
         if stopped or (row.request.until is not None and row.request.until(row.tokens)):
             return "stop"
-        if row.left <= 0 or len(row.tokens) >= self.lm.context:
+        if row.left <= 0 or row.reach >= self.lm.context:
             return "length"
         return None
 
@@ -298,13 +302,13 @@ class Engine:
         row.stats.failures.append("no token of this model goes on with what the grammar asks for, so the text is unfinished")
         return "dead_end"
 
-    def _outcome(self, row: Row, arm: Arm, draft_seconds: dict[int, float], clock: "Clock", rows: int) -> Outcome:
+    def _outcome(self, row: Row, arm: Arm, draft_seconds: dict[int, float], clock: "Clock", whole: int) -> Outcome:
         last = row.last
         assert last is not None
         depth = max(last.proposal.depths(), default=0)
         taken = min(len(last.verdict.path), last.committed)
         return Outcome(row.id, arm, len(last.proposal), [i < taken for i in range(depth)], last.committed,
-                       draft_seconds.get(arm.drafter, 0.0), clock.seconds["verify"] / rows,
+                       draft_seconds.get(arm.drafter, 0.0), clock.seconds["verify"] * len(row.texts) / whole,
                        last.committed < len(last.verdict.path) + 1)
 
     # -- leaving ---------------------------------------------------------------------------------------------------------
@@ -316,7 +320,8 @@ class Engine:
         if self.park:
             self._keep_for_later(row)
         self.rows.remove(row)
-        self.kv.free(row.slot)
+        for text in row.texts:
+            self.kv.free(text.slot)
         self.rows.sort(key=lambda r: r.slot.index)
 
     def _keep_for_later(self, row: Row) -> None:
@@ -338,9 +343,9 @@ class Clock:
         self.seconds[part] = self.seconds.get(part, 0.0) + now - self._last
         self._last = now
 
-    def share(self, into: dict[str, float], rows: int) -> None:
+    def share(self, into: dict[str, float], share: float = 1.0) -> None:
         for part, seconds in self.seconds.items():
-            into[part] += seconds / rows
+            into[part] += seconds * share
 
 
 def _attach(drafter: Any, lm: LM) -> Drafter:

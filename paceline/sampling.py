@@ -1,8 +1,9 @@
 """Where probabilities are made, and where randomness comes from: the only place for either.
 
-Logits become a law in at least fp32: penalties, bias, custom processors, the grammar's mask, then temperature, top-k, top-p,
-min-p (the order of transformers), each for a tree node with that node's own prefix. Randomness is keyed, not sequential: the
-same seed gives the same noise at the same position whatever was drafted, whatever the batch.
+Logits become a law in at least fp32: guidance's two branches are combined, then penalties, bias, custom processors, the
+grammar's mask, then temperature, top-k, top-p, min-p (the order of transformers), each for a tree node with that node's own
+prefix. Randomness is keyed, not sequential: the same seed gives the same noise at the same position whatever was drafted,
+whatever the batch.
 """
 
 import copy
@@ -20,7 +21,7 @@ from paceline.errors import RequestError
 from paceline.grammar import Grammar
 from paceline.proposal import Proposal
 
-__all__ = ["Dice", "Noise", "Sampling", "Scores", "is_stateful", "law_of"]
+__all__ = ["Dice", "Noise", "Sampling", "Scores", "guided", "is_stateful", "law_of"]
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,13 @@ class Sampling:
         for token in self.logit_bias:
             if not isinstance(token, int) or not 0 <= token < vocab:
                 raise RequestError(f"logit_bias names token {token!r}; ids run from 0 to {vocab - 1}.")
+
+
+def guided(own: torch.Tensor, other: torch.Tensor, scale: float) -> torch.Tensor:
+    """The two branches' logits as one: other + scale (own - other), in at least fp32; what both exclude stays excluded."""
+    wide = torch.promote_types(own.dtype, torch.float32)
+    own, other = own.to(wide), other.to(wide)
+    return torch.where(own == other, own, other + scale * (own - other))
 
 
 def shaped(logits: torch.Tensor, sampling: Sampling, prefix: Sequence[int], prompt_len: int,

@@ -32,6 +32,8 @@ class Options:
     chat: bool = flag(False, "Put the prompt into the model's chat template, as a user's message.", "--chat")
     tools: str | None = flag(None, "JSON file of functions that may be called (OpenAI's tools, an MCP list); implies --chat.")
     tenant: str = flag("", "Whose request it is: drafters keep each tenant's past texts apart.")
+    guidance: float = flag(1.0, "Scale of classifier-free guidance: 1 is none; above 1 follows the prompt more closely.")
+    negative: str | None = flag(None, "With --guidance: the prompt to move away from.")
     n: int = flag(1, "How many texts to write.")
     compare: bool = flag(False, "Also decode plainly, in turns with the drafted run, and show both.", "--compare")
     repeats: int = flag(3, "With --compare: how often each is timed.")
@@ -47,7 +49,7 @@ def generate(options: Options, model: ModelChoice, decoding: Decoding, sampling:
         raise typer.BadParameter("--n and --repeats must be at least 1.")
     settings = decoding.settings() | {"sampling": dataclasses.replace(sampling, grammar=structure.grammar())}
     tools = read_json_tools(options.tools)
-    settings |= {"tools": tools, "tenant": options.tenant}
+    settings |= {"tools": tools, "tenant": options.tenant, "guidance": options.guidance, "negative": options.negative}
     lm = open_model(model)
     prompt = as_prompt(sys.stdin.read() if options.prompt == "-" else options.prompt, options.chat or bool(tools))
     generations = _write(lm, prompt, settings, options)

@@ -22,7 +22,7 @@ from paceline.lm.lm import pad_rows
 from paceline.lookup.beam import Beam
 from paceline.lookup.odds import Odds
 from paceline.proposal import Proposal
-from paceline.sampling import Dice, law_of, shaped
+from paceline.sampling import Dice, guided, law_of, shaped
 
 __all__ = ["Follower", "Options", "check"]
 
@@ -99,6 +99,7 @@ class Chain:
     leaves: list[tuple[int, int]] = field(default_factory=list)  # (depth, token)
     likely: list[list[tuple[int, float]]] = field(default_factory=list)
     tree: Beam | None = None
+    other: "Chain | None" = None  # the second branch of a guided row: the same tokens behind another prompt
 
 
 class Follower:
@@ -119,14 +120,14 @@ class Follower:
 
     def propose(self, rows: Sequence[Any], budgets: Sequence[int]) -> list[Proposal]:
         """A chain, or a comb, for each row; all rows share each forward of the drafting model."""
-        self.worth = self._cost(len(rows))
+        self.worth = self._cost(sum(len(row.texts) for row in rows))
         if self.options.worth is None and self.worth >= DEAR and all(row.request.sampling.greedy for row in rows):
             return [Proposal()] * len(rows)
-        chains = [Chain(r, b, min(b, self.options.length), self._memory(r)) for r, b in zip(rows, budgets, strict=True)
-                  if len(r.tokens) + min(b, self.options.length) < (self.lm.rope_switch or self.lm.context)]
+        chains = [self._chain(r, b) for r, b in zip(rows, budgets, strict=True)
+                  if r.reach + min(b, self.options.length) < (self.lm.rope_switch or self.lm.context)]
         chains.sort(key=lambda c: c.memory.slot.index)
         if chains:
-            self._prefill(chains)
+            self._prefill(texts_of(chains))
             draft = self._grow_trees if self.widths else self._extend if self._is_plain(chains) else self._grow_all
             draft(chains)
         built = {c.row.id: self._proposal(c) for c in chains}
@@ -139,9 +140,17 @@ class Follower:
         return self.target.costs.token(rows) + self.target.costs.draft(self.lm.costs, rows)
 
     def forget(self, row: Any) -> None:
-        memory = self._rows.pop(row.id, None)
-        if memory is not None:
-            self.kv.free(memory.slot)
+        for text in row.texts:
+            memory = self._rows.pop(text.id, None)
+            if memory is not None:
+                self.kv.free(memory.slot)
+
+    def _chain(self, row: Any, budget: int) -> Chain:
+        """An empty chain. A guided row's has two branches, so that its law is near the target's; heads and trees have one."""
+        chain = Chain(row, budget, min(budget, self.options.length), self._memory(row))
+        if row.other is not None and not self.reading and not self.widths:
+            chain.other = Chain(row.other, budget, chain.length, self._memory(row.other), chain.tokens)
+        return chain
 
     def _memory(self, row: Any) -> Memory:
         """This row's memory, cut back to what it shares with the committed tokens (the pending one is always fed anew)."""
@@ -178,7 +187,8 @@ class Follower:
     def _is_plain(self, chains: Sequence[Chain]) -> bool:
         """True when every row wants the likeliest tokens and nothing else."""
         asked = [c.row.request.sampling for c in chains]
-        return (self.options.branch == 1 and self.lm.vocab <= self.vocab and all(s.greedy and not s.shapes_logits for s in asked))
+        single = self.options.branch == 1 and all(c.other is None for c in chains)
+        return single and self.lm.vocab <= self.vocab and all(s.greedy and not s.shapes_logits for s in asked)
 
     def _extend(self, chains: Sequence[Chain]) -> None:
         """All rows' chains in one call, of the longest's length."""
@@ -235,9 +245,17 @@ class Follower:
     def _grow_all(self, chains: Sequence[Chain]) -> None:
         """Token by token, each chain until it is long enough or no longer worth it."""
         growing = list(chains)
-        logits = self._feed(growing, [c.row.tokens[c.memory.committed :] for c in growing], committed=True)
+        logits = self._ask(growing, committed=True)
         while growing := [c for c, x in zip(growing, logits, strict=True) if self._add(c, x)]:
-            logits = self._feed(growing, [[c.tokens[-1]] for c in growing])
+            logits = self._ask(growing)
+
+    def _ask(self, chains: Sequence[Chain], committed: bool = False) -> list[torch.Tensor]:
+        """Feed what was committed since, or the last drafted token; logits [V] for each chain, its branches combined."""
+        texts = texts_of(chains)
+        fresh = [c.row.tokens[c.memory.committed :] if committed else [c.tokens[-1]] for c in texts]
+        found = {id(c): x for c, x in zip(texts, self._feed(texts, fresh, committed), strict=True)}
+        return [found[id(c)] if c.other is None else
+                guided(found[id(c)], found[id(c.other)], c.row.request.guidance.scale) for c in chains]
 
     def _feed(self, chains: Sequence[Chain], tokens: Sequence[Sequence[int]], committed: bool = False) -> torch.Tensor:
         slots = [c.memory.slot for c in chains]
@@ -296,6 +314,12 @@ class Follower:
             return main
         return Proposal([*main.tokens, *(t for _, t in leaves)], [*main.parents, *(depth - 1 for depth, _ in leaves)],
                         [*main.drawn, *[False] * len(leaves)], [self.source] * (n + len(leaves)), main.laws)
+
+
+def texts_of(chains: Sequence[Chain]) -> list[Chain]:
+    """The chains and their second branches, in the order of their slots."""
+    others = [c.other for c in chains if c.other is not None]
+    return sorted([*chains, *others], key=lambda c: c.memory.slot.index) if others else list(chains)
 
 
 def allowed(row: Any, path: Sequence[int]) -> torch.Tensor | None:
