@@ -111,8 +111,8 @@ def shaped(logits: torch.Tensor, sampling: Sampling, prefix: Sequence[int], prom
         seen = torch.tensor(list(counts), device=scores.device)
         times = torch.tensor(list(counts.values()), device=scores.device, dtype=scores.dtype)
         scores[seen] -= sampling.presence_penalty + sampling.frequency_penalty * times
-    for token, bias in sampling.logit_bias.items():
-        scores[token] += bias
+    if sampling.logit_bias:
+        scores[list(sampling.logit_bias)] += torch.tensor(list(sampling.logit_bias.values())).to(scores)
     if sampling.processors:
         ids = torch.tensor([list(prefix)], device=scores.device)
         for processor in sampling.processors:
