@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import struct
 import zlib
 from pathlib import Path
@@ -67,7 +66,6 @@ def test_a_killed_run_ends_with_the_same_models(folder: Path, tmp_path: Path, mo
         one, other = weights(folder / name), weights(tmp_path / name)
         assert all(torch.equal(one[key], other[key]) for key in one)
     assert (tmp_path / "grid.png").read_bytes() == (folder / "grid.png").read_bytes()
-    shutil.rmtree(tmp_path / "work")
 
 
 def test_rows_are_classes_and_pixels() -> None:
