@@ -26,13 +26,13 @@ from paceline.lm import LM, load
 from paceline.recipes.images import TOGETHER, asked, laid_out, pixels
 from paceline.recipes.reproduce._images import Judge, frechet
 from paceline.recipes.reproduce._record import Mean, mean_of, picture, table, write_record
-from paceline.rules.annealed import Annealed
+from paceline.rules.annealed import Annealed, Schedule
 from paceline.rules.neighbour import Neighbour
 from paceline.train.checkpoint import claim_folder, replace_file
 
 __all__ = ["Config", "run"]
 
-SCHEDULES = ("uniform", "linear", "printed", "clamped", "reversed", "first")
+SCHEDULES: tuple[Schedule, ...] = ("uniform", "linear", "printed", "clamped", "reversed", "first")
 DELTAS = (1.1, 1.5, 2.0)
 LENGTHS = (2, 3, 4, 6, 8)
 LENGTH = 5
