@@ -76,7 +76,8 @@ def exact(place: Place) -> tuple[int | None, int]:
         end = (Dice.VERIFY, place.position, Dice.DRAW)
         token = scores.best(node) if scores.sampling.greedy else place.row.dice.draw(place.law, end)
         return next((c for c in children if proposal.tokens[c] == token), None), token
-    return siblings(place, lambda rest, q, token, sibling: Split(torch.minimum(q, rest), (rest - q).clamp_min(0.0)))
+    # min(q, rest) is taken; rest says the same, since a chance is at most 1
+    return siblings(place, lambda rest, q, token, sibling: Split(rest, (rest - q).clamp_min(0.0)))
 
 
 def siblings(place: Place, split: Splitting) -> tuple[int | None, int]:
