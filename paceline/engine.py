@@ -7,8 +7,6 @@ of the next tree.
 
 import itertools
 import logging
-import resource
-import sys
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -18,6 +16,7 @@ import torch
 
 from paceline import guidance, plugins
 from paceline.arm import Arm, Outcome, View
+from paceline.clock import Clock, peak_memory
 from paceline.errors import ModelError, RequestError
 from paceline.lm import LM
 from paceline.lm.kv import Slot
@@ -302,7 +301,7 @@ class Engine:
         row.stats.failures.append("no token of this model goes on with what the grammar asks for, so the text is unfinished")
         return "dead_end"
 
-    def _outcome(self, row: Row, arm: Arm, draft_seconds: dict[int, float], clock: "Clock", whole: int) -> Outcome:
+    def _outcome(self, row: Row, arm: Arm, draft_seconds: dict[int, float], clock: Clock, whole: int) -> Outcome:
         last = row.last
         assert last is not None
         depth = max(last.proposal.depths(), default=0)
@@ -331,23 +330,6 @@ class Engine:
         self._parked.append((tokens, self._attic.clone(row.slot, len(tokens), self.kv)))
 
 
-class Clock:
-    """Seconds of one round by part, later shared among the rows it served."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-        self._last = time.perf_counter()
-
-    def lap(self, part: str) -> None:
-        now = time.perf_counter()
-        self.seconds[part] = self.seconds.get(part, 0.0) + now - self._last
-        self._last = now
-
-    def share(self, into: dict[str, float], share: float = 1.0) -> None:
-        for part, seconds in self.seconds.items():
-            into[part] += seconds * share
-
-
 def _attach(drafter: Any, lm: LM) -> Drafter:
     made = plugins.make("drafter", drafter)
     return made.attach(lm) if hasattr(made, "attach") else made
@@ -359,11 +341,3 @@ def common(a: Sequence[int], b: Sequence[int]) -> int:
     if list(a[:n]) == list(b[:n]):
         return n
     return next(i for i in range(n) if a[i] != b[i])
-
-
-def peak_memory() -> int:
-    """Most bytes this process (or its accelerator) has held so far."""
-    if torch.cuda.is_available():
-        return int(torch.cuda.max_memory_allocated())
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
