@@ -19,7 +19,7 @@ __all__ = ["Typical"]
 @dataclass(frozen=True)
 class Typical:
     """eps: a token of at least this probability is typical. alpha: so is one above alpha exp(-H), H being the entropy (nats) of
-    the target's law there. The lower of the two thresholds counts (section 3.3; defaults of the released code).
+    the target's law there. The lower of the two thresholds counts (the paper's section 2.3; defaults of the released code).
 
     Departures: where children were drawn, a rejection goes on with Norm([p - q f]+) instead of p, which departs less (for chosen
     ones the two are the same); siblings are tried in order instead of keeping the longest accepted path. `Verdict.spent` is the
