@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Sequence
 
@@ -9,7 +10,7 @@ import pytest
 import torch
 
 import paceline
-from paceline import Engine, Request, RequestError, Sampling
+from paceline import Engine, Request, RequestError, Sampling, plugins
 from paceline.drafters.ngram import Ngram
 from paceline.drafters.small_model import SmallModel
 from paceline.guidance import Guidance
@@ -54,6 +55,23 @@ def test_greedy_text_is_that_of_two_forwards(family: str, drafter, exact: bool |
     [out] = Engine(lm, made(drafter, lm), exact=exact).run([request()])
     assert out.tokens == reference(lm)
     assert drafter == "none" or out.stats.drafted > 0 and not out.stats.failures
+
+
+@pytest.mark.parametrize("name", plugins.names("drafter"))
+def test_every_drafter_writes_the_guided_text(name: str, lm: LM, tiny_of) -> None:
+    """Also beside an unguided row, and with side branches."""
+    for exact in (None, False):
+        engine = Engine(lm, tiny_of(name, lm), exact=exact)
+        out = engine.run([request(), Request(PROMPT, max_new_tokens=NEW), request(WARM, reproducible=True)])
+        assert [g.tokens for g in out] == undrafted(lm)
+        assert not any(g.stats.failures for g in out)
+
+
+@functools.lru_cache
+def undrafted(lm: LM) -> list[list[int]]:
+    texts = Engine(lm).run([request(), Request(PROMPT, max_new_tokens=NEW), request(WARM)])
+    assert texts[0].tokens == reference(lm) != texts[1].tokens
+    return [g.tokens for g in texts]
 
 
 def test_the_scale_matters(lm: LM) -> None:
