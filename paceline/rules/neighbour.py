@@ -25,8 +25,9 @@ NOTHING = 1e-6  # mass below which a law without a neighbourhood is not worth a 
 class Neighbour:
     """k: neighbours of a token. delta: how much of their mass counts, nearest first, while its running sum stays within.
     relative: delta is a share of the token's own mass (LANTERN++; the released code writes it as 1 + that share). neighbours:
-    adjacent (ids are ordinal: x - 1, x + 1, x - 2, …), an .npy file or an array [V, K] of ids, nearest first. resample: after a
-    rejection, lantern = the target's law without the token and its neighbours, best = Norm([p - q f]+), which departs less.
+    adjacent (ids are ordinal: x - 1, x + 1, x - 2, …), an .npy file or an array [V, K] of ids, nearest first, without the token
+    itself. resample: after a rejection, lantern = the target's law without the token and its neighbours, best = Norm([p - q
+    f]+), which departs less.
 
     A drafted token is accepted with min(1, (p(x) + counted mass) / q(x)); q is one-hot for chosen nodes, as in the papers' trees.
     Departure: a token of probability 0 (outside top-k, top-p or a grammar) is never accepted. `Verdict.spent` is what every level
@@ -52,6 +53,8 @@ class Neighbour:
         if len(shape) != 2 or shape[0] != vocab or shape[1] < self.k:
             raise RequestError(f"neighbour needs for each of {vocab} ids its {self.k} nearest ones; found a table of {shape}. "
                                "Give another table or a smaller k.")
+        if self._table is not None and not fits(self._table[:, : self.k], vocab):
+            raise RequestError(f"neighbour needs ids from 0 to {vocab - 1}, none beside itself; this table has others.")
 
     @cached_property
     def _table(self) -> torch.Tensor | None:
@@ -76,6 +79,7 @@ class Neighbour:
         return walk(scores, proposal, row, lambda place: siblings(place, self._split))
 
     def _split(self, rest: torch.Tensor, q: torch.Tensor, token: int, sibling: int) -> Split:
+        rest, q = rest.double(), q.double()  # small remainders are differences of sums near 1
         tokens = q.nonzero()[:, 0]
         near = self.near(tokens, len(rest))
         own, mass = rest[tokens], rest[near]
@@ -90,7 +94,7 @@ class Neighbour:
     def _after(self, rest: torch.Tensor, rejected: torch.Tensor, tokens: torch.Tensor, near: torch.Tensor) -> torch.Tensor:
         """Mass [V] of what follows a rejection: every rejected token's law without its neighbourhood, by how often it happens."""
         around = torch.cat((tokens[:, None], near), 1)
-        kept = 1.0 - rest[around].sum(-1)
+        kept = rest.sum() - rest[around].sum(-1)
         some = kept > NOTHING
         weight = rejected[tokens] / torch.where(some, kept, 1.0)
         without = (weight * some)[:, None].expand(around.shape)
@@ -100,4 +104,10 @@ class Neighbour:
         """The law [V] after this token was rejected; `rest` itself where its neighbourhood is all there is."""
         ids = torch.tensor([token], device=rest.device)
         around = torch.cat((ids, self.near(ids, len(rest))[0]))
-        return rest.index_fill(0, around, 0.0) if 1.0 - float(rest[around].sum()) > NOTHING else rest
+        return rest.index_fill(0, around, 0.0) if float(rest.sum() - rest[around].sum()) > NOTHING else rest
+
+
+def fits(table: torch.Tensor, vocab: int) -> bool:
+    """True when a table [V, k] names ids of the vocabulary, and no token itself."""
+    within = bool(((table >= 0) & (table < vocab)).all())
+    return within and not bool((table == torch.arange(vocab, device=table.device)[:, None]).any())

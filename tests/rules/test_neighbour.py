@@ -89,6 +89,9 @@ def test_a_table_says_who_is_near(tmp_path) -> None:
     for wrong, vocab in ((rule, 6), (Neighbour(k=2, neighbours=[[1], [0]]), 2), (Neighbour(k=5), 5)):
         with pytest.raises(RequestError, match="nearest"):
             wrong.check(Request([1], DRAW), vocab)
+    for table in ([[1], [1]], [[1], [2]], [[-1], [0]]):
+        with pytest.raises(RequestError, match="beside itself"):
+            Neighbour(k=1, neighbours=table).check(Request([1], DRAW), 2)
 
 
 def test_mistakes_are_explained() -> None:
