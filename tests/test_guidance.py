@@ -25,11 +25,14 @@ from tests.tiny import nearly
 SCALE, NEW = 1.8, 20
 PROMPT, NEGATIVE = ids(17, 3, 259), ids(9, 4, 259)
 GREEDY, WARM = Sampling(), Sampling(temperature=0.8, top_p=0.95, seed=5)
-DRAFTERS = ["none", Ngram(min_n=1, worth=0.0), "small", "small comb", "small tree"]
+DRAFTERS = ["none", Ngram(min_n=1, worth=0.0), "small", "small, one branch", "small comb", "small tree"]
 
 
 def made(drafter, lm: LM):
-    options = {"small": {"length": 4}, "small comb": {"length": 3, "branch": 3}, "small tree": {"length": 3, "beam": 2}}
+    options = {
+        "small": {"length": 4}, "small, one branch": {"length": 4, "guided": False}, "small comb": {"length": 3, "branch": 3},
+        "small tree": {"length": 3, "beam": 2},
+    }  # fmt: skip
     return SmallModel(model=nearly(lm), worth=0.0, **options[drafter]) if drafter in options else drafter
 
 
@@ -160,7 +163,7 @@ def test_a_guided_draft_is_the_guided_law_of_its_model() -> None:
     """With the target itself as draft every token is accepted, which an unguided draft would not reach."""
     accepted = priced_law(TARGET, TOY, 3, SmallModel(model=TARGET, length=2, worth=0.0)).accepted
     assert accepted == pytest.approx(2.0)
-    assert priced_law(TARGET, TOY, 3, TreeDrafter(softmax_of(TARGET), [-1, 0], [True, True])).accepted < 1.9
+    assert priced_law(TARGET, TOY, 3, SmallModel(model=TARGET, length=2, worth=0.0, guided=False)).accepted < 1.9
 
 
 def test_a_relaxed_rule_bounds_the_guided_departure() -> None:

@@ -104,17 +104,20 @@ class Chain:
 
 class Follower:
     """The attached drafter; it owns a slotted cache of its own, one slot per row. lm: the model that drafts, an `LM` or a head at
-    work (`HeadLM`), whose slots then read the rows' own. source: what proposals name as their origin. top: how many of the
+    work (`HeadLM`), whose slots then read the rows' own. source: what proposals name as their origin. guided: chains of a guided
+    row are drafted with both branches. top: how many of the
     likeliest tokens at each place are told with a greedy chain (`Proposal.likely`), for whoever wraps this drafter.
     """
 
     top = 1
 
-    def __init__(self, options: Options, lm: Any, target: Any, source: str, reads: bool = False) -> None:
+    def __init__(self, options: Options, lm: Any, target: Any, source: str, reads: bool = False,
+                 guided: bool = False) -> None:
         self.options, self.lm, self.target, self.source, self.reading = options, lm, target, source, reads
         self.vocab = target.vocab
         self.kv: KV = lm.cache(1)
         self.widths: tuple[int, ...] = widths(options)
+        self.guided = guided and not self.widths
         self.odds, self.worth = Odds(), options.worth or 0.0
         self._rows: dict[int, Memory] = {}
 
@@ -146,9 +149,9 @@ class Follower:
                 self.kv.free(memory.slot)
 
     def _chain(self, row: Any, budget: int) -> Chain:
-        """An empty chain. A guided row's has two branches, so that its law is near the target's; heads and trees have one."""
+        """An empty chain; one with two branches has a law nearer to the guided target's."""
         chain = Chain(row, budget, min(budget, self.options.length), self._memory(row))
-        if row.other is not None and not self.reading and not self.widths:
+        if row.other is not None and self.guided:
             chain.other = Chain(row.other, budget, chain.length, self._memory(row.other), chain.tokens)
         return chain
 
