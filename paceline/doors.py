@@ -6,6 +6,7 @@ from typing import Any
 
 from paceline.engine import Engine
 from paceline.errors import RequestError
+from paceline.guidance import Guidance
 from paceline.lm import LM, load
 from paceline.lookup.schema import as_functions, read_tools
 from paceline.row import Generation, Request
@@ -36,8 +37,8 @@ def generate(lm: Any, prompts: Prompt | Sequence[Prompt], *, drafter: Any = "non
 
     lm: an `LM`, or anything `load` takes. prompts: text, token ids, or chat messages; one or a list. drafter, rule, controller:
     plug-in specs. slots: most sequences decoded together. exact: see `Engine`. limits: max_new_tokens, stop, eos, reproducible,
-    tools, tenant, keep. Greedy output and, where every drafted node is chosen, seeded samples equal plain decoding's; drawn
-    drafts keep its law.
+    tools, tenant, keep, guidance and negative (see `request`). Greedy output and, where every drafted node is chosen, seeded
+    samples equal plain decoding's; drawn drafts keep its law.
     """
     lm = load(lm)
     if not isinstance(n, int) or n < 1:
@@ -80,13 +81,20 @@ def listed(prompts: Any) -> list[Any]:
 
 def request(lm: LM, prompt: Prompt, sampling: Sampling, *, max_new_tokens: int = 128, stop: str | Sequence[str] = (),
             eos: Sequence[int] | None = None, reproducible: bool = False, tools: Sequence[dict] | None = None,
-            tenant: str = "", keep: Sequence[tuple[int, int]] = ()) -> Request:
-    """A Request from what a user gives."""
+            tenant: str = "", keep: Sequence[tuple[int, int]] = (), guidance: float = 1.0,
+            negative: Prompt | None = None) -> Request:
+    """A Request from what a user gives. guidance: scale of classifier-free guidance, 1 = none. negative: the prompt of its second
+    branch; the prompt's last token where none is given, as in transformers.
+    """
     stops = (stop,) if isinstance(stop, str) else tuple(stop)
     ends = end_tokens(lm) if eos is None else frozenset(eos)
     read_tools(list(tools or ()))  # a mistake in them should show here, not as a poor draft
-    return Request(encode(lm, prompt, tools), sampling, max_new_tokens, ends, stops, reproducible=reproducible,
-                   tools=tuple(tools or ()), tenant=tenant, keep=tuple(keep))
+    ids = encode(lm, prompt, tools)
+    if guidance == 1.0 and negative is not None:
+        raise RequestError("A negative prompt counts for nothing without guidance: give a scale other than 1, like guidance=2.")
+    other = None if guidance == 1.0 else Guidance(guidance, ids[-1:] if negative is None else encode(lm, negative))
+    return Request(ids, sampling, max_new_tokens, ends, stops, reproducible=reproducible, tools=tuple(tools or ()), tenant=tenant,
+                   keep=tuple(keep), guidance=other)
 
 
 def encode(lm: LM, prompt: Prompt, tools: Sequence[dict] | None = None) -> list[int]:

@@ -7,8 +7,6 @@ of the next tree.
 
 import itertools
 import logging
-import resource
-import sys
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -16,9 +14,10 @@ from typing import Any, Protocol
 
 import torch
 
-from paceline import plugins
+from paceline import guidance, plugins
 from paceline.arm import Arm, Outcome, View
 from paceline.auto import attached, controlling, listed
+from paceline.clock import Clock, peak_memory
 from paceline.errors import ModelError, RequestError
 from paceline.lm import LM
 from paceline.lm.kv import Slot
@@ -85,8 +84,10 @@ class Engine:
     def submit(self, request: Request, watch: bool = False) -> Row:
         """Queue a request; it joins at the next step. `watch` keeps its text as it grows (`row.text`), for streaming."""
         request.sampling.check(self.lm.vocab)
+        if hasattr(self.rule, "check"):  # a relaxed rule refuses what it cannot keep
+            self.rule.check(request, self.lm.vocab)
         self._check_length(request)
-        bad = next((t for t in request.prompt if not 0 <= t < self.lm.vocab), None)
+        bad = next((t for prompt in request.prompts for t in prompt if not 0 <= t < self.lm.vocab), None)
         if bad is not None:
             raise RequestError(f"The prompt has token {bad}; ids run from 0 to {self.lm.vocab - 1}.")
         row = Row(request, list(request.prompt), Dice(request.sampling.seed, request.stream), id=next(self._ids))
@@ -131,24 +132,24 @@ class Engine:
         clock.lap("host")
         proposals, draft_seconds = self._propose(rows, arms)
         clock.lap("draft")
-        queries: list[torch.Tensor] = []
-        watch = {"queries": queries} if any("queries" in reads(self.drafters[a.drafter]) for a in arms) else {}
-        logits = self.lm.score(self.kv, [r.slot for r in rows], [r.tokens[-1] for r in rows], proposals, **watch)
+        queries: list[torch.Tensor] | None = [] if any("queries" in reads(self.drafters[a.drafter]) for a in arms) else None
+        logits = guidance.score(self.lm, self.kv, rows, proposals, queries)
         scores = [Scores(x, p, r) for x, p, r in zip(logits, proposals, rows, strict=True)]
         if rows[0].request.sampling.greedy:
             scores[0].best(-1)  # on an accelerator the forward is only now done
         clock.lap("verify")
         verdicts = [self._judge(s) for s in scores]
         clock.lap("host")
-        self.kv.keep([r.slot for r in rows], [[0, *(i + 1 for i in v.path)] for v in verdicts])
+        guidance.keep(self.kv, rows, verdicts)
         clock.lap("commit")
         for b, (row, arm, score, verdict) in enumerate(zip(rows, arms, scores, verdicts, strict=True)):
-            shown = seen(reads(self.drafters[arm.drafter]), score, verdict, [q[b] for q in queries])
+            shown = seen(reads(self.drafters[arm.drafter]), score, verdict, [q[b] for q in queries or ()])
             self._commit(row, arm, score, verdict, shown)
-        self.controller.learn([self._outcome(r, a, draft_seconds, clock, len(rows)) for r, a in zip(rows, arms, strict=True)])
+        whole = sum(len(r.texts) for r in rows)
+        self.controller.learn([self._outcome(r, a, draft_seconds, clock, whole) for r, a in zip(rows, arms, strict=True)])
         clock.lap("host")
         for row in rows:
-            clock.share(row.stats.seconds, len(rows))
+            clock.share(row.stats.seconds, len(row.texts) / whole)
             if row.finish_reason is not None:
                 self._leave(row, row.finish_reason)
         return rows
@@ -169,7 +170,7 @@ class Engine:
     # -- joining ---------------------------------------------------------------------------------------------------------
 
     def _check_length(self, request: Request) -> None:
-        n, context, switch = len(request.prompt), self.lm.context, self.lm.rope_switch
+        n, context, switch = max(map(len, request.prompts)), self.lm.context, self.lm.rope_switch
         if n >= context:
             raise RequestError(f"The prompt has {n} tokens, this model's context is {context}: shorten it by {n - context + 1}.")
         if switch is not None and n + request.max_new_tokens > switch:
@@ -180,20 +181,23 @@ class Engine:
         while self.waiting and len(self.rows) < self.slots:
             row = self.waiting.popleft()
             clock = Clock()
-            prompt = row.tokens[:-1]
-            row.slot, row.stats.reused = self._start(prompt)
-            watch = {"watch": row.request.kept} if self._watched else {}
-            row.trace = self.lm.prefill(self.kv, row.slot, prompt[row.stats.reused :], **watch)
+            for text in row.texts:
+                prompt = text.tokens[:-1]
+                text.slot, reused = self._start(prompt)
+                watch = {"watch": row.request.kept} if self._watched and text is row else {}
+                trace = self.lm.prefill(self.kv, text.slot, prompt[reused:], **watch)
+                row.trace = trace if watch else row.trace
+                row.stats.reused += reused
             self.rows.append(row)
             clock.lap("prefill")
-            clock.share(row.stats.seconds, 1)
+            clock.share(row.stats.seconds)
 
     def _start(self, prompt: list[int]) -> tuple[Slot, int]:
         """A slot holding the longest cached beginning of this prompt, and its length."""
         best, source, home = 0, None, self.kv
-        for row in self.rows:
-            if (n := common(row.tokens[: row.slot.length], prompt)) > best:
-                best, source = n, row.slot
+        for text in (t for row in self.rows for t in row.texts):
+            if (n := common(text.tokens[: text.slot.length], prompt)) > best:
+                best, source = n, text.slot
         for tokens, slot in self._parked:
             if (n := common(tokens, prompt)) > best:
                 best, source, home = n, slot, self._attic
@@ -208,7 +212,7 @@ class Engine:
         arms = self.controller.pick([View(r.id, len(r.tokens), r.left) for r in rows])
         out = []
         for row, arm in zip(rows, arms, strict=True):
-            room = min(row.left, self.lm.context - len(row.tokens)) - 1
+            room = min(row.left, self.lm.context - row.reach) - 1
             usable = row.drafting and row.strikes.get(arm.drafter, 0) < STRIKES
             out.append(Arm(arm.drafter, max(0, min(arm.budget, room)) if usable else 0))
         return out
@@ -284,7 +288,8 @@ class Engine:
             before, kept = (-1 if node is None else node), kept + 1
             row.finish_reason = self._ending(row, token)
             if row.finish_reason is not None:
-                row.slot.length = min(row.slot.length, len(row.tokens) - 1)
+                for text in row.texts:
+                    text.slot.length = min(text.slot.length, len(text.tokens) - 1)
                 break
         row.last = Round(proposal, verdict, kept, arm.drafter, shown)
         stats.rounds += 1
@@ -300,7 +305,7 @@ class Engine:
             return "eos"
         if stopped or (row.request.until is not None and row.request.until(row.tokens)):
             return "stop"
-        if row.left <= 0 or len(row.tokens) >= self.lm.context:
+        if row.left <= 0 or row.reach >= self.lm.context:
             return "length"
         return None
 
@@ -308,15 +313,16 @@ class Engine:
         row.stats.failures.append("no token of this model goes on with what the grammar asks for, so the text is unfinished")
         return "dead_end"
 
-    def _outcome(self, row: Row, arm: Arm, draft_seconds: dict[int, float], clock: "Clock", rows: int) -> Outcome:
+    def _outcome(self, row: Row, arm: Arm, draft_seconds: dict[int, float], clock: Clock, whole: int) -> Outcome:
         last = row.last
         assert last is not None
         depth = max(last.proposal.depths(), default=0)
         taken = min(len(last.verdict.path), last.committed)
         draft = draft_seconds[arm.drafter] if arm.budget else 0.0  # another row may have used the same drafter
+        share = len(row.texts) / whole
         return Outcome(row.id, arm, len(last.proposal), [i < taken for i in range(depth)], last.committed,
-                       draft, clock.seconds["verify"] / rows, last.committed < len(last.verdict.path) + 1,
-                       draft + (sum(clock.seconds.values()) - clock.seconds["draft"]) / rows)
+                       draft, clock.seconds["verify"] * share, last.committed < len(last.verdict.path) + 1,
+                       draft + (sum(clock.seconds.values()) - clock.seconds["draft"]) * share)
 
     # -- leaving ---------------------------------------------------------------------------------------------------------
 
@@ -328,7 +334,8 @@ class Engine:
         if self.park:
             self._keep_for_later(row)
         self.rows.remove(row)
-        self.kv.free(row.slot)
+        for text in row.texts:
+            self.kv.free(text.slot)
         self.rows.sort(key=lambda r: r.slot.index)
 
     def _keep_for_later(self, row: Row) -> None:
@@ -338,21 +345,6 @@ class Engine:
         self._parked.append((tokens, self._attic.clone(row.slot, len(tokens), self.kv)))
 
 
-class Clock:
-    """Seconds of one round by part, later shared among the rows it served."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-        self._last = time.perf_counter()
-
-    def lap(self, part: str) -> None:
-        now = time.perf_counter()
-        self.seconds[part] = self.seconds.get(part, 0.0) + now - self._last
-        self._last = now
-
-    def share(self, into: dict[str, float], rows: int) -> None:
-        for part, seconds in self.seconds.items():
-            into[part] += seconds / rows
 
 
 def common(a: Sequence[int], b: Sequence[int]) -> int:
@@ -361,11 +353,3 @@ def common(a: Sequence[int], b: Sequence[int]) -> int:
     if list(a[:n]) == list(b[:n]):
         return n
     return next(i for i in range(n) if a[i] != b[i])
-
-
-def peak_memory() -> int:
-    """Most bytes this process (or its accelerator) has held so far."""
-    if torch.cuda.is_available():
-        return int(torch.cuda.max_memory_allocated())
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024

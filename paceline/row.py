@@ -7,6 +7,7 @@ from typing import Any
 
 from paceline.errors import RequestError
 from paceline.grammar import Matcher
+from paceline.guidance import Branch, Guidance
 from paceline.proposal import Proposal, Verdict
 from paceline.sampling import Noise, Sampling
 
@@ -25,7 +26,8 @@ class Request:
     after every token with all tokens so far; True ends the text. tools: the functions that may be called, as JSON schemas.
     tenant: whose request it is; what drafters keep of one tenant's texts never serves another's. keep: spans [start, end) of the
     prompt, such as the text around a video or the question about a document, that a draft on few keys always sees and from
-    which it tells what else matters; none = the last 64 tokens.
+    which it tells what else matters; none = the last 64 tokens. guidance: a second prompt, and how far from its law to go
+    (classifier-free guidance); such a row costs two in every forward.
     """
 
     prompt: Sequence[int]
@@ -39,6 +41,12 @@ class Request:
     tools: Sequence[dict[str, Any]] = ()
     tenant: str = ""
     keep: Sequence[tuple[int, int]] = ()
+    guidance: Guidance | None = None
+
+    @property
+    def prompts(self) -> list[Sequence[int]]:
+        """The prompt of each branch."""
+        return [self.prompt] if self.guidance is None else [self.prompt, self.guidance.prompt]
 
     def __post_init__(self) -> None:
         if not len(self.prompt):
@@ -150,7 +158,9 @@ class Round:
 
 @dataclass
 class Row:
-    """One sequence. Invariant 1: between rounds its slot holds the keys of all `tokens` but the last, the pending one."""
+    """One sequence. Invariant 1: between rounds its slot holds the keys of all `tokens` but the last, the pending one; so does
+    that of `other`, the second branch of a guided row.
+    """
 
     request: Request
     tokens: list[int]
@@ -167,6 +177,20 @@ class Row:
     grammar: Matcher | None = None  # this row's place in the grammar that its sampling names
     drafting: bool = True
     strikes: dict[int, int] = field(default_factory=dict)  # arm -> failures
+    other: Branch | None = field(init=False, default=None)
+
+    def __post_init__(self) -> None:
+        self.other = Branch(self) if self.request.guidance is not None else None
+
+    @property
+    def texts(self) -> list[Any]:
+        """What has a cache slot: the row, and its second branch."""
+        return [self] if self.other is None else [self, self.other]
+
+    @property
+    def reach(self) -> int:
+        """Tokens of its longest branch."""
+        return max(len(text.tokens) for text in self.texts)
 
     @property
     def prompt_len(self) -> int:

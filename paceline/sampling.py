@@ -1,8 +1,9 @@
 """Where probabilities are made, and where randomness comes from: the only place for either.
 
-Logits become a law in at least fp32: penalties, bias, custom processors, the grammar's mask, then temperature, top-k, top-p,
-min-p (the order of transformers), each for a tree node with that node's own prefix. Randomness is keyed, not sequential: the
-same seed gives the same noise at the same position whatever was drafted, whatever the batch.
+Logits become a law in at least fp32: guidance's two branches are combined, then penalties, bias, custom processors, the
+grammar's mask, then temperature, top-k, top-p, min-p (the order of transformers), each for a tree node with that node's own
+prefix. Randomness is keyed, not sequential: the same seed gives the same noise at the same position whatever was drafted,
+whatever the batch.
 """
 
 import copy
@@ -20,7 +21,7 @@ from paceline.errors import RequestError
 from paceline.grammar import Grammar
 from paceline.proposal import Proposal
 
-__all__ = ["Dice", "Noise", "Sampling", "Scores", "is_stateful", "law_of"]
+__all__ = ["Dice", "Noise", "Sampling", "Scores", "guided", "is_stateful", "law_of"]
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,13 @@ class Sampling:
                 raise RequestError(f"logit_bias names token {token!r}; ids run from 0 to {vocab - 1}.")
 
 
+def guided(own: torch.Tensor, other: torch.Tensor, scale: float) -> torch.Tensor:
+    """The two branches' logits as one: other + scale (own - other), in at least fp32; what both exclude stays excluded."""
+    wide = torch.promote_types(own.dtype, torch.float32)
+    own, other = own.to(wide), other.to(wide)
+    return torch.where(own == other, own, other + scale * (own - other))
+
+
 def shaped(logits: torch.Tensor, sampling: Sampling, prefix: Sequence[int], prompt_len: int,
            allowed: torch.Tensor | None = None) -> torch.Tensor:
     """Logits [V] after penalties, bias, processors and the grammar's mask, at least fp32. `prefix` is prompt and output so far;
@@ -103,8 +111,8 @@ def shaped(logits: torch.Tensor, sampling: Sampling, prefix: Sequence[int], prom
         seen = torch.tensor(list(counts), device=scores.device)
         times = torch.tensor(list(counts.values()), device=scores.device, dtype=scores.dtype)
         scores[seen] -= sampling.presence_penalty + sampling.frequency_penalty * times
-    for token, bias in sampling.logit_bias.items():
-        scores[token] += bias
+    if sampling.logit_bias:
+        scores[list(sampling.logit_bias)] += torch.tensor(list(sampling.logit_bias.values())).to(scores)
     if sampling.processors:
         ids = torch.tensor([list(prefix)], device=scores.device)
         for processor in sampling.processors:

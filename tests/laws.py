@@ -14,7 +14,7 @@ from paceline.proposal import Proposal
 from paceline.sampling import Dice, Sampling, law_of, shaped
 from paceline.testing import ToyLM, outcomes
 
-__all__ = ["TreeDrafter", "distance", "engine_law", "plain_law", "softmax_of"]
+__all__ = ["Priced", "TreeDrafter", "distance", "engine_law", "plain_law", "priced_law", "softmax_of"]
 
 Law = dict[tuple[int, ...], float]
 TIGHT = 1e-9
@@ -40,24 +40,45 @@ def engine_law(lm: ToyLM, prompt: Sequence[int], sampling: Sampling, count: int,
     The request asks for `count + room` tokens, so that a draft may reach beyond what is compared. controller: makes one that
     learns, and whose lots go by the row's id, anew for every walk.
     """
+    return priced_law(lm, Request(prompt, sampling, max_new_tokens=count + room), count, drafter, controller=controller).law
 
-    kept = Engine(lm, drafter, slots=1)
 
-    def run(noise: Any) -> tuple[int, ...]:
-        engine = kept if controller is None else Engine(lm, drafter, controller=controller(), slots=1)
-        row = engine.submit(Request(prompt, sampling, max_new_tokens=count + room))
+@dataclass
+class Priced:
+    """The law of what a rule lets out, and what it said that this spent: its mean and the most of any outcome. `accepted` is the
+    mean number of drafted tokens that were committed.
+    """
+
+    law: Law
+    spent: float = 0.0
+    most: float = 0.0
+    accepted: float = 0.0
+
+
+def priced_law(lm: ToyLM, request: Request, count: int, drafter: Any, rule: Any = "lossless",
+               controller: Callable[[], Any] | None = None) -> Priced:
+    """Law of the first `count` tokens of a request, with any rule, by walking every outcome of the noise."""
+    kept = Engine(lm, drafter, rule, slots=1)
+
+    def run(noise: Any) -> tuple[tuple[int, ...], float, int]:
+        engine = kept if controller is None else Engine(lm, drafter, rule, controller=controller(), slots=1)
+        row = engine.submit(request)
         row.dice = noise
         while len(row.new_tokens) < count:
             engine.step()
         engine.cancel(row)
         assert not row.stats.failures, row.stats.failures
-        return tuple(row.new_tokens[:count])
+        return tuple(row.new_tokens[:count]), row.stats.spent, row.stats.accepted
 
     law: dict[tuple[int, ...], float] = defaultdict(float)
-    for text, weight in outcomes(run):
+    found = Priced(law)
+    for (text, spent, accepted), weight in outcomes(run):
         law[text] += weight
+        found.spent, found.accepted = found.spent + weight * spent, found.accepted + weight * accepted
+        found.most = max(found.most, spent)
     assert abs(sum(law.values()) - 1.0) < TIGHT
-    return dict(law)
+    found.law = dict(law)
+    return found
 
 
 def distance(a: Law, b: Law) -> float:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from paceline import plugins
 from paceline.bench.methods import Paceline
 from paceline.bench.timing import Group, Runs, measure
 from paceline.doors import encode
 from paceline.lm import LM
+from paceline.rules import is_lossless
 
 __all__ = ["compare"]
 
@@ -26,6 +28,7 @@ def compare(lm: LM, prompt: Any, settings: dict[str, Any], repeats: int) -> dict
     return {
         "identical": runs["plain"].tokens(0) == runs["drafted"].tokens(0),
         "greedy": settings["sampling"].greedy,
+        "lossless": is_lossless(plugins.make("rule", settings.get("rule", "lossless"))),
         "setting": f"{lm.forward_name} forward, {str(lm.dtype).removeprefix('torch.')}, median of {repeats}.",
         "methods": {name: _row(r, rate[name], rate[name] / rate["plain"]) for name, r in runs.items()},
     }

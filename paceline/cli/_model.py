@@ -11,8 +11,9 @@ import paceline
 from paceline import plugins
 from paceline.auto import AUTO, check, limited
 from paceline.cli._flags import flag
+from paceline.rules import is_lossless
 
-__all__ = ["Decoding", "ModelChoice", "as_prompt", "open_model"]
+__all__ = ["Decoding", "ModelChoice", "as_prompt", "departure", "open_model"]
 
 
 
@@ -63,3 +64,12 @@ def open_model(choice: ModelChoice) -> Any:
 def as_prompt(text: str, chat: bool) -> Any:
     """The prompt as the engine takes it: text, or a message that goes through the model's chat template."""
     return [{"role": "user", "content": text}] if chat else text
+
+
+def departure(rule: str, generations: list[Any]) -> str:
+    """What to say of texts that a relaxed rule let out; nothing for a lossless one."""
+    if is_lossless(plugins.make("rule", rule)):
+        return ""
+    spent = ", ".join(f"{g.stats.spent:.3f}" for g in generations)
+    return (f"NOT LOSSLESS: under the rule {plugins.parse(rule)[0]} the output does not follow the model's own law. Total "
+            f"variation spent, for each output (the mean bounds it; 1 or more says nothing): {spent}.")

@@ -8,7 +8,7 @@ from typing import Any
 import paceline
 from paceline.cli._flags import flag
 from paceline.cli._live import show
-from paceline.cli._model import Decoding, ModelChoice, open_model
+from paceline.cli._model import Decoding, ModelChoice, departure, open_model
 from paceline.cli._output import check_writable, say, write_json
 from paceline.doors import encode
 from paceline.errors import RequestError
@@ -56,6 +56,8 @@ def _talk(lm: Any, messages: list[dict[str, Any]], settings: dict[str, Any]) -> 
             say(str(error))
             continue
         messages.append({"role": "assistant", "content": generation.text})
+        if departed := departure(held["rule"], [generation]):
+            say(departed)
 
 
 def _decoder(lm: Any) -> Any:

@@ -15,7 +15,7 @@ import paceline
 from paceline.cli._flags import argument, flag
 from paceline.cli._grammar import Structure
 from paceline.cli._live import CONTROL, show
-from paceline.cli._model import Decoding, ModelChoice, as_prompt, open_model
+from paceline.cli._model import Decoding, ModelChoice, as_prompt, departure, open_model
 from paceline.cli._output import check_writable, on_terminal, say, write_json
 from paceline.errors import DataError
 from paceline.lookup.schema import read_tools
@@ -32,6 +32,8 @@ class Options:
     chat: bool = flag(False, "Put the prompt into the model's chat template, as a user's message.", "--chat")
     tools: str | None = flag(None, "JSON file of functions that may be called (OpenAI's tools, an MCP list); implies --chat.")
     tenant: str = flag("", "Whose request it is: drafters keep each tenant's past texts apart.")
+    guidance: float = flag(1.0, "Scale of classifier-free guidance: 1 is none; above 1 follows the prompt more closely.")
+    negative: str | None = flag(None, "With --guidance: the prompt to move away from.")
     n: int = flag(1, "How many texts to write.")
     compare: bool = flag(False, "Also decode plainly, in turns with the drafted run, and show both.", "--compare")
     repeats: int = flag(3, "With --compare: how often each is timed.")
@@ -39,17 +41,23 @@ class Options:
 
 
 def generate(options: Options, model: ModelChoice, decoding: Decoding, sampling: Sampling, structure: Structure) -> None:
-    """Continue a prompt. Accepted drafted tokens are tinted; the text is what plain decoding would have written."""
+    """Continue a prompt. Accepted drafted tokens are tinted; the text is what plain decoding would have written, unless --rule
+    relaxes it: then what that spent is told.
+    """
     check_writable(options.json)
     if options.n < 1 or options.repeats < 1:
         raise typer.BadParameter("--n and --repeats must be at least 1.")
     settings = decoding.settings() | {"sampling": dataclasses.replace(sampling, grammar=structure.grammar())}
     tools = read_json_tools(options.tools)
-    settings |= {"tools": tools, "tenant": options.tenant}
+    settings |= {"tools": tools, "tenant": options.tenant, "guidance": options.guidance, "negative": options.negative}
     lm = open_model(model)
     prompt = as_prompt(sys.stdin.read() if options.prompt == "-" else options.prompt, options.chat or bool(tools))
     generations = _write(lm, prompt, settings, options)
-    report = {"model": lm.describe(), "drafter": settings["drafter"], "generations": [_record(g) for g in generations]}
+    departed = departure(decoding.rule, generations)
+    report = {"model": lm.describe(), "drafter": settings["drafter"], "rule": decoding.rule, "lossless": not departed,
+              "generations": [_record(g) for g in generations]}
+    if departed:
+        say(departed)
     if options.compare:
         from paceline.bench.compare import compare
 
@@ -146,7 +154,9 @@ def _table(comparison: dict[str, Any]) -> None:
     if told := sources_told([comparison["methods"]["drafted"]["sources"]]):
         console.print(f"Accepted of drafted: {told}.", highlight=False)
     same = "The texts are identical." if comparison["identical"] else "THE TEXTS DIFFER."
-    if not comparison["greedy"]:
+    if not comparison["lossless"]:
+        same = "Sampled texts: the drafted run departs from the plain law by what it spent."
+    elif not comparison["greedy"]:
         same = "Sampled texts: each run follows the same law." if not comparison["identical"] else same
     tint = " Green: drafted and accepted." if on_terminal() else ""
     console.print(f"{same} {comparison['setting']}{tint}", highlight=False)

@@ -22,7 +22,7 @@ from paceline.lm.lm import pad_rows
 from paceline.lookup.beam import Beam
 from paceline.lookup.odds import Odds
 from paceline.proposal import Proposal
-from paceline.sampling import Dice, law_of, shaped
+from paceline.sampling import Dice, guided, law_of, shaped
 
 __all__ = ["Borrowed", "Follower", "Options", "check"]
 
@@ -113,25 +113,27 @@ class Chain:
     leaves: list[tuple[int, int]] = field(default_factory=list)  # (depth, token)
     likely: list[list[tuple[int, float]]] = field(default_factory=list)
     tree: Beam | None = None
+    other: "Chain | None" = None  # the second branch of a guided row: the same tokens behind another prompt
 
 
 class Follower:
     """The attached drafter; it owns a slotted cache of its own, one slot per row. lm: the model that drafts, an `LM` or a head at
-    work (`HeadLM`), whose slots then read the rows' own. source: what proposals name as their origin. top: how many of the
-    likeliest tokens at each place are told with a greedy chain (`Proposal.likely`), for whoever wraps this drafter. borrowed:
-    where the keys come from that are not its own.
+    work (`HeadLM`), whose slots then read the rows' own. source: what proposals name as their origin. guided: chains of a guided
+    row are drafted with both branches. top: how many of the likeliest tokens at each place are told with a greedy chain
+    (`Proposal.likely`), for whoever wraps this drafter. borrowed: where the keys come from that are not its own.
     """
 
     top = 1
     reads: tuple[str, ...] = ()
 
     def __init__(self, options: Options, lm: Any, target: Any, source: str, reads: bool = False,
-                 borrowed: Borrowed | None = None) -> None:
+                 guided: bool = False, borrowed: Borrowed | None = None) -> None:
         self.options, self.lm, self.target, self.source, self.reading = options, lm, target, source, reads
         self.borrowed = borrowed
         self.vocab = target.vocab
         self.kv: KV = lm.cache(1)
         self.widths: tuple[int, ...] = widths(options)
+        self.guided = guided and not self.widths
         self.odds, self.worth = Odds(), options.worth or 0.0
         self._rows: dict[int, Memory] = {}
 
@@ -140,12 +142,12 @@ class Follower:
         self.worth = self._cost(rows)
         if self.options.worth is None and self.worth >= DEAR and (self.borrowed or all(r.request.sampling.greedy for r in rows)):
             return [Proposal()] * len(rows)
-        chains = [Chain(r, b, min(b, self.options.length), memory) for r, b in zip(rows, budgets, strict=True)
-                  if len(r.tokens) + min(b, self.options.length) < (self.lm.rope_switch or self.lm.context)
-                  and (memory := self._memory(r))]
+        fitting = [(r, b) for r, b in zip(rows, budgets, strict=True)
+                   if r.reach + min(b, self.options.length) < (self.lm.rope_switch or self.lm.context)]
+        chains = [chain for row, budget in fitting if (chain := self._chain(row, budget))]
         chains.sort(key=lambda c: c.memory.slot.index)
         if chains:
-            self._prefill(chains)
+            self._prefill(texts_of(chains))
             draft = self._grow_trees if self.widths else self._extend if self._is_plain(chains) else self._grow_all
             draft(chains)
         built = {c.row.id: self._proposal(c) for c in chains}
@@ -157,14 +159,27 @@ class Follower:
             return self.options.worth or 0.0
         if self.borrowed:
             return self.borrowed.price(rows)
-        return self.target.costs.token(len(rows)) + self.target.costs.draft(self.lm.costs, len(rows))
+        texts = sum(len(row.texts) for row in rows)
+        return self.target.costs.token(texts) + self.target.costs.draft(self.lm.costs, texts)
 
     def forget(self, row: Any) -> None:
-        memory = self._rows.pop(row.id, None)
-        if memory is not None:
-            self.kv.free(memory.slot)
+        for text in row.texts:
+            memory = self._rows.pop(text.id, None)
+            if memory is not None:
+                self.kv.free(memory.slot)
         if self.borrowed:
             self.borrowed.forget(row)
+
+    def _chain(self, row: Any, budget: int) -> Chain | None:
+        """An empty chain; one with two branches has a law nearer to the guided target's. None where there can be none yet."""
+        memory = self._memory(row)
+        if memory is None:
+            return None
+        chain = Chain(row, budget, min(budget, self.options.length), memory)
+        if row.other is not None and self.guided:
+            beside = self._memory(row.other)
+            chain.other = None if beside is None else Chain(row.other, budget, chain.length, beside, chain.tokens)
+        return chain
 
     def _memory(self, row: Any) -> Memory | None:
         """This row's memory, cut back to what it shares with the committed tokens (the pending one is always fed anew), or
@@ -207,7 +222,8 @@ class Follower:
     def _is_plain(self, chains: Sequence[Chain]) -> bool:
         """True when every row wants the likeliest tokens and nothing else."""
         asked = [c.row.request.sampling for c in chains]
-        return (self.options.branch == 1 and self.lm.vocab <= self.vocab and all(s.greedy and not s.shapes_logits for s in asked))
+        single = self.options.branch == 1 and all(c.other is None for c in chains)
+        return single and self.lm.vocab <= self.vocab and all(s.greedy and not s.shapes_logits for s in asked)
 
     def _extend(self, chains: Sequence[Chain]) -> None:
         """All rows' chains in one call, of the longest's length."""
@@ -264,9 +280,17 @@ class Follower:
     def _grow_all(self, chains: Sequence[Chain]) -> None:
         """Token by token, each chain until it is long enough or no longer worth it."""
         growing = list(chains)
-        logits = self._feed(growing, [c.row.tokens[c.memory.committed :] for c in growing], committed=True)
+        logits = self._ask(growing, committed=True)
         while growing := [c for c, x in zip(growing, logits, strict=True) if self._add(c, x)]:
-            logits = self._feed(growing, [[c.tokens[-1]] for c in growing])
+            logits = self._ask(growing)
+
+    def _ask(self, chains: Sequence[Chain], committed: bool = False) -> list[torch.Tensor]:
+        """Feed what was committed since, or the last drafted token; logits [V] for each chain, its branches combined."""
+        texts = texts_of(chains)
+        fresh = [c.row.tokens[c.memory.committed :] if committed else [c.tokens[-1]] for c in texts]
+        found = {id(c): x for c, x in zip(texts, self._feed(texts, fresh, committed), strict=True)}
+        return [found[id(c)] if c.other is None else
+                guided(found[id(c)], found[id(c.other)], c.row.request.guidance.scale) for c in chains]
 
     def _feed(self, chains: Sequence[Chain], tokens: Sequence[Sequence[int]], committed: bool = False) -> torch.Tensor:
         slots = [c.memory.slot for c in chains]
@@ -325,6 +349,12 @@ class Follower:
             return main
         return Proposal([*main.tokens, *(t for _, t in leaves)], [*main.parents, *(depth - 1 for depth, _ in leaves)],
                         [*main.drawn, *[False] * len(leaves)], [self.source] * (n + len(leaves)), main.laws)
+
+
+def texts_of(chains: Sequence[Chain]) -> list[Chain]:
+    """The chains and their second branches, in the order of their slots."""
+    others = [c.other for c in chains if c.other is not None]
+    return sorted([*chains, *others], key=lambda c: c.memory.slot.index) if others else list(chains)
 
 
 def allowed(row: Any, path: Sequence[int]) -> torch.Tensor | None:

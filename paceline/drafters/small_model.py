@@ -15,11 +15,12 @@ __all__ = ["SmallModel"]
 
 @dataclass(frozen=True)
 class SmallModel:
-    """model: zoo name, hub id, folder, transformers model or LM. length: most drafted tokens of the chain. branch: candidates per
-    position, 1 = a chain. beam: paths kept at each depth; above 0 a tree of the likeliest paths, `length` deep, is drafted
+    """model: zoo name, hub id, folder, transformers model or LM. length: most drafted tokens of the chain. branch: candidates
+    per position, 1 = a chain. beam: paths kept at each depth; above 0 a tree of the likeliest paths, `length` deep, is drafted
     instead, as far as the budget goes. drawn: draw the chain under sampling (False = always the likeliest token, declared
     chosen). worth: draft while a path is expected to be accepted with at least this probability: 0 = always `length` tokens,
-    None = what drafting and scoring a token costs here, measured.
+    None = what drafting and scoring a token costs here, measured. guided: draft the chains of guided rows with both branches,
+    which costs the small model two rows; False = with the first alone.
     """
 
     model: Any
@@ -28,6 +29,7 @@ class SmallModel:
     beam: int = 0
     drawn: bool = True
     worth: float | None = None
+    guided: bool = True
 
     def __post_init__(self) -> None:
         check("small_model", self)
@@ -39,7 +41,7 @@ class SmallModel:
         small = load(self.model, dtype=lm.dtype if named else None, forward=forward, packed=lm.asked_packed,
                      device=str(lm.device) if named else None)
         same_vocabulary(lm, small)
-        return Follower(self, small, lm, "small_model")
+        return Follower(self, small, lm, "small_model", guided=self.guided)
 
 
 def same_vocabulary(lm: LM, small: LM) -> None:

@@ -14,7 +14,7 @@ import torch
 
 from paceline.errors import DataError
 
-__all__ = ["claim_folder", "latest", "replace_folder", "save"]
+__all__ = ["claim_folder", "latest", "replace_file", "replace_folder", "save"]
 
 _NAME = re.compile(r"step-(\d+)\.pt")
 
@@ -51,6 +51,14 @@ def replace_folder(folder: Path, write: Callable[[Path], object]) -> Path:
     os.rename(fresh, folder)
     shutil.rmtree(old, ignore_errors=True)
     return folder
+
+
+def replace_file(path: Path, write: Callable[[Path], object]) -> Path:
+    """Let ``write`` fill a file beside ``path``, then put it in its place."""
+    fresh = path.with_name(f".{path.stem}.tmp{path.suffix}")
+    write(fresh)
+    os.replace(fresh, path)
+    return path
 
 
 def claim_folder(folder: Path, settings: dict[str, Any]) -> Path:

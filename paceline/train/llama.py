@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase
 
-__all__ = ["Size", "new_llama"]
+__all__ = ["Size", "llama_of", "new_llama"]
 
 
 @dataclass(frozen=True)
@@ -27,9 +28,15 @@ class Size:
 
 def new_llama(size: Size, tokenizer: PreTrainedTokenizerBase, seed: int) -> LlamaForCausalLM:
     """A Llama of that size for ``tokenizer``: fp32, tied embeddings, weights drawn with ``seed``."""
+    ends = {name: getattr(tokenizer, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
+    return llama_of(size, len(tokenizer), seed, **ends)
+
+
+def llama_of(size: Size, vocabulary: int, seed: int, **ids: Any) -> LlamaForCausalLM:
+    """The same for a vocabulary of so many ids, of which ``ids`` names the special ones."""
     torch.manual_seed(seed)
     shape = LlamaConfig(
-        vocab_size=len(tokenizer),
+        vocab_size=vocabulary,
         hidden_size=size.width,
         num_hidden_layers=size.layers,
         num_attention_heads=size.heads,
@@ -39,8 +46,6 @@ def new_llama(size: Size, tokenizer: PreTrainedTokenizerBase, seed: int) -> Llam
         max_position_embeddings=size.context,
         rope_parameters={"rope_type": "default", "rope_theta": 10000.0},
         tie_word_embeddings=True,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
+        **ids,
     )
     return LlamaForCausalLM(shape)

@@ -58,6 +58,23 @@ def test_sampling_flags_reach_the_engine(go: Callable) -> None:
     assert go("abc", "--logit-bias", "66=1000").out.strip() == go("abc", "--logit-bias", "66=1000").out.strip()
 
 
+def test_a_relaxed_rule_says_what_it_spent(go: Callable, tmp_path: Path) -> None:
+    """On the terminal and in the JSON, for each output; a lossless rule says nothing of the kind."""
+    warm = ("abc abc abc", "--temperature", 1, "--seed", 3, "--drafter", "ngram:min_n=1,worth=0", "--n", 2,
+            "--json", tmp_path / "out.json")
+    relaxed = go(*warm, "--rule", "annealed:delta=50,schedule=uniform")
+    report = json.loads((tmp_path / "out.json").read_text())
+    spent = [g["stats"]["spent"] for g in report["generations"]]
+    assert report["lossless"] is False and report["rule"].startswith("annealed") and max(spent) > 0
+    assert "NOT LOSSLESS" in relaxed.err and ", ".join(f"{s:.3f}" for s in spent) in relaxed.err
+    assert "LOSSLESS" not in go(*warm).err and json.loads((tmp_path / "out.json").read_text())["lossless"] is True
+
+
+def test_a_relaxed_rule_is_compared_as_one(go: Callable) -> None:
+    outcome = go("abc", "--temperature", 1, "--rule", "typical", "--compare", "--repeats", 1)
+    assert "departs from the plain law" in outcome.err and "same law" not in outcome.err
+
+
 def test_several_texts(go: Callable) -> None:
     outcome = go("abc", "--n", 2, "--temperature", 1, "--seed", 3, "--json", "-")
     assert len(json.loads(outcome.out)["generations"]) == 2
@@ -85,6 +102,7 @@ def test_stop_strings_end_the_text(go: Callable) -> None:
         (["--drafter", "ngrm"], "Did you mean 'ngram'"),
         (["--drafter", "ngram:mx_n=3"], "no option 'mx_n'"),
         (["--rule", "losless"], "Did you mean 'lossless'"),
+        (["--rule", "annealed:delta=1.5"], "nothing to relax"),
         (["--controller", "fixd"], "Did you mean 'fixed'"),
         (["--temperature", "-1"], "temperature must be"),
         (["--top-p", "7"], "top_p must be"),

@@ -10,8 +10,18 @@ import numpy as np
 import pytest
 
 from paceline import plugins
-from paceline.errors import RequestError
-from paceline.recipes.reproduce import _video_questions, banditspec, glide_cape, longspec, sparse_to_dense, toolspec
+from paceline.errors import DataError, RequestError
+from paceline.recipes import images
+from paceline.recipes.reproduce import (
+    _video_questions,
+    banditspec,
+    cool_sd,
+    glide_cape,
+    longspec,
+    sparse_to_dense,
+    toolspec,
+)
+from paceline.recipes.reproduce._images import frechet
 from paceline.recipes.reproduce._record import mean_of, table
 from paceline.recipes.reproduce._simulated_arms import Arms, attached, play
 
@@ -118,3 +128,35 @@ def test_simulated_arms_have_the_means_and_rounds_they_say() -> None:
         assert abs(mean - alone.rounds(100)[tokens]) < 4 * error and all(p[i].pulls == (p[i].rounds,) for p in rounds)
     first, again = ([tokens for tokens, _ in zip(arms.stream(1, (3, 4)), range(9), strict=False)] for _ in range(2))
     assert first == again
+def test_cool_sd(tmp_path: Path) -> None:
+    digits = images.run(images.Config(out=tmp_path / "digits", fast=True))
+    config = cool_sd.Config(digits=digits, out=tmp_path, work=tmp_path / "work", seeds=2, fast=True)
+    page = cool_sd.run(config)
+    data = json.loads(page.with_suffix(".json").read_text())
+    assert "Fréchet distance" in page.read_text() and page.with_suffix(".png").stat().st_size > 5000
+    runs = data["runs"]
+    assert set(runs) == {"target again", "exact", "clamped 1.5", "uniform 1.5"} and all(len(r) == 2 for r in runs.values())
+    assert all(r["acceptance_length"] == 1.0 and r["forwards"] == 64 for r in runs["target again"])
+    assert all(r["spent"] == 0.0 for r in runs["exact"]) and all(r["spent"] > 0 for r in runs["clamped 1.5"])
+    for relaxed, exact in zip(runs["clamped 1.5"], runs["exact"], strict=True):
+        assert relaxed["acceptance_length"] > exact["acceptance_length"] > 1
+    cool_sd.run(config)
+    assert json.loads(page.with_suffix(".json").read_text()) == data  # seconds and all: nothing was drawn again
+    with pytest.raises(DataError, match="cook images"):
+        cool_sd.run(cool_sd.Config(digits=tmp_path / "nowhere"))
+    with pytest.raises(RequestError, match="at least"):
+        cool_sd.run(cool_sd.Config(seeds=0))
+
+
+def test_the_full_run_has_every_arm() -> None:
+    names = list(cool_sd.arms(cool_sd.Config()))
+    assert {"exact", "exact, L = 8", "clamped 1.1", "first 2", "reversed 1.5", "neighbour 0.1, lantern"} <= set(names)
+    assert len(names) == 1 + 5 + 6 * 3 + 2 + 4
+
+
+def test_frechet_distance() -> None:
+    """Of normal sets with known means and spreads, and of a set with itself."""
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=(100_000, 3)), rng.normal(size=(100_000, 3)) * [1.0, 2.0, 3.0] + [1.0, 0.0, 0.0]
+    assert abs(frechet(a, a)) < 1e-9
+    assert abs(frechet(a, b) - (1 + 0 + 1 + 4)) < 0.1
