@@ -154,6 +154,21 @@ def test_the_full_run_has_every_arm() -> None:
     assert len(names) == 1 + 5 + 6 * 3 + 2 + 4
 
 
+def test_schedules_are_compared_at_equal_length() -> None:
+    """On the line from exact drafts on; without them where a schedule writes less."""
+    def runs(*figures: tuple[float, float]) -> list[dict[str, float]]:
+        return [{"acceptance_length": length, "spent": spent} for length, spent in figures]
+
+    found = {"runs": {
+        "exact": runs((4.0, 0.0), (3.0, 0.0)), "first 1.5": runs((4.4, 2.0), (3.4, 4.0)), "first 2": runs((5.0, 9.0), (4.0, 9.0)),
+        "clamped 1.5": runs((4.2, 1.0), (3.4, 1.0)), "printed 1.5": runs((3.5, 2.0), (2.5, 2.0)),
+        "printed 2": runs((4.5, 4.0), (3.5, 4.0)),
+    }}  # fmt: skip
+    assert cool_sd.spent_at(found, "first", 0.2).startswith("1.50 ±")
+    assert cool_sd.spent_at(found, "clamped", 0.3) == "–"  # one of its seeds does not get there
+    assert cool_sd.spent_at(found, "printed", 0.5).startswith("4.00 ±")
+
+
 def test_frechet_distance() -> None:
     """Of normal sets with known means and spreads, and of a set with itself."""
     rng = np.random.default_rng(0)

@@ -36,6 +36,7 @@ SCHEDULES: tuple[Schedule, ...] = ("uniform", "linear", "printed", "clamped", "r
 DELTAS = (1.1, 1.5, 2.0)
 LENGTHS = (2, 3, 4, 6, 8)
 LENGTH = 5
+MORE = (0.1, 0.3, 0.5)  # tokens for each forward, over exact drafts, at which schedules are compared
 WIDE = "fixed:budget=16,together=100000"  # as many nodes as the drafter likes, however many rows there are
 FIGURES = ("acceptance_length", "spent", "distance", "accuracy", "nats", "seconds", "forwards")
 
@@ -161,9 +162,29 @@ def line(found: dict[str, Any], name: str) -> list[str]:
             f"{m['nats']:.3f}", f"{m['forwards']:.1f}", f"{exact['seconds'] / m['seconds']:.2f}x"]
 
 
+def spent_at(found: dict[str, Any], schedule: str, more: float) -> str:
+    """What a schedule spends where it writes so many more tokens for each forward than exact drafts: on the line through its
+    deltas, from exact drafts on where all of them are longer. A dash where it does not get there.
+    """
+    exact = found["runs"]["exact"]
+    names = [name for name in found["runs"] if name.split()[0] == schedule and "most" not in name]
+    values = []
+    for seed, own in enumerate(exact):
+        points = [found["runs"][name][seed] for name in names]
+        longer = all(p["acceptance_length"] > own["acceptance_length"] for p in points)
+        line = sorted((p["acceptance_length"], p["spent"]) for p in ([own, *points] if longer else points))
+        wanted = own["acceptance_length"] + more
+        if not line[0][0] <= wanted <= line[-1][0]:
+            return "–"
+        values.append(float(np.interp(wanted, [length for length, _ in line], [spent for _, spent in line])))
+    return str(mean_of(values))
+
+
 def written_up(found: dict[str, Any]) -> str:
     """The page: the table, the order of the schedules, and the paper's figures."""
     head = ["arm", "tokens for each forward", "spent, an image", "Fréchet distance", "seen as asked", "nats", "forwards", "speed"]
+    equal = [[schedule, *(spent_at(found, schedule, more) for more in MORE)] for schedule in SCHEDULES
+             if any(name.split()[0] == schedule for name in found["runs"])]
     return f"""# COOL-SD, again
 
 `paceline cook images`, then `paceline cook reproduce/cool_sd`. {found["images"]} digits of 64 tokens for each arm and each of
@@ -177,6 +198,13 @@ this machine.
 
 *Spent* bounds, in the mean, the total variation between the law of whole images and the target's; 1 or more bounds nothing, and
 then only compares arms. `first` puts the whole schedule's relaxation on the first token of a draft, `clamped` is never below 1.
+
+## What equal lengths cost
+
+Spent for an image where a schedule writes so many more tokens for each forward than exact drafts of the same {LENGTH} tokens,
+on the line through its deltas; a dash where it does not get there.
+
+{table(["schedule", *(f"+{more:g}" for more in MORE)], equal)}
 
 The paper, LlamaGen-XL: exact 2.42 tokens for each forward, FID 20.97; delta = 1.1 2.73 and 21.02; delta = 2 3.34 and 21.20;
 LANTERN++ 2.67 and 21.17. Its ablation: the exponential schedule beats the uniform one at equal length.
