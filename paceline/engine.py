@@ -21,6 +21,7 @@ from paceline.clock import Clock, peak_memory
 from paceline.errors import ModelError, RequestError
 from paceline.lm import LM
 from paceline.lm.kv import Slot
+from paceline.lm.trace import Trace, before, joined
 from paceline.proposal import Proposal, Verdict
 from paceline.row import Generation, Logprob, Request, Round, Row, is_looping
 from paceline.sampling import Dice, Scores, is_stateful
@@ -76,7 +77,7 @@ class Engine:
         self.waiting: deque[Row] = deque()
         self.rows: list[Row] = []
         self._attic = lm.cache(1, self.exact)
-        self._parked: deque[tuple[list[int], Slot]] = deque()
+        self._parked: deque[tuple[list[int], Slot, Trace | None]] = deque()
         self._ids = itertools.count()
         self._said: set[str] = set()
         self._watched = any("queries" in reads(d) for d in self.drafters)
@@ -183,27 +184,27 @@ class Engine:
             clock = Clock()
             for text in row.texts:
                 prompt = text.tokens[:-1]
-                text.slot, reused = self._start(prompt)
+                text.slot, reused, trace = self._start(prompt)
                 watch = {"watch": row.request.kept} if self._watched and text is row else {}
-                trace = self.lm.prefill(self.kv, text.slot, prompt[reused:], **watch)
-                row.trace = trace if watch else row.trace
+                asked = self.lm.prefill(self.kv, text.slot, prompt[reused:], **watch)
+                row.trace = joined(trace, asked) if watch else row.trace
                 row.stats.reused += reused
             self.rows.append(row)
             clock.lap("prefill")
             clock.share(row.stats.seconds)
 
-    def _start(self, prompt: list[int]) -> tuple[Slot, int]:
-        """A slot holding the longest cached beginning of this prompt, and its length."""
-        best, source, home = 0, None, self.kv
+    def _start(self, prompt: list[int]) -> tuple[Slot, int, Trace | None]:
+        """A slot holding the longest cached beginning of this prompt, its length, and what was asked in it."""
+        best, source, home, trace = 0, None, self.kv, None
         for text in (t for row in self.rows for t in row.texts):
             if (n := common(text.tokens[: text.slot.length], prompt)) > best:
-                best, source = n, text.slot
-        for tokens, slot in self._parked:
+                best, source, trace = n, text.slot, getattr(text, "trace", None)  # a second branch has none
+        for tokens, slot, asked in self._parked:
             if (n := common(tokens, prompt)) > best:
-                best, source, home = n, slot, self._attic
+                best, source, home, trace = n, slot, self._attic, asked
         if source is None:
-            return self.kv.take(), 0
-        return self.kv.clone(source, best, home), best
+            return self.kv.take(), 0, None
+        return self.kv.clone(source, best, home), best, before(trace, best)
 
     # -- one round -------------------------------------------------------------------------------------------------------
 
@@ -342,9 +343,7 @@ class Engine:
         while len(self._parked) >= self.park:
             self._attic.free(self._parked.popleft()[1])
         tokens = row.tokens[: row.slot.length]
-        self._parked.append((tokens, self._attic.clone(row.slot, len(tokens), self.kv)))
-
-
+        self._parked.append((tokens, self._attic.clone(row.slot, len(tokens), self.kv), row.trace))
 
 
 def common(a: Sequence[int], b: Sequence[int]) -> int:

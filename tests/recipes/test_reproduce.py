@@ -13,7 +13,6 @@ from paceline import plugins
 from paceline.errors import DataError, RequestError
 from paceline.recipes import images
 from paceline.recipes.reproduce import (
-    _video_questions,
     banditspec,
     cool_sd,
     glide_cape,
@@ -53,29 +52,15 @@ def test_longspec(tmp_path: Path) -> None:
 
 
 def test_sparse_to_dense(tmp_path: Path) -> None:
-    page = sparse_to_dense.run(sparse_to_dense.Config(out=tmp_path / "out", work=tmp_path / "work", fast=True))
+    page = sparse_to_dense.run(sparse_to_dense.Config(out=tmp_path / "out", fast=True))
     data = json.loads(page.with_suffix(".json").read_text())
     assert "Accepted share by keys" in page.read_text() and page.with_suffix(".png").stat().st_size > 5000
-    [target] = data["seeds"]
-    arms = target["lengths"]["512"]["arms"]
+    [found] = data["seeds"]
+    arms = found["lengths"]["512"]["arms"]
     assert arms["plain"]["acceptance_length"] == 1.0 and {"streaming", "random", "LayerSkip"} < set(arms)
-    assert all(0 <= share <= 1 for kinds in target["keys"].values() for share in kinds.values())
+    assert all(0 <= share <= 1 for share in found["middle"].values()) and len(found["middle"]) == 22
     with pytest.raises(RequestError, match="at least 1"):
         sparse_to_dense.run(sparse_to_dense.Config(keys=0))
-
-
-def test_questions_about_films_can_be_answered_from_their_frames_alone() -> None:
-    random = np.random.default_rng(0)
-    shown = _video_questions.film(40, random)
-    frames = [shown.prompt[i : i + 16] for i in range(0, 640, 16)]
-    named = shown.prompt[-4:-1]
-    told = [token for name in named for [frame] in [[f for f in frames if f[0] == name]] for token in frame]
-    assert told == shown.answer and len(shown.answer) == _video_questions.ANSWER
-    batch = _video_questions.batch([(4, 3, 10)], 0, 5)
-    asked = batch.labels >= 0
-    assert asked.sum(1).tolist() == [_video_questions.ANSWER] * 3
-    assert (batch.labels[:, :-1][asked[:, :-1]] == batch.tokens[:, 1:][asked[:, :-1]]).all()
-    assert (batch.positions.diff(dim=1) >= 1).all() and int(batch.positions.max()) < _video_questions.LONGEST
 
 
 def test_intervals_over_seeds() -> None:

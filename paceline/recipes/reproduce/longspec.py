@@ -27,12 +27,12 @@ from paceline.lm.attend import attend_in_parts
 from paceline.lm.head import Head
 from paceline.lm.head_lm import HeadLM
 from paceline.lm.head_shape import HeadShape, longspec_shape
-from paceline.lm.load import quiet, resolve
 from paceline.objectives.distil import distil
 from paceline.objectives.xent import xent
 from paceline.recipes import pretrain_zoo
 from paceline.recipes.pretrain_zoo import Job, corpus_stage
 from paceline.recipes.reproduce._record import mean_of, picture, table, write_record
+from paceline.recipes.reproduce._stretched import stretched
 from paceline.recipes.train_draft import load_target
 from paceline.train.checkpoint import claim_folder
 from paceline.train.forward import language
@@ -180,9 +180,9 @@ def right(model: PreTrainedModel, batches: list[Batch]) -> float:
 def step_costs(length: int) -> dict[str, float]:
     """Bytes and milliseconds of a drafted step behind so many tokens, and the part of reading the target's keys in it.
 
-    The embedded target with its context stretched: what it would write is of no use, what it costs is the same.
+    The embedded target with its context stretched.
     """
-    lm = LM(stretched())
+    lm = LM(stretched(LENGTHS[-1] + 128))
     found: dict[str, float] = {"length": length}
     for name, reads in (("", None), (", without reading", ())):
         shape = longspec_shape(lm, block=BLOCK, final_norm=True)
@@ -198,13 +198,6 @@ def step_costs(length: int) -> dict[str, float]:
         found[f"ms{name}"] = 1000 * best(partial(work.forward, own, [slot], torch.tensor([[7]])))
         found[f"bytes{name}"] = own.bytes
     return found
-
-
-def stretched() -> Any:
-    """The embedded target for texts as long as any here."""
-    with quiet(True):
-        source, longest = resolve("zoo:tiny"), LENGTHS[-1] + 128
-        return LlamaForCausalLM.from_pretrained(source, dtype=torch.float32, max_position_embeddings=longest)
 
 
 def attention_costs(prefix: int, rows: int = 65) -> dict[str, float]:
@@ -224,7 +217,7 @@ def attention_costs(prefix: int, rows: int = 65) -> dict[str, float]:
 
 def forward_costs(prefix: int, nodes: int = 65) -> dict[str, float]:
     """Milliseconds of a whole forward of so many tokens of a tree behind a prefix, on the lean and on the compiled forward."""
-    model = stretched()
+    model = stretched(LENGTHS[-1] + 128)
     random, found = torch.Generator().manual_seed(0), {}
     parents = [[-1, *(int(torch.randint(-1, i, (1,), generator=random)) for i in range(1, nodes))]]
     for name in ("lean", "auto"):

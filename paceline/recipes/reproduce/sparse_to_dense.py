@@ -1,10 +1,10 @@
 """Sparse-to-Dense (Zhang, Du et al. 2025, arXiv 2505.19155): a target that drafts on few of its own keys, by length of the
 prompt.
 
-A small target is trained to answer questions about frames of a film (`_video_questions.py`), and decodes prompts of 1,000 to
-16,000 tokens: with keys chosen by what the question's tokens attend to, against a window, keys by lot, keys evenly spaced, and
-the lower half of the layers as a draft model (LayerSkip). Every answer is checked to be plain decoding's. Speed is measured after
-the prefill, beside what the measured costs of steps and the acceptance predict.
+The embedded target, stretched to long texts, goes on with prompts of 1,000 to 16,000 tokens: a needle to find, code, a document.
+Its drafts see keys chosen by what the prompt's last tokens attend to, against a window, keys by lot, keys evenly spaced, and the
+lower half of the layers as a draft model (LayerSkip). Every answer is checked to be plain decoding's. Speed is measured after the
+prefill, beside what the measured costs of steps and the acceptance predict.
 """
 
 from __future__ import annotations
@@ -17,29 +17,34 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from transformers import PreTrainedModel
+import torch
+from torch.nn.functional import cross_entropy
 
+from paceline.arm import Arm, Outcome, View
+from paceline.bench.long_prompts import LONG_KINDS, long_prompts
 from paceline.bench.metrics import ratio
+from paceline.bench.tasks import encode
+from paceline.drafters._follow import Follower
 from paceline.drafters.small_model import SmallModel
 from paceline.drafters.sparse_self import SparseSelf
 from paceline.engine import Engine
 from paceline.errors import ModelError, RequestError
-from paceline.lm import LM
+from paceline.lm import LM, Slot
 from paceline.lm.cost import behind
+from paceline.lm.load import load_tokenizer
 from paceline.recipes.reproduce._record import mean_of, picture, table, write_record
-from paceline.recipes.reproduce._video_questions import ANSWER, FRAME, QUESTION, Film, film, trained
-from paceline.row import Generation, Request
+from paceline.recipes.reproduce._stretched import stretched, ungrouped
+from paceline.row import RECENT, Generation, Request, Row
 from paceline.sampling import Sampling
-from paceline.train.checkpoint import claim_folder
-from paceline.train.precision import flush_denormals
 
 __all__ = ["Config", "run"]
 
 LENGTHS, MIDDLE = (1024, 2048, 4096, 8192, 16384), 8192
 SHARES, STEPS = (0.01, 0.02, 0.05, 0.1), (3, 5, 9, 13)
 SELECTED = {"Sparse-to-Dense": "topk", "streaming": "streaming", "evenly spaced": "uniform", "random": "random"}
-TRUE = "answers' tokens that are true, %"
-SKIP, GATED, BY_LAYER = "LayerSkip", "Sparse-to-Dense, gated", "Sparse-to-Dense, by layer"
+LOSS = "the target's loss on the prompts' ends, nats"
+SKIP, BY_LAYER = "LayerSkip", "Sparse-to-Dense, keys by layer"
+SHORT, GATED = f"Sparse-to-Dense, {STEPS[0]} at once", "Sparse-to-Dense, gated"
 
 
 @dataclass(frozen=True)
@@ -47,25 +52,23 @@ class Config:
     """Options of the run."""
 
     out: Path = Path("benchmarks/reproduce")  # Receives sparse_to_dense.json, .md and .png.
-    work: Path = Path("work")  # Receives checkpoints.
-    steps: int = 2_000  # How long to train each target.
-    prompts: int = 6  # Of each length.
-    keys: int = 256  # Of the prompt that a draft sees, beside the question.
+    tokens: int = 64  # To write.
+    keys: int = 512  # Of the prompt that a draft sees, beside its last 64 tokens.
     length: int = 9  # Tokens drafted at once.
-    seeds: int = 3  # Targets, each with its own prompts.
-    fast: bool = False  # A hardly trained target and short prompts, to see that all works.
+    seeds: int = 3  # Sets of prompts: up to four, two of each kind and length in each.
+    fast: bool = False  # One short prompt of each kind, to see that all works.
 
 
 def run(config: Config) -> Path:
-    """Train, measure and write the record; returns the page's path. What was killed goes on with the same command."""
-    if min(config.steps, config.prompts, config.keys, config.length, config.seeds) < 1:
-        raise RequestError("Expected steps, prompts, keys, length and seeds of at least 1, found "
-                           f"{config.steps}, {config.prompts}, {config.keys}, {config.length} and {config.seeds}.")
-    flush_denormals()
-    config = replace(config, steps=3, prompts=1, keys=32, seeds=1) if config.fast else config
-    work = claim_folder(config.work / "sparse_to_dense", {"steps": str(config.steps)})
-    found: dict[str, Any] = {"keys": config.keys, "length": config.length, "prompts": config.prompts, "steps": config.steps}
-    found["seeds"] = [measured(config, trained(work / str(seed), config.steps, seed), seed) for seed in range(config.seeds)]
+    """Measure and write the record; returns the page's path."""
+    if min(config.tokens, config.keys, config.length) < 1 or not 1 <= config.seeds <= 4:
+        raise RequestError(f"Expected tokens, keys and length of at least 1 and 1 to 4 seeds, found {config.tokens}, "
+                           f"{config.keys}, {config.length} and {config.seeds}.")
+    config = replace(config, tokens=12, keys=32, seeds=1) if config.fast else config
+    lengths = (256, 512) if config.fast else LENGTHS
+    lm = LM(ungrouped(stretched(lengths[-1] + config.tokens + 64)), load_tokenizer("zoo:tiny"))
+    found: dict[str, Any] = {"keys": config.keys, "length": config.length, "tokens": config.tokens}
+    found["seeds"] = [measured(config, lm, lengths, seed) for seed in range(config.seeds)]
     page = config.out / "sparse_to_dense.md"
     write_record(config.out, "sparse_to_dense", found, written_up(found))
     picture(page.with_suffix(".png"), partial(draw, found), 2)
@@ -75,36 +78,25 @@ def run(config: Config) -> Path:
 # -- measuring --------------------------------------------------------------------------------------------------------------
 
 
-def measured(config: Config, model: PreTrainedModel, seed: int) -> dict[str, Any]:
-    """One target's figures: by length, by keys, by tokens drafted, and under sampling."""
-    lm, lengths = LM(model), (256, 512) if config.fast else LENGTHS
-    middle = lengths[-1] if config.fast else MIDDLE
+def measured(config: Config, lm: LM, lengths: Sequence[int], seed: int) -> dict[str, Any]:
+    """One set of prompts: by length, and in the middle by keys, by tokens drafted, and under sampling."""
+    middle = MIDDLE if MIDDLE in lengths else lengths[-1]
     found: dict[str, Any] = {"lengths": {n: by_length(config, lm, n, seed) for n in lengths}}
-    asked = requests(middle, config.prompts, seed)
-    plain = decoded(lm, "none", asked)
-    few = {f"{share:.0%}": max(1, round(share * middle)) for share in SHARES}
-    found["keys"] = {name: {share: accepted(lm, sparse(config, selector, keys=count), asked, plain)
-                            for share, count in few.items()} for name, selector in SELECTED.items()}
-    found["steps"] = {n: accepted(lm, sparse(config, length=n), asked, plain) for n in STEPS}
+    varied = {f"{name} {share:.0%}": sparse(config, selector, keys=max(1, round(share * middle)))
+              for name, selector in SELECTED.items() for share in SHARES}
+    varied |= {f"{n} at once": sparse(config, length=n) for n in STEPS}
+    asked = requests(config, lm, middle, seed)
+    [got] = Side(lm, {"plain": "none", **varied}).decoded(asked, 1)
+    found["middle"] = {arm: share_accepted(out) for arm, out in got.items()}
     drawn = [replace(request, sampling=Sampling(temperature=1.0, seed=seed)) for request in asked]
-    found["sampled"] = share_accepted(decoded(lm, sparse(config), drawn))
+    found["middle"]["at temperature 1"] = share_accepted(Side(lm, {"plain": sparse(config)}).decoded(drawn, 1)[0]["plain"])
     return found
 
 
-def requests(length: int, count: int, seed: int) -> list[Request]:
-    """Prompts of so many tokens of film, the question to keep."""
-    films = [shown(length, seed, i) for i in range(count)]
-    return [Request(f.prompt, max_new_tokens=ANSWER, keep=[(len(f.prompt) - QUESTION, len(f.prompt))]) for f in films]
-
-
-def shown(length: int, seed: int, i: int) -> Film:
-    return film(length // FRAME, np.random.default_rng([seed, length, i]))
-
-
-def right(out: Sequence[Generation], length: int, seed: int) -> float:
-    """Share of the answers' tokens that are true."""
-    answers = [shown(length, seed, i).answer for i in range(len(out))]
-    return float(np.mean([a == b for g, answer in zip(out, answers, strict=True) for a, b in zip(g.tokens, answer, strict=True)]))
+def requests(config: Config, lm: LM, length: int, seed: int) -> list[Request]:
+    """Two prompts of each kind, exactly so many tokens long."""
+    prompts = [long_prompts(kind, length)[2 * seed + i] for kind in LONG_KINDS for i in range(1 if config.fast else 2)]
+    return [Request(encode(lm.tokenizer, prompt), max_new_tokens=config.tokens) for prompt in prompts]
 
 
 def sparse(config: Config, selector: str = "topk", **options: Any) -> SparseSelf:
@@ -115,53 +107,95 @@ def sparse(config: Config, selector: str = "topk", **options: Any) -> SparseSelf
 
 def arms(config: Config, lm: LM) -> dict[str, Any]:
     """Everything that is tried at every length."""
+    chosen = {name: sparse(config, selector) for name, selector in SELECTED.items()}
+    return {"plain": "none", **chosen, BY_LAYER: sparse(config, heads=False), SKIP: lower_half(config, lm),
+            SHORT: sparse(config, length=STEPS[0]), GATED: sparse(config, worth=None, refresh=0.66)}
+
+
+def lower_half(config: Config, lm: LM) -> Follower:
+    """The lower half of the layers and the output head as a draft model, on the very keys of the target's cache."""
     half = copy.deepcopy(lm.model)
     half.model.layers = half.model.layers[: len(half.model.layers) // 2]
     half.config.num_hidden_layers = len(half.model.layers)
-    skip = SmallModel(model=LM(half), length=config.length, worth=0.0)
-    chosen = {name: sparse(config, selector) for name, selector in SELECTED.items()}
-    return {"plain": "none", **chosen, BY_LAYER: sparse(config, heads=False), SKIP: skip, GATED: sparse(config, worth=None)}
+    return Follower(SmallModel(model="", length=config.length, worth=0.0), LM(half), lm, "layerskip", borrowed=Lower())
+
+
+class Lower:
+    """The keys of the target's lower layers, seen and not copied; what drafting writes behind them, verifying overwrites."""
+
+    def price(self, rows: Sequence[Row]) -> float:
+        return 0.0
+
+    def renew(self, row: Row, slot: Slot) -> bool:
+        whole = row.slot.kv
+        slot.kv.layers, slot.kv.capacity, slot.kv.room = whole.layers, whole.capacity, whole.room
+        slot.index, slot.length = row.slot.index, row.slot.length
+        return True
+
+    def forget(self, row: Row) -> None: ...
+
+
+class Side:
+    """Arms side by side on one engine, so that a prompt is read once for all of them."""
+
+    def __init__(self, lm: LM, tried: dict[str, Any]) -> None:
+        self.arms, self.which = list(tried), 0
+        self.engine = Engine(lm, list(tried.values()), controller=self, slots=1, park=1)
+
+    def pick(self, views: Sequence[View]) -> list[Arm]:
+        return [Arm(self.which, 64 if self.which else 0)] * len(views)
+
+    def learn(self, outcomes: Sequence[Outcome]) -> None: ...
+
+    def forget(self, row: int) -> None: ...
+
+    def decoded(self, asked: Sequence[Request], turns: int) -> list[dict[str, list[Generation]]]:
+        """For every turn what each arm wrote. Raises ModelError where a greedy text is not the first arm's."""
+        found: list[dict[str, list[Generation]]] = [{arm: [] for arm in self.arms} for _ in range(turns)]
+        for request in asked:
+            self.engine.run([replace(request, max_new_tokens=1)])
+            for turn, got in enumerate(found):
+                for which in range(len(self.arms))[:: -1 if turn else 1]:
+                    self.which = which
+                    got[self.arms[which]] += self.engine.run([request])
+                self._check(got)
+        return found
+
+    def _check(self, got: dict[str, list[Generation]]) -> None:
+        for arm, out in got.items():
+            if out[-1].tokens != got[self.arms[0]][-1].tokens or out[-1].stats.failures:
+                raise ModelError(f"{arm} wrote another answer than {self.arms[0]}, or failed: that must not be.")
 
 
 def by_length(config: Config, lm: LM, length: int, seed: int) -> dict[str, Any]:
     """What every arm did with prompts of one length: acceptance, speed, and the speed that costs predict."""
-    asked = requests(length, config.prompts, seed)
-    tried, got = arms(config, lm), dict[str, list[Generation]]()
-    times: dict[str, list[list[float]]] = {}
-    for turn in range(2):
-        for arm in list(tried)[:: -1 if turn else 1]:
-            got[arm] = decoded(lm, tried[arm], asked)
-            times.setdefault(arm, []).append([seconds(out) for out in got[arm]])
-        check(got)
-    best = {arm: np.stack((np.min(t, 0), np.full(len(asked), ANSWER)), 1) for arm, t in times.items()}
+    asked = requests(config, lm, length, seed)
+    turns = Side(lm, arms(config, lm)).decoded(asked, 2)
+    best = {arm: np.array([[min(seconds(turn[arm][i]) for turn in turns), config.tokens] for i in range(len(asked))])
+            for arm in turns[0]}
     costs = step_costs(config, lm, length)
     found = {arm: {"accepted": share_accepted(out), "acceptance_length": per_forward(out),
                    "speedup": ratio(best[arm], best["plain"]), "predicted": predicted(config, arm, out, costs)}
-             for arm, out in got.items()}
-    return {"arms": found, "costs": costs, "right": right(got["plain"], length, seed)}
+             for arm, out in turns[0].items()}
+    return {"arms": found, "costs": costs, "loss": loss(lm, asked)}
 
 
-def decoded(lm: LM, drafter: Any, asked: Sequence[Request]) -> list[Generation]:
-    """One after the other, as one user would ask."""
-    engine = Engine(lm, drafter, slots=1)
-    return [engine.run([request])[0] for request in asked]
-
-
-def check(got: dict[str, list[Generation]]) -> None:
-    for arm, out in got.items():
-        if [g.tokens for g in out] != [g.tokens for g in got["plain"]]:
-            raise ModelError(f"{arm} wrote another answer than plain decoding: that must not be.")
+def loss(lm: LM, asked: Sequence[Request]) -> float:
+    """Mean loss of the last 64 tokens of the prompts, nats: that the target is one at this length too."""
+    found = []
+    for request in asked:
+        kv = lm.cache()
+        slot, prompt = kv.take(), list(request.prompt)
+        lm.prefill(kv, slot, prompt[: -RECENT - 1])
+        logits = lm.forward(kv, [slot], torch.tensor([prompt[-RECENT - 1 : -1]]))
+        assert logits is not None
+        found.append(float(cross_entropy(logits.float(), torch.tensor(prompt[-RECENT:]))))
+    return float(np.mean(found))
 
 
 def seconds(out: Generation) -> float:
     """After the prefill."""
     return sum(out.stats.seconds.values()) - out.stats.seconds["prefill"]
-
-
-def accepted(lm: LM, drafter: Any, asked: Sequence[Request], plain: list[Generation]) -> float:
-    out = decoded(lm, drafter, asked)
-    check({"plain": plain, "the draft": out})
-    return share_accepted(out)
 
 
 def share_accepted(out: Sequence[Generation]) -> float:
@@ -174,16 +208,17 @@ def per_forward(out: Sequence[Generation]) -> float:
 
 
 def step_costs(config: Config, lm: LM, length: int) -> dict[str, float]:
-    """Milliseconds of a plain step, of verifying a whole draft, of a step on few keys and of one of half the layers, at this
-    length; what the keys hold matters to no time.
+    """Milliseconds of a plain step, of verifying drafts, of a step on few keys and of one of half the layers, at this length;
+    what the keys hold matters to no time.
     """
-    whole, few, skip = lm.cache(), lm.cache(), arms(config, lm)[SKIP].model
-    slots = [kv.take() for kv in (whole, few, skip.cache())]
-    for slot, keys in zip(slots, (length, config.keys + QUESTION + ANSWER // 2, length), strict=True):
+    half = lower_half(config, lm).lm
+    slots = [model.cache().take() for model in (lm, lm, half)]
+    for slot, keys in zip(slots, (length, config.keys + RECENT + config.tokens // 2, length), strict=True):
         slot.length = keys
-    dense, sparse, half = slots
-    found = {"plain": behind(lm, [dense], 1, 8), "verify": behind(lm, [dense], 1 + config.length, 8),
-             "few keys": behind(lm, [sparse], 1, 8), "half the layers": behind(skip, [half], 1, 8)}
+    dense, few, lower = ([slot] for slot in slots)
+    drafts = {f"verifying {n}": behind(lm, dense, 1 + n, 8) for n in (STEPS[0], config.length)}
+    found = {"plain": behind(lm, dense, 1, 8), **drafts,
+             "few keys": behind(lm, few, 1, 8), "half the layers": behind(half, lower, 1, 8)}
     return {name: 1000 * value for name, value in found.items()}
 
 
@@ -191,8 +226,8 @@ def predicted(config: Config, arm: str, out: Sequence[Generation], costs: dict[s
     """Speed from the acceptance length and the costs of a round; none where the length of drafts varies."""
     if arm in ("plain", GATED):
         return None
-    step = costs["half the layers" if arm == SKIP else "few keys"]
-    return per_forward(out) * costs["plain"] / (config.length * step + costs["verify"])
+    step, length = costs["half the layers" if arm == SKIP else "few keys"], STEPS[0] if arm == SHORT else config.length
+    return per_forward(out) * costs["plain"] / (length * step + costs[f"verifying {length}"])
 
 
 # -- the page ---------------------------------------------------------------------------------------------------------------
@@ -207,21 +242,21 @@ def written_up(found: dict[str, Any]) -> str:
     speed = [[arm, *(cell(found, n, arm) for n in lengths)] for arm in names if arm != "plain"]
     costs = [[name, *(f"{mean_of([s['lengths'][n]['costs'][name] for s in seeds]):.2f}" for n in lengths)]
              for name in seeds[0]["lengths"][lengths[0]]["costs"]]
-    true = [f"{100 * mean_of([s['lengths'][n]['right'] for s in seeds]):.0f}" for n in lengths]
-    by_keys = [[name, *(f"{100 * mean_of([s['keys'][name][k] for s in seeds]):.1f}" for k in kinds)]
-               for name, kinds in seeds[0]["keys"].items()]
-    by_steps = [[f"{100 * mean_of([s['steps'][n] for s in seeds]):.1f}" for n in seeds[0]["steps"]]]
+    losses = [f"{mean_of([s['lengths'][n]['loss'] for s in seeds]):.2f}" for n in lengths]
+    middle = {arm: f"{100 * mean_of([s['middle'][arm] for s in seeds]):.1f}" for arm in seeds[0]["middle"]}
+    by_keys = [[name, *(middle[f"{name} {share:.0%}"] for share in SHARES)] for name in SELECTED]
     return f"""# Sparse-to-Dense, again
 
-`paceline cook reproduce/sparse_to_dense`. {len(seeds)} target{"s" if len(seeds) > 1 else ""} of 3.2 M parameters, four layers,
-8 KB of keys a token in fp32, trained for {found["steps"]:,} steps to answer questions about films; {found["prompts"]} of them
-of each length, greedy, answers of {ANSWER} tokens, one at a time. A draft sees {found["keys"]} keys of the film in each layer,
-the question and what was written; {found["length"]} tokens are drafted at once, without a gate but in the row that says so.
-Means over targets ± half of the 95 % interval (Student). All answers are plain decoding's, token for token.
+`paceline cook reproduce/sparse_to_dense`. Target: `zoo:tiny` with its rotations stretched eight times by YaRN, fp32, a key
+head for every query head, so 20 KB of keys a token. {len(seeds)} set{"s" if len(seeds) > 1 else ""} of six prompts of each length
+(a needle to find, code, a document), {found["tokens"]} tokens written, greedy, one prompt at a time. A draft sees {found["keys"]}
+of the prompt's keys in each layer, its last {RECENT} tokens and what was written; {found["length"]} tokens are drafted at once,
+keys chosen once, without a gate but in the row that says so. Means over sets ± half of the 95 % interval (Student). All texts are
+plain decoding's, token for token.
 
 ## Accepted share of the drafted tokens, %, by tokens of the prompt
 
-{table(["draft", *lengths], share + [[TRUE, *true]])}
+{table(["draft", *lengths], share + [[LOSS, *losses]])}
 
 ## Speed after the prefill against plain decoding (in brackets: predicted from costs and acceptance length)
 
@@ -236,13 +271,13 @@ a window of sinks and last tokens 1.3x to 1.6x; LayerSkip 0.3x to 0.6x.
 
 ## Accepted share by keys, %, prompts of {MIDDLE:,} tokens
 
-{table(["keys", *seeds[0]["keys"]["streaming"]], by_keys)}
+{table(["keys", *(f"{share:.0%}" for share in SHARES)], by_keys)}
 
 Sparse-to-Dense by tokens drafted at once:
 
-{table([str(n) for n in seeds[0]["steps"]], by_steps)}
+{table([str(n) for n in STEPS], [[middle[f"{n} at once"] for n in STEPS]])}
 
-At temperature 1, {found["length"]} at once: {100 * mean_of([s["sampled"] for s in seeds]):.1f} %.
+At temperature 1, {found["length"]} at once: {middle["at temperature 1"]} %.
 
 ![acceptance and speed by length](sparse_to_dense.png)
 """
