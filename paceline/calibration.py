@@ -75,11 +75,13 @@ def known(measured: Sequence[Measured]) -> dict[Key, tuple[float, float, float]]
     return {m.key: (m.tokens, m.seconds, m.catching) for m in measured}
 
 
-def write_calibration(path: Path, lm: Any, measured: Sequence[Measured], versions: dict[str, str]) -> None:
-    """Write the file whole or not at all (temporary name, then rename). Raises DataError where it cannot be written."""
+def write_calibration(path: Path, holds_for: dict[str, Any], measured: Sequence[Measured], versions: dict[str, str]) -> None:
+    """Write the file whole or not at all (temporary name, then rename). holds_for: the `identity` of the model measured. Raises
+    DataError where it cannot be written.
+    """
     arms = [{"drafter": m.drafter, "budget": m.budget, "tokens_per_round": m.tokens, "seconds_per_round": m.seconds,
              "catching_up_seconds_per_token": m.catching} for m in measured]
-    text = json.dumps({"format": FORMAT, "holds_for": identity(lm), "versions": versions, "arms": arms}, indent=2)
+    text = json.dumps({"format": FORMAT, "holds_for": holds_for, "versions": versions, "arms": arms}, indent=2)
     temporary = path.with_name(f".{path.name}.new")
     try:
         temporary.write_text(text + "\n", encoding="utf-8")

@@ -29,7 +29,7 @@ def lm() -> Any:
 @pytest.fixture
 def path(lm: Any, tmp_path: Path) -> Path:
     path = tmp_path / "c.json"
-    write_calibration(path, lm, ARMS, {"torch": "1"})
+    write_calibration(path, identity(lm), ARMS, {"torch": "1"})
     return path
 
 
@@ -113,4 +113,4 @@ def test_no_file_there(lm: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
 
 def test_it_cannot_be_written_into_no_folder(lm: Any, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="Cannot write"):
-        write_calibration(tmp_path / "no" / "c.json", lm, ARMS, {})
+        write_calibration(tmp_path / "no" / "c.json", identity(lm), ARMS, {})
