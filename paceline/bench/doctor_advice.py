@@ -1,7 +1,8 @@
 """From figures to advice: whether to draft, why, and the settings for it, here and in other engines. Pure.
 
-Of the candidates the fastest as measured is advised, where its interval lies above 1: a gain that cannot be told from none is no
-reason to draft.
+The candidate advised is the fastest by both halves of the prompts, predicted on the one and measured on the other. Drafting is
+advised where the measured figure lies above 1 with its interval, and the prediction too: a gain that cannot be told from none is
+no reason.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ def verdict(report: dict[str, Any], rows: int) -> dict[str, Any]:
     if not judged:
         return {"rows": rows, "pays": False, "drafter": None, "budget": None, "settings": {},
                 "sentence": f"Plain decoding{_rows(rows)}: no drafter could be tried.", "reasons": []}
-    best = max(judged, key=lambda c: c["measured"]["value"])
-    pays = best["measured"]["low"] > 1.0
+    best = max(judged, key=lambda c: c["measured"]["value"] * c["modelled"]["value"])
+    pays = best["measured"]["low"] > 1.0 and best["modelled"]["value"] > 1.0
     curve = {int(n): v for n, v in report["cost"]["relative"][str(rows)].items()}
     return {
         "rows": rows, "pays": pays, "drafter": best["drafter"] if pays else None, "budget": best["budget"] if pays else None,
@@ -74,7 +75,7 @@ def _first(best: dict[str, Any], draft: float, curve: dict[int, float]) -> list[
         return []
     price = break_even(curve, draft / max(1.0, best["drafted_per_round"]))
     found = best["accept_per_position"][0] if best["accept_per_position"] else 0.0
-    pays = f"from {price:.0%} on" if price <= 1 else "never, at this price"
+    pays = "whatever its chance" if price <= 0 else f"from {price:.0%} on" if price <= 1 else "never, at this price"
     return [f"Its first drafted token was accepted in {found:.0%} of all rounds; drafting a single one pays {pays}."]
 
 

@@ -68,8 +68,8 @@ def modelled(plain: Sequence[Spent], drafted: Sequence[Spent], draws: int = 2000
     """The speed-up to expect, `whole` (prefill included) and `decoding` (without), and `length`, tokens a round, each with a
     bootstrap 95 % interval over prompts.
 
-    plain, drafted: the same prompts in the same order. Forwards cost what the curve says, times what plain rounds showed that a
-    forward within the loop takes of that. Resampling is paired.
+    plain, drafted: the same prompts in the same order. A forward costs what the curve says and what plain rounds took beyond it:
+    within the loop each finds cold caches, whatever its size. Resampling is paired.
     """
     ours, theirs = np.array([astuple(s) for s in drafted]), np.array([astuple(s) for s in plain])
     picks = np.random.default_rng(seed).integers(0, len(ours), (draws, len(ours)))
@@ -80,12 +80,11 @@ def modelled(plain: Sequence[Spent], drafted: Sequence[Spent], draws: int = 2000
 
 def _speedups(plain: np.ndarray, ours: np.ndarray) -> dict[str, np.ndarray]:
     """plain, ours [..., 8]: sums of `Spent` over prompts."""
-    _, _, base_forward, base_verify, _, _, base_host, base_prefill = np.moveaxis(plain, -1, 0)
+    base_tokens, base_rounds, base_forward, base_verify, _, _, base_host, base_prefill = np.moveaxis(plain, -1, 0)
     tokens, rounds, forward, _, draft, late, host, prefill = np.moveaxis(ours, -1, 0)
-    scale = base_verify / base_forward
-    slow = (base_verify + base_host) / plain[..., 0] * tokens
-    fast = draft + late + scale * forward + host
-    return {"whole": (slow + base_prefill / plain[..., 0] * tokens) / (fast + prefill), "decoding": slow / fast,
+    slow = (base_verify + base_host) / base_tokens * tokens
+    fast = draft + late + forward + rounds * (base_verify - base_forward) / base_rounds + host
+    return {"whole": (slow + base_prefill / base_tokens * tokens) / (fast + prefill), "decoding": slow / fast,
             "length": tokens / rounds}
 
 
@@ -96,10 +95,10 @@ def _interval(value: np.ndarray, spread: np.ndarray) -> dict[str, float]:
 
 def tallied(plain: Sequence[Spent], drafted: Sequence[Spent]) -> dict[str, float]:
     """Means of a round, in seconds and as shares of a plain round: what the prediction is made of."""
-    step = sum(s.verify + s.host for s in plain) / sum(s.rounds for s in plain)
-    scale = sum(s.verify for s in plain) / sum(s.forward for s in plain)
-    rounds = sum(s.rounds for s in drafted)
-    parts = {"draft": sum(s.draft for s in drafted) / rounds, "forward": scale * sum(s.forward for s in drafted) / rounds,
+    base, rounds = sum(s.rounds for s in plain), sum(s.rounds for s in drafted)
+    step = sum(s.verify + s.host for s in plain) / base
+    beyond = sum(s.verify - s.forward for s in plain) / base
+    parts = {"draft": sum(s.draft for s in drafted) / rounds, "forward": sum(s.forward for s in drafted) / rounds + beyond,
              "host": sum(s.host for s in drafted) / rounds, "catching_up": sum(s.late for s in drafted) / rounds}
     return {"plain_round_seconds": step, **{f"{name}_seconds": value for name, value in parts.items()},
             "break_even_length": sum(parts.values()) / step}
