@@ -11,6 +11,7 @@ __all__ = ["COLOURS", "chart"]
 COLOURS = ("#0b7285", "#d9480f", "#5f3dc4", "#2b8a3e", "#c2255c", "#846358", "#1864ab", "#868e96")  # told apart in grey too
 WIDTH, HEIGHT = 560, 300
 LEFT, RIGHT, TOP, BOTTOM = 48, 12, 12, 40
+MOST = 16  # labels along x
 Line = Mapping[float, float]
 
 
@@ -52,7 +53,7 @@ def _grid(at: Callable[[float, float], tuple[float, float]], xs: Sequence[float]
         left, height = at(xs[0], y)
         out.append(f'<line class="grid" x1="{left:.1f}" x2="{WIDTH - RIGHT}" y1="{height:.1f}" y2="{height:.1f}"/>'
                    f'<text x="{LEFT - 6}" y="{height + 4:.1f}" text-anchor="end">{y:g}</text>')
-    for x in xs:
+    for x in xs[:: 1 + (len(xs) - 1) // MOST]:
         across, base = at(x, 0.0)
         out.append(f'<text x="{across:.1f}" y="{base + 16:.1f}" text-anchor="middle">{x:g}</text>')
     return "".join(out)
@@ -72,5 +73,6 @@ def _line(points: Sequence[tuple[float, float]], colour: str, again: int) -> str
 
 
 def _legend(names: Sequence[str]) -> str:
-    return " ".join(f'<span><i style="background:{COLOURS[i % len(COLOURS)]}"></i>{escape(name)}</span>'
-                    for i, name in enumerate(names))
+    marks = [(COLOURS[i % len(COLOURS)], " (dashed)" if i >= len(COLOURS) else "") for i in range(len(names))]
+    return " ".join(f'<span><i style="background:{colour}"></i>{escape(name)}{dashed}</span>'
+                    for name, (colour, dashed) in zip(names, marks, strict=True))

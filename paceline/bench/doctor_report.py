@@ -37,8 +37,8 @@ def caption(report: dict[str, Any]) -> str:
         f"{settings['model']}, {model['parameters'] / 1e6:.1f} M parameters{grown}, {model['dtype']}, {model['forward']} "
         f"forward, {place(report)}. Acceptance and costs come from {first} prompts, the measured speed from {second} others "
         f"({source}; {settings['max_new_tokens']} tokens each, {settings['repeats']} repeats in turns, greedy, prefill "
-        "included); brackets are 95 % intervals over prompts. Tokens a round: acceptance length; plain decoding has 1.00. Modelled: from "
-        "acceptance and costs alone, before the check was run. Memory: the drafter's own weights."
+        "included); brackets are 95 % intervals over prompts. Tokens a round: acceptance length; plain decoding has 1.00. "
+        "Modelled: from acceptance and costs alone, before the check was run. Memory: the drafter's own weights."
     )
 
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+import typer
+
 from paceline.cli._flags import flag
 from paceline.cli._output import check_writable, progress, say, write_json, write_text
 
@@ -42,6 +44,8 @@ def doctor(options: Options) -> None:
     """
     for name in ("json", "html", "save"):
         check_writable(getattr(options, name), f"--{name}")
+    if options.save and 1 not in options.rows:
+        raise typer.BadParameter("--save holds what one row alone costs: ask for --rows 1 too.")
     from paceline.bench.doctor import examine
 
     report = progress(examine, settings(options))
@@ -71,10 +75,7 @@ def settings(options: Options) -> Any:
 
 def _save(report: dict[str, Any], path: str) -> None:
     from paceline.calibration import Measured, write_calibration
-    from paceline.errors import RequestError
 
-    if not report["calibration"]:
-        raise RequestError("--save holds what one row alone costs: ask for --rows 1 too.")
     measured = [Measured(**arm) for arm in report["calibration"]]
     write_calibration(Path(path), report["holds_for"], measured, report["machine"]["versions"])
     budgets = ",".join(map(str, report["node_budgets"]))
