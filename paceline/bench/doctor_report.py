@@ -89,7 +89,8 @@ def _table(report: dict[str, Any], together: int, console: Any) -> None:
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for column in COLUMNS:
         left = column == "drafter"
-        table.add_column(column, justify="left" if left else "right", overflow="fold", no_wrap=not left)
+        head = column.replace("tokens a", "tokens\na") if console.width < WIDE else column
+        table.add_column(head, justify="left" if left else "right", overflow="fold", no_wrap=not left)
     for row in rows(report, together, console.width < WIDE):
         table.add_row(*row)
     if table.row_count:
