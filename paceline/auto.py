@@ -4,19 +4,22 @@ Those that need no model always do; the embedded draft models where the target i
 built for a model is left out, and it is said why.
 """
 
+import functools
 import json
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from paceline import plugins
-from paceline.errors import PacelineError, SpecError
+from paceline.calibration import Measured, known, read_calibration, unlike
+from paceline.errors import DataError, PacelineError, SpecError
 from paceline.lm import LM
 from paceline.lm.head_shape import fingerprint
 from paceline.lm.load import resolve
 
-__all__ = ["AUTO", "attached", "check", "controlling", "limited", "listed", "suited"]
+__all__ = ["AUTO", "attached", "built", "check", "controlling", "limited", "listed", "suited"]
 
 AUTO = "auto"
 FREE = ("ngram", "suffix")
@@ -43,10 +46,37 @@ def listed(drafter: Any, lm: Any) -> list[Any]:
     return suited(lm) if drafter == AUTO else drafter if isinstance(drafter, list) else [drafter]
 
 
-def controlling(spec: Any, drafters: int) -> Any:
-    """A controller at work on so many drafters: None = fixed for one, cost for several; one at work already stays itself."""
-    made = plugins.make("controller", spec or ("cost" if drafters > 1 else "fixed"))
-    return made.attach(drafters) if hasattr(made, "attach") else made
+def controlling(spec: Any, drafters: Sequence[Any], lm: Any = None) -> Any:
+    """A controller at work on these drafters (specs, or attached ones): None = fixed for one, cost for several; one at work
+    already stays itself. What its `calibration` file knows of these specs, with this model on this machine, it begins with.
+    """
+    made = plugins.make("controller", spec or ("cost" if len(drafters) > 1 else "fixed"))
+    if getattr(made, "calibration", None):
+        made = informed(made, drafters, lm)
+    return made.attach(len(drafters)) if hasattr(made, "attach") else made
+
+
+def informed(options: Any, drafters: Sequence[Any], lm: Any) -> Any:
+    """The options of a cost controller with the priors its calibration file has; without, where the file does not fit."""
+    try:
+        holds_for, measured = read_calibration(Path(options.calibration))
+    except DataError as error:
+        ignored(options.calibration, str(error))
+        return options
+    if why := unlike(holds_for, lm):
+        ignored(options.calibration, why)
+        return options
+    arms, found = options.attach(len(drafters)).arms, known(measured)
+    specs = ["none" if arm.budget == 0 else drafters[arm.drafter] for arm in arms]
+    priors = [found.get(Measured(s, arm.budget, 1, 1).key) if isinstance(s, str) else None
+              for s, arm in zip(specs, arms, strict=True)]
+    return replace(options, prior=tuple(priors))
+
+
+@functools.cache
+def ignored(path: str, why: str) -> None:
+    """Said once for every file and reason, however many engines are made."""
+    log.warning("The calibration %s is ignored: %s. `paceline doctor --save` makes a new one.", path, why)
 
 
 def suited(lm: LM) -> list[str]:
@@ -64,17 +94,23 @@ def is_embedded(lm: Any) -> bool:
 
 def attached(drafters: Sequence[Any], lm: LM) -> list[Any]:
     """Those of the drafters that can be built for this model, at work. Raises the first one's error where none can."""
+    return built(drafters, lm)[1]
+
+
+def built(drafters: Sequence[Any], lm: LM) -> tuple[list[Any], list[Any]]:
+    """The drafters that can be built for this model, as they were named, and at work. Raises as `attached` does."""
     if not drafters:
         raise SpecError("Expected a drafter or a list of them, found an empty list; 'none' decodes plainly.")
-    made, errors = [], list[PacelineError]()
+    named, made, errors = [], [], list[PacelineError]()
     for spec in drafters:
         try:
             options = plugins.make("drafter", spec)
             made.append(options.attach(lm) if hasattr(options, "attach") else options)
+            named.append(spec)
         except PacelineError as error:
             errors.append(error)
     if not made and errors:
         raise errors[0]
     for why in errors:
         log.warning("A drafter is left out: %s", why)
-    return made
+    return named, made

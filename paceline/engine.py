@@ -16,7 +16,7 @@ import torch
 
 from paceline import guidance, plugins
 from paceline.arm import Arm, Outcome, View
-from paceline.auto import attached, controlling, listed
+from paceline.auto import built, controlling, listed
 from paceline.clock import Clock, peak_memory
 from paceline.errors import ModelError, RequestError
 from paceline.lm import LM
@@ -69,9 +69,10 @@ class Engine:
         if exact and not lm.exact:
             raise ModelError(f"exact=True cannot be promised: {lm.why_not_exact}. Leave exact unset for the best there is.")
         self.lm, self.exact = lm, lm.exact if exact is None else exact
-        self.drafters: list[Drafter] = attached(listed(drafter, lm), lm)
+        self.drafters: list[Drafter]
+        named, self.drafters = built(listed(drafter, lm), lm)
         self.rule = plugins.make("rule", rule)
-        self.controller: Controller = controlling(controller, len(self.drafters))
+        self.controller: Controller = controlling(controller, named, lm)
         self.kv = lm.cache(1, self.exact)
         self.slots, self.park = slots, park
         self.waiting: deque[Row] = deque()

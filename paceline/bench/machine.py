@@ -7,11 +7,11 @@ import platform
 import time
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
 import torch
 
+from paceline.calibration import processor
 from paceline.lm.linear import Packed, can_pack
 
 __all__ = ["describe", "pin_threads", "read_limit"]
@@ -29,7 +29,7 @@ def pin_threads(threads: int | None = None) -> int:
 def describe() -> dict[str, Any]:
     """Machine and library versions, for the record beside every figure."""
     return {
-        "processor": _processor(),
+        "processor": processor(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
@@ -45,14 +45,6 @@ def _version(name: str) -> str | None:
         return version(name)
     except PackageNotFoundError:
         return None
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
 
 
 def read_limit(dtype: torch.dtype = torch.float32, size: int = 256 * 2**20, repeats: int = 7) -> dict[str, Any]:

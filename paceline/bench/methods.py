@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from paceline import generate
-from paceline.auto import attached, controlling, listed
+from paceline.auto import built, controlling, listed
 from paceline.lm import LM
 from paceline.row import Stats
 
@@ -52,8 +52,8 @@ class Paceline:
     settings: dict[str, Any]
 
     def __post_init__(self) -> None:
-        self.drafters = attached(listed(self.spec, self.lm), self.lm)
-        self.controller = controlling(self.settings.get("controller"), len(self.drafters))
+        named, self.drafters = built(listed(self.spec, self.lm), self.lm)
+        self.controller = controlling(self.settings.get("controller"), named, self.lm)
 
     def describe(self) -> dict[str, Any]:
         return {

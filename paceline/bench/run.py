@@ -25,7 +25,7 @@ from paceline.lm import LM
 from paceline.lm.grow import grow
 from paceline.lm.load import resolve
 
-__all__ = ["Config", "run"]
+__all__ = ["Config", "gather", "prompts_of", "run", "target"]
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class Config:
 def run(config: Config, tick: Callable[[int], None] = lambda calls: None) -> dict[str, Any]:
     """Run a benchmark and return its report. `tick(total)` is called after each timed call."""
     pin_threads(config.threads)
-    prompts = _prompts(config)  # before the weights: a mistake in them should not cost a load
+    prompts = prompts_of(config)  # before the weights: a mistake in them should not cost a load
     lm = target(config)
     methods = _methods(config, lm)
     groups, dropped = gather(config, lm, methods[0], prompts)
@@ -127,7 +127,7 @@ def gather(config: Config, lm: LM, plain: Method, wanted: dict[str, list[Prompt]
     return groups, dropped
 
 
-def _prompts(config: Config) -> dict[str, list[Prompt]]:
+def prompts_of(config: Config) -> dict[str, list[Prompt]]:
     """Kind of text -> its prompts, from the file, the data folder or the shipped sets."""
     if config.prompts:
         found = read_prompts(Path(config.prompts))

@@ -6,12 +6,13 @@ import json
 import os
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from paceline.errors import DataError
 
-__all__ = ["check_writable", "on_terminal", "say", "write_json"]
+__all__ = ["check_writable", "on_terminal", "progress", "say", "write_json", "write_text"]
 
 
 def on_terminal() -> bool:
@@ -24,23 +25,37 @@ def say(message: str) -> None:
     print(message, file=sys.stderr)
 
 
-def check_writable(target: str | None) -> None:
+def progress(work: Callable[[Any, Callable[[int], None]], dict[str, Any]], config: Any) -> dict[str, Any]:
+    """Run `work(config, tick)` with a bar on stderr, one step for each `tick(total)`; none where nobody looks."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
+        task = bar.add_task("measuring", total=None)
+        return work(config, lambda total: bar.update(task, advance=1, total=total))
+
+
+def check_writable(target: str | None, flag: str = "--json") -> None:
     """Fail before the work rather than after it when the folder of `--json FILE` is missing or cannot be written."""
     if target in (None, "-"):
         return
     path = Path(str(target))
     if path.is_dir():
-        raise DataError(f"--json expects a file; {path} is a folder.")
+        raise DataError(f"{flag} expects a file; {path} is a folder.")
     try:
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".paceline-"):
             pass
     except OSError as error:
-        raise DataError(_cannot(path, error)) from error
+        raise DataError(_cannot(path, error, flag)) from error
 
 
 def write_json(value: Any, target: str) -> None:
+    """Write to a file, or to stdout for `-`."""
+    write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", target)
+
+
+def write_text(text: str, target: str, flag: str = "--json") -> None:
     """Write to a file, or to stdout for `-`. A file appears complete (temporary name, then rename) or not at all."""
-    text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
     if target == "-":
         sys.stdout.write(text)
         return
@@ -54,11 +69,12 @@ def write_json(value: Any, target: str) -> None:
     except OSError as error:
         if temporary:
             Path(temporary).unlink(missing_ok=True)
-        raise DataError(_cannot(path, error)) from error
+        raise DataError(_cannot(path, error, flag)) from error
 
 
-def _cannot(path: Path, error: OSError) -> str:
-    return f"Cannot write {path}: {error.strerror or error}. Give --json another place, or - for the terminal."
+def _cannot(path: Path, error: OSError, flag: str) -> str:
+    terminal = ", or - for the terminal" if flag == "--json" else ""
+    return f"Cannot write {path}: {error.strerror or error}. Give {flag} another place{terminal}."
 
 
 def _umask() -> int:

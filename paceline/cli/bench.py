@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -11,7 +9,7 @@ from typing import Any
 import typer
 
 from paceline.cli._flags import flag
-from paceline.cli._output import check_writable, say, write_json
+from paceline.cli._output import check_writable, progress, say, write_json
 
 __all__ = ["bench"]
 
@@ -67,7 +65,7 @@ def bench(options: Options) -> None:
     from paceline.bench.report import show
     from paceline.bench.run import run
 
-    report = _measure(run, settings(options))
+    report = progress(run, settings(options))
     if options.json:
         write_json(report, options.json)
     if options.json != "-":
@@ -97,7 +95,7 @@ def _replay(options: Options) -> None:
     from paceline.bench.replay_report import show
 
     config = Config(options.replay or "", **_replayed(options))
-    report = _measure(replay, config)
+    report = progress(replay, config)
     if options.json:
         write_json(report, options.json)
     if options.json != "-":
@@ -114,13 +112,3 @@ def _replayed(options: Options) -> dict[str, Any]:
         raise typer.BadParameter(f"--replay decodes recorded texts without a model; leave out --{extra[0].replace('_', '-')}.")
     settings = {name: getattr(options, name) for name in given & {"tokenizer", "token_cost", "budget", "limit"}}
     return settings | ({"drafters": tuple(options.drafter)} if options.drafter else {})
-
-
-def _measure(work: Callable[[Any, Callable[[int], None]], dict[str, Any]], config: Any) -> dict[str, Any]:
-    """Run with a progress bar on stderr; none where nobody looks."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
-        task = bar.add_task("measuring", total=None)
-        return work(config, lambda total: bar.update(task, advance=1, total=total))

@@ -30,7 +30,8 @@ class Cost:
     errors by which an arm's tokens may exceed their mean; 0 never looks again at what once looked poor. trust: rounds of other
     texts that count for a new one. fade: weight that a round of this text loses with each later one. prior: what is known
     beforehand of every arm, in the order of arms: (tokens of a round, its seconds, seconds of catching up for each token), or
-    None. Raises SpecError for values out of range.
+    None. calibration: file of `paceline doctor --save` that the engine makes the prior from, where it holds for the model and the
+    machine; nothing is read here. Raises SpecError for values out of range.
     """
 
     budgets: tuple[int, ...] = (16,)
@@ -38,6 +39,7 @@ class Cost:
     trust: float = 8.0
     fade: float = 0.97
     prior: tuple[tuple[float, float, float] | None, ...] = ()
+    calibration: str | None = None
 
     def __post_init__(self) -> None:
         if not self.budgets or min(self.budgets) < 0:

@@ -1,0 +1,106 @@
+"""The doctor's report on a terminal: the verdict first, then one table, then the reasons and what to type."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from paceline.bench.report import interval, wide_console
+
+__all__ = ["COLUMNS", "caption", "closing", "megabytes", "place", "rows", "show"]
+
+COLUMNS = ("drafter", "budget", "tokens a round", "modelled", "measured", "memory")
+WIDE = 100  # characters from which on a terminal holds every interval
+
+
+def rows(report: dict[str, Any], together: int, narrow: bool = False) -> Iterator[tuple[str, ...]]:
+    """One row of cells per candidate with so many rows, the fastest first; narrow: without the interval of the acceptance."""
+    judged = [c for c in report["candidates"] if c["rows"] == together]
+    for c in sorted(judged, key=lambda c: -c["measured"]["value"]):
+        length = c["acceptance_length"]
+        spread = f"{length['value']:.2f}" + (f" [{length['low']:.1f}, {length['high']:.1f}]" if not narrow else "")
+        extra = megabytes(c["weight_bytes"]) if c["weight_bytes"] else "–"
+        yield c["drafter"], str(c["budget"]), spread, f"{c['modelled']['value']:.2f}x", interval(c["measured"]), extra
+
+
+def megabytes(count: float) -> str:
+    """`21 MB`, `1.4 GB`."""
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB" if count >= 1e6 else f"{count / 1e3:.0f} kB"
+
+
+def caption(report: dict[str, Any]) -> str:
+    """Where and how, and what the columns mean."""
+    model, settings, (first, second) = report["model"], report["settings"], report["prompts"]
+    grown = " (grown: identity blocks, so the same text at a realistic cost)" if report["grown"] else ""
+    source = settings["replay"] or settings["prompts"] or settings["data"] or "the shipped ones"
+    return (
+        f"{settings['model']}, {model['parameters'] / 1e6:.1f} M parameters{grown}, {model['dtype']}, {model['forward']} "
+        f"forward, {place(report)}. Acceptance and costs come from {first} prompts, the measured speed from {second} others "
+        f"({source}; {settings['max_new_tokens']} tokens each, {settings['repeats']} repeats in turns, greedy, prefill "
+        "included); brackets are 95 % intervals over prompts. Tokens a round: acceptance length; plain decoding has 1.00. "
+        "Modelled: from acceptance and costs alone, before the check was run. Memory: the drafter's own weights."
+    )
+
+
+def place(report: dict[str, Any]) -> str:
+    """The accelerator, or the processor with its threads."""
+    machine = report["machine"]
+    if report["model"]["device"] == "cuda":
+        return str(machine["accelerator"])
+    return f"{machine['threads']} thread{'s' if machine['threads'] > 1 else ''} of {machine['processor']}"
+
+
+def closing(report: dict[str, Any]) -> list[str]:
+    """Memory, how good the prediction was, and what was left out."""
+    memory, error = report["memory"], report["median_prediction_error"]
+    out = [f"The model holds {megabytes(memory['weight_bytes'])} of weights and {megabytes(memory['key_bytes_per_token'])} of "
+           f"keys and values for each token of text; the most this process held was {megabytes(memory['peak_bytes'])}."]
+    if error is not None:
+        out.append(f"The modelled figures were off by {error:.0%} (median over all).")
+    out += [f"Left out: {s['drafter']}: {s['why']}" for s in report["skipped"]]
+    out += [f"Note: {c['drafter']}: {failure}" for c in report["candidates"] for failure in c["failures"]]
+    if report["dropped_prompts"]:
+        out.append(f"{report['dropped_prompts']} prompts did not fit the context and were left out.")
+    worse = [c for c in report["candidates"] if c["identical"] < 1]
+    return out + [f"{c['drafter']}, budget {c['budget']}: {1 - c['identical']:.0%} of the texts differ from plain decoding's."
+                  for c in worse]
+
+
+def show(report: dict[str, Any], console: Any = None) -> None:
+    """Print it."""
+    console = console or wide_console()
+    for verdict in report["verdicts"]:
+        console.print(verdict["sentence"], style="bold", highlight=False)
+    for verdict in report["verdicts"]:
+        _table(report, verdict["rows"], console)
+        for reason in verdict["reasons"]:
+            console.print(f"- {reason}", highlight=False, markup=False)
+        _settings(verdict["settings"], console)
+    console.print()
+    for line in [*closing(report), caption(report)]:
+        console.print(line, highlight=False, markup=False, style="dim")
+
+
+def _table(report: dict[str, Any], together: int, console: Any) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    title = f"{together} rows together" if together > 1 else None
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for column in COLUMNS:
+        left = column == "drafter"
+        head = column.replace("tokens a", "tokens\na") if console.width < WIDE else column
+        table.add_column(head, justify="left" if left else "right", overflow="fold", no_wrap=not left)
+    for row in rows(report, together, console.width < WIDE):
+        table.add_row(*row)
+    if table.row_count:
+        console.print(table)
+
+
+def _settings(settings: dict[str, str], console: Any) -> None:
+    """What to type; lines are not broken, so that they can be copied."""
+    if settings:
+        console.print("\nWhat to type (elsewhere forwards cost something else, so measure there too):", highlight=False)
+    for engine, line in settings.items():
+        console.print(f"  {engine}", highlight=False, style="bold")
+        console.print(f"    {line}", highlight=False, markup=False, soft_wrap=True)

@@ -1,0 +1,82 @@
+"""`paceline doctor`: can speculative decoding help a model on this machine, with which drafter and settings?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from paceline.cli._flags import flag
+from paceline.cli._output import check_writable, progress, say, write_json, write_text
+
+__all__ = ["doctor"]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What `paceline doctor` may be told; the fields of `paceline.bench.doctor.Config`, plus where results go."""
+
+    model: str = flag("zoo:tiny", "The model to examine: zoo:NAME, a hub id, or a folder.")
+    prompts: str | None = flag(None, 'JSON-lines file of {"prompt": …} or Spec-Bench records, instead of the shipped prompts.')
+    data: str | None = flag(None, "Folder of public data sets to draw prompts from.")
+    replay: str | None = flag(None, "Recorded prompts and outputs: drafters that need no model are judged on these outputs.")
+    drafter: list[str] = flag([], "A further candidate, a drafter spec; may be given again.")
+    rows: list[int] = flag([1], "Prompts decoded together; may be given again, each number is examined.")
+    budget: list[int] = flag([], "Most drafted tokens scored in a round; may be given again. Default: 16, and 4 or 32.")
+    limit: int | None = flag(None, "Prompts of each kind of text, half of them for the check. Default: 6, of one kind 24.")
+    max_new_tokens: int = flag(96, "New tokens per prompt.")
+    repeats: int = flag(3, "Timed passes over the prompts.")
+    dtype: str | None = flag(None, "float32, bfloat16 or float16.")
+    forward: str = flag("auto", "auto, fused, lean or stock.")
+    device: str | None = flag(None, "cpu or cuda.")
+    grow: float | None = flag(None, "Grow the target to this many million parameters: same function, realistic cost.")
+    threads: int | None = flag(None, "CPU threads; as `paceline generate` has them if not given.")
+    json: str | None = flag(None, "Write everything to a file, or to the terminal with -.")
+    html: str | None = flag(None, "Write a page with plots, complete in one file.")
+    save: str | None = flag(None, "Write what was measured, for --drafter auto --controller cost:calibration=FILE.")
+
+
+def doctor(options: Options) -> None:
+    """Measure costs and acceptance on this machine, predict from them the speed-up of every drafter that suits the model, check
+    that by running, and say what to do.
+    """
+    for name in ("json", "html", "save"):
+        check_writable(getattr(options, name), f"--{name}")
+    if options.save and 1 not in options.rows:
+        raise typer.BadParameter("--save holds what one row alone costs: ask for --rows 1 too.")
+    from paceline.bench.doctor import examine
+
+    report = progress(examine, settings(options))
+    if options.json != "-":
+        from paceline.bench.doctor_report import show
+
+        show(report)
+    if options.json:
+        write_json(report, options.json)
+    if options.html:
+        from paceline.bench.doctor_page import page
+
+        write_text(page(report), options.html, "--html")
+    if options.save:
+        _save(report, options.save)
+
+
+def settings(options: Options) -> Any:
+    """The doctor's own settings from the flags; two of them are named in the plural there."""
+    from paceline.bench.doctor import Config
+
+    given: dict[str, Any] = {field.name: getattr(options, field.name, None) for field in fields(Config)}
+    given |= {"drafters": options.drafter, "budgets": options.budget}
+    tuples: dict[str, Any] = {name: tuple(value) for name, value in given.items() if isinstance(value, list)}
+    return Config(**(given | tuples))
+
+
+def _save(report: dict[str, Any], path: str) -> None:
+    from paceline.calibration import Measured, write_calibration
+
+    measured = [Measured(**arm) for arm in report["calibration"]]
+    write_calibration(Path(path), report["holds_for"], measured, report["machine"]["versions"])
+    budgets = ",".join(map(str, report["node_budgets"]))
+    say(f"{path}: use it with --drafter auto --controller 'cost:budgets=[{budgets}],calibration={path}'")
