@@ -42,7 +42,7 @@ class Config:
     data: Path = Path("data")  # Folder with the texts; code comes from this Python's standard library.
     out: Path = Path("zoo")  # Receives tiny-glide and tiny-longspec; what lies between goes into its folder drafters.
     model: str = "zoo:tiny"  # The target.
-    method: str = "glide:[tied=true,cross_norm=true],longspec:final_norm=true"  # Heads to train; a second one of a kind is kept in the folder drafters.
+    method: str = "glide:[tied=true,cross_norm=true],longspec:final_norm=true"  # Heads; a second of a kind stays in drafters.
     fast: bool = False  # A few steps on made-up texts, in seconds, to see that all works.
     tokens: int = 5_000_000  # How long to train; about 4,000 tokens a second on two cores.
     written: int = 1_200_000  # Tokens that the target writes itself to learn from.
