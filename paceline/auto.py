@@ -22,8 +22,8 @@ from paceline.lm.load import resolve
 __all__ = ["AUTO", "attached", "built", "check", "controlling", "limited", "listed", "suited"]
 
 AUTO = "auto"
-FREE = ("ngram", "suffix")
-EMBEDDED = ("cape:inner=glide", "small_model:model=zoo:tiny-draft")
+FREE = ("suffix", "ngram")  # the first is tried at once
+EMBEDDED = ("cape:inner=glide", "longspec", "small_model:model=zoo:tiny-draft")
 
 log = logging.getLogger("paceline")
 

@@ -20,15 +20,17 @@ __all__ = ["Cost"]
 
 RECENT = 31  # rounds whose seconds count
 SLOW = 3.0  # times the median beyond which a round's seconds tell of the machine, not of the arm
+TRIES = 8  # timed rounds after which an arm counts as known
 SHORT = 12  # tokens left from which on nothing new is tried
-SPREAD, ENOUGH = 1.0, 4  # standard deviation of a round's tokens where fewer rounds than these were seen
+SPREAD, ENOUGH = 1.0, 24  # standard deviation of a round's tokens where fewer rounds than these were seen
 
 
 @dataclass(frozen=True)
 class Cost:
     """budgets: most nodes a round may have scored; arms are plain decoding and every drafter with every budget. caution: standard
     errors by which an arm's tokens may exceed their mean; 0 never looks again at what once looked poor. trust: rounds of other
-    texts that count for a new one. fade: weight that a round of this text loses with each later one. prior: what is known
+    texts that count for a new one. fade: weight that a round of this text loses with each later one. venture: share of all
+    seconds that trying new arms may have lost before the next is tried; the first drafter is tried at once. prior: what is known
     beforehand of every arm, in the order of arms: (tokens of a round, its seconds, seconds of catching up for each token), or
     None. calibration: file of `paceline doctor --save` that the engine makes the prior from, where it holds for the model and the
     machine; nothing is read here. Raises SpecError for values out of range.
@@ -38,15 +40,16 @@ class Cost:
     caution: float = 0.5
     trust: float = 8.0
     fade: float = 0.97
+    venture: float = 0.05
     prior: tuple[tuple[float, float, float] | None, ...] = ()
     calibration: str | None = None
 
     def __post_init__(self) -> None:
         if not self.budgets or min(self.budgets) < 0:
             raise SpecError(f"cost needs budgets of 1 or more, as in cost:budgets=[4,16]; found {list(self.budgets)}.")
-        if self.caution < 0 or self.trust < 0 or not 0 < self.fade <= 1:
-            raise SpecError(f"cost needs caution >= 0, trust >= 0 and 0 < fade <= 1; found caution={self.caution}, "
-                            f"trust={self.trust}, fade={self.fade}.")
+        if min(self.caution, self.trust, self.venture) < 0 or not 0 < self.fade <= 1:
+            raise SpecError(f"cost needs caution, trust and venture >= 0 and 0 < fade <= 1; found caution={self.caution}, "
+                            f"trust={self.trust}, venture={self.venture}, fade={self.fade}.")
 
     def attach(self, drafters: int) -> "Priced":
         """The controller at work, for so many drafters."""
@@ -79,13 +82,14 @@ class Seconds:
 
     whole: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT))
     draft: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT))
+    mean: float = 0.0  # of the whole, without what slow rounds took beyond reason
 
-    @property
-    def mean(self) -> float:
-        """Without what slow rounds took beyond reason."""
+    def add(self, seconds: float) -> None:
+        """Enter a whole round."""
+        self.whole.append(seconds)
         ordered = sorted(self.whole)
         most = SLOW * ordered[(len(ordered) - 1) // 2]
-        return sum(min(most, x) for x in ordered) / len(ordered)
+        self.mean = sum(x if x < most else most for x in ordered) / len(ordered)
 
 
 @dataclass
@@ -107,7 +111,8 @@ class Priced:
         self.catching = [0.0] * len(arms)  # seconds of catching up for each token of the text
         self._texts: dict[int, Text] = {}
         self._asked: dict[int, tuple[int, View]] = {}
-        self._together = 0
+        self._together, self.node = 0, 0.0  # seconds that one more node of a draft takes
+        self.spent = self.lost = 0.0  # seconds of all rounds; those that new arms took beyond what plain decoding would have
         for arm, known in enumerate(options.prior):
             if known is not None:
                 self._believe(arm, *known)
@@ -131,8 +136,27 @@ class Priced:
             if not outcome.truncated:
                 self.shared[arm].add(outcome.tokens, 0.998)
                 text.tallies[arm].add(outcome.tokens, self.options.fade)
+            self.spent += outcome.seconds
+            if arm and len(self._seconds()[arm].whole) < TRIES and self._seconds()[0].whole:
+                self.lost += outcome.seconds - outcome.tokens * self._seconds()[0].mean
+            if outcome.drafted and self._seconds()[0].whole:
+                more = outcome.seconds - outcome.draft_seconds - self._seconds()[0].mean
+                self.node += 0.1 * (max(0.0, more) / outcome.drafted - self.node)
             self._time(arm, outcome, view, arm not in text.begun)
             text.begun.add(arm)
+
+    def hear(self, row: int, arm: Arm, tokens: int, nodes: int, draft_seconds: float) -> None:
+        """Enter what an arm that was not at work would have given (`shadow.py`): its tokens, and for an arm whose rounds were
+        hardly timed yet their likely seconds.
+        """
+        if arm not in self.arms:
+            return
+        which, (plain, *_) = self.arms.index(arm), self._seconds()
+        self.shared[which].add(tokens, 0.998)
+        self._text(row).tallies[which].add(tokens, self.options.fade)
+        seconds = self._seconds()[which]
+        if plain.whole and len(seconds.whole) < TRIES:
+            seconds.add(plain.mean + draft_seconds + nodes * self.node)
 
     def forget(self, row: int) -> None:
         """Drop a row that has ended; what it taught of the arms stays."""
@@ -142,13 +166,14 @@ class Priced:
     # -- bounds ----------------------------------------------------------------------------------------------------------
 
     def _best(self, view: View) -> int:
-        """Plain decoding first, since it is what the others are measured by; then each arm until its seconds are known; then the
-        highest bound.
+        """Plain decoding first, since it is what the others are measured by; then each arm until its seconds are known, the later
+        ones as soon as that can be afforded; else the highest bound.
         """
         text, seconds = self._text(view.row), self._seconds()
         if view.left > SHORT:
             for arm, known in enumerate(seconds):
-                if not known.whole:
+                if len(known.whole) < (1 if arm == 0 else TRIES) and (
+                        len(known.whole) == 0 and arm <= 1 or self.lost <= self.options.venture * self.spent):
                     return arm
         bounds = [self.bound(arm, text, view) for arm in range(len(self.arms))]
         return max(range(len(bounds)), key=bounds.__getitem__)
@@ -178,7 +203,7 @@ class Priced:
         seconds = self._seconds()[arm]
         if not first:
             seconds.draft.append(outcome.draft_seconds)
-            seconds.whole.append(outcome.seconds)
+            seconds.add(outcome.seconds)
         elif seconds.draft:
             usual = sorted(seconds.draft)[(len(seconds.draft) - 1) // 2]
             late = max(0.0, outcome.draft_seconds - usual) / max(1, view.length)
@@ -187,7 +212,8 @@ class Priced:
     def _believe(self, arm: int, tokens: float, seconds: float, catching: float) -> None:
         for _ in range(math.ceil(self.options.trust)):
             self.shared[arm].add(tokens)
-        self._seconds()[arm].whole.append(seconds)
+        for _ in range(TRIES):
+            self._seconds()[arm].add(seconds)
         self.catching[arm] = catching
 
     def _seconds(self) -> list[Seconds]:

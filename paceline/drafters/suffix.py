@@ -55,6 +55,8 @@ class Memory:
 class Suffixes:
     """The attached drafter: a `Memory` for each row, counts of past outputs for each tenant."""
 
+    free = True
+
     def __init__(self, options: Suffix, lm: Any) -> None:
         self.options, self.lm = options, lm
         self.rates = Rates(believed)

@@ -58,6 +58,7 @@ CONTROLLERS = {
     **{name: name for name in plugins.names("controller")},
     "ucb of many arms": "ucb:budgets=[0,1,4],scale=0.2", "ucb for all rows": "ucb:carry=true,budgets=[2,8],reward=net",
     "ucb that forgets": "ucb:window=12,reward=speed", "exp3 for all rows": "exp3:carry=true,budgets=[0,4],reward=net",
+    "cost": "cost:venture=100",  # new arms are tried whatever they cost
     "any arm, any time": "uniform:budgets=[0,1,4,7]", "restless": Restless,
 }  # fmt: skip
 

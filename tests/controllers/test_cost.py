@@ -65,7 +65,7 @@ def test_where_drafting_does_not_pay_it_is_hardly_tried(tokens: list[float]) -> 
     controller, world = Cost().attach(2), World(tokens, [2.2, 3.0], [0.0, 0.0])
     first = decode(controller, world, 400)[1]
     later = sum(decode(controller, world, 100, row)[1] for row in range(1, 11))
-    assert first < 400 * 1.05 and later < 1000 * 1.02
+    assert first < 400 * 1.05 + 3.0 and later < 1000 * 1.02  # a twentieth, and the try with which that is reached
 
 
 def test_a_text_of_another_kind_is_noticed() -> None:
