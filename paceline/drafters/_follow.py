@@ -55,7 +55,11 @@ class Options(Protocol):
 
 
 class Borrowed(Protocol):
-    """Keys that a drafting model takes from the target's cache instead of computing its own."""
+    """Keys that a drafting model takes from the target's cache instead of computing its own. asks: whether it wants to see what
+    attention asks in this round.
+    """
+
+    asks: bool
 
     def price(self, rows: Sequence[Any]) -> float:
         """What one more drafted token costs each of these rows, as a share of their plain step."""
@@ -124,7 +128,6 @@ class Follower:
     """
 
     top = 1
-    reads: tuple[str, ...] = ()
 
     def __init__(self, options: Options, lm: Any, target: Any, source: str, reads: bool = False,
                  guided: bool = False, borrowed: Borrowed | None = None) -> None:
@@ -137,8 +140,14 @@ class Follower:
         self.odds, self.worth = Odds(), options.worth or 0.0
         self._rows: dict[int, Memory] = {}
 
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return ("queries",) if self.borrowed and self.borrowed.asks else ()
+
     def propose(self, rows: Sequence[Any], budgets: Sequence[int]) -> list[Proposal]:
         """A chain, or a comb, for each row; all rows share each forward of the drafting model."""
+        if self.borrowed:
+            self.borrowed.asks = False
         self.worth = self._cost(rows)
         if self.options.worth is None and self.worth >= DEAR and (self.borrowed or all(r.request.sampling.greedy for r in rows)):
             return [Proposal()] * len(rows)

@@ -57,9 +57,7 @@ class SparseSelf:
 
     def attach(self, lm: Any) -> Follower:
         """The target at work beside itself."""
-        drafter = Follower(self, lm, lm, "sparse_self", borrowed=Few(self, lm))
-        drafter.reads = ("queries",)
-        return drafter
+        return Follower(self, lm, lm, "sparse_self", borrowed=Few(self, lm))
 
 
 @dataclass
@@ -81,6 +79,7 @@ class Few:
     def __init__(self, options: SparseSelf, lm: Any) -> None:
         self.options, self.lm = options, lm
         self.selector = plugins.make("selector", options.selector)
+        self.asks = True  # from the prefill on
         self.prices: dict[tuple[int, int], float] = {}
         self._rows: dict[int, Chosen] = {}
 
@@ -129,12 +128,14 @@ class Few:
         if chosen is None:
             asked = row.trace if row.trace is not None and row.trace.queries else shown
             if asked is None:
+                self.asks = True
                 return False
             chosen = self._rows[row.id] = Chosen(base=row.prompt_len - 1, since=row.stats.rounds)
             self._choose(row, slot, chosen, asked)
-        elif shown is not None and self._is_stale(row, chosen):
+        elif self._is_stale(row, chosen) and shown is not None:
             chosen.since = row.stats.rounds
             self._choose(row, slot, chosen, shown)
+        self.asks = self.asks or chosen.taken < self.options.refresh
         slot.kv.crop(slot, chosen.length)
         self._append(row.slot, slot, chosen.length, len(row.tokens) - 1)
         chosen.length = len(row.tokens) - 1

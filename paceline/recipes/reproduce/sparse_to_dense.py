@@ -42,8 +42,8 @@ __all__ = ["Config", "run"]
 LENGTHS, MIDDLE = (1024, 2048, 4096, 8192, 16384), 8192
 SHARES, STEPS = (0.01, 0.02, 0.05, 0.1), (3, 5, 9, 13)
 SELECTED = {"Sparse-to-Dense": "topk", "streaming": "streaming", "evenly spaced": "uniform", "random": "random"}
-LOSS = "the target's loss on the prompts' ends, nats"
-SKIP, BY_LAYER = "LayerSkip", "Sparse-to-Dense, keys by layer"
+LOSS = "the target's loss on the documents' ends, nats"
+PLAIN, SKIP, BY_LAYER = "plain", "LayerSkip", "Sparse-to-Dense, keys by layer"
 SHORT, GATED = f"Sparse-to-Dense, {STEPS[0]} at once", "Sparse-to-Dense, gated"
 
 
@@ -52,10 +52,10 @@ class Config:
     """Options of the run."""
 
     out: Path = Path("benchmarks/reproduce")  # Receives sparse_to_dense.json, .md and .png.
-    tokens: int = 64  # To write.
-    keys: int = 512  # Of the prompt that a draft sees, beside its last 64 tokens.
-    length: int = 9  # Tokens drafted at once.
-    seeds: int = 3  # Sets of prompts: up to four, two of each kind and length in each.
+    tokens: int = 96  # To write.
+    keys: int = 1024  # Of the prompt that a draft sees, beside its last 64 tokens.
+    length: int = 5  # Tokens drafted at once.
+    seeds: int = 3  # Sets of prompts: up to four, one of each kind and length in each.
     fast: bool = False  # One short prompt of each kind, to see that all works.
 
 
@@ -86,16 +86,16 @@ def measured(config: Config, lm: LM, lengths: Sequence[int], seed: int) -> dict[
               for name, selector in SELECTED.items() for share in SHARES}
     varied |= {f"{n} at once": sparse(config, length=n) for n in STEPS}
     asked = requests(config, lm, middle, seed)
-    [got] = Side(lm, {"plain": "none", **varied}).decoded(asked, 1)
+    [got] = Side(lm, {PLAIN: "none", **varied}).decoded(asked, 1)
     found["middle"] = {arm: share_accepted(out) for arm, out in got.items()}
     drawn = [replace(request, sampling=Sampling(temperature=1.0, seed=seed)) for request in asked]
-    found["middle"]["at temperature 1"] = share_accepted(Side(lm, {"plain": sparse(config)}).decoded(drawn, 1)[0]["plain"])
+    found["middle"]["at temperature 1"] = share_accepted(Side(lm, {"drawn": sparse(config)}).decoded(drawn, 1)[0]["drawn"])
     return found
 
 
 def requests(config: Config, lm: LM, length: int, seed: int) -> list[Request]:
-    """Two prompts of each kind, exactly so many tokens long."""
-    prompts = [long_prompts(kind, length)[2 * seed + i] for kind in LONG_KINDS for i in range(1 if config.fast else 2)]
+    """A prompt of each kind, exactly so many tokens long."""
+    prompts = [long_prompts(kind, length)[2 * seed] for kind in LONG_KINDS]
     return [Request(encode(lm.tokenizer, prompt), max_new_tokens=config.tokens) for prompt in prompts]
 
 
@@ -108,7 +108,7 @@ def sparse(config: Config, selector: str = "topk", **options: Any) -> SparseSelf
 def arms(config: Config, lm: LM) -> dict[str, Any]:
     """Everything that is tried at every length."""
     chosen = {name: sparse(config, selector) for name, selector in SELECTED.items()}
-    return {"plain": "none", **chosen, BY_LAYER: sparse(config, heads=False), SKIP: lower_half(config, lm),
+    return {PLAIN: "none", **chosen, BY_LAYER: sparse(config, heads=False), SKIP: lower_half(config, lm),
             SHORT: sparse(config, length=STEPS[0]), GATED: sparse(config, worth=None, refresh=0.66)}
 
 
@@ -122,6 +122,8 @@ def lower_half(config: Config, lm: LM) -> Follower:
 
 class Lower:
     """The keys of the target's lower layers, seen and not copied; what drafting writes behind them, verifying overwrites."""
+
+    asks = False
 
     def price(self, rows: Sequence[Row]) -> float:
         return 0.0
@@ -143,7 +145,7 @@ class Side:
         self.engine = Engine(lm, list(tried.values()), controller=self, slots=1, park=1)
 
     def pick(self, views: Sequence[View]) -> list[Arm]:
-        return [Arm(self.which, 64 if self.which else 0)] * len(views)
+        return [Arm(self.which, 0 if self.arms[self.which] == PLAIN else 64)] * len(views)
 
     def learn(self, outcomes: Sequence[Outcome]) -> None: ...
 
@@ -175,9 +177,9 @@ def by_length(config: Config, lm: LM, length: int, seed: int) -> dict[str, Any]:
             for arm in turns[0]}
     costs = step_costs(config, lm, length)
     found = {arm: {"accepted": share_accepted(out), "acceptance_length": per_forward(out),
-                   "speedup": ratio(best[arm], best["plain"]), "predicted": predicted(config, arm, out, costs)}
+                   "speedup": ratio(best[arm], best[PLAIN]), "predicted": predicted(config, arm, out, costs)}
              for arm, out in turns[0].items()}
-    return {"arms": found, "costs": costs, "loss": loss(lm, asked)}
+    return {"arms": found, "costs": costs, "loss": loss(lm, asked[-1:])}
 
 
 def loss(lm: LM, asked: Sequence[Request]) -> float:
@@ -224,7 +226,7 @@ def step_costs(config: Config, lm: LM, length: int) -> dict[str, float]:
 
 def predicted(config: Config, arm: str, out: Sequence[Generation], costs: dict[str, float]) -> float | None:
     """Speed from the acceptance length and the costs of a round; none where the length of drafts varies."""
-    if arm in ("plain", GATED):
+    if arm in (PLAIN, GATED):
         return None
     step, length = costs["half the layers" if arm == SKIP else "few keys"], STEPS[0] if arm == SHORT else config.length
     return per_forward(out) * costs["plain"] / (length * step + costs[f"verifying {length}"])
@@ -238,8 +240,8 @@ def written_up(found: dict[str, Any]) -> str:
     seeds, lengths = found["seeds"], list(found["seeds"][0]["lengths"])
     names = list(seeds[0]["lengths"][lengths[0]]["arms"])
     each = partial(over_seeds, seeds)
-    share = [[arm, *(f"{100 * each(n, arm, 'accepted'):.1f}" for n in lengths)] for arm in names if arm != "plain"]
-    speed = [[arm, *(cell(found, n, arm) for n in lengths)] for arm in names if arm != "plain"]
+    share = [[arm, *(f"{100 * each(n, arm, 'accepted'):.1f}" for n in lengths)] for arm in names if arm != PLAIN]
+    speed = [[arm, *(cell(found, n, arm) for n in lengths)] for arm in names if arm != PLAIN]
     costs = [[name, *(f"{mean_of([s['lengths'][n]['costs'][name] for s in seeds]):.2f}" for n in lengths)]
              for name in seeds[0]["lengths"][lengths[0]]["costs"]]
     losses = [f"{mean_of([s['lengths'][n]['loss'] for s in seeds]):.2f}" for n in lengths]
@@ -248,8 +250,8 @@ def written_up(found: dict[str, Any]) -> str:
     return f"""# Sparse-to-Dense, again
 
 `paceline cook reproduce/sparse_to_dense`. Target: `zoo:tiny` with its rotations stretched eight times by YaRN, fp32, a key
-head for every query head, so 20 KB of keys a token. {len(seeds)} set{"s" if len(seeds) > 1 else ""} of six prompts of each length
-(a needle to find, code, a document), {found["tokens"]} tokens written, greedy, one prompt at a time. A draft sees {found["keys"]}
+head for every query head, so 20 KB of keys a token. {len(seeds)} set{"s" if len(seeds) > 1 else ""} of three prompts of each
+length (a needle to find, code, a document), {found["tokens"]} tokens written, greedy, one prompt at a time. A draft sees {found["keys"]}
 of the prompt's keys in each layer, its last {RECENT} tokens and what was written; {found["length"]} tokens are drafted at once,
 keys chosen once, without a gate but in the row that says so. Means over sets ± half of the 95 % interval (Student). All texts are
 plain decoding's, token for token.
@@ -299,7 +301,7 @@ def draw(found: dict[str, Any], axes: Any) -> None:
     seeds, lengths = found["seeds"], list(found["seeds"][0]["lengths"])
     for arm in seeds[0]["lengths"][lengths[0]]["arms"]:
         for axis, figure in zip(axes, ("accepted", "speedup"), strict=True):
-            if arm != "plain" and not (arm == GATED and figure == "accepted"):
+            if arm != PLAIN and not (arm == GATED and figure == "accepted"):
                 means = [over_seeds(seeds, n, arm, figure) for n in lengths]
                 axis.errorbar(lengths, means, [m.bar for m in means], marker="o", markersize=3, capsize=2, label=arm)
     axes[0].set(xlabel="tokens of the prompt", ylabel="accepted share of drafted tokens", xscale="log", ylim=(0, 1))
