@@ -253,8 +253,8 @@ def written_up(found: dict[str, Any]) -> str:
 head for every query head, so 20 KB of keys a token. {len(seeds)} set{"s" if len(seeds) > 1 else ""} of three prompts of each
 length (a needle to find, code, a document), {found["tokens"]} tokens written, greedy, one prompt at a time. A draft sees
 {found["keys"]} of the prompt's keys in each layer, its last {RECENT} tokens and what was written; {found["length"]} tokens are
-drafted at once, keys chosen once, without a gate but in the row that says so. Means over sets ± half of the 95 % interval (Student).
-All texts are plain decoding's, token for token.
+drafted at once, keys chosen once, without a gate but in the row that says so. Means over sets ± half of the 95 % interval
+(Student). All texts are plain decoding's, token for token.
 
 ## Accepted share of the drafted tokens, %, by tokens of the prompt
 
