@@ -48,7 +48,7 @@ def test_a_controller_begins_with_it_however_the_spec_is_written(lm: Any, path: 
     shared = zip(engine.controller.arms, engine.controller.shared, strict=True)
     means = {(arm.drafter, arm.budget): tally.tokens / tally.rounds for arm, tally in shared if tally.rounds}
     assert means == {(0, 0): 1.0, (1, 8): 2.5}
-    assert engine.controller.catching[-1] == 1e-5 and engine.controller.seconds[0][-1].mean == 0.012
+    assert engine.controller.catching[-1] == 1e-5 and engine.controller.seconds[0][-1].mean == pytest.approx(0.012)
 
 
 def test_places_count_the_drafters_that_could_be_built(lm: Any, path: Path) -> None:

@@ -1,5 +1,4 @@
-"""Sparse-to-Dense (Zhang, Du et al. 2025, arXiv 2505.19155): a target that drafts on few of its own keys, by length of the
-prompt.
+"""Sparse-to-Dense (Zhang, Du et al. 2025, arXiv 2505.19155): a target that drafts on few of its own keys.
 
 The embedded target, stretched to long texts, goes on with prompts of 1,000 to 16,000 tokens: a needle to find, code, a document.
 Its drafts see keys chosen by what the prompt's last tokens attend to, against a window, keys by lot, keys evenly spaced, and the
