@@ -32,7 +32,6 @@ from paceline.text import Detokenizer
 __all__ = ["Controller", "Drafter", "Engine"]
 
 log = logging.getLogger("paceline")
-LOOKED = 16  # nodes of a guess that is judged without being scored
 STRIKES = 3  # failures after which a row no longer uses a drafter
 
 
@@ -137,7 +136,7 @@ class Engine:
         clock.lap("host")
         proposals, draft_seconds = self._propose(rows, arms)
         if self._shadow is not None:
-            self._look_aside(self._shadow, rows, arms)
+            self._shadow.look(rows, arms, self.controller)  # type: ignore[arg-type]
         clock.lap("draft")
         queries: list[torch.Tensor] | None = [] if any("queries" in reads(self.drafters[a.drafter]) for a in arms) else None
         logits = guidance.score(self.lm, self.kv, rows, proposals, queries)
@@ -223,15 +222,6 @@ class Engine:
             usable = row.drafting and row.strikes.get(arm.drafter, 0) < STRIKES
             out.append(Arm(arm.drafter, max(0, min(arm.budget, room)) if usable else 0))
         return out
-
-    def _look_aside(self, shadow: Shadow, rows: Sequence[Row], arms: Sequence[Arm]) -> None:
-        """Tell the controller what became of earlier guesses of drafters not at work, and ask for new ones."""
-        for row, arm in zip(rows, arms, strict=True):
-            for guess, tokens in shadow.judged(row):
-                for budget in {a.budget for a in self.controller.arms if a.budget}:  # type: ignore[attr-defined]
-                    self.controller.hear(row.id, Arm(guess.drafter, budget), tokens, len(guess.proposal), guess.seconds)  # type: ignore[attr-defined]
-            if row.drafting:
-                shadow.ask(row, arm.drafter if arm.budget else -1, min(LOOKED, row.left - 1))
 
     def _propose(self, rows: Sequence[Row], arms: Sequence[Arm]) -> tuple[list[Proposal], dict[int, float]]:
         """Proposals in row order and each arm's seconds; rows are grouped by arm, and a drafter never sees a budget of 0."""

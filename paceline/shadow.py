@@ -10,13 +10,20 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from paceline.proposal import Proposal
 
 __all__ = ["Guess", "Shadow", "matched"]
 
 EVERY = 4  # rounds of a row between two questions
+NODES = 16  # of a guess
+
+
+class Hears(Protocol):
+    """A controller that wants to know."""
+
+    def hear(self, row: int, drafter: int, tokens: int, nodes: int, seconds: float) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -36,11 +43,17 @@ class Shadow:
     drafters: Sequence[Any]
     waiting: dict[int, deque[Guess]] = field(default_factory=dict)
 
+    def look(self, rows: Sequence[Any], arms: Sequence[Any], controller: Hears) -> None:
+        """Tell what became of earlier guesses, and ask for new ones; arms: what is at work for each row."""
+        for row, arm in zip(rows, arms, strict=True):
+            for guess, tokens in self.judged(row):
+                controller.hear(row.id, guess.drafter, tokens, len(guess.proposal), guess.seconds)
+            if row.drafting and row.stats.rounds % EVERY == 0:
+                self.ask(row, arm.drafter if arm.budget else -1, min(NODES, row.left - 1))
+
     def ask(self, row: Any, active: int, budget: int) -> None:
-        """Ask every free drafter but the one at work. One that raises is not asked: its turn at work will show why."""
-        if row.stats.rounds % EVERY or budget < 1:
-            return
-        for which, drafter in enumerate(self.drafters):
+        """Ask every free drafter but the one at work. One that raises is not heard: its turn at work will show why."""
+        for which, drafter in enumerate(self.drafters if budget > 0 else ()):
             if which != active and getattr(drafter, "free", False):
                 start = time.perf_counter()
                 try:

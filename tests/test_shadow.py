@@ -47,11 +47,13 @@ def test_a_guess_is_judged_as_soon_as_the_text_has_outgrown_it() -> None:
     row.tokens = [4, 4, 1, 2, 7, 7]
     [(guess, tokens)] = shadow.judged(row)
     assert guess.drafter == 0 and tokens == 3 and shadow.judged(row) == []
-    row.stats.rounds = EVERY - 1
-    shadow.ask(row, active=2, budget=8)
+    row.drafting, row.left = True, 9
+    for row.stats.rounds in range(1, EVERY):
+        shadow.look([row], [Arm(2, 8)], Cost().attach(4))
     assert not shadow.waiting[0]
     row.stats.rounds = EVERY
-    shadow.ask(row, active=0, budget=8)
+    shadow.look([row], [Arm(0, 8)], Cost().attach(4))
+    assert {guess.drafter for guess in shadow.waiting[0]} == {2}
     shadow.forget(row)
     assert not shadow.waiting
 
@@ -60,10 +62,10 @@ def test_the_controller_hears_of_a_free_drafter_that_it_does_not_use() -> None:
     """Of a text that repeats itself, where the drafter at work never drafts."""
     lm, heard = tiny_lm(), []
     controller = Cost(prior=((1.0, 1.0, 0.0), (9.0, 1e-9, 0.0), (1.0, 1.0, 0.0))).attach(2)
-    hear, controller.hear = controller.hear, lambda row, arm, *rest: (heard.append((arm, *rest)), hear(row, arm, *rest))
+    hear, controller.hear = controller.hear, lambda row, which, *rest: (heard.append((which, *rest)), hear(row, which, *rest))
     engine = Engine(lm, [Says(), Ngram(max_n=3, min_n=1, length=4, worth=0.0)], controller=controller)
     prompt = ids(9) * 4
     out = engine.run([Request(prompt, max_new_tokens=60)])[0]
     assert out.tokens == paceline.generate(lm, [prompt], max_new_tokens=60, eos=())[0].tokens
-    assert heard and {arm for arm, *_ in heard} == {Arm(1, 16)} and all(tokens >= 1 for _, tokens, *_ in heard)
+    assert heard and {which for which, *_ in heard} == {1} and all(tokens >= 1 for _, tokens, *_ in heard)
     assert not engine._shadow.waiting

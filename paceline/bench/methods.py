@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -43,13 +44,15 @@ class Method(Protocol):
 @dataclass
 class Paceline:
     """Paceline decoding with one drafter; `none` is plain decoding. Drafter and controller are attached once, as a service
-    would hold them.
+    would hold them; but what a drafter keeps of past outputs would make a repeated call look easy, so unless a tenant is given,
+    the nth call with the same prompts belongs to a tenant that has seen others' nth calls only.
     """
 
     name: str
     lm: LM
     spec: str
     settings: dict[str, Any]
+    calls: Counter[tuple[tuple[int, ...], ...]] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
         named, self.drafters = built(listed(self.spec, self.lm), self.lm)
@@ -65,9 +68,11 @@ class Paceline:
         }
 
     def run(self, prompts: list[list[int]], max_new_tokens: int) -> Batch:
+        self.calls[key := tuple(map(tuple, prompts))] += 1
+        tenant = self.settings.get("tenant") or f"call {self.calls[key]}"
         start = time.perf_counter()
         out = generate(self.lm, prompts, drafter=self.drafters, max_new_tokens=max_new_tokens,
-                       **self.settings | {"controller": self.controller})
+                       **self.settings | {"controller": self.controller, "tenant": tenant})
         return Batch(time.perf_counter() - start, [g.tokens for g in out], [g.stats for g in out])
 
     def count_forwards(self, prompt: list[int], max_new_tokens: int) -> int | None:

@@ -20,6 +20,7 @@ __all__ = ["Cost"]
 
 RECENT = 31  # rounds whose seconds count
 SLOW = 3.0  # times the median beyond which a round's seconds tell of the machine, not of the arm
+SHARED_FADE = 0.998  # weight that a round of any text loses with each later one
 TRIES = 8  # timed rounds after which an arm counts as known
 SHORT = 12  # tokens left from which on nothing new is tried
 SPREAD, ENOUGH = 1.0, 24  # standard deviation of a round's tokens where fewer rounds than these were seen
@@ -134,8 +135,7 @@ class Priced:
             text = self._text(outcome.row)
             text.rounds += 1
             if not outcome.truncated:
-                self.shared[arm].add(outcome.tokens, 0.998)
-                text.tallies[arm].add(outcome.tokens, self.options.fade)
+                self._enter(arm, outcome.row, outcome.tokens)
             self.spent += outcome.seconds
             if arm and len(self._seconds()[arm].whole) < TRIES and self._seconds()[0].whole:
                 self.lost += outcome.seconds - outcome.tokens * self._seconds()[0].mean
@@ -145,18 +145,16 @@ class Priced:
             self._time(arm, outcome, view, arm not in text.begun)
             text.begun.add(arm)
 
-    def hear(self, row: int, arm: Arm, tokens: int, nodes: int, draft_seconds: float) -> None:
-        """Enter what an arm that was not at work would have given (`shadow.py`): its tokens, and for an arm whose rounds were
-        hardly timed yet their likely seconds.
+    def hear(self, row: int, drafter: int, tokens: int, nodes: int, seconds: float) -> None:
+        """Enter what a drafter that was not at work would have given, had it been let score so many nodes (`shadow.py`): its
+        tokens, and where an arm of its was hardly timed yet the likely seconds of a round.
         """
-        if arm not in self.arms:
-            return
-        which, (plain, *_) = self.arms.index(arm), self._seconds()
-        self.shared[which].add(tokens, 0.998)
-        self._text(row).tallies[which].add(tokens, self.options.fade)
-        seconds = self._seconds()[which]
-        if plain.whole and len(seconds.whole) < TRIES:
-            seconds.add(plain.mean + draft_seconds + nodes * self.node)
+        plain, *_ = known = self._seconds()
+        for which, arm in enumerate(self.arms):
+            if arm.drafter == drafter and arm.budget and nodes <= arm.budget:
+                self._enter(which, row, tokens)
+                if plain.whole and len(known[which].whole) < TRIES:
+                    known[which].add(plain.mean + seconds + nodes * self.node)
 
     def forget(self, row: int) -> None:
         """Drop a row that has ended; what it taught of the arms stays."""
@@ -208,6 +206,11 @@ class Priced:
             usual = sorted(seconds.draft)[(len(seconds.draft) - 1) // 2]
             late = max(0.0, outcome.draft_seconds - usual) / max(1, view.length)
             self.catching[arm] = 0.7 * self.catching[arm] + 0.3 * late if self.catching[arm] else late
+
+    def _enter(self, arm: int, row: int, tokens: int) -> None:
+        """Tokens of a round, for this text and for all."""
+        self.shared[arm].add(tokens, SHARED_FADE)
+        self._text(row).tallies[arm].add(tokens, self.options.fade)
 
     def _believe(self, arm: int, tokens: float, seconds: float, catching: float) -> None:
         for _ in range(math.ceil(self.options.trust)):

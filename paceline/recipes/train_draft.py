@@ -65,6 +65,7 @@ class Config:
     written: int = 0  # Tokens that the target writes itself, from the beginnings of the texts, to learn from beside them.
     skip_bad: bool = False  # Leave out lines of .jsonl files that cannot be read, instead of stopping.
     shard: bool = False  # Under torchrun: spread the target's layers over the processes (FSDP2).
+    half: bool | None = None  # Matrix products in bf16; not given: where that is faster on this machine.
     limit: int | None = None  # At most so many steps: a smoke run.
 
 
@@ -98,7 +99,7 @@ def run(config: Config) -> Path:
     if config.shard:
         spread(target)
     with reporter("heads", steps) if team.leads else nullcontext(nothing) as report:
-        half = team.agreed(fast_dtype(target.device.type) is torch.bfloat16)
+        half = team.agreed(fast_dtype(target.device.type) is torch.bfloat16 if config.half is None else config.half)
         loop = Loop(work / "heads", steps, leads=team.leads, autocast=half)
         seconds = train_heads(Beside(target, heads, masks, objective, longest), batches.batch, loop, report, team)
     finish(config, target, heads, held, seconds, team.leads)

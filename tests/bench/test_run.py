@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from paceline.bench import suite
+from paceline.bench.methods import Paceline
 from paceline.bench.page import render
 from paceline.bench.report import markdown
 from paceline.bench.rivals import Weights, rivals, stock
@@ -18,6 +19,7 @@ from paceline.bench.summary import PLAIN
 from paceline.bench.targets import TARGETS
 from paceline.errors import ModelError, RequestError
 from paceline.lm import LM
+from paceline.testing import tiny_lm
 from tests.tiny import save_tiny
 
 
@@ -219,3 +221,14 @@ def test_the_verb_prints_a_table_and_writes_json(paceline_cli: Callable, folder:
     assert outcome.code == 0, outcome.err
     assert "paceline/ngram" in outcome.out and "node budget" in outcome.out
     assert set(json.loads(path.read_text())["methods"]) == {PLAIN, "paceline/ngram"}
+
+
+def test_repeats_of_a_prompt_do_not_draft_from_each_other() -> None:
+    """`suffix` keeps past outputs: a second call with the same prompt must not find the first one's."""
+    lm = tiny_lm()
+    method = Paceline("suffix", lm, "suffix", {})
+    first, again = (method.run([list(range(3, 30))], 24).stats[0] for _ in range(2))
+    assert again.sources.get("past", [0, 0])[1] == 0 and again.rounds == first.rounds
+    held = Paceline("suffix", lm, "suffix", {"tenant": "mine"})
+    first, again = (held.run([list(range(3, 30))], 24).stats[0] for _ in range(2))
+    assert again.rounds < first.rounds  # whose store it is, says whoever names it

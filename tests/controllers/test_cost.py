@@ -160,3 +160,10 @@ def test_nothing_new_is_tried_at_the_end_of_a_text() -> None:
 def test_options_out_of_range_are_refused(bad: dict) -> None:
     with pytest.raises(SpecError, match="cost needs"):
         Cost(**bad)
+
+
+def test_a_guess_of_more_nodes_than_an_arm_may_score_says_nothing_of_it() -> None:
+    controller = Cost(budgets=(4, 16)).attach(1)
+    controller.hear(0, 0, tokens=6, nodes=8, seconds=0.0)
+    heard = {arm.budget: tally.rounds for arm, tally in zip(controller.arms, controller.shared, strict=True)}
+    assert heard == {0: 0.0, 4: 0.0, 16: 1.0}
