@@ -10,6 +10,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
 import torch
@@ -45,7 +46,8 @@ class Drafter(Protocol):
 
 class Controller(Protocol):
     """A controller attached to a number of drafters; it owns its statistics. `pick` gives one arm a row, from what is past;
-    `learn` follows with what came of each; `forget` drops a row that has ended, by its id.
+    `learn` follows with what came of each; `forget` drops a row that has ended, by its id. One that is `timed` goes by the clock:
+    to rows with a seed every draft then counts as chosen, so that the seed gives the same text again.
     """
 
     def pick(self, views: Sequence[View]) -> list[Arm]: ...
@@ -90,6 +92,8 @@ class Engine:
         request.sampling.check(self.lm.vocab)
         if hasattr(self.rule, "check"):  # a relaxed rule refuses what it cannot keep
             self.rule.check(request, self.lm.vocab)
+        elif request.sampling.seed is not None and getattr(self.controller, "timed", False):
+            request = replace(request, reproducible=True)  # who drafts goes by the clock, so no draft may be drawn
         self._check_length(request)
         bad = next((t for prompt in request.prompts for t in prompt if not 0 <= t < self.lm.vocab), None)
         if bad is not None:

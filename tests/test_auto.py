@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +16,9 @@ from paceline.drafters.small_model import SmallModel
 from paceline.engine import Engine
 from paceline.errors import ModelError, SpecError
 from paceline.lm.grow import grow
+from paceline.lm.head import Head
+from paceline.lm.head_shape import shape_for
+from paceline.row import Request
 from paceline.testing import ToyLM, tiny_lm
 from tests.lm.test_head import ids
 
@@ -37,6 +42,36 @@ def test_auto_writes_plain_decodings_text_alone_and_in_a_batch() -> None:
         out = paceline.generate(lm, prompts, drafter="auto", max_new_tokens=48, slots=slots)
         assert [g.tokens for g in out] == [g.tokens for g in plain] and not any(g.stats.failures for g in out)
     
+
+@pytest.mark.parametrize("controller", [None, "cost", "ucb:reward=net,budgets=[0,4]"])
+def test_a_seed_gives_plain_decodings_sample_where_the_clock_chooses(controller: str | None) -> None:
+    lm = tiny_lm()
+    sampling = paceline.Sampling(temperature=1.0, seed=5)
+    drafters = [SmallModel(model=tiny_lm(), length=3, worth=0.0), "ngram"]
+    plain = paceline.generate(lm, [[1, 2, 3]], sampling=sampling, n=4, max_new_tokens=24)
+    out = paceline.generate(lm, [[1, 2, 3]], drafter=drafters, controller=controller, sampling=sampling, n=4, max_new_tokens=24)
+    assert [g.tokens for g in out] == [g.tokens for g in plain] and sum(g.stats.drafted for g in out)
+
+
+def test_without_the_clock_or_a_seed_drafts_are_drawn() -> None:
+    engine = Engine(tiny_lm(), ["ngram", "suffix"])
+    assert not engine.submit(Request([1], paceline.Sampling(temperature=1.0))).request.reproducible
+    assert engine.submit(Request([1], paceline.Sampling(temperature=1.0, seed=1))).request.reproducible
+    steady = Engine(tiny_lm(), ["ngram", "suffix"], controller="ucb")
+    assert not steady.submit(Request([1], paceline.Sampling(temperature=1.0, seed=1))).request.reproducible
+
+
+def test_draft_models_are_read_once_for_a_target_and_again_when_their_files_change(tmp_path: Path) -> None:
+    lm = tiny_lm()
+    folder = tmp_path / "head"
+    Head(shape_for(lm, width=32, heads=2, kv_heads=1, ffn=48)).save_pretrained(folder)
+    first, second = (Engine(lm, f"glide:model={folder}").drafters[0] for _ in range(2))
+    assert first is not second and first.lm is second.lm
+    Head(shape_for(lm, width=32, heads=2, kv_heads=1, ffn=48), seed=1).save_pretrained(folder)
+    os.utime(folder / "model.safetensors", ns=(1, 1))
+    assert Engine(lm, f"glide:model={folder}").drafters[0].lm is not first.lm
+    assert Engine(tiny_lm(), f"glide:model={folder}").drafters[0].lm is not first.lm
+
 
 def test_a_drafter_that_cannot_be_built_is_left_out_and_said(caplog: pytest.LogCaptureFixture) -> None:
     lm, other = tiny_lm(), SmallModel(model=ToyLM(5))

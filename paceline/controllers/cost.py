@@ -105,6 +105,8 @@ class Text:
 class Priced:
     """Picks the arm of the highest bound for every row; knows the past only, so the text keeps its law."""
 
+    timed = True
+
     def __init__(self, options: Cost, arms: list[Arm]) -> None:
         self.options, self.arms = options, arms
         self.shared = [Tally() for _ in arms]

@@ -3,6 +3,7 @@
 import copy
 import logging
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from paceline.lm import LM
 from paceline.lm.head import Head
 from paceline.lm.head_lm import HeadLM
 from paceline.lm.head_shape import HeadShape, fingerprint, shape_for
-from paceline.lm.load import resolve
+from paceline.lm.load import kept, resolve
 
 __all__ = ["follow"]
 
@@ -20,24 +21,32 @@ log = logging.getLogger("paceline")
 
 
 def follow(options: Any, lm: LM, method: str) -> Follower:
-    """The head that `options.model` names, at work beside this target, in its dtype.
+    """The head that `options.model` names, at work beside this target, in its dtype; read once for a target.
 
     Raises ModelError where it was made for a target of another shape; says so where it was trained for another one, or is asked
     to draft further than it has learned.
     """
-    head = options.model
-    head = Head.from_pretrained(resolve(str(head))) if isinstance(head, str | Path) else copy.deepcopy(head)  # .to changes it
-    shape: HeadShape = head.shape
-    if shape.method != method and (shape.method, method) != ("small", "glide"):  # the ablation's head, which reads nothing
-        raise ModelError(f"Expected a {method} head, found one of the kind {shape.method}; use the drafter {shape.method}.")
-    fits(shape, lm)
+    named, make = isinstance(options.model, str | Path), partial(at_work, options, lm, method)
+    head = kept(lm, resolve(str(options.model)), (method, options.rough), make) if named else make()
+    shape: HeadShape = head.model.shape
     options = options if options.length else replace(options, length=shape.block)
     if options.length > shape.block:
         log.warning("This head was trained to draft %d tokens ahead, not %d; the later ones will fare worse.",
                     shape.block, options.length)
     if shape.target and shape.target != fingerprint(lm.model):
         log.warning("This head was trained for another target than %s; its drafts will fare worse.", lm.name)
-    return Follower(options, HeadLM(head.to(lm.device, lm.dtype), lm, options.rough), lm, method, reads=bool(shape.reads))
+    return Follower(options, head, lm, method, reads=bool(shape.reads))
+
+
+def at_work(options: Any, lm: LM, method: str) -> HeadLM:
+    """The head beside its target. Raises ModelError for one of another kind or shape."""
+    named = isinstance(options.model, str | Path)
+    head = Head.from_pretrained(resolve(str(options.model))) if named else copy.deepcopy(options.model)  # .to changes it
+    if head.shape.method != method and (head.shape.method, method) != ("small", "glide"):  # the ablation's, which reads nothing
+        raise ModelError(f"Expected a {method} head, found one of the kind {head.shape.method}; use the drafter "
+                         f"{head.shape.method}.")
+    fits(head.shape, lm)
+    return HeadLM(head.to(lm.device, lm.dtype), lm, options.rough)
 
 
 def fits(shape: HeadShape, lm: LM) -> None:

@@ -4,11 +4,13 @@ Optional further candidates beside the chain make a comb; a beam of the likelies
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from paceline.drafters._follow import Follower, check
 from paceline.errors import ModelError
 from paceline.lm import LM, load
+from paceline.lm.load import kept, resolve
 
 __all__ = ["SmallModel"]
 
@@ -38,8 +40,9 @@ class SmallModel:
         """Load the small model in the target's dtype and check that the two speak the same tokens."""
         named = isinstance(self.model, str)
         forward = "auto" if lm.asked_forward == "fused" else lm.asked_forward  # the small model may be of another family
-        small = load(self.model, dtype=lm.dtype if named else None, forward=forward, packed=lm.asked_packed,
-                     device=str(lm.device) if named else None)
+        make = partial(load, self.model, dtype=lm.dtype if named else None, forward=forward, packed=lm.asked_packed,
+                       device=str(lm.device) if named else None)
+        small = kept(lm, resolve(self.model), "small_model", make) if named else make()
         same_vocabulary(lm, small)
         return Follower(self, small, lm, "small_model", guided=self.guided)
 

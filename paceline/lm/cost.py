@@ -9,7 +9,8 @@ import torch
 
 __all__ = ["Costs", "behind"]
 
-PREFIX, REPEATS = 32, 5
+PREFIX = 8
+REPEATS, ENOUGH = (3, 9), 0.004  # times that a forward is run: at least and at most, and the seconds after which it is enough
 MORE = 4  # further tokens a row over which the cost of one is taken
 MOST_ROWS = 16  # more rows than these are taken to cost as these
 COMB = 8  # nodes of the tree that is tried
@@ -36,10 +37,7 @@ class Costs:
         Below 1 a token that is certain to be accepted is worth drafting; with many rows the cost rises to 1, since arithmetic,
         not the reading of weights, is what a forward then waits for.
         """
-        rows = clamped(rows)
-        if self.lm.context < PREFIX + (1 + MORE) * rows + 1:
-            return UNKNOWN
-        return max(0.01, (self.seconds((1 + MORE) * rows) / self.seconds(rows) - 1) / MORE)
+        return self.extra(MORE, rows) / MORE
 
     def further(self, nodes: int, rows: int = 1) -> float:
         """What one more token costs each row where each has so many already, as a share of their forward of one token each.
@@ -92,8 +90,11 @@ class Costs:
         kv = slot.kv
         ids, best = torch.zeros(1, tokens, dtype=torch.long), float("inf")
         parents = [[-1, *range(tokens // 2), *range(tokens - tokens // 2 - 1)]] if comb else None
-        for _ in range(REPEATS + 1):
+        begun = time.perf_counter()
+        for i in range(1 + REPEATS[1]):
             start = time.perf_counter()
+            if i > REPEATS[0] and start - begun > ENOUGH:
+                break
             logits = self.lm.forward(kv, [slot], ids, parents)
             logits[0].argmax().item()  # on an accelerator the forward is only now done
             if comb:

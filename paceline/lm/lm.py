@@ -55,6 +55,7 @@ class LM:
         self.name = model.config.name_or_path or type(model).__name__
         self.asked_forward, self.asked_packed = forward, packed
         self.notes: list[str] = []
+        self.beside: dict[Any, Any] = {}  # draft models and heads at work with this one, which outlive an engine
         self.twin = twin(model)
         if forward not in FORWARDS:
             raise ModelError(f"forward must be one of {', '.join(FORWARDS)}; found {forward!r}.")

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from paceline.errors import ModelError, did_you_mean
 from paceline.lm.lm import LM
 from paceline.lm.memory import keep_memory
 
-__all__ = ["load", "load_tokenizer", "zoo_names"]
+__all__ = ["kept", "load", "load_tokenizer", "zoo_names"]
 
 ZOO = Path(__file__).parent.parent / "zoo"
 DTYPES = {"fp32": torch.float32, "float32": torch.float32, "bf16": torch.bfloat16, "bfloat16": torch.bfloat16,
@@ -65,6 +65,18 @@ def load(model: Any, *, dtype: str | torch.dtype | None = None, forward: str = "
     lm = LM(weights.to(device) if device else weights, words, forward, packed, replace)
     lm.name = str(model)
     return lm
+
+
+def kept(lm: Any, source: str, settings: Any, make: Callable[[], Any]) -> Any:
+    """What `make` gives, or gave this model for the same source and settings as long as its file has not changed: engines come
+    and go, and a draft model is read and packed once.
+    """
+    files = [path.stat().st_mtime_ns for path in sorted(Path(source).glob("*.safetensors"))]
+    beside = getattr(lm, "beside", {})
+    key = source, settings
+    if key not in beside or beside[key][0] != files:
+        beside[key] = files, make()
+    return beside[key][1]
 
 
 def load_tokenizer(name: str) -> Any:

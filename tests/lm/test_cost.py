@@ -50,7 +50,7 @@ def test_few_numbers_of_rows_are_measured() -> None:
 def test_a_real_model_has_costs_and_prompt_lookup_goes_by_them() -> None:
     lm = tiny_lm()
     assert lm.costs.token() >= 0.01 and lm.costs.token() == lm.costs.token()
-    assert tiny_lm(max_position_embeddings=20).costs.token() == UNKNOWN
+    assert tiny_lm(max_position_embeddings=16).costs.token() == UNKNOWN
     lookup = Ngram().attach(lm)
     lookup.propose([], [])
     assert lookup.worth == lm.costs.token(0)
