@@ -125,6 +125,10 @@ def test_cool_sd(tmp_path: Path) -> None:
     assert all(r["spent"] == 0.0 for r in runs["exact"]) and all(r["spent"] > 0 for r in runs["clamped 1.5"])
     for relaxed, exact in zip(runs["clamped 1.5"], runs["exact"], strict=True):
         assert relaxed["acceptance_length"] > exact["acceptance_length"] > 1
+    for part in data["speed"].values():
+        assert part["plain"]["value"] == 1.0 and part["plain"]["acceptance_length"] == 1.0
+        assert part["exact, L = 8"]["spent"] == 0.0 < part["clamped 1.1, L = 8"]["spent"]
+        assert all(arm["low"] <= arm["value"] <= arm["high"] and arm["value"] > 0 for arm in part.values())
     cool_sd.run(config)
     assert json.loads(page.with_suffix(".json").read_text()) == data  # seconds and all: nothing was drawn again
     with pytest.raises(DataError, match="cook images"):

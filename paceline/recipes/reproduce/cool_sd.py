@@ -3,7 +3,8 @@
 The models of `paceline cook images` draw digits, 64 grey levels each. Every arm draws the same classes with the same seeds:
 tokens for each forward of the target (the bonus token counts), the total variation it spent for an image, Fréchet distance to
 the target's own images in the features of a classifier, how often that classifier sees the asked digit, the target's nats on
-what was drawn, and seconds. Null levels: the target's own images, two sets of them.
+what was drawn, and seconds; then the wall clock of one image at a time, with the target grown too. Null levels: the target's own
+images, two sets of them.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ from paceline.data.digits import CLASSES, PIXELS, Images, load_digits, made_up
 from paceline.engine import Engine
 from paceline.errors import DataError, RequestError
 from paceline.lm import LM, load
+from paceline.lm.grow import grow
 from paceline.recipes.images import TOGETHER, asked, laid_out, pixels
+from paceline.recipes.reproduce._image_speed import ARMS, speeds
 from paceline.recipes.reproduce._images import Judge, frechet
 from paceline.recipes.reproduce._record import Mean, mean_of, picture, table, write_record
 from paceline.rules.annealed import Annealed, Schedule
@@ -36,6 +39,7 @@ SCHEDULES: tuple[Schedule, ...] = ("uniform", "linear", "printed", "clamped", "r
 DELTAS = (1.1, 1.5, 2.0)
 LENGTHS = (2, 3, 4, 6, 8)
 LENGTH = 5
+GROWN, TIMED = 100e6, 30  # parameters of the grown target; images of which the time is taken
 MORE = (0.1, 0.3, 0.5)  # tokens for each forward, over exact drafts, at which schedules are compared
 WIDE = "fixed:budget=16,together=100000"  # as many nodes as the drafter likes, however many rows there are
 FIGURES = ("acceptance_length", "spent", "distance", "accuracy", "nats", "seconds", "forwards")
@@ -79,7 +83,8 @@ def run(config: Config) -> Path:
         for name, arm in [("target again", Arm(length=0)), *arms(config).items()]:
             path = config.work / f"{name.replace(',', '').replace(' ', '_')}-{seed}.json"
             runs[name].append(once(path, partial(figures, config, lm, judge, arm, seed, own)))
-    found = {"images": config.images, "seeds": config.seeds, "guidance": config.guidance, "runs": runs,
+    speed = {size: once(config.work / f"speed-{size}.json", partial(timed, config, lm, size)) for size in ("as trained", "grown")}
+    found = {"speed": speed, "images": config.images, "seeds": config.seeds, "guidance": config.guidance, "runs": runs,
              "judge": judge.accuracy(held), "tv": apart(config, held)}
     page = config.out / "cool_sd.md"
     write_record(config.out, "cool_sd", found, written_up(found))
@@ -87,12 +92,19 @@ def run(config: Config) -> Path:
     return page
 
 
-def once(path: Path, make: Callable[[], dict[str, float]]) -> dict[str, float]:
+def once(path: Path, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """What is in this file, or what is made and put there."""
     if not path.exists():
         text = json.dumps(make())
         replace_file(path, lambda fresh: fresh.write_text(text, encoding="utf-8"))
     return json.loads(path.read_text(encoding="utf-8"))
+
+
+def timed(config: Config, lm: LM, size: str) -> dict[str, dict[str, float]]:
+    """Speeds of drawing one image at a time, with the target as it is or grown: the same function at a realistic cost."""
+    if size == "grown":
+        lm = LM(grow(lm.model, 1e6 if config.fast else GROWN))
+    return speeds(lm, config.digits / "draft", 2 if config.fast else TIMED)
 
 
 def arms(config: Config) -> dict[str, Arm]:
@@ -162,6 +174,12 @@ def line(found: dict[str, Any], name: str) -> list[str]:
             f"{m['nats']:.3f}", f"{m['forwards']:.1f}", f"{exact['seconds'] / m['seconds']:.2f}x"]
 
 
+def timed_line(found: dict[str, Any], name: str) -> list[str]:
+    runs = [part[name] for part in found["speed"].values()]
+    return [name, f"{runs[0]['acceptance_length']:.2f}", f"{runs[0]['spent']:.2f}",
+            *(f"{r['value']:.2f}x [{r['low']:.2f}, {r['high']:.2f}]" for r in runs)]
+
+
 def spent_at(found: dict[str, Any], schedule: str, more: float) -> str:
     """What a schedule spends where it writes so many more tokens for each forward than exact drafts: on the line through its
     deltas, from exact drafts on where all of them are longer. A dash where it does not get there.
@@ -205,6 +223,13 @@ Spent for an image where a schedule writes so many more tokens for each forward 
 on the line through its deltas; a dash where it does not get there.
 
 {table(["schedule", *(f"+{more:g}" for more in MORE)], equal)}
+
+## Wall clock, one image at a time
+
+Speed over plain decoding, in turns, {TIMED} images, 95 % bootstrap intervals over them: the target as trained, whose forward
+takes a fraction of a millisecond, and the same function grown to {GROWN / 1e6:.0f} M parameters.
+
+{table(["arm", "tokens for each forward", "spent, an image", *found["speed"]], [timed_line(found, name) for name in ARMS])}
 
 The paper, LlamaGen-XL: exact 2.42 tokens for each forward, FID 20.97; delta = 1.1 2.73 and 21.02; delta = 2 3.34 and 21.20;
 LANTERN++ 2.67 and 21.17. Its ablation: the exponential schedule beats the uniform one at equal length.
