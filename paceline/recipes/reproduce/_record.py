@@ -11,7 +11,7 @@ from typing import Any
 
 from paceline.errors import DataError, ModelError
 
-__all__ = ["Mean", "mean_of", "picture", "table", "write_record"]
+__all__ = ["Mean", "mean_of", "once", "picture", "table", "write_record"]
 
 # Student's t at 97.5 % for n - 1 degrees of freedom, n = 2, 3, …
 _T = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
@@ -48,6 +48,14 @@ def table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     """A Markdown table."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
+
+
+def once(path: Path, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What is in this file, or what is made and put there: a run that was killed goes on behind its finished parts."""
+    if not path.exists():
+        text = json.dumps(make())
+        _replace(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    return dict(json.loads(path.read_text(encoding="utf-8")))
 
 
 def write_record(folder: Path, name: str, data: dict[str, Any], page: str) -> None:

@@ -9,9 +9,7 @@ images, two sets of them.
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -28,10 +26,10 @@ from paceline.lm.grow import grow
 from paceline.recipes.images import TOGETHER, asked, laid_out, pixels
 from paceline.recipes.reproduce._image_speed import ARMS, speeds
 from paceline.recipes.reproduce._images import Judge, frechet
-from paceline.recipes.reproduce._record import Mean, mean_of, picture, table, write_record
+from paceline.recipes.reproduce._record import Mean, mean_of, once, picture, table, write_record
 from paceline.rules.annealed import Annealed, Schedule
 from paceline.rules.neighbour import Neighbour
-from paceline.train.checkpoint import claim_folder, replace_file
+from paceline.train.checkpoint import claim_folder
 
 __all__ = ["Config", "run"]
 
@@ -90,14 +88,6 @@ def run(config: Config) -> Path:
     write_record(config.out, "cool_sd", found, written_up(found))
     picture(page.with_suffix(".png"), partial(draw, found), 2)
     return page
-
-
-def once(path: Path, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """What is in this file, or what is made and put there."""
-    if not path.exists():
-        text = json.dumps(make())
-        replace_file(path, lambda fresh: fresh.write_text(text, encoding="utf-8"))
-    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def timed(config: Config, lm: LM, size: str) -> dict[str, dict[str, float]]:

@@ -31,8 +31,9 @@ from paceline.errors import ModelError, RequestError
 from paceline.lm import LM
 from paceline.lm.load import load_tokenizer, resolve
 from paceline.lookup.tool_prompt import tools_in
-from paceline.recipes.reproduce._record import picture, table, write_record
+from paceline.recipes.reproduce._record import once, picture, table, write_record
 from paceline.row import Request, Stats
+from paceline.train.checkpoint import claim_folder
 
 __all__ = ["Config", "run"]
 
@@ -53,6 +54,7 @@ class Config:
 
     data: Path = Path("data")  # Folder with the texts.
     out: Path = Path("benchmarks/reproduce")  # Receives toolspec.json, .md and .png.
+    work: Path = Path("work")  # Keeps the finished parts.
     budget: int = 16  # Most nodes scored in a round.
     repeats: int = 2  # Passes over the prompts, each with fresh drafters.
     prompts: int | None = None  # At most so many of them.
@@ -62,18 +64,20 @@ class Config:
 
 
 def run(config: Config) -> Path:
-    """Decode, replay and write the record; returns the page's path."""
+    """Replay, decode and write the record; returns the page's path. What was killed goes on with the same command."""
     if config.budget < 1 or config.repeats < 1 or (config.prompts is not None and config.prompts < 1):
         raise RequestError(f"Expected budget, repeats and prompts of at least 1, found {config.budget}, {config.repeats} and "
                            f"{config.prompts}.")
     asked = dialogues(config)
+    settings = {name: getattr(config, name) for name in ("budget", "repeats", "prompts", "grow", "fast")}
+    work = claim_folder(config.work / "toolspec", settings)
     found: dict[str, Any] = {"budget": config.budget, "prompts": len(asked), "limit": config.prompts}
+    found["replay"] = {name: once(work / f"replay-{name}.json", partial(replayed, config, records))
+                       for name, records in recorded(config, asked).items()}
+    found["stores"] = {str(size): once(work / f"stores-{size}.json", partial(stored, config, asked, size))
+                       for size in (STORES[:2] if config.fast else STORES)}
     for name, grow in (("zoo", None),) if config.fast else (("zoo", None), ("grown", config.grow)):
-        lm = bench.target(bench.Config(grow=grow))
-        prompts = [encode(lm, messages[:2]) for messages in asked]
-        found[name] = decoding(config, lm, [p for p in prompts if len(p) + 128 <= lm.context], grow)
-    found["replay"] = {name: replayed(config, records) for name, records in recorded(config, asked).items()}
-    found["stores"] = {size: stored(config, asked, size) for size in (STORES[:2] if config.fast else STORES)}
+        found[name] = once(work / f"{name}.json", partial(written, config, asked, grow))
     page = config.out / "toolspec.md"
     write_record(config.out, "toolspec", found, written_up(found))
     picture(page.with_suffix(".png"), partial(draw, found), 2)
@@ -96,6 +100,13 @@ def made_up(city: str) -> read.Messages:
 
 
 # -- decoding ---------------------------------------------------------------------------------------------------------------
+
+
+def written(config: Config, asked: Sequence[read.Messages], grow: float | None) -> dict[str, Any]:
+    """What the embedded target writes, as it is or grown."""
+    lm = bench.target(bench.Config(grow=grow))
+    prompts = [encode(lm, messages[:2]) for messages in asked]
+    return decoding(config, lm, [p for p in prompts if len(p) + 128 <= lm.context], grow)
 
 
 def decoding(config: Config, lm: LM, prompts: Sequence[list[int]], grow: float | None) -> dict[str, Any]:
