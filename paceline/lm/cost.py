@@ -10,10 +10,13 @@ import torch
 __all__ = ["Costs", "behind"]
 
 PREFIX = 8
-REPEATS, ENOUGH = (3, 9), 0.004  # times that a forward is run: at least and at most, and the seconds after which it is enough
+STEP = 4  # sizes of forwards that are measured: 1, 4, 16, … tokens a row; between them costs lie on straight lines
+NEAR = 1.25  # times a measured size up to which the line below it is good enough
+REPEATS, QUICK = (3, 9), 0.01  # times that a forward is run, at least and at most; at least once where it takes longer than this
+ENOUGH = 0.006  # seconds after which a forward was run often enough
 MORE = 4  # further tokens a row over which the cost of one is taken
 MOST_ROWS = 16  # more rows than these are taken to cost as these
-COMB = 8  # nodes of the tree that is tried
+COMB = 16  # nodes of the tree that is tried
 UNKNOWN = 0.12  # cost of a token where the context is too short to try
 
 
@@ -42,31 +45,32 @@ class Costs:
     def further(self, nodes: int, rows: int = 1) -> float:
         """What one more token costs each row where each has so many already, as a share of their forward of one token each.
 
-        Arithmetic begins to count at some number of tokens, so the fifth costs more than the second: taken from the forwards of
-        the powers of two around that number.
+        Arithmetic begins to count at some number of tokens, so the tenth costs more than the second.
         """
-        rows, low = clamped(rows), 1 << (max(nodes, 1).bit_length() - 1)
-        if self.lm.context < PREFIX + 2 * low * rows + 1:
-            return UNKNOWN
-        return max(0.01, (self.seconds(2 * low * rows) - self.seconds(low * rows)) / low / self.seconds(rows))
+        line = self._line(max(nodes, 1), clamped(rows))
+        return UNKNOWN if line is None else max(0.01, line[1])
 
     def extra(self, nodes: int, rows: int = 1) -> float:
-        """What so many more tokens cost each row together, as a share of their forward of one token each: between the measured
-        forwards of the powers of two around their number.
-        """
+        """What so many more tokens cost each row together, as a share of their forward of one token each."""
         key = nodes, clamped(rows)
         if key not in self._extra:
-            self._extra[key] = self._beyond(*key)
+            line = self._line(1 + nodes, key[1])
+            self._extra[key] = UNKNOWN * nodes if line is None else max(0.01 * nodes, line[0] - 1)
         return self._extra[key]
 
-    def _beyond(self, nodes: int, rows: int) -> float:
-        total = 1 + nodes
-        low = 1 << (total.bit_length() - 1)
-        if self.lm.context < PREFIX + 2 * low * rows + 1:
-            return UNKNOWN * nodes
-        below = self.seconds(low * rows)
-        here = below + (total - low) / low * (self.seconds(2 * low * rows) - below) if total > low else below
-        return max(0.01 * nodes, here / self.seconds(rows) - 1)
+    def _line(self, tokens: int, rows: int) -> tuple[float, float] | None:
+        """Cost of a forward of so many tokens a row, and of one more, as shares of one token a row; None where the context is too
+        short to measure it.
+        """
+        low = 1
+        while tokens > NEAR * low * STEP:
+            low *= STEP
+        high = low * STEP
+        if self.lm.context < PREFIX + high * rows + 1:
+            return None
+        below, slope = self.seconds(low * rows), (self.seconds(high * rows) - self.seconds(low * rows)) / (high - low)
+        one = self.seconds(rows)
+        return (below + (tokens - low) * slope) / one, slope / one
 
     @cached_property
     def branching(self) -> float:
@@ -93,7 +97,7 @@ class Costs:
         begun = time.perf_counter()
         for i in range(1 + REPEATS[1]):
             start = time.perf_counter()
-            if i > REPEATS[0] and start - begun > ENOUGH:
+            if i > (REPEATS[0] if best < QUICK else 1) and start - begun > ENOUGH:
                 break
             logits = self.lm.forward(kv, [slot], ids, parents)
             logits[0].argmax().item()  # on an accelerator the forward is only now done

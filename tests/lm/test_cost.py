@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import time
+from collections.abc import Callable
 from types import SimpleNamespace
 
+import pytest
 import torch
 
 from paceline.drafters.ngram import Ngram
+from paceline.lm import cost
 from paceline.lm.cost import UNKNOWN, Costs, clamped
 from paceline.lm.head import Head
 from paceline.lm.head_lm import HeadLM
@@ -16,31 +18,57 @@ from paceline.lm.kv import KV
 from paceline.testing import tiny_lm
 
 
-def pretend(cost: float, base: float = 0.004) -> Costs:
-    """A model whose forward takes `base` seconds and `cost` of that for every further token."""
+class Clock:
+    """Time that only forwards take."""
 
+    now = 0.0
+
+    def perf_counter(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    made = Clock()
+    monkeypatch.setattr(cost, "time", made)
+    return made
+
+
+def pretend(clock: Clock, seconds: Callable[[int], float]) -> Costs:
+    """A model whose forward of so many tokens takes so long."""
     def forward(kv, slots, tokens, parents=None):
-        time.sleep(base * (1 + cost * (tokens.shape[1] - 1)))
+        clock.now += seconds(tokens.shape[1])
         return torch.zeros(tokens.shape[1], 3)
 
     return Costs(SimpleNamespace(context=999, exact=False, cache=lambda *_: KV(), prefill=lambda *_: None, forward=forward))
 
 
-def test_the_slope_is_found_and_rises_with_the_rows() -> None:
-    cheap, dear = pretend(0.0), pretend(0.3)
-    assert cheap.token() < 0.1 < 0.2 < dear.token() < 0.45
+def line(share: float, base: float = 0.004) -> Callable[[int], float]:
+    return lambda tokens: base * (1 + share * (tokens - 1))
+
+
+def test_the_slope_is_found_and_rises_with_the_rows(clock: Clock) -> None:
+    cheap, dear = pretend(clock, line(0.0)), pretend(clock, line(0.3))
+    assert cheap.token() == 0.01 and abs(dear.token() - 0.3) < 1e-9
     # Eight rows take 1 + 7 x 0.3 units for one token each, and every row's further token 8 x 0.3 more.
-    assert abs(dear.token(8) - 2.4 / 3.1) < 0.15
-    assert 0.9 < cheap.draft(pretend(0.0, 0.004)) < 1.1 and cheap.draft(pretend(0.0, 0.001)) < 0.5
+    assert abs(dear.token(8) - 2.4 / 3.1) < 1e-9
+    assert abs(dear.extra(9) - 9 * 0.3) < 1e-9 and abs(dear.extra(30) - 30 * 0.3) < 1e-9
+    assert abs(cheap.draft(pretend(clock, line(0.0))) - 1.0) < 1e-9 and abs(cheap.draft(pretend(clock, line(0.0, 0.001))) - 0.25) < 1e-9
 
 
-def test_the_price_of_a_further_token_rises_where_arithmetic_begins_to_count() -> None:
-    def forward(kv, slots, tokens, parents=None):
-        time.sleep(0.004 * max(1.0, tokens.shape[1] / 4))
-        return torch.zeros(tokens.shape[1], 3)
+def test_the_price_of_a_further_token_rises_where_arithmetic_begins_to_count(clock: Clock) -> None:
+    costs = pretend(clock, lambda tokens: 0.004 * max(1.0, tokens / 4))
+    assert costs.further(2) == 0.01 and abs(costs.further(6) - 0.25) < 1e-9 and abs(costs.further(9) - 0.25) < 1e-9
 
-    costs = Costs(SimpleNamespace(context=999, exact=False, cache=lambda *_: KV(), prefill=lambda *_: None, forward=forward))
-    assert costs.further(2) < 0.08 and abs(costs.further(5) - 0.25) < 0.08 and abs(costs.further(9) - 0.25) < 0.08
+
+def test_a_slow_model_is_timed_a_few_times_only(clock: Clock) -> None:
+    slow, quick = pretend(clock, line(0.1, base=1.0)), pretend(clock, line(0.1, base=1e-4))
+    for costs, least, most in ((slow, 2, 2), (quick, 4, 10)):
+        begun = clock.now
+        assert costs.seconds(1) > 0
+        assert least <= round((clock.now - begun) / costs.seconds(1)) <= most
+    begun = clock.now
+    assert slow.extra(16) > 0 and clock.now - begun <= 2.001 * (slow.seconds(4) + slow.seconds(16))  # no other sizes are tried
 
 
 def test_few_numbers_of_rows_are_measured() -> None:
@@ -50,7 +78,7 @@ def test_few_numbers_of_rows_are_measured() -> None:
 def test_a_real_model_has_costs_and_prompt_lookup_goes_by_them() -> None:
     lm = tiny_lm()
     assert lm.costs.token() >= 0.01 and lm.costs.token() == lm.costs.token()
-    assert tiny_lm(max_position_embeddings=16).costs.token() == UNKNOWN
+    assert tiny_lm(max_position_embeddings=12).costs.token() == UNKNOWN
     lookup = Ngram().attach(lm)
     lookup.propose([], [])
     assert lookup.worth == lm.costs.token(0)
