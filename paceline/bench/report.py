@@ -13,6 +13,7 @@ COLUMNS = (
     "method",
     "tokens/s",
     "speed-up",
+    "after prefill",
     "expected",
     "acceptance length",
     "forwards",
@@ -38,6 +39,7 @@ def rows(methods: dict[str, Any], part: str | None = None) -> Iterator[tuple[str
             name,
             f"{figures['tokens_per_second']:.0f}",
             interval(figures["speedup"]),
+            interval(figures.get("speedup_after_prefill")),
             f"{expected:.2f}x" if expected else "–",
             f"{length:.2f}" if length else "–",
             str(figures["target_forwards"] or "–"),
@@ -65,7 +67,7 @@ def caption(report: dict[str, Any]) -> str:
         f"{model['forward']} forward, node budget {budget}, rows {settings['rows']}, "
         f"{report['prompts']} prompts x {settings['max_new_tokens']} tokens, "
         f"{settings['repeats']} interleaved repeats, {machine['threads']} threads of {machine['processor']}. "
-        "Expected is modelled from acceptance and forward times, not measured."
+        "After prefill: decoding alone. Expected is modelled from acceptance and forward times, not measured."
     )
 
 

@@ -51,6 +51,12 @@ def table(runs: Runs, groups: Sequence[int]) -> np.ndarray:
     return np.array([[runs.seconds(g), sum(map(len, runs.tokens(g)))] for g in groups], dtype=np.float64)
 
 
+def decoding(runs: Runs, groups: Sequence[int]) -> np.ndarray:
+    """The same without prefill, which no draft can shorten."""
+    prefill = [sum(s.seconds["prefill"] for s in runs.stats(g)) for g in groups]
+    return table(runs, groups) - np.array([[seconds, 0.0] for seconds in prefill])
+
+
 def _figures(name: str, runs: dict[str, Runs], groups: Sequence[int]) -> dict[str, Any]:
     ours = table(runs[name], groups)
     tokens, seconds = int(ours[:, 1].sum()), float(ours[:, 0].sum())
@@ -64,6 +70,8 @@ def _figures(name: str, runs: dict[str, Runs], groups: Sequence[int]) -> dict[st
         "speedup_vs": compared,
         "looping": share([is_looping(row) for g in groups for row in runs[name].tokens(g)]),
     }
+    if runs[name].stats(groups[0]):
+        figures["speedup_after_prefill"] = ratio(decoding(runs[name], groups), decoding(runs[PLAIN], groups))
     return figures | _speculation(name, runs, groups, tokens)
 
 

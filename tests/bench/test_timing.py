@@ -37,7 +37,7 @@ class Scripted:
 
 
 def stats(rounds: int, accepted: list[int]) -> Stats:
-    parts = dict(prefill=1.0, draft=2.0, verify=4.0, commit=0.5, host=0.5)
+    parts = dict(prefill=0.5, draft=2.0, verify=4.0, commit=0.5, host=0.5)
     return Stats(
         rounds=rounds, drafted=8, accepted=sum(accepted), drafted_per_position=[4, 4], accepted_per_position=accepted,
         new_tokens=10, seconds=parts,
@@ -74,6 +74,8 @@ def test_speeds_are_relative_to_plain_and_to_every_other_method() -> None:
     assert found["x"]["speedup"]["value"] == pytest.approx(2.0)
     assert found["x"]["speedup_vs"]["rival"]["value"] == pytest.approx(4.0)
     assert found[PLAIN]["speedup"]["value"] == 1.0
+    assert found["x"]["speedup_after_prefill"]["value"] == pytest.approx(1.5 / 0.5)  # half a second each is prefill
+    assert "speedup_after_prefill" not in found["rival"]
     assert found["x"]["by_task"]["math"]["new_tokens"] == 20
     assert found["x"]["speedup_mean_over_tasks"]["rival"]["value"] == pytest.approx(4.0)
 
