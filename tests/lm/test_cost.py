@@ -53,7 +53,8 @@ def test_the_slope_is_found_and_rises_with_the_rows(clock: Clock) -> None:
     # Eight rows take 1 + 7 x 0.3 units for one token each, and every row's further token 8 x 0.3 more.
     assert abs(dear.token(8) - 2.4 / 3.1) < 1e-9
     assert abs(dear.extra(9) - 9 * 0.3) < 1e-9 and abs(dear.extra(30) - 30 * 0.3) < 1e-9
-    assert abs(cheap.draft(pretend(clock, line(0.0))) - 1.0) < 1e-9 and abs(cheap.draft(pretend(clock, line(0.0, 0.001))) - 0.25) < 1e-9
+    assert abs(cheap.draft(pretend(clock, line(0.0))) - 1.0) < 1e-9
+    assert abs(cheap.draft(pretend(clock, line(0.0, 0.001))) - 0.25) < 1e-9
 
 
 def test_the_price_of_a_further_token_rises_where_arithmetic_begins_to_count(clock: Clock) -> None:
