@@ -29,7 +29,8 @@ class Outcome:
 
     drafted: nodes scored. accepted: for depth 1, 2, …, whether a node of that depth was accepted. tokens: committed, the
     bonus token included. seconds: draft (catching up included), verify, and all of the round, this row's share. truncated: a stop
-    cut the round.
+    cut the round. reach: what every budget of this drafter up to here would have given is known: the fewer of it and of the
+    accepted tokens, and the bonus token; 0 where nothing is known but of the budget that was played.
     """
 
     row: int
@@ -41,3 +42,4 @@ class Outcome:
     verify_seconds: float
     truncated: bool
     seconds: float = 0.0
+    reach: int = 0

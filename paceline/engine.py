@@ -7,6 +7,7 @@ of the next tree.
 
 import itertools
 import logging
+import sys
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -37,7 +38,9 @@ STRIKES = 3  # failures after which a row no longer uses a drafter
 
 
 class Drafter(Protocol):
-    """A drafter attached to a model; it owns its memory, per row. It may name in `reads` what it wants to see (`seen.py`)."""
+    """A drafter attached to a model; it owns its memory, per row. It may name in `reads` what it wants to see (`seen.py`), and
+    say by `nested` that under a smaller budget it proposes the first nodes of what it proposes under a larger one.
+    """
 
     def propose(self, rows: Sequence[Row], budgets: Sequence[int]) -> list[Proposal]: ...
 
@@ -332,7 +335,17 @@ class Engine:
         share = len(row.texts) / whole
         return Outcome(row.id, arm, len(last.proposal), [i < taken for i in range(depth)], last.committed,
                        draft, clock.seconds["verify"] * share, last.committed < len(last.verdict.path) + 1,
-                       draft + (sum(clock.seconds.values()) - clock.seconds["draft"]) * share)
+                       draft + (sum(clock.seconds.values()) - clock.seconds["draft"]) * share,
+                       self._reach(last.proposal, arm, taken))
+
+    def _reach(self, proposal: Proposal, arm: Arm, taken: int) -> int:
+        """The largest budget whose tokens this round tells (`Outcome.reach`). A draft that ended before its budget is that of
+        every larger one; one that filled it would have gone on, and where the target left it, branches might have stood.
+        """
+        if arm.budget == 0 or not proposal.is_chain or not getattr(self.drafters[arm.drafter], "nested", False):
+            return 0
+        chains = self.exact and not self.lm.exact_trees
+        return sys.maxsize if len(proposal) < arm.budget or (chains and taken < len(proposal)) else arm.budget
 
     # -- leaving ---------------------------------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ import torch
 from paceline.calibration import processor
 from paceline.lm.linear import Packed, can_pack
 
-__all__ = ["describe", "pin_threads", "read_limit"]
+__all__ = ["describe", "pin_threads", "read_limit", "reading"]
 
 PACKAGES = ("paceline", "torch", "transformers", "llama-cpp-python")
 
@@ -60,6 +60,19 @@ def read_limit(dtype: torch.dtype = torch.float32, size: int = 256 * 2**20, repe
     rates = {name: size / _median_seconds(work, repeats) for name, work in ways.items()}
     best = max(rates, key=lambda name: rates[name])
     return {"bytes_per_second": rates[best], "method": best, "all": rates, "read_bytes": size}
+
+
+def reading(dtype: torch.dtype, weight_bytes: int, plain: dict[str, Any]) -> dict[str, Any]:
+    """How near plain decoding, by its figures, comes to the speed at which this machine reads memory (prefill left out)."""
+    limit = read_limit(dtype, weight_bytes)
+    decoding = sum(plain["seconds"].values()) - plain["seconds"]["prefill"]
+    rate = weight_bytes * plain["target_forwards"] / max(decoding, 1e-12)
+    return {
+        "weight_bytes": weight_bytes,
+        "bytes_per_second": rate,
+        "limit": limit,
+        "share": rate / limit["bytes_per_second"],
+    }
 
 
 def _sum_pass(dtype: torch.dtype, size: int) -> Callable[[], object]:

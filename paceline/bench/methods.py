@@ -45,22 +45,28 @@ class Method(Protocol):
 class Paceline:
     """Paceline decoding with one drafter; `none` is plain decoding. Drafter and controller are attached once, as a service
     would hold them; but what a drafter keeps of past outputs would make a repeated call look easy, so unless a tenant is given,
-    the nth call with the same prompts belongs to a tenant that has seen others' nth calls only.
+    the nth call with the same prompts belongs to a tenant that has seen others' nth calls only. cold: every call has a controller
+    that knows nothing and a tenant that has seen nothing; attached drafters stay, since loading them is not what is measured.
     """
 
     name: str
     lm: LM
     spec: str
     settings: dict[str, Any]
+    cold: bool = False
     calls: Counter[tuple[tuple[int, ...], ...]] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
-        named, self.drafters = built(listed(self.spec, self.lm), self.lm)
-        self.controller = controlling(self.settings.get("controller"), named, self.lm)
+        self.named, self.drafters = built(listed(self.spec, self.lm), self.lm)
+        self.controller = self._fresh()
+
+    def _fresh(self) -> Any:
+        return controlling(self.settings.get("controller"), self.named, self.lm)
 
     def describe(self) -> dict[str, Any]:
         return {
             "drafter": self.spec,
+            **({"cold": True} if self.cold else {}),
             "forward": self.lm.forward_name,
             "dtype": str(self.lm.dtype).removeprefix("torch."),
             "packed": self.lm.packed or self.lm.forward_name == "fused",
@@ -69,7 +75,9 @@ class Paceline:
 
     def run(self, prompts: list[list[int]], max_new_tokens: int) -> Batch:
         self.calls[key := tuple(map(tuple, prompts))] += 1
-        tenant = self.settings.get("tenant") or f"call {self.calls[key]}"
+        tenant = self.settings.get("tenant") or f"call {self.calls.total() if self.cold else self.calls[key]}"
+        if self.cold:
+            self.controller = self._fresh()
         start = time.perf_counter()
         out = generate(self.lm, prompts, drafter=self.drafters, max_new_tokens=max_new_tokens,
                        **self.settings | {"controller": self.controller, "tenant": tenant})

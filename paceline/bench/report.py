@@ -62,10 +62,11 @@ def caption(report: dict[str, Any]) -> str:
     model, settings, machine = report["model"], report["settings"], report["machine"]
     grown = " (grown from the zoo: identity blocks, so the same text at a realistic cost)" if report["grown"] else ""
     budget = settings["budget"] if settings["budget"] is not None else "the controller's default"
+    warm = f", temperature {settings['temperature']:g}" if settings.get("temperature") else ""
     return (
         f"{settings['model']}, {model['parameters'] / 1e6:.1f} M parameters{grown}, {model['dtype']}, "
         f"{model['forward']} forward, node budget {budget}, rows {settings['rows']}, "
-        f"{report['prompts']} prompts x {settings['max_new_tokens']} tokens, "
+        f"{report['prompts']} prompts x {settings['max_new_tokens']} tokens{warm}, "
         f"{settings['repeats']} interleaved repeats, {machine['threads']} threads of {machine['processor']}. "
         "After prefill: decoding alone. Expected is modelled from acceptance and forward times, not measured."
     )

@@ -7,14 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 import paceline
-from paceline.auto import check, limited
+from paceline.auto import AUTO, check, limited
+from paceline.bench.best import best_fixed
 from paceline.bench.llama_cpp import LlamaCpp, forward_seconds
 from paceline.bench.long_prompts import LONG_KINDS, long_prompts
-from paceline.bench.machine import describe, pin_threads, read_limit
+from paceline.bench.machine import describe, pin_threads, reading
+from paceline.bench.made_prompts import MADE_KINDS, made_prompts
 from paceline.bench.methods import Method, OneByOne, Paceline
 from paceline.bench.rivals import Weights, check_names, rivals
 from paceline.bench.summary import PLAIN, summarise
@@ -36,7 +39,9 @@ class Config:
     also measured one by one. limit: prompts per task (None = all). prompts: a JSON-lines file; data: a folder of public
     data sets; either instead of the shipped prompts. context: prompts of so many tokens (needle, completion, document) instead.
     budget: most nodes per round (None = the controller's).
-    inexact: measure every method of ours also without exact mode. Raises RequestError on bad values.
+    inexact: measure every method of ours also without exact mode. cold: measure "auto" also with nothing learned before a text.
+    temperature: sample at it, with one seed and reproducibly, so that all methods write the same text; 0 = greedy. Raises
+    RequestError on bad values.
     """
 
     model: str = "zoo:tiny"
@@ -58,6 +63,8 @@ class Config:
     grow: float | None = None
     threads: int | None = None
     inexact: bool = False
+    cold: bool = False
+    temperature: float = 0.0
     device: str | None = None
 
     def __post_init__(self) -> None:
@@ -74,6 +81,10 @@ class Config:
         check_names(self.against)
         if self.rows > 1 and self.against:
             raise RequestError("Rivals decode one row at a time: leave out --against, or use --rows 1.")
+        if self.temperature and self.against:
+            raise RequestError("Rivals sample texts of their own: leave out --against, or --temperature.")
+        if self.cold and AUTO not in self.drafters:
+            raise RequestError("Only what learns which drafter to use can be cold: add --drafter auto, or leave out --cold.")
 
 
 def run(config: Config, tick: Callable[[int], None] = lambda calls: None) -> dict[str, Any]:
@@ -85,7 +96,12 @@ def run(config: Config, tick: Callable[[int], None] = lambda calls: None) -> dic
     groups, dropped = gather(config, lm, methods[0], prompts)
     total = len(methods) * len(groups) * config.repeats
     runs = measure(methods, groups, config.max_new_tokens, config.repeats, lambda: tick(total))
-    return _report(config, lm, methods, groups, runs) | {"dropped_prompts": dropped}
+    what = {m.name: m.describe() for m in methods}
+    if AUTO in config.drafters and config.repeats > 1:
+        fixed = [name for name, spec in _specs(config).items() if spec != AUTO]
+        for name, (found, chosen) in best_fixed(runs, fixed).items():
+            runs[name], what[name] = found, {"of": fixed, "chosen": chosen}
+    return _report(config, lm, methods, groups, runs, what) | {"dropped_prompts": dropped}
 
 
 def target(config: Config) -> LM:
@@ -100,28 +116,39 @@ def target(config: Config) -> LM:
     return lm
 
 
+def _specs(config: Config) -> dict[str, str]:
+    return {PLAIN: "none"} | {f"paceline/{spec}": spec for spec in config.drafters if spec != "none"}
+
+
 def _methods(config: Config, lm: LM) -> list[Method]:
-    specs = {PLAIN: "none"} | {f"paceline/{spec}": spec for spec in config.drafters if spec != "none"}
-    settings = {spec: {"controller": limited(spec, config.budget), "exact": config.exact} for spec in specs.values()}
+    specs, sampled = _specs(config), dict[str, Any]()
+    if config.temperature:
+        sampled = {"sampling": paceline.Sampling(temperature=config.temperature, seed=0), "reproducible": True}
+    settings = {spec: {"controller": limited(spec, config.budget), "exact": config.exact, **sampled} for spec in specs.values()}
     ours: list[Method] = [Paceline(name, lm, spec, settings[spec]) for name, spec in specs.items()]
     if config.inexact:
         ours += [Paceline(f"{name}, inexact", lm, spec, settings[spec] | {"exact": False}) for name, spec in specs.items()]
+    if config.cold:
+        ours.append(Paceline(f"paceline/{AUTO}, cold", lm, AUTO, settings[AUTO], cold=True))
     if config.rows > 1:
         ours += [OneByOne(method) for method in ours]
     return ours + rivals(config.against, Weights(resolve(config.model), lm, config.grow), config.drafters)
 
 
 def gather(config: Config, lm: LM, plain: Method, wanted: dict[str, list[Prompt]]) -> tuple[list[Group], int]:
-    """Encoded prompts in groups of `rows`, and how many did not fit the context together with their answer."""
+    """Encoded prompts in groups of `rows`, the kinds of text in turns, so that what learns from one text meets another kind next;
+    and how many did not fit the context together with their answer.
+    """
     if lm.tokenizer is None:
         raise RequestError(f"Benchmarks need a tokenizer, and {config.model} has none beside its weights.")
-    groups, dropped = [], 0
+    kinds, dropped = list[list[Group]](), 0
     for kind, prompts in wanted.items():
         encoded = [ids for prompt in prompts for ids in turns(prompt, lm, plain, config.max_new_tokens)]
         fitting = [ids for ids in encoded if len(ids) + config.max_new_tokens <= lm.context]
         dropped += len(encoded) - len(fitting)
         kept = fitting[: config.limit]
-        groups += [Group(kind, kept[i : i + config.rows]) for i in range(0, len(kept), config.rows)]
+        kinds.append([Group(kind, kept[i : i + config.rows]) for i in range(0, len(kept), config.rows)])
+    groups = [group for turn in zip_longest(*kinds) for group in turn if group is not None]
     if not groups:
         raise RequestError(f"No prompt fits: the context is {lm.context} tokens, answers take {config.max_new_tokens} of them.")
     return groups, dropped
@@ -137,8 +164,13 @@ def prompts_of(config: Config) -> dict[str, list[Prompt]]:
     if config.context:
         return {task: long_prompts(task, config.context) for task in config.tasks or LONG_KINDS}
     tasks = config.tasks or KINDS
-    read = {task: from_data(task, Path(config.data)) if config.data else builtin(task) for task in tasks}
-    return {task: _spread(prompts, config.limit) for task, prompts in read.items()}
+    return {task: _spread(_read(task, config.data), config.limit) for task in tasks}
+
+
+def _read(task: str, data: str | None) -> list[Prompt]:
+    if task in MADE_KINDS:
+        return made_prompts(task)
+    return from_data(task, Path(data)) if data else builtin(task)
 
 
 def _spread(prompts: list[Prompt], limit: int | None) -> list[Prompt]:
@@ -159,9 +191,10 @@ def turns(prompt: Prompt, lm: LM, plain: Method, max_new_tokens: int) -> list[li
     return encoded
 
 
-def _report(config: Config, lm: LM, methods: list[Method], groups: list[Group], runs: dict[str, Runs]) -> dict[str, Any]:
+def _report(config: Config, lm: LM, methods: list[Method], groups: list[Group], runs: dict[str, Runs],
+            what: dict[str, dict[str, Any]]) -> dict[str, Any]:
     figures = summarise(runs, groups, lambda prompt, tokens, index: margin(lm, prompt, tokens, index))
-    described = {m.name: {"what": m.describe(), **figures[m.name]} for m in methods}
+    described = {name: {"what": what[name], **figures[name]} for name in runs}
     report: dict[str, Any] = {
         "machine": describe(), "model": lm.describe(), "settings": asdict(config), "node_budget": config.budget,
         "grown": config.grow is not None, "prompts": sum(len(g.prompts) for g in groups), "methods": described,
@@ -170,21 +203,8 @@ def _report(config: Config, lm: LM, methods: list[Method], groups: list[Group], 
         if isinstance(method, LlamaCpp):
             report["forwards"] = forward_seconds(lm, method)
     if config.rows == 1 and lm.device.type == "cpu":
-        report["reading"] = _reading(lm, figures[PLAIN])
+        report["reading"] = reading(lm.dtype, lm.weight_bytes, figures[PLAIN])
     return report
-
-
-def _reading(lm: LM, plain: dict[str, Any]) -> dict[str, Any]:
-    """How near plain decoding comes to the speed at which this machine reads memory (prefill left out)."""
-    limit = read_limit(lm.dtype, lm.weight_bytes)
-    decoding = sum(plain["seconds"].values()) - plain["seconds"]["prefill"]
-    rate = lm.weight_bytes * plain["target_forwards"] / max(decoding, 1e-12)
-    return {
-        "weight_bytes": lm.weight_bytes,
-        "bytes_per_second": rate,
-        "limit": limit,
-        "share": rate / limit["bytes_per_second"],
-    }
 
 
 def margin(lm: LM, prompt: list[int], tokens: list[int], index: int) -> float:

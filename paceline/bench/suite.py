@@ -12,8 +12,10 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+from paceline.auto import AUTO, EMBEDDED, FREE
 from paceline.bench.llama_cpp import installed
 from paceline.bench.run import Config, run
+from paceline.bench.tasks import KINDS, SPEC_BENCH
 from paceline.errors import DataError, RequestError, did_you_mean
 
 __all__ = ["CAPE", "FOUR", "PAIR", "SUITES", "command", "read_reports", "run_suite"]
@@ -25,6 +27,8 @@ HEADS = ("glide", CAPE, "longspec")
 ZOO = Config(drafters=(PAIR, FOUR, "ngram", *HEADS), dtype="float32", limit=8, repeats=2)
 GROWN = replace(ZOO, drafters=(PAIR, *HEADS), grow=100.0, limit=6, repeats=2)
 EVERY = (PAIR, "ngram", f"{PAIR},beam=4", "glide", "longspec", "cape:inner=glide,bins=paper")
+ARMS = replace(ZOO, drafters=(*FREE, *EMBEDDED, AUTO), tasks=(*KINDS, "copying"), cold=True, repeats=3)
+NEVER_SLOWER = replace(ARMS, drafters=(AUTO,), tasks=SPEC_BENCH, limit=16, max_new_tokens=96)
 IDENTITY = replace(ZOO, drafters=EVERY, repeats=1, limit=50)
 SUITES: dict[str, dict[str, Config]] = {
     "cpu": {
@@ -37,6 +41,10 @@ SUITES: dict[str, dict[str, Config]] = {
         "grown": replace(GROWN, against=("transformers/plain", "llama_cpp")),
         "grown_bf16": replace(GROWN, dtype="bfloat16", exact=True, drafters=("glide",)),
         "grown_rows": replace(GROWN, rows=8, limit=8, repeats=2, drafters=(PAIR, "glide")),
+        "auto": ARMS,
+        "auto_grown": replace(ARMS, grow=100.0, limit=5, max_new_tokens=96),
+        "auto_incompressible": replace(NEVER_SLOWER, tasks=("incompressible",), temperature=1.5),
+        "auto_spec_bench": NEVER_SLOWER,
         "identity_fp32": IDENTITY,
         "identity_fp32_rows": replace(IDENTITY, rows=5),
         "identity_bf16": replace(IDENTITY, dtype="bfloat16", exact=True),
@@ -63,7 +71,7 @@ def run_suite(name: str, only: tuple[str, ...], data: str | None, folder: Path, 
     folder.mkdir(parents=True, exist_ok=True)
     for title, config in SUITES[name].items():
         if not only or title in only:
-            if "spec_bench" in config.tasks and data is None:
+            if data is None and not {"spec_bench", *SPEC_BENCH}.isdisjoint(config.tasks):
                 say(f"{title}: left out, since its prompts are in none of the shipped sets; name a folder with --data.")
                 continue
             start, config = time.perf_counter(), replace(available(config, say), data=data)

@@ -7,13 +7,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from paceline.bench import suite
+from paceline.bench.best import BEST_EACH, BEST_OVERALL
 from paceline.bench.summary import PLAIN
-from paceline.bench.tasks import KINDS
+from paceline.bench.tasks import KINDS, SPEC_BENCH
 
 __all__ = ["TARGETS", "Figure", "Target"]
 
 PAIR, FOUR, NGRAM = f"paceline/{suite.PAIR}", f"paceline/{suite.FOUR}", "paceline/ngram"
 CAPE, GLIDE = f"paceline/{suite.CAPE}", "paceline/glide"
+AUTO, COLD = "paceline/auto", "paceline/auto, cold"
 STOCK, LOOKUP = "transformers/plain", "transformers/prompt_lookup"
 ASSISTED = ("transformers/assisted", "transformers/assisted_heuristic")
 Reports = dict[str, Any]
@@ -73,6 +75,16 @@ def _task(benchmark: str, method: str, *tasks: str) -> Callable[[Reports, bool],
     return read
 
 
+def _low(benchmark: str, method: str, *tasks: str) -> Callable[[Reports, bool], Figure]:
+    """As `_task`, but the least lower end of the intervals."""
+
+    def read(reports: Reports, quiet: bool) -> Figure:
+        by_task = reports[benchmark]["methods"][method]["by_task_without_looping" if quiet else "by_task"]
+        return Figure(min(by_task[task]["speedup"]["low"] for task in tasks if task in by_task))
+
+    return read
+
+
 def _acceptance(reports: Reports, quiet: bool) -> Figure:
     """Acceptance length over that of assisted generation at the same, constant, draft length."""
     ours, theirs = (_part(reports["zoo"], name, quiet)["acceptance_length"] for name in (FOUR, ASSISTED[0]))
@@ -114,6 +126,17 @@ TARGETS = [
     Target("GliDe + CaPE, `bins=auto`, vs our plain, mean over the kinds of text", 1.8, "zoo", _mean("zoo", CAPE, PLAIN)),
     Target("the same, grown target", 2.2, "grown", _mean("grown", CAPE, PLAIN)),
     Target("GliDe chains, grown target, bf16, exact mode", 2.2, "grown_bf16", _mean("grown_bf16", GLIDE, PLAIN)),
+    Target("`auto` vs the best fixed drafter of each prompt, zoo", 0.95, "auto", _speed("auto", AUTO, BEST_EACH)),
+    Target("the same, `auto` cold", 0.95, "auto", _speed("auto", COLD, BEST_EACH)),
+    Target("the same, grown target", 0.95, "auto_grown", _speed("auto_grown", AUTO, BEST_EACH)),
+    Target("the same, grown target, `auto` cold", 0.95, "auto_grown", _speed("auto_grown", COLD, BEST_EACH)),
+    Target("`auto` vs the one fixed drafter that is best over the mix, zoo", 1.03, "auto", _speed("auto", AUTO, BEST_OVERALL)),
+    Target("the same, grown target", 1.03, "auto_grown", _speed("auto_grown", AUTO, BEST_OVERALL)),
+    Target("`auto` vs our plain, random prompts, temperature 1.5", 0.98, "auto_incompressible",
+           _speed("auto_incompressible", AUTO, PLAIN)),
+    Target("`auto` vs our plain, Spec-Bench", 0.98, "auto_spec_bench", _speed("auto_spec_bench", AUTO, PLAIN)),
+    Target("the same, lower end of the interval, its worst group", 0.95, "auto_spec_bench",
+           _low("auto_spec_bench", AUTO, *SPEC_BENCH)),
     Target("fp32 greedy, every drafter, 1 row: identical", 1.0, "identity_fp32", _identical("identity_fp32", True)),
     Target("the same, 5 rows", 1.0, "identity_fp32_rows", _identical("identity_fp32_rows", True)),
     Target("bf16 greedy, chains, exact: identical", 1.0, "identity_bf16", _identical("identity_bf16", False)),

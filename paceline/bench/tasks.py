@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from paceline.errors import DataError, did_you_mean
 
-__all__ = ["KINDS", "Prompt", "builtin", "encode", "from_data", "read_prompts", "records"]
+__all__ = ["KINDS", "SPEC_BENCH", "Prompt", "builtin", "encode", "from_data", "read_prompts", "records"]
 
 KINDS = ("code", "math", "tools", "prose")
+MT_BENCH = frozenset(["writing", "roleplay", "reasoning", "math", "coding", "extraction", "stem", "humanities"])
+SPEC_BENCH = ("mt_bench", "translation", "summarization", "qa", "math_reasoning", "rag")  # its groups
 FOLDER = Path(__file__).parent / "prompts"
 
 
@@ -44,6 +47,8 @@ class Prompt:
 
 def builtin(kind: str) -> list[Prompt]:
     """The shipped prompts of one kind of text: code, math, tools or prose."""
+    if kind in ("spec_bench", *SPEC_BENCH):
+        raise DataError(f"The prompts of {kind} are in none of the shipped sets: name a folder of public data sets with --data.")
     if kind not in KINDS:
         raise DataError(f"There is no task {kind!r}.{did_you_mean(kind, (*KINDS, 'spec_bench'))}")
     return read_prompts(FOLDER / f"{kind}.jsonl", kind)
@@ -87,10 +92,11 @@ def from_data(kind: str, folder: Path) -> list[Prompt]:
     """Held-out prompts of one kind from a folder of public data sets, each in the layout its authors publish.
 
     code: `humaneval/problems.jsonl`; math: `gsm8k/test.jsonl`; tools: `api_bank/level-2.json` and `bfcl/parallel.json`;
-    prose: `wikitext-2/test.txt`; spec_bench: `spec_bench/question.jsonl`.
+    prose: `wikitext-2/test.txt`; spec_bench, and the first turns of one of its groups: `spec_bench/question.jsonl`.
     """
     readers: dict[str, Callable[[Path], list[Prompt]]] = {
         "code": _humaneval, "math": _gsm8k, "tools": _tools, "prose": _wikitext, "spec_bench": _spec_bench,
+        **{group: partial(_spec_bench_group, group) for group in SPEC_BENCH},
     }  # fmt: skip
     if kind not in readers:
         raise DataError(f"There is no task {kind!r}.{did_you_mean(kind, readers)}")
@@ -102,6 +108,13 @@ def from_data(kind: str, folder: Path) -> list[Prompt]:
 
 def _spec_bench(folder: Path) -> list[Prompt]:
     return read_prompts(folder / "spec_bench" / "question.jsonl", "spec_bench")
+
+
+def _spec_bench_group(group: str, folder: Path) -> list[Prompt]:
+    """First turns only; the eight categories of MT-bench are one group."""
+    wanted = MT_BENCH if group == "mt_bench" else {group}
+    prompts = read_prompts(folder / "spec_bench" / "question.jsonl")
+    return [replace(p, kind=group, turns=p.turns[:1]) for p in prompts if p.kind in wanted]
 
 
 def _humaneval(folder: Path) -> list[Prompt]:

@@ -20,7 +20,8 @@ class Options:
 
     model: str = flag("zoo:tiny", "Target: zoo:NAME, a hub id, or a folder.")
     drafter: list[str] = flag([], "Drafter spec to measure; may be given again. Default: those made for the model.")
-    task: list[str] = flag([], "code, math, tools, prose (shipped) or spec_bench (needs --data); may be given again.")
+    task: list[str] = flag([], "code, math, tools, prose (shipped), copying, incompressible (made here), spec_bench or one of "
+                               "its groups, such as qa (both need --data); may be given again.")
     prompts: str | None = flag(None, 'JSON-lines file of {"prompt": …} or Spec-Bench records, instead of tasks.')
     data: str | None = flag(None, "Folder of public data sets to draw held-out prompts from, instead of the shipped ones.")
     context: int | None = flag(None, "Prompts of so many tokens instead: needle, completion and document, made here.")
@@ -38,6 +39,8 @@ class Options:
     threads: int | None = flag(None, "CPU threads; all cores if not given.")
     json: str | None = flag(None, "Write the full report to a file, or to the terminal with -.")
     inexact: bool = flag(False, "Also measure our methods without exact mode.", "--inexact")
+    cold: bool = flag(False, "With --drafter auto: also measure it with nothing learned before each text.", "--cold")
+    temperature: float = flag(0.0, "Sample at this temperature, reproducibly, so that all methods write the same; 0 = greedy.")
     device: str | None = flag(None, "cpu or cuda.")
     suite: str | None = flag(None, "Run all that stands behind benchmarks/: cpu or gpu. Of the other flags, --data counts.")
     only: list[str] = flag([], "With --suite: only this benchmark of it; may be given again.")

@@ -3,27 +3,25 @@
 A renewal-reward view: throughput is the mean tokens of a round over its mean seconds, so an arm is worth the upper bound of its
 tokens over its seconds. An arm is a drafter with a node budget; plain decoding is always one, its tokens are known to be one, and
 what cannot be thought to beat it is not drafted. What a drafter needs to catch up with a text that it has not seen (a model has
-to read the prompt) is charged to it, spread over the tokens that are left. After BanditSpec (arXiv 2505.15141), whose rewards
-count tokens alone and start anew with every text.
+to read the prompt) is charged to it, spread over the tokens that are left. A round also tells what other budgets of its drafter
+would have given (`Outcome.reach`), which is entered as if they had been played. After BanditSpec (arXiv 2505.15141), whose
+rewards count tokens alone, those of the played arm, and start anew with every text.
 """
 
 import math
-from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from paceline.arm import Arm, Outcome, View
 from paceline.controllers._arms import arms_of
+from paceline.controllers._tallies import Seconds, Tally, Text
 from paceline.errors import SpecError
 
 __all__ = ["Cost"]
 
-RECENT = 31  # rounds whose seconds count
-SLOW = 3.0  # times the median beyond which a round's seconds tell of the machine, not of the arm
 SHARED_FADE = 0.998  # weight that a round of any text loses with each later one
 TRIES = 8  # timed rounds after which an arm counts as known
 SHORT = 12  # tokens left from which on nothing new is tried
-SPREAD, ENOUGH = 1.0, 24  # standard deviation of a round's tokens where fewer rounds than these were seen
 
 
 @dataclass(frozen=True)
@@ -55,51 +53,6 @@ class Cost:
     def attach(self, drafters: int) -> "Priced":
         """The controller at work, for so many drafters."""
         return Priced(self, arms_of(drafters, (0, *self.budgets)))
-
-
-@dataclass
-class Tally:
-    """Rounds, their tokens and the squares of these, the older the lighter."""
-
-    rounds: float = 0.0
-    tokens: float = 0.0
-    squares: float = 0.0
-
-    def add(self, tokens: float, fade: float = 1.0) -> None:
-        self.rounds, self.tokens = self.rounds * fade + 1, self.tokens * fade + tokens
-        self.squares = self.squares * fade + tokens**2
-
-    @property
-    def spread(self) -> float:
-        """Standard deviation of a round's tokens."""
-        if self.rounds < ENOUGH:
-            return SPREAD
-        return math.sqrt(max(0.0, self.squares / self.rounds - (self.tokens / self.rounds) ** 2))
-
-
-@dataclass
-class Seconds:
-    """Of the recent rounds of an arm: the whole round, and its drafting where nothing had to be caught up."""
-
-    whole: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT))
-    draft: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT))
-    mean: float = 0.0  # of the whole, without what slow rounds took beyond reason
-
-    def add(self, seconds: float) -> None:
-        """Enter a whole round."""
-        self.whole.append(seconds)
-        ordered = sorted(self.whole)
-        most = SLOW * ordered[(len(ordered) - 1) // 2]
-        self.mean = sum(x if x < most else most for x in ordered) / len(ordered)
-
-
-@dataclass
-class Text:
-    """One row: a tally for each arm, those that have caught up with it, and its rounds so far."""
-
-    tallies: list[Tally]
-    begun: set[int] = field(default_factory=set)
-    rounds: int = 0
 
 
 class Priced:
@@ -136,27 +89,26 @@ class Priced:
             arm, view = self._asked.pop(outcome.row)
             text = self._text(outcome.row)
             text.rounds += 1
-            if not outcome.truncated:
-                self._enter(arm, outcome.row, outcome.tokens)
             self.spent += outcome.seconds
             if arm and len(self._seconds()[arm].whole) < TRIES and self._seconds()[0].whole:
                 self.lost += outcome.seconds - outcome.tokens * self._seconds()[0].mean
             if outcome.drafted and self._seconds()[0].whole:
                 more = outcome.seconds - outcome.draft_seconds - self._seconds()[0].mean
                 self.node += 0.1 * (max(0.0, more) / outcome.drafted - self.node)
+            if not outcome.truncated:
+                self._enter(arm, outcome.row, outcome.tokens)
+                self._infer(arm, outcome, caught_up=arm in text.begun)
             self._time(arm, outcome, view, arm not in text.begun)
-            text.begun.add(arm)
+            text.begun.update(self._kin(arm))
 
     def hear(self, row: int, drafter: int, tokens: int, nodes: int, seconds: float) -> None:
         """Enter what a drafter that was not at work would have given, had it been let score so many nodes (`shadow.py`): its
         tokens, and where an arm of its was hardly timed yet the likely seconds of a round.
         """
-        plain, *_ = known = self._seconds()
         for which, arm in enumerate(self.arms):
             if arm.drafter == drafter and arm.budget and nodes <= arm.budget:
                 self._enter(which, row, tokens)
-                if plain.whole and len(known[which].whole) < TRIES:
-                    known[which].add(plain.mean + seconds + nodes * self.node)
+                self._guess(which, nodes, seconds)
 
     def forget(self, row: int) -> None:
         """Drop a row that has ended; what it taught of the arms stays."""
@@ -207,7 +159,32 @@ class Priced:
         elif seconds.draft:
             usual = sorted(seconds.draft)[(len(seconds.draft) - 1) // 2]
             late = max(0.0, outcome.draft_seconds - usual) / max(1, view.length)
-            self.catching[arm] = 0.7 * self.catching[arm] + 0.3 * late if self.catching[arm] else late
+            late = 0.7 * self.catching[arm] + 0.3 * late if self.catching[arm] else late
+            for kin in self._kin(arm):
+                self.catching[kin] = late
+
+    def _infer(self, arm: int, outcome: Outcome, caught_up: bool) -> None:
+        """Enter what the drafter's other budgets would have given, as far as the round tells. Their seconds too, by the share of
+        its nodes, where drafting held no catching up; what a larger budget would have drafted beyond them is not known.
+        """
+        for which in self._kin(arm):
+            budget = self.arms[which].budget
+            if which != arm and budget <= outcome.reach:
+                self._enter(which, outcome.row, min(sum(outcome.accepted), budget) + 1)
+                nodes = min(outcome.drafted, budget)
+                if caught_up and (budget < outcome.arm.budget or outcome.drafted < outcome.arm.budget):
+                    self._guess(which, nodes, outcome.draft_seconds * nodes / max(1, outcome.drafted))
+
+    def _guess(self, arm: int, nodes: int, draft_seconds: float) -> None:
+        """Enter the likely seconds of a round of an arm that was hardly timed yet."""
+        plain, *_ = known = self._seconds()
+        if plain.whole and len(known[arm].whole) < TRIES:
+            known[arm].add(plain.mean + draft_seconds + nodes * self.node)
+
+    def _kin(self, arm: int) -> list[int]:
+        """The arms of the same drafter, itself included; plain decoding is alone."""
+        wanted = self.arms[arm]
+        return [i for i, a in enumerate(self.arms) if a.drafter == wanted.drafter and bool(a.budget) == bool(wanted.budget)]
 
     def _enter(self, arm: int, row: int, tokens: int) -> None:
         """Tokens of a round, for this text and for all."""

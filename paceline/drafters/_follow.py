@@ -141,6 +141,11 @@ class Follower:
         self._rows: dict[int, Memory] = {}
 
     @property
+    def nested(self) -> bool:
+        """Whether a smaller budget's draft begins a larger one's: all but trees, whose width follows the budget."""
+        return not self.widths
+
+    @property
     def reads(self) -> tuple[str, ...]:
         return ("queries",) if self.borrowed and self.borrowed.asks else ()
 

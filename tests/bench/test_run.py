@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from paceline.bench import suite
+from paceline.bench.best import BEST_EACH, BEST_OVERALL
 from paceline.bench.methods import Paceline
 from paceline.bench.page import render
-from paceline.bench.report import markdown
+from paceline.bench.report import caption, markdown
 from paceline.bench.rivals import Weights, rivals, stock
-from paceline.bench.run import Config, run
+from paceline.bench.run import Config, _methods, gather, prompts_of, run, target
 from paceline.bench.summary import PLAIN
 from paceline.bench.targets import TARGETS
 from paceline.errors import ModelError, RequestError
@@ -116,9 +118,61 @@ def test_a_grown_target_writes_the_same_text(folder: Path) -> None:
     assert all(m["identical"] == 1.0 for m in found["methods"].values())
 
 
+def test_auto_is_measured_warm_cold_and_against_hindsight(folder: Path) -> None:
+    config = Config(
+        model=str(folder), drafters=("suffix", "ngram", "auto"), tasks=("code", "prose"), limit=2, max_new_tokens=8, repeats=2,
+        threads=1, cold=True,
+    )  # fmt: skip
+    report = run(config) | {"command": suite.command(config)}
+    found = report["methods"]
+    fixed = [PLAIN, "paceline/suffix", "paceline/ngram"]
+    assert list(found) == [*fixed, "paceline/auto", "paceline/auto, cold", BEST_EACH, BEST_OVERALL]
+    assert all(m["identical"] == 1.0 for m in found.values()) and "--cold" in report["command"]
+    for best, choices in ((BEST_EACH, 8), (BEST_OVERALL, 2)):
+        assert found[best]["what"]["of"] == fixed and sum(found[best]["what"]["chosen"].values()) == choices
+        assert {"low", "value", "high"} <= set(found["paceline/auto"]["speedup_vs"][best])
+    page = render({"auto": report})
+    assert page.count("| not measured |") == len(TARGETS) - sum(t.benchmark == "auto" for t in TARGETS)
+
+
+def test_what_is_cold_knows_nothing_of_earlier_calls() -> None:
+    lm, prompt = tiny_lm(), [list(range(3, 30))]
+    warm, cold = (Paceline("auto", lm, "auto", {}, cold=cold) for cold in (False, True))
+    for method in (warm, cold):
+        method.run(prompt, 24)
+        before = method.controller
+        method.run([list(range(5, 40))], 24)
+        assert (method.controller is before) is not method.cold
+    stats = [cold.run([list(range(5, 40))], 24).stats[0] for _ in range(2)][1]
+    assert stats.sources.get("past", [0, 0])[1] == 0
+
+
+def test_sampled_texts_are_plains_too(folder: Path) -> None:
+    """With one seed, reproducibly; and they are no greedy texts."""
+    config = Config(
+        model=str(folder), drafters=("ngram", "auto"), tasks=("incompressible",), limit=2, max_new_tokens=12, repeats=1,
+        threads=1, temperature=1.5,
+    )  # fmt: skip
+    report = run(config)
+    assert all(m["identical"] == 1.0 and m["stable_over_repeats"] for m in report["methods"].values())
+    assert "temperature 1.5" in caption(report) and BEST_EACH not in report["methods"]
+    lm = target(config)
+    greedy, sampled = (_methods(replace(config, temperature=t), lm)[0].run([[5, 6, 7]], 12).tokens for t in (0.0, 1.5))
+    assert greedy != sampled
+
+
+def test_kinds_of_text_take_turns(folder: Path) -> None:
+    config = Config(model=str(folder), tasks=("code", "prose"), limit=2, max_new_tokens=4)
+    lm = target(config)
+    groups, _ = gather(config, lm, Paceline(PLAIN, lm, "none", {}), prompts_of(config))
+    assert [g.kind for g in groups] == ["code", "prose"] * 2
+
+
 @pytest.mark.parametrize(
     "settings",
     [
+        {"cold": True},
+        {"temperature": 1.0, "against": ("transformers",)},
         {"rows": 0},
         {"repeats": 0},
         {"limit": 0},

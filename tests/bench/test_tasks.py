@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from paceline.bench.tasks import KINDS, Prompt, builtin, encode, from_data, read_prompts
+from paceline.bench.tasks import KINDS, SPEC_BENCH, Prompt, builtin, encode, from_data, read_prompts
 from paceline.errors import DataError
 
 
@@ -114,6 +114,19 @@ def test_held_out_data_in_its_published_layout(tmp_path: Path) -> None:
     [prose] = from_data("prose", tmp_path)
     assert prose.text == " ".join(f"w{i}" for i in range(48))
     assert from_data("spec_bench", tmp_path) == [Prompt("spec_bench", turns=("q",))]
+    assert from_data("qa", tmp_path) == [Prompt("qa", turns=("q",))] and from_data("rag", tmp_path) == []
+
+
+def test_groups_of_spec_bench_are_first_turns_and_mt_bench_is_one(tmp_path: Path) -> None:
+    records = [{"category": c, "turns": [f"{c} 1", f"{c} 2"]} for c in ("writing", "math", "math_reasoning", "summarization")]
+    (tmp_path / "spec_bench").mkdir()
+    (tmp_path / "spec_bench" / "question.jsonl").write_text("\n".join(map(json.dumps, records)))
+    found = {group: from_data(group, tmp_path) for group in SPEC_BENCH}
+    assert found["mt_bench"] == [Prompt("mt_bench", turns=("writing 1",)), Prompt("mt_bench", turns=("math 1",))]
+    assert found["math_reasoning"] == [Prompt("math_reasoning", turns=("math_reasoning 1",))]
+    assert sum(map(len, found.values())) == len(records)
+    with pytest.raises(DataError, match="name a folder of public data sets with --data"):
+        builtin("qa")
 
 
 def test_data_in_another_layout_or_place(tmp_path: Path) -> None:

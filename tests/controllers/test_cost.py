@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import random
+import sys
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
@@ -167,3 +169,65 @@ def test_a_guess_of_more_nodes_than_an_arm_may_score_says_nothing_of_it() -> Non
     controller.hear(0, 0, tokens=6, nodes=8, seconds=0.0)
     heard = {arm.budget: tally.rounds for arm, tally in zip(controller.arms, controller.shared, strict=True)}
     assert heard == {0: 0.0, 4: 0.0, 16: 1.0}
+
+
+def given(controller: Any, arm: Arm, drafted: int, accepted: int, reach: int = 0, **more: Any) -> None:
+    """A round of this arm, whatever the controller would have picked."""
+    view = View(0, 100, 1000)
+    controller.pick([view])
+    controller._asked[0] = controller.arms.index(arm), view
+    flags = [i < accepted for i in range(drafted)]
+    more = {"draft_seconds": 0.2, "verify_seconds": 1.0, "truncated": False, "seconds": 1.5} | more
+    controller.learn([Outcome(0, arm, drafted, flags, accepted + 1, reach=reach, **more)])
+
+
+def tallies(controller: Any, arm: Arm) -> list[Any]:
+    """What is known of an arm's tokens, on this text and on all."""
+    which = controller.arms.index(arm)
+    return [controller.shared[which], controller._text(0).tallies[which]]
+
+
+ROUNDS = [(16, 9), (16, 0), (7, 7), (16, 16), (3, 3), (0, 0), (5, 2)]  # nodes of chains, and how many were accepted
+
+
+def test_a_long_chain_tells_what_a_shorter_one_would_have_given() -> None:
+    """The small arm is known as if it had been played, the drafter beside it as little as before."""
+    inferred, played = (Cost(budgets=(4, 16)).attach(2) for _ in range(2))
+    for drafted, accepted in ROUNDS:
+        given(inferred, Arm(0, 16), drafted, accepted, reach=16)
+        given(played, Arm(0, 4), min(drafted, 4), min(accepted, 4), reach=4)
+    assert tallies(inferred, Arm(0, 4)) == tallies(played, Arm(0, 4)) and tallies(played, Arm(0, 4))[0].rounds > 6
+    assert not any(t.rounds for arm in (Arm(1, 4), Arm(1, 16), Arm(0, 0)) for t in tallies(inferred, arm))
+    assert not any(t.rounds for t in tallies(played, Arm(0, 16)))
+
+
+def test_a_chain_that_ended_before_its_budget_tells_of_larger_ones() -> None:
+    controller = Cost(budgets=(4, 16)).attach(1)
+    given(controller, Arm(0, 4), 3, 1, reach=sys.maxsize)
+    assert tallies(controller, Arm(0, 16)) == tallies(controller, Arm(0, 4)) and tallies(controller, Arm(0, 16))[0].tokens == 2
+
+
+def test_nothing_is_inferred_from_trees_cut_rounds_and_what_the_engine_did_not_draft() -> None:
+    controller = Cost(budgets=(4, 16)).attach(1)
+    given(controller, Arm(0, 16), 16, 9)
+    given(controller, Arm(0, 16), 16, 9, reach=16, truncated=True)
+    assert not any(t.rounds for t in tallies(controller, Arm(0, 4)))
+
+
+def test_arms_known_from_others_are_not_tried_for_their_seconds() -> None:
+    """A shorter chain costs what its share of the nodes does; a longer one than was drafted is not priced."""
+    controller = Cost(budgets=(4, 16)).attach(1)
+    for _ in range(2):  # what meets a text for the first time is not timed: its seconds hold the catching up
+        given(controller, Arm(0, 0), 0, 0, draft_seconds=0.0, seconds=1.0)
+    for _ in range(2):
+        given(controller, Arm(0, 16), 16, 8, reach=16)
+    [[small], [large]] = (controller._seconds()[i].whole for i in (1, 2))
+    assert large == 1.5 and small == pytest.approx(1.0 + 0.2 / 4 + 4 * controller.node) and controller.node > 0
+    given(controller, Arm(0, 4), 4, 2, reach=sys.maxsize)
+    assert len(controller._seconds()[1].whole) == 2 and list(controller._seconds()[2].whole) == [1.5]
+
+
+def test_drafters_catch_up_once_for_all_their_budgets() -> None:
+    controller = Cost(budgets=(4, 16)).attach(2)
+    given(controller, Arm(0, 16), 16, 8)
+    assert controller._text(0).begun == {1, 2}
