@@ -97,8 +97,8 @@ def run(config: Config, tick: Callable[[int], None] = lambda calls: None) -> dic
     total = len(methods) * len(groups) * config.repeats
     runs = measure(methods, groups, config.max_new_tokens, config.repeats, lambda: tick(total))
     what = {m.name: m.describe() for m in methods}
-    if AUTO in config.drafters and config.repeats > 1:
-        fixed = [name for name, spec in _specs(config).items() if spec != AUTO]
+    fixed = [name for name, spec in _specs(config).items() if spec != AUTO]
+    if AUTO in config.drafters and config.repeats > 1 and len(fixed) > 1:
         for name, (found, chosen) in best_fixed(runs, fixed).items():
             runs[name], what[name] = found, {"of": fixed, "chosen": chosen}
     return _report(config, lm, methods, groups, runs, what) | {"dropped_prompts": dropped}
