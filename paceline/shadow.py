@@ -16,7 +16,8 @@ from paceline.proposal import Proposal
 
 __all__ = ["Guess", "Shadow", "matched"]
 
-EVERY = 4  # rounds of a row between two questions
+EVERY = 4  # rounds of a row between two questions, at least
+SHARE = 0.01  # of a row's seconds that asking may take
 NODES = 16  # of a guess
 
 
@@ -42,13 +43,15 @@ class Shadow:
 
     drafters: Sequence[Any]
     waiting: dict[int, deque[Guess]] = field(default_factory=dict)
+    spent: dict[int, float] = field(default_factory=dict)  # seconds of asking, by row
 
     def look(self, rows: Sequence[Any], arms: Sequence[Any], controller: Hears) -> None:
         """Tell what became of earlier guesses, and ask for new ones; arms: what is at work for each row."""
         for row, arm in zip(rows, arms, strict=True):
             for guess, tokens in self.judged(row):
                 controller.hear(row.id, guess.drafter, tokens, len(guess.proposal), guess.seconds)
-            if row.drafting and row.stats.rounds % EVERY == 0:
+            affordable = self.spent.get(row.id, 0.0) <= SHARE * row.stats.total_seconds
+            if row.drafting and row.stats.rounds % EVERY == 0 and affordable:
                 self.ask(row, arm.drafter if arm.budget else -1, min(NODES, row.left - 1))
 
     def ask(self, row: Any, active: int, budget: int) -> None:
@@ -60,8 +63,9 @@ class Shadow:
                     [proposal] = drafter.propose([row], [budget])
                 except Exception:
                     continue
-                guess = Guess(which, proposal.clip(budget), len(row.tokens), time.perf_counter() - start)
-                self.waiting.setdefault(row.id, deque()).append(guess)
+                seconds = time.perf_counter() - start
+                self.spent[row.id] = self.spent.get(row.id, 0.0) + seconds
+                self.waiting.setdefault(row.id, deque()).append(Guess(which, proposal.clip(budget), len(row.tokens), seconds))
 
     def judged(self, row: Any) -> list[tuple[Guess, int]]:
         """The guesses that the text has outgrown, each with the tokens its round would have given, the bonus token included."""
@@ -73,6 +77,7 @@ class Shadow:
 
     def forget(self, row: Any) -> None:
         self.waiting.pop(row.id, None)
+        self.spent.pop(row.id, None)
 
 
 def matched(proposal: Proposal, text: Sequence[int]) -> int:

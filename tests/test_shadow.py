@@ -39,7 +39,7 @@ class Says:
 
 def test_a_guess_is_judged_as_soon_as_the_text_has_outgrown_it() -> None:
     shadow = Shadow([Says(1, 2, 3), Says(), Says(9), SimpleNamespace(propose=None)])
-    row: Any = SimpleNamespace(id=0, tokens=[4, 4], stats=SimpleNamespace(rounds=0))
+    row: Any = SimpleNamespace(id=0, tokens=[4, 4], stats=SimpleNamespace(rounds=0, total_seconds=99.0))
     shadow.ask(row, active=2, budget=8)
     assert shadow.judged(row) == []
     row.tokens = [4, 4, 1, 2]
@@ -55,7 +55,17 @@ def test_a_guess_is_judged_as_soon_as_the_text_has_outgrown_it() -> None:
     shadow.look([row], [Arm(0, 8)], Cost().attach(4))
     assert {guess.drafter for guess in shadow.waiting[0]} == {2}
     shadow.forget(row)
-    assert not shadow.waiting
+    assert not shadow.waiting and not shadow.spent
+
+
+def test_asking_takes_a_hundredth_of_a_texts_time_at_most() -> None:
+    shadow = Shadow([Says(1, 2)])
+    row: Any = SimpleNamespace(id=0, tokens=[4], left=9, drafting=True, stats=SimpleNamespace(rounds=EVERY, total_seconds=0.0))
+    shadow.look([row], [Arm(0, 0)], Cost().attach(1))
+    asked, row.tokens = shadow.spent[0], [4, 9, 9, 9]
+    for row.stats.total_seconds, more in ((asked * 99, False), (asked * 101, True)):
+        shadow.look([row], [Arm(0, 0)], Cost().attach(1))
+        assert (shadow.spent[0] > asked) is more
 
 
 def test_the_controller_hears_of_a_free_drafter_that_it_does_not_use() -> None:

@@ -21,6 +21,7 @@ __all__ = ["Cost"]
 
 SHARED_FADE = 0.998  # weight that a round of any text loses with each later one
 TRIES = 8  # timed rounds after which an arm counts as known
+EDGE = 1.02  # times plain decoding's tokens a second that an arm has to promise: below, asking it is not worth the trouble
 SHORT = 12  # tokens left from which on nothing new is tried
 
 
@@ -119,7 +120,7 @@ class Priced:
 
     def _best(self, view: View) -> int:
         """Plain decoding first, since it is what the others are measured by; then each arm until its seconds are known, the later
-        ones as soon as that can be afforded; else the highest bound.
+        ones as soon as that can be afforded; else the highest bound, where it is worth leaving plain decoding for.
         """
         text, seconds = self._text(view.row), self._seconds()
         if view.left > SHORT:
@@ -128,7 +129,8 @@ class Priced:
                         len(known.whole) == 0 and arm <= 1 or self.lost <= self.options.venture * self.spent):
                     return arm
         bounds = [self.bound(arm, text, view) for arm in range(len(self.arms))]
-        return max(range(len(bounds)), key=bounds.__getitem__)
+        best = max(range(len(bounds)), key=bounds.__getitem__)
+        return best if bounds[best] > EDGE * bounds[0] else 0
 
     def bound(self, arm: int, text: Text, view: View) -> float:
         """Tokens for each second that this arm may have on this text: the mean of this text's rounds and of some of others', and

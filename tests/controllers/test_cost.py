@@ -139,6 +139,12 @@ def test_what_is_known_beforehand_is_not_tried_again() -> None:
     assert all(arm == Arm(0, 16) for arm in arms)
 
 
+@pytest.mark.parametrize(("tokens", "drafted"), [(1.0, False), (1.01, False), (1.05, True)])
+def test_what_is_hardly_faster_than_plain_decoding_is_left(tokens: float, drafted: bool) -> None:
+    controller = Cost(caution=0.0, prior=((1.0, 1.0, 0.0), (tokens, 1.0, 0.0))).attach(1)
+    assert bool(controller.pick([View(0, 10, 100)])[0].budget) is drafted
+
+
 def test_rounds_that_a_stop_cut_teach_no_tokens_and_rows_are_forgotten() -> None:
     controller, world = Cost().attach(1), World([3.0], [1.2], [0.0])
     view = View(0, 10, 100)
