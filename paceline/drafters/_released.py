@@ -15,9 +15,9 @@ from typing import Any
 from paceline.drafters._state import model_of, state_of
 from paceline.drafters.recycle import Recycle
 from paceline.lookup.calls import STYLES
-from paceline.lookup.schema import Tool, read_tools
+from paceline.lookup.schema import Tool
 from paceline.lookup.store import Key, Store, key_of
-from paceline.lookup.tool_prompt import tools_told
+from paceline.lookup.tool_prompt import tools_given, tools_told
 from paceline.lookup.trie import LEAST, Trie
 from paceline.proposal import Proposal
 
@@ -96,7 +96,7 @@ class Released:
 
     def _begin(self, row: Any) -> Steps:
         text = self.lm.tokenizer.decode(row.tokens[: row.prompt_len], skip_special_tokens=False)
-        tools = read_tools(list(row.request.tools)) if row.request.tools else tools_told(text)
+        tools = tools_given(row.request.tools) if row.request.tools else tools_told(text)
         similar = self.store.similar(row.request.tenant, self._key(row), self.options.similar)
         past = [token for _, tokens in similar for token in tokens]
         self._rows[row.id] = Steps(tuple(tools), [(tool, self._ids(tool.name)) for tool in tools], past)

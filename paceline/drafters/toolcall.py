@@ -26,9 +26,8 @@ from paceline.lookup.counts import DEPTH, Counts
 from paceline.lookup.followed import Found, follow
 from paceline.lookup.guess import Guess
 from paceline.lookup.rates import Rates
-from paceline.lookup.schema import read_tools
 from paceline.lookup.store import Store, key_of
-from paceline.lookup.tool_prompt import tools_told
+from paceline.lookup.tool_prompt import tools_given, tools_told
 from paceline.lookup.trie import Trie, price_of
 from paceline.proposal import Proposal
 from paceline.text import Detokenizer
@@ -148,7 +147,7 @@ class Calls:
         """Read the request: its tools, its message, and the past calls most like it."""
         prompt = row.tokens[: row.prompt_len]
         text = self.lm.tokenizer.decode(prompt, skip_special_tokens=False)
-        tools = read_tools(list(row.request.tools)) if row.request.tools else tools_told(text)
+        tools = tools_given(row.request.tools) if row.request.tools else tools_told(text)
         asked = Asked(tools, self.speller.message(text), text)
         past = None
         if self.store is not None:
