@@ -3,8 +3,8 @@
 Step 1 drafts openings with every tool's name, step 2 the first argument's name, and all later ones a match of the last tokens
 among past outputs and the text, else argument names behind a comma, else Token Recycling. A tool is recognised once in an answer,
 so its second call is drafted as arguments of the first one's tool. Departures: branches that share a beginning are merged, which
-only saves nodes; past outputs are found by the key of `lookup/store.py`; Token Recycling's tree has the shape that was learned
-here.
+only saves nodes; past outputs are found as `toolcall` finds them, by text or by `_state.py`; Token Recycling's tree has the shape
+that was learned here.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from paceline.drafters._state import model_of, state_of
 from paceline.drafters.recycle import Recycle
 from paceline.lookup.calls import STYLES
-from paceline.lookup.schema import Tool, read_tools
-from paceline.lookup.store import Store, key_of
-from paceline.lookup.tool_prompt import tools_told
+from paceline.lookup.schema import Tool
+from paceline.lookup.store import Key, Store, key_of
+from paceline.lookup.tool_prompt import tools_given, tools_told
 from paceline.lookup.trie import LEAST, Trie
 from paceline.proposal import Proposal
 
@@ -46,7 +47,8 @@ class Released:
     def __init__(self, options: Any, lm: Any, vocabulary: str) -> None:
         self.options, self.lm = options, lm
         self.encode = lm.tokenizer.backend_tokenizer.encode
-        self.store = Store(None if options.store is None else Path(options.store).expanduser(), vocabulary, options.cap)
+        path = None if options.store is None else Path(options.store).expanduser()
+        self.store = Store(path, vocabulary, options.cap, model_of(lm))
         self.recycled = Recycle(worth=0.0).attach(lm)
         self._rows: dict[int, Steps] = {}
 
@@ -59,7 +61,7 @@ class Released:
         self._rows.pop(row.id, None)
         self.recycled.forget(row)
         if self.options.keep and row.finish_reason in ("eos", "stop"):
-            self.store.add(row.request.tenant, key_of(row.tokens[: row.prompt_len]), row.new_tokens)
+            self.store.add(row.request.tenant, self._key(row), row.new_tokens)
 
     def grown(self, row: Any) -> Trie:
         steps = self._rows.get(row.id) or self._begin(row)
@@ -94,11 +96,15 @@ class Released:
 
     def _begin(self, row: Any) -> Steps:
         text = self.lm.tokenizer.decode(row.tokens[: row.prompt_len], skip_special_tokens=False)
-        tools = read_tools(list(row.request.tools)) if row.request.tools else tools_told(text)
-        key = key_of(row.tokens[: row.prompt_len])
-        past = [token for _, tokens in self.store.similar(row.request.tenant, key, self.options.similar) for token in tokens]
+        tools = tools_given(row.request.tools) if row.request.tools else tools_told(text)
+        similar = self.store.similar(row.request.tenant, self._key(row), self.options.similar)
+        past = [token for _, tokens in similar for token in tokens]
         self._rows[row.id] = Steps(tuple(tools), [(tool, self._ids(tool.name)) for tool in tools], past)
         return self._rows[row.id]
+
+    def _key(self, row: Any) -> Key:
+        hidden = state_of(row) if self.options.key == "hidden" and self.store.model else None
+        return key_of(row.tokens[: row.prompt_len], hidden)
 
     def _ids(self, text: str) -> list[int]:
         return list(self.encode(text, add_special_tokens=False).ids)

@@ -3,8 +3,9 @@
 Source: ToolSpec (arXiv 2604.13519): states of a call decide what is filled in, similar past calls are searched for what was
 written, Token Recycling covers the rest. Departures: the states follow the accepted text instead of counting steps; all
 sources' candidates stand in one tree, the most valuable nodes under one budget, with chances learned as it goes; values are
-copied from the message by type; a call's style is read off the prompt and the answer; past calls are found by a key made of the
-prompt's tokens, where the paper takes the target's hidden state, and are kept per tenant, the oldest going first.
+copied from the message by type; a call's style is read off the prompt and the answer; past calls are kept per tenant, the oldest
+going first. They are found by a key made of the prompt's tokens, where the paper takes the target's hidden state (`key=hidden`,
+see `_state.py`): with the embedded target the text finds the more useful ones.
 """
 
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from paceline.drafters._released import Released
+from paceline.drafters._state import model_of, state_of
 from paceline.drafters.merge import merged
 from paceline.drafters.recycle import Recycle
 from paceline.drafters.suffix import Suffix
@@ -24,9 +26,8 @@ from paceline.lookup.counts import DEPTH, Counts
 from paceline.lookup.followed import Found, follow
 from paceline.lookup.guess import Guess
 from paceline.lookup.rates import Rates
-from paceline.lookup.schema import read_tools
 from paceline.lookup.store import Store, key_of
-from paceline.lookup.tool_prompt import tools_told
+from paceline.lookup.tool_prompt import tools_given, tools_told
 from paceline.lookup.trie import Trie, price_of
 from paceline.proposal import Proposal
 from paceline.text import Detokenizer
@@ -42,9 +43,11 @@ TAIL = 4  # tokens of the answer that a fill is spelled together with
 class Toolcall:
     """sources: what is drafted from: schema, store, suffix, recycle. store: a file in which past calls are kept; None = in
     memory. keep: add the calls of this run to them. cap: past calls kept for a tenant. similar: how many of them a request is
-    drafted from. length: about how many tokens of a call are filled ahead. worth: price of a drafted token as a share of a
-    plain step; None = as measured, 0 = all that the budget allows. mode: events, or released, what the authors' code does: for
-    comparison.
+    drafted from. key: what the likeness of requests is told by, text or hidden, the target's own view of the prompt; a request of
+    which that is not at hand (a replayed target, a prompt of one token) goes by its text, and so do calls that were kept without
+    it or by another model. length: about how many tokens of a call are filled ahead. worth: price of a drafted token as a share
+    of a plain step; None = as measured, 0 = all that the budget allows. mode: events, or released, what the authors' code does:
+    for comparison.
     """
 
     sources: tuple[str, ...] = SOURCES
@@ -52,6 +55,7 @@ class Toolcall:
     keep: bool = True
     cap: int = 1000
     similar: int = 3
+    key: Literal["text", "hidden"] = "text"
     length: int = 20
     worth: float | None = None
     mode: Literal["events", "released"] = "events"
@@ -90,7 +94,8 @@ class Calls:
         self.rates = Rates(believed)
         self.speller = Speller(lm.tokenizer)
         path = None if options.store is None else Path(options.store).expanduser()
-        self.store = Store(path, self.speller.vocabulary, options.cap) if "store" in options.sources else None
+        stored = "store" in options.sources
+        self.store = Store(path, self.speller.vocabulary, options.cap, model_of(lm)) if stored else None
         made = {"suffix": Suffix(length=options.length), "recycle": Recycle()}
         self.inner = [made[source].attach(lm) for source in options.sources if source in made]  # type: ignore[attr-defined]
         self.reads = tuple({what for drafter in self.inner for what in getattr(drafter, "reads", ())})
@@ -111,12 +116,15 @@ class Calls:
         for drafter in self.inner:
             drafter.forget(row)
         if self.options.keep and row.finish_reason in ("eos", "stop"):
-            self.remember(row.request.tenant, row.tokens[: row.prompt_len], row.new_tokens)
+            self.remember(row.request.tenant, row.tokens[: row.prompt_len], row.new_tokens, self._state(row))
 
-    def remember(self, tenant: str, prompt: Sequence[int], answer: Sequence[int]) -> None:
-        """Keep a past call; nothing where no store is drafted from."""
+    def remember(self, tenant: str, prompt: Sequence[int], answer: Sequence[int], state: Any = None) -> None:
+        """Keep a past call; nothing where no store is drafted from. state: what the target made of the prompt (`_state.py`)."""
         if self.store is not None:
-            self.store.add(tenant, key_of(prompt), [*prompt[-LEAD:], *answer])
+            self.store.add(tenant, key_of(prompt, state), [*prompt[-LEAD:], *answer])
+
+    def _state(self, row: Any) -> Any:
+        return state_of(row) if self.options.key == "hidden" and self.store is not None and self.store.model else None
 
     def _own(self, row: Any) -> Trie:
         """From the schema and from past calls."""
@@ -139,12 +147,12 @@ class Calls:
         """Read the request: its tools, its message, and the past calls most like it."""
         prompt = row.tokens[: row.prompt_len]
         text = self.lm.tokenizer.decode(prompt, skip_special_tokens=False)
-        tools = read_tools(list(row.request.tools)) if row.request.tools else tools_told(text)
+        tools = tools_given(row.request.tools) if row.request.tools else tools_told(text)
         asked = Asked(tools, self.speller.message(text), text)
         past = None
         if self.store is not None:
-            past = Counts()
-            for _, tokens in reversed(self.store.similar(row.request.tenant, key_of(prompt), self.options.similar)):
+            past, key = Counts(), key_of(prompt, self._state(row))
+            for _, tokens in reversed(self.store.similar(row.request.tenant, key, self.options.similar)):
                 past.add(tokens)
         memory = Memory(Writing(asked), Detokenizer(self.lm.tokenizer), Guess(self.rates), past, row.prompt_len)
         self._rows[row.id] = memory

@@ -66,8 +66,10 @@ class Counts:
 
     def _append(self, parent: int, start: int, length: int, count: int) -> None:
         new = len(self.count)
-        for store, value in ((self.count, count), (self.start, start), (self.length, length), (self.first, 0)):
-            store.append(value)
+        self.count.append(count)
+        self.start.append(start)
+        self.length.append(length)
+        self.first.append(0)
         self.sibling.append(self.first[parent])
         self.first[parent] = new
         self.child[parent << SHIFT | self.text[start]] = new

@@ -26,42 +26,60 @@ PATTERNS = {
 SPOKEN = re.compile(rf"\b({'|'.join(MONTHS)}) (\d{{1,2}})(?:st|nd|rd|th)?(?:,? (\d{{4}}))?", re.I)
 HOUR = re.compile(r"\b(\d{1,2})(?::(\d\d))? ?([ap])\.?m\b\.?", re.I)
 YEAR = re.compile(r"\b(?:19|20)\d\d\b")
+JSON = json.JSONEncoder(ensure_ascii=False).encode
 NEAR = 24  # characters before a value in which its parameter's name says that it is meant
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Span:
-    """A value as a call would write it, what kind it is, and where it stood."""
+    """A value as a call would write it, what kind it is, and where it stood.
+
+    written: as JSON has it, without quotes. before, behind: what stands around it, in small letters, the latter of a number only
+    (3 nights). likely: how well it goes with any parameter.
+    """
 
     text: str
     kind: str
     place: int
+    written: str
+    before: str
+    behind: str
+    likely: float
 
 
 def spans_of(text: str) -> tuple[Span, ...]:
     """All values of a message, in order; of equal ones of a kind the last place."""
-    found: dict[tuple[str, str], Span] = {}
-    for span in sorted(_spans(text), key=lambda span: span.place):
-        found.pop((span.text, span.kind), None)
-        found[span.text, span.kind] = span
-    return tuple(found.values())
+    found: dict[tuple[str, str], int] = {}
+    for value, kind, place in sorted(_spans(text), key=lambda span: span[2]):
+        found.pop((value, kind), None)
+        found[value, kind] = place
+    return tuple(_placed(value, kind, place, text) for (value, kind), place in found.items())
 
 
-def _spans(text: str) -> Iterator[Span]:
+def _placed(value: str, kind: str, place: int, text: str) -> Span:
+    """A value with what may be said of it before a parameter is known, once for all of them."""
+    before = text[max(0, place - NEAR) : place].lower()
+    behind = text[(end := place + len(value)) : end + NEAR // 2].lower() if kind == "number" else ""
+    opens = kind == "name" and before[-2:] in ("", "\n", ". ", "? ", "! ", "> ")  # any word has a capital there
+    several = kind == "name" and " " in value
+    return Span(value, kind, place, as_json(value), before, behind, FITS[kind] - 2.0 * opens + several + place / len(text))
+
+
+def _spans(text: str) -> Iterator[tuple[str, str, int]]:
     for kind, pattern in PATTERNS.items():
         for match in pattern.finditer(text):
             value = match[match.lastindex or 0]
             if kind != "name" or (len(value) > 1 and value.lower() not in MONTHS):
-                yield Span(value, kind, match.start(match.lastindex or 0))
+                yield value, kind, match.start(match.lastindex or 0)
     years = YEAR.findall(text)
     for match in SPOKEN.finditer(text):
         month, year = MONTHS.index(match[1].lower()) + 1, match[3] or (years[-1] if years else None)
         if year is not None:
-            yield Span(f"{year}-{month:02}-{int(match[2]):02}", "date", match.start())
+            yield f"{year}-{month:02}-{int(match[2]):02}", "date", match.start()
     for match in HOUR.finditer(text):
         hour = int(match[1]) % 12 + 12 * (match[3].lower() == "p")
         for written in (f"{hour:02}:{match[2] or '00'}", f"{hour:02}:{match[2] or '00'}:00"):
-            yield Span(written, "clock", match.start())
+            yield written, "clock", match.start()
 
 
 FITS = {"quoted": 5.0, "name": 3.0, "code": 3.0, "email": 2.0, "moment": 2.0, "date": 2.0, "clock": 1.0, "number": 1.0,
@@ -92,28 +110,24 @@ def candidates(parameter: Parameter, spans: tuple[Span, ...], message: str) -> l
     else:
         fitting = [span for span in spans if parameter.type in ("string", "any")]
     words = frozenset(part.lower() for part in PARTS.findall(parameter.name + " " + (parameter.format or "").replace("-", "")))
-    ranked = sorted(fitting, key=lambda span: -suits(span, words, message))
-    return list(dict.fromkeys(as_json(span.text) for span in ranked))
+    meant = frozenset(kind for asked, kinds in MEANT if words.intersection(asked) for kind in kinds)
+    ranked = sorted(fitting, key=lambda span: -suits(span, words, meant))
+    return list(dict.fromkeys(span.written for span in ranked))
 
 
-def suits(span: Span, words: frozenset[str], message: str) -> float:
+def suits(span: Span, words: frozenset[str], meant: frozenset[str]) -> float:
     """How well a value goes with the words of a parameter's name: by its kind, what stands before it, and later ones better."""
-    before = message[max(0, span.place - NEAR) : span.place].lower()
-    behind = message[span.place + len(span.text) :][: NEAR // 2].lower() if span.kind == "number" else ""  # 3 nights
-    named = sum(max(nearness(before[::-1], word[::-1]), nearness(behind, word)) for word in words) / max(1, len(words))
-    meant = any(span.kind in kinds and words.intersection(asked) for asked, kinds in MEANT)
-    opens = span.kind == "name" and before[-2:] in ("", "\n", ". ", "? ", "! ", "> ")  # any word has a capital there
-    several = span.kind == "name" and " " in span.text
-    return FITS[span.kind] + 4.0 * meant + 4.0 * named - 2.0 * opens + several + span.place / max(1, len(message))
-
-
-def nearness(text: str, word: str) -> float:
-    """1 where the word stands at once, less the later it comes, 0 where it does not."""
-    place = text.find(word)
-    return 0.0 if place < 0 else 1.0 - place / NEAR
+    before, behind, named = span.before, span.behind, 0.0
+    for word in words:
+        near = before.rfind(word)  # 1 where the word stands at once, less the further off it is
+        best = 0.0 if near < 0 else 1.0 - (len(before) - near - len(word)) / NEAR
+        if behind and (near := behind.find(word)) >= 0:
+            best = max(best, 1.0 - near / NEAR)
+        named += best
+    return span.likely + 4.0 * (span.kind in meant) + 4.0 * named / max(1, len(words))
 
 
 def as_json(value: Any) -> str:
     """As it stands in a call; a string without its quotes."""
-    text = json.dumps(value, ensure_ascii=False)
+    text = JSON(value)
     return text[1:-1] if isinstance(value, str) else text

@@ -1,84 +1,126 @@
 """Past outputs and the requests they answered, found again by likeness; in memory or in a SQLite file.
 
-Every tenant has its own, and so has every vocabulary, since token ids mean nothing in another. A file may have one writer and any
-number of readers at once, and outlives a killed process; one that cannot be read is moved aside, and a new one begun.
+Every tenant has its own, and so has every vocabulary, since token ids mean nothing in another. A request is kept with a key of
+its text, and where one was given with what a model made of it, which is compared with that model's only. A file may have one
+writer and any number of readers at once, and outlives a killed process; one that cannot be read is moved aside, and a new one
+begun; one from before there were models' keys gets room for them.
 """
 
 import logging
 import sqlite3
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ["Store", "key_of"]
+__all__ = ["Key", "Store", "key_of"]
 
 log = logging.getLogger("paceline")
 
 FORMAT = 1
-WIDTH = 256  # numbers in a key
+WIDTH = 256  # numbers in the key of a text
 TABLE = "CREATE TABLE outputs (id INTEGER PRIMARY KEY, vocabulary TEXT, tenant TEXT, key BLOB, tokens BLOB)"
+LATER = ("model TEXT", "hidden BLOB")  # columns that the first files lack; whoever knows none of them still reads and adds
 OWNER = "vocabulary = ? AND tenant = ?"
 INDEX = "CREATE INDEX owners ON outputs (vocabulary, tenant)"
 
 
-def key_of(prompt: Sequence[int]) -> np.ndarray:
-    """What a prompt is compared by: the counts of its pairs of tokens, hashed to [256] and of unit length."""
+class Key(NamedTuple):
+    """What a request is compared by, unit vectors: its text [256], and what the target made of it [D], where that is known."""
+
+    text: np.ndarray
+    hidden: np.ndarray | None = None
+
+
+def key_of(prompt: Sequence[int], hidden: np.ndarray | None = None) -> Key:
+    """A prompt's key: the counts of its pairs of tokens, hashed; beside them `hidden`, as it is."""
     ids = np.asarray(prompt, dtype=np.int64)
     pairs = (ids[:-1] * 1_000_003 + ids[1:]) % 1_000_000_007 % WIDTH if len(ids) > 1 else ids % WIDTH
     counts = np.sqrt(np.bincount(pairs, minlength=WIDTH).astype(np.float32))
-    return counts / max(float(np.linalg.norm(counts)), 1e-9)
+    return Key(counts / max(float(np.linalg.norm(counts)), 1e-9), hidden)
+
+
+@dataclass
+class Held:
+    """A tenant's outputs, the oldest first, as a version of the file has them; hidden: keys of our model."""
+
+    version: int
+    text: np.ndarray
+    hidden: list[np.ndarray | None]
+    outputs: list[list[int]]
+
+    def likeness(self, key: Key) -> tuple[np.ndarray, np.ndarray]:
+        """(cosine, whether it is that of hidden keys) of every output; of texts where one side has no hidden key."""
+        likeness, near = self.text @ key.text, np.zeros(len(self.outputs), dtype=bool)
+        if key.hidden is not None:
+            which = [i for i, hidden in enumerate(self.hidden) if hidden is not None and hidden.shape == key.hidden.shape]
+            if which:
+                near[which], likeness[which] = True, np.stack([self.hidden[i] for i in which]) @ key.hidden  # type: ignore[misc]
+        return likeness, near
 
 
 class Store:
-    """Outputs of one vocabulary. path: a file, None = memory only. cap: outputs kept for a tenant, the oldest go first."""
+    """Outputs of one vocabulary. path: a file, None = memory only. cap: outputs kept for a tenant, the oldest go first. model:
+    whose hidden keys are kept and compared.
+    """
 
-    def __init__(self, path: Path | str | None, vocabulary: str, cap: int = 1000) -> None:
-        self.path, self.vocabulary, self.cap = None if path is None else Path(path), vocabulary, cap
+    def __init__(self, path: Path | str | None, vocabulary: str, cap: int = 1000, model: str = "") -> None:
+        self.path, self.vocabulary, self.cap, self.model = None if path is None else Path(path), vocabulary, cap, model
         self.database = opened(self.path)
-        self._held: dict[str, tuple[int, np.ndarray, list[list[int]]]] = {}
+        self._held: dict[str, Held] = {}
 
-    def add(self, tenant: str, key: np.ndarray, tokens: Sequence[int]) -> None:
+    def add(self, tenant: str, key: Key, tokens: Sequence[int]) -> None:
         """Keep one more output. A file that is locked or full loses this output and nothing else."""
         owner = (self.vocabulary, tenant)
-        row = (*owner, key.astype(np.float32).tobytes(), np.asarray(tokens, dtype=np.int32).tobytes())
+        text, hidden = (None if part is None else part.astype(np.float32) for part in key)
+        assert text is not None
+        row = (*owner, text.tobytes(), np.asarray(tokens, dtype=np.int32).tobytes(),
+               *((None, None) if hidden is None else (self.model, hidden.tobytes())))
         try:
             with self.database:
-                self.database.execute("INSERT INTO outputs (vocabulary, tenant, key, tokens) VALUES (?, ?, ?, ?)", row)
+                self.database.execute("INSERT INTO outputs (vocabulary, tenant, key, tokens, model, hidden) "
+                                      "VALUES (?, ?, ?, ?, ?, ?)", row)
                 self.database.execute(f"DELETE FROM outputs WHERE {OWNER} AND id <= "
                                       f"(SELECT id FROM outputs WHERE {OWNER} ORDER BY id DESC LIMIT 1 OFFSET ?)",
                                       (*owner, *owner, self.cap))
         except sqlite3.OperationalError as error:
             log.warning("An output could not be kept in %s: %s.", self.path, error)
             return
-        if tenant in self._held:
-            version, keys, outputs = self._held[tenant]
-            keys = np.concatenate([keys, key[None].astype(np.float32)])[-self.cap :]
-            self._held[tenant] = version, keys, [*outputs, list(tokens)][-self.cap :]
+        if (held := self._held.get(tenant)) is not None:
+            held.text = np.concatenate([held.text, text[None]])[-self.cap :]
+            held.hidden = [*held.hidden, hidden][-self.cap :]
+            held.outputs = [*held.outputs, list(tokens)][-self.cap :]
 
-    def similar(self, tenant: str, key: np.ndarray, count: int) -> list[tuple[float, list[int]]]:
-        """(likeness, tokens) of the outputs whose requests were most like this one; of equals the newest first."""
-        keys, outputs = self._of(tenant)
-        if not outputs:
+    def similar(self, tenant: str, key: Key, count: int) -> list[tuple[float, list[int]]]:
+        """(likeness, tokens) of the outputs whose requests were most like this one; of equals the newest first.
+
+        Those that a hidden key can be compared with stand before those of which only the text is known.
+        """
+        held = self._of(tenant)
+        if not held.outputs:
             return []
-        likeness = keys @ key
-        order = np.lexsort((-np.arange(len(outputs)), -likeness))[:count]
-        return [(float(likeness[i]), outputs[i]) for i in order]
+        likeness, near = held.likeness(key)
+        order = np.lexsort((-np.arange(len(near)), -likeness, ~near))[:count]
+        return [(float(likeness[i]), held.outputs[i]) for i in order]
 
     def size(self, tenant: str) -> int:
-        return len(self._of(tenant)[1])
+        return len(self._of(tenant).outputs)
 
-    def _of(self, tenant: str) -> tuple[np.ndarray, list[list[int]]]:
+    def _of(self, tenant: str) -> Held:
         """A tenant's outputs, read again when another process has written."""
         [version] = self.database.execute("PRAGMA data_version").fetchone()
         held = self._held.get(tenant)
-        if held is None or held[0] != version:
-            rows = self.database.execute(f"SELECT key, tokens FROM outputs WHERE {OWNER} ORDER BY id",
-                                         (self.vocabulary, tenant)).fetchall()
-            keys = np.frombuffer(b"".join(key for key, _ in rows), dtype=np.float32).reshape(-1, WIDTH)
-            held = self._held[tenant] = version, keys, [np.frombuffer(t, dtype=np.int32).tolist() for _, t in rows]
-        return held[1], held[2]
+        if held is None or held.version != version:
+            rows = self.database.execute("SELECT key, CASE WHEN model = ? THEN hidden END, tokens FROM outputs "
+                                         f"WHERE {OWNER} ORDER BY id", (self.model, self.vocabulary, tenant)).fetchall()
+            keys = np.frombuffer(b"".join(key for key, _, _ in rows), dtype=np.float32).reshape(-1, WIDTH)
+            hidden = [None if h is None else np.frombuffer(h, dtype=np.float32) for _, h, _ in rows]
+            outputs = [np.frombuffer(tokens, dtype=np.int32).tolist() for _, _, tokens in rows]
+            held = self._held[tenant] = Held(version, keys, hidden, outputs)
+        return held
 
 
 def opened(path: Path | None) -> sqlite3.Connection:
@@ -117,7 +159,19 @@ def prepared(database: sqlite3.Connection) -> sqlite3.Connection:
                     database.execute(INDEX)
                     database.execute(f"PRAGMA user_version = {FORMAT}")
         database.execute("SELECT key, tokens FROM outputs LIMIT 1").fetchone()
+        complete(database)
         return database
     except sqlite3.Error:
         database.close()
         raise
+
+
+def complete(database: sqlite3.Connection) -> None:
+    """Add the columns that an older file lacks: all of them or, if we are killed, none."""
+    held = "SELECT COUNT(*) FROM pragma_table_info('outputs') WHERE name = 'hidden'"
+    if database.execute(held).fetchone() == (0,):
+        with database:
+            database.execute("BEGIN IMMEDIATE")
+            if database.execute(held).fetchone() == (0,):  # nobody was faster
+                for column in LATER:
+                    database.execute(f"ALTER TABLE outputs ADD COLUMN {column}")

@@ -1,20 +1,34 @@
-"""Tools from the text that describes them to a model: for requests that bring a rendered prompt and no list of tools."""
+"""Tools from the text that describes them to a model: for requests that bring a rendered prompt and no list of tools.
+
+Requests come with the same tools again and again, so what was read lately is kept.
+"""
 
 import ast
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import Any
 
 from paceline.errors import DataError
 from paceline.lookup.schema import Tool, looks_like_a_tool, read_tool, read_tools
 
-__all__ = ["native_tools", "tools_in", "tools_told"]
+__all__ = ["native_tools", "tools_given", "tools_in", "tools_told"]
 
 BLOCK = re.compile(r"<tools>(.*?)</tools>", re.S)
 ENTRY = re.compile(r"\d+\. Name: (.+?)\nDescription: (.*?)\nParameters: (\{.*?\})(?=\n\d+\. Name|\n\n|\n*$)", re.S)
 LINE_START = re.compile(r"^[ \t]*(?=[\[{])", re.M)
 TYPES = {"str": "string", "int": "integer", "float": "number", "bool": "boolean", "list": "array", "dict": "object"}
+
+
+def tools_given(tools: Sequence[Any]) -> tuple[Tool, ...]:
+    """Of a list of them, as `read_tools`."""
+    return _given(json.dumps(list(tools), default=str))
+
+
+@lru_cache(maxsize=64)
+def _given(text: str) -> tuple[Tool, ...]:
+    return read_tools(json.loads(text))
 
 
 def tools_in(prompt: str) -> tuple[Tool, ...]:
@@ -42,12 +56,13 @@ def tools_told(prompt: str) -> tuple[Tool, ...]:
 def _blocks(prompt: str) -> Iterator[Tool]:
     """Of `<tools>` blocks: one JSON list, or one tool a line. An empty block, as instructions mention it, holds none."""
     for number, block in enumerate(BLOCK.findall(prompt)):
-        where = f"<tools>[{number}]" if number else "<tools>"
-        if block.lstrip().startswith("["):
-            yield from read_tools(_parsed(block, where), where)
-            continue
-        for line in filter(str.strip, block.splitlines()):
-            yield from read_tools(_parsed(line, where), where)
+        yield from _block(block, f"<tools>[{number}]" if number else "<tools>")
+
+
+@lru_cache(maxsize=64)
+def _block(block: str, where: str) -> tuple[Tool, ...]:
+    texts = [block] if block.lstrip().startswith("[") else filter(str.strip, block.splitlines())
+    return tuple(tool for text in texts for tool in read_tools(_parsed(text, where), where))
 
 
 def _parsed(text: str, where: str) -> Any:
@@ -60,7 +75,12 @@ def _parsed(text: str, where: str) -> Any:
 
 def _numbered(prompt: str) -> Iterator[Tool]:
     """Of API-Bank's lines, which give a map of parameters instead of a schema."""
-    return (read_tool({"name": name, "parameters": fields}, name) for name, _, fields in _entries(prompt))
+    return (_entry(name, literal) for name, _, literal in ENTRY.findall(prompt))
+
+
+@lru_cache(maxsize=256)
+def _entry(name: str, literal: str) -> Tool:
+    return read_tool({"name": name, "parameters": _fields(literal)}, name)
 
 
 def _bare(prompt: str) -> Iterator[Tool]:
@@ -83,7 +103,7 @@ def native_tools(system: str) -> list[dict[str, Any]]:
 
     Its lines are `1. Name: …`, `Description: …` and `Parameters: {…}`, the last as Python writes a dict.
     """
-    return [{"name": name, "description": d, "parameters": _schema(fields)} for name, d, fields in _entries(system)]
+    return [{"name": name, "description": d, "parameters": _schema(_fields(text))} for name, d, text in ENTRY.findall(system)]
 
 
 def _schema(fields: dict[str, dict[str, Any]]) -> dict[str, Any]:
@@ -94,12 +114,11 @@ def _schema(fields: dict[str, dict[str, Any]]) -> dict[str, Any]:
     return {"type": "object", "properties": properties, "required": list(properties)}
 
 
-def _entries(system: str) -> Iterator[tuple[str, str, dict[str, dict[str, Any]]]]:
-    """Name, description and parameters of each; none where they cannot be read."""
-    for name, description, literal in ENTRY.findall(system):
-        try:
-            fields = ast.literal_eval(literal)
-        except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError):
-            fields = {}
-        fields = fields if isinstance(fields, dict) else {}
-        yield name, description, {str(k): v if isinstance(v, dict) else {"type": str(v)} for k, v in fields.items()}
+def _fields(literal: str) -> dict[str, dict[str, Any]]:
+    """Parameters as Python writes a dict; none where they cannot be read."""
+    try:
+        fields = ast.literal_eval(literal)
+    except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError):
+        fields = {}
+    fields = fields if isinstance(fields, dict) else {}
+    return {str(k): v if isinstance(v, dict) else {"type": str(v)} for k, v in fields.items()}

@@ -8,11 +8,15 @@ from typing import Any
 import pytest
 
 import paceline
+from paceline.bench.replay import decode, target
+from paceline.bench.replay_file import Record
 from paceline.doors import request
+from paceline.drafters._state import state_of
 from paceline.drafters.toolcall import Toolcall
 from paceline.engine import Engine
 from paceline.errors import DataError, ModelError, SpecError
 from paceline.lm import LM
+from paceline.row import Request
 from paceline.sampling import Sampling
 from paceline.testing import ToyLM
 
@@ -55,6 +59,48 @@ def test_a_tenant_s_calls_serve_that_tenant_only(zoo: LM, tmp_path: Any) -> None
     assert 2 * answer(engine, zoo, tenant="a").stats.rounds <= first.stats.rounds
     later = Engine(zoo, Toolcall(("store",), store=str(tmp_path / "calls"), worth=0.0))  # as after a restart
     assert 2 * answer(later, zoo, tenant="a").stats.rounds <= first.stats.rounds
+
+
+@pytest.mark.parametrize("mode", ["events", "released"])
+def test_a_hidden_key_finds_the_tenant_s_calls_and_changes_no_answer(zoo: LM, tmp_path: Any, mode: Any) -> None:
+    plain, path = answer(Engine(zoo, "none"), zoo), str(tmp_path / "calls")
+    drafter = Toolcall(("store",), path, key="hidden", mode=mode, worth=0.0).attach(zoo)
+    first, again = (answer(Engine(zoo, drafter), zoo, tenant="a") for _ in range(2))
+    assert first.tokens == again.tokens == plain.tokens and not again.stats.failures
+    assert again.stats.rounds < first.stats.rounds
+    held = drafter.store._of("a").hidden
+    assert len(held) == 2 and held[0] is not None and held[0] == pytest.approx(held[1], abs=1e-5)
+    assert drafter.store.size("b") == 0
+    elsewhere = Toolcall(("store",), path, key="hidden", mode=mode).attach(zoo)
+    elsewhere.store.model = "another"
+    assert elsewhere.store._of("a").hidden == [None, None]
+
+
+def test_like_prompts_have_like_hidden_keys(zoo: LM) -> None:
+    """A flight to another city is nearer than a story, however much of the template they share."""
+    engine = Engine(zoo, "none")
+
+    def key(text: str) -> Any:
+        row = engine.submit(request(zoo, [{"role": "user", "content": text}], Sampling(), max_new_tokens=2))
+        assert state_of(row) is None  # nothing was prefilled
+        engine.step()
+        return state_of(row)
+
+    lisbon, rome, story = map(key, ("Find a flight to Lisbon on 2024-05-17.", "Find a flight to Rome on 2024-06-02.",
+                                    "Once upon a time there was an old king who had no children."))
+    assert lisbon @ lisbon == pytest.approx(1.0) and lisbon @ rome > lisbon @ story
+
+
+def test_without_hidden_keys_the_text_is_compared(zoo: LM) -> None:
+    """A replayed target has no keys, a prompt of one token has none behind it."""
+    prompt, output = request(zoo, ASKED, Sampling(), tools=TOOLS).prompt, [*range(100, 130)]
+    record = Record(tuple(prompt), tuple(output), frozenset(output[-1:]))
+    lm = target([record], zoo.tokenizer, 0.05)
+    replaying = Engine(lm, Toolcall(("store",), key="hidden", worth=0.0))
+    rounds = [decode(replaying, lm, record).stats.rounds for _ in range(2)]
+    assert 2 * rounds[1] <= rounds[0] and replaying.drafters[0].store._of("").hidden == [None, None]
+    short = Engine(zoo, Toolcall(("store",), key="hidden", worth=0.0)).run([Request([7], max_new_tokens=4)])[0]
+    assert not short.stats.failures
 
 
 def test_an_adversarial_store_costs_forwards_only(zoo: LM) -> None:

@@ -9,8 +9,8 @@ from transformers import AutoTokenizer
 
 import paceline
 from paceline.errors import DataError
-from paceline.lookup.schema import Parameter, Tool
-from paceline.lookup.tool_prompt import native_tools, tools_in
+from paceline.lookup.schema import Parameter, Tool, read_tools
+from paceline.lookup.tool_prompt import native_tools, tools_given, tools_in
 
 KEY = {"type": "object", "properties": {"key": {"type": "string"}}}
 FUNCTIONS = [
@@ -95,3 +95,10 @@ def test_broken_json_in_a_block_is_told() -> None:
     found = r"^<tools>\[1\]: expected a JSON list, or one JSON object a line; found '{\"name\": oops}'"
     with pytest.raises(DataError, match=found):
         tools_in('<tools>\n{"name": "a"}\n</tools>\n<tools>\n{"name": oops}\n</tools>')
+
+
+def test_a_list_that_changed_is_read_again() -> None:
+    tools = [{"name": "find", "parameters": {"city": {"type": "string"}}}]
+    before = tools_given(tools)
+    tools[0]["name"] = "look"
+    assert tools_given(tools)[0].name == "look" and before == read_tools([{**tools[0], "name": "find"}])

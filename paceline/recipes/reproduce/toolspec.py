@@ -40,7 +40,8 @@ __all__ = ["Config", "run"]
 FULL_ARM = "ToolSpec"
 ARMS = {
     "plain": "none", "prompt lookup": "ngram", "recycling": "recycle", "suffix": "suffix", "schema": "toolcall:sources=[schema]",
-    "past calls": "toolcall:sources=[store]", "as released": "toolcall:mode=released", FULL_ARM: "toolcall",
+    "past calls": "toolcall:sources=[store]", "past calls, hidden key": "toolcall:sources=[store],key=hidden",
+    "as released": "toolcall:mode=released", FULL_ARM: "toolcall",
 }  # fmt: skip
 HELD = {"schema": ARMS["schema"], "past calls": "toolcall:sources=[store],keep=false", FULL_ARM: "toolcall:keep=false"}
 LOOKUP = "transformers/prompt_lookup"
