@@ -3,7 +3,7 @@
 Two parts. *Decoding*: the embedded target, as it is and grown, writes calls of its own for API-Bank's held-out prompts, one
 after the other, so that stores grow as in service; every answer is checked to be plain decoding's. Tokens for each forward,
 seconds, and how many answers are a call of an offered tool. *Replay*: the reference answers of API-Bank and BFCL, with stores
-that held 0 to 300 other calls before.
+that held 0 to 1,000 other calls before.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ ARMS = {
 HELD = {"schema": ARMS["schema"], "past calls": "toolcall:sources=[store],keep=false", FULL_ARM: "toolcall:keep=false"}
 LOOKUP = "transformers/prompt_lookup"
 REPLAYED = ("plain", "prompt lookup", "recycling", "suffix", "ToolSpec")
-STORES = (0, 10, 100, 300)
+STORES = (0, 10, 100, 300, 1000)
 
 
 @dataclass(frozen=True)
@@ -215,17 +215,25 @@ def stored(config: Config, asked: list[read.Messages], size: int) -> dict[str, d
     """The same for API-Bank's answers with a store that held so many other calls and is not added to (what `suffix` keeps is)."""
     tokenizer = load_tokenizer("zoo:tiny")
     records = [record(tokenizer, messages, ()) for messages in asked]
-    before = asked if config.fast else read.api_bank(config.data / "api_bank" / "level-1.json")[:API_BANK_TRAIN]
+    before = records if config.fast else earlier(config)
     found = {}
     for arm in HELD:
         lm = target(records, tokenizer, 0.05)
         drafting = engine(lm, HELD[arm], config.budget)
         drafter: Any = drafting.drafters[0]
-        for past in (record(tokenizer, messages, ()) for messages in before[:size]):
+        for past in before[:size]:
             drafter.remember("", past.prompt, past.output)
         stats = [decode(drafting, lm, r).stats for r in records]
         found[arm] = per([s.rounds for s in stats], [s.new_tokens for s in stats])
     return found
+
+
+def earlier(config: Config) -> list[Record]:
+    """Calls to fill a store with: API-Bank's that the target learned from, behind them BFCL's, which have other tools."""
+    learned = read.api_bank(config.data / "api_bank" / "level-1.json")[:API_BANK_TRAIN]
+    others = recorded(config, [])
+    own = [record(load_tokenizer("zoo:tiny"), messages, ()) for messages in learned]
+    return own + others["BFCL parallel"] + others["BFCL multi-turn"]
 
 
 # -- the page ---------------------------------------------------------------------------------------------------------------
@@ -282,7 +290,8 @@ An independent run of the released code on API-Bank: ToolSpec 4.76, suffix autom
 
 ## Stores of other calls, API-Bank's answers replayed
 
-Nothing is added to the store; what ToolSpec's suffix source learns from earlier answers is its own.
+The first 300 are API-Bank's, the others BFCL's, whose tools are others. Nothing is added to the store; what ToolSpec's suffix
+source learns from earlier answers is its own.
 
 {table(["calls held", *list(found["stores"].values())[0]], stores)}
 
