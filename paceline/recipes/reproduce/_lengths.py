@@ -1,0 +1,216 @@
+"""Acceptance length behind texts of several lengths, before and after LongSpec's second stage at a small size.
+
+The embedded head on its target stretched to eight times its context; the stage goes on with it on long texts with plain positions
+(Yang et al. 2025, arXiv 2502.17421, section 3.3: 32k tokens, 256 texts a step, a hundredth of the first stage's rate; here a few
+steps of 8,192 tokens, at a tenth). Every prompt is cut to its last 512, 2,048 and 8,192 tokens, so the same place in a text is
+gone on with. What the target then writes is harder to foresee behind more text, for any drafter, so a control that sees the last
+512 tokens alone, wherever they stand, says how much of a fall is the text's: the embedded draft model, a chain of as many tokens.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import PreTrainedModel
+
+from paceline.arm import Arm, Outcome, View
+from paceline.bench.long_prompts import long_prompts
+from paceline.bench.metrics import ratio
+from paceline.bench.replay import per
+from paceline.bench.tasks import encode
+from paceline.data.corpus import Stream
+from paceline.drafters.longspec import Longspec
+from paceline.engine import Engine
+from paceline.lm import LM
+from paceline.lm.head import Head
+from paceline.lm.head_shape import shape_for
+from paceline.lm.load import load_tokenizer, resolve
+from paceline.objectives.distil import distil
+from paceline.recipes.reproduce._by_position import as_batch, by_position
+from paceline.recipes.reproduce._stretched import stretched
+from paceline.recipes.train_draft import load_target
+from paceline.row import Request
+from paceline.train.checkpoint import replace_file
+from paceline.train.heads import Beside, train_heads
+from paceline.train.loop import Loop
+from paceline.train.packing import Batch, Batches, Source
+
+__all__ = ["CONTROL", "SHIPPED", "LongStage", "after", "beside_control", "endings", "fall", "length_at", "lengths", "some"]
+
+NEW, NEAR = 96, 512  # tokens written behind a prompt; that the control sees
+SOURCES = {"stdlib": 0.5, "wikitext": 0.2, "shakespeare": 0.2, "gsm8k": 0.1}
+SHIPPED, CONTROL = "as shipped", "control: draft model, last 512 tokens"
+
+
+@dataclass(frozen=True)
+class LongStage:
+    """tokens: of the second stage, for each of `seeds` orders of the texts. lengths: of prompts and of its texts, in turns.
+    prompts: of each of three kinds: held-out code, held-out prose, and documentation.
+    """
+
+    tokens: int
+    seeds: int
+    lengths: tuple[int, ...] = (512, 2048, 8192)
+    prompts: int = 8
+
+
+def lengths(streams: dict[str, Stream], work: Path, stage: LongStage) -> dict[str, Any]:
+    """who: who drafts -> kind of text -> for each prompt and length [target forwards, tokens]. agree: head -> percent of the
+    tokens of held-out code and prose that are the target's, teacher-forced, by part of a text. Made once.
+    """
+    path = work / f"lengths-{stage.tokens}-{stage.seeds}.json"
+    if not path.exists():
+        model = stretched(stage.lengths[-1] + 2 * NEW)
+        heads = {SHIPPED: fitted(model)}
+        for seed in range(stage.seeds):
+            heads[after(seed)] = trained(streams, work / f"long-{seed}-{stage.tokens}", stage, seed)
+        lm, kinds = LM(model, load_tokenizer("zoo:tiny")), endings(streams, stage)
+        asked = [encode(lm.tokenizer, prompt) for prompt in long_prompts("document", stage.lengths[-1])[: stage.prompts]]
+        found = {kind: written(lm, heads, prompts, stage) for kind, prompts in (kinds | {"documentation": asked}).items()}
+        turned = {name: {kind: [each[name] for each in prompts] for kind, prompts in found.items()} for name in (*heads, CONTROL)}
+        edges = (0, *stage.lengths)
+        agree = by_position(model, heads, [as_batch(text) for text in some(kinds)], edges)
+        whole = {"lengths": stage.lengths, "seeds": stage.seeds, "who": turned, "edges": edges, "agree": agree}
+        replace_file(path, lambda fresh: fresh.write_text(json.dumps(whole)))
+    return json.loads(path.read_text())
+
+
+def after(seed: int) -> str:
+    return f"after the long stage, seed {seed}"
+
+
+def fitted(model: PreTrainedModel) -> Head:
+    """The embedded head with the stretched target's rotations, in fp32."""
+    old = Head.from_pretrained(resolve("zoo:tiny-longspec"), torch.float32)
+    own = {name: getattr(old.shape, name) for name in ("width", "heads", "kv_heads", "ffn", "layers", "reads")}
+    now = shape_for(model, **own)
+    head = Head(replace(old.shape, rope=now.rope, context=now.context))
+    head.load_state_dict(old.state_dict())
+    return head.eval()
+
+
+def trained(streams: dict[str, Stream], folder: Path, stage: LongStage, seed: int) -> Head:
+    """The embedded head after the second stage; resumable."""
+    longest = stage.lengths[-1]
+    model = stretched(longest + 2 * NEW)
+    head, steps = fitted(model), max(len(stage.lengths), stage.tokens // longest)
+    sources = {name: Source(joined(streams[name]), share) for name, share in SOURCES.items()}
+    plans = [Batches(sources, steps, longest // n, n, 2000 + seed) for n in stage.lengths]
+
+    def batch(step: int) -> Batch:
+        return plans[step % len(plans)].batch(step // len(plans))
+
+    beside = Beside(model, {"head": head}, {"head": "shift"}, distil, begun=True)
+    train_heads(beside, batch, Loop(folder, steps, matrix_lr=0.002, other_lr=3e-4))
+    return head.eval()
+
+
+def joined(stream: Stream) -> Stream:
+    """All its texts as one, so that there are long ones; repeated where that is short."""
+    count = max(len(stream.tokens), 20_000)
+    return Stream(np.resize(stream.tokens, count), np.array([0, count]), np.resize(stream.learn, count), stream.bytes)
+
+
+def endings(streams: dict[str, Stream], stage: LongStage) -> dict[str, list[list[int]]]:
+    """Kind -> held-out texts of the greatest length, evenly apart."""
+    longest, found = stage.lengths[-1], {}
+    for kind in ("code", "prose"):
+        tokens = joined(streams[f"held_{kind}"]).tokens.tolist()
+        stops = np.linspace(longest, len(tokens), stage.prompts, dtype=int)
+        found[kind] = [tokens[stop - longest : stop] for stop in stops]
+    return found
+
+
+def some(kinds: dict[str, list[list[int]]]) -> list[list[int]]:
+    """Every third held-out text, for what is teacher-forced through all of it."""
+    return [text for kind in ("code", "prose") for text in kinds[kind][::3]]
+
+
+# -- measuring --------------------------------------------------------------------------------------------------------------
+
+
+class InTurn:
+    """A controller: the first request is the first drafter's, the second the next one's, and so on around."""
+
+    def __init__(self, drafters: int) -> None:
+        self.drafters, self.rows = drafters, dict[int, int]()
+
+    def pick(self, views: Sequence[View]) -> list[Arm]:
+        return [Arm(self.rows.setdefault(view.row, len(self.rows)) % self.drafters, 16) for view in views]
+
+    def learn(self, outcomes: Sequence[Outcome]) -> None:
+        """Nothing to learn."""
+
+    def forget(self, row: int) -> None:
+        """Rows keep their turn."""
+
+
+def written(lm: LM, heads: dict[str, Head], prompts: list[list[int]], stage: LongStage) -> list[dict[str, list[list[int]]]]:
+    """For each prompt: who drafts -> for each length [forwards, tokens]. All heads share one prefill and write the same."""
+    engine = Engine(lm, [Longspec(head, worth=0.0) for head in heads.values()], controller=InTurn(len(heads)), slots=1, park=1)
+    small, block, found = load_target("zoo:tiny-draft")[0].eval(), next(iter(heads.values())).shape.block, []
+    for prompt in prompts:
+        counts: dict[str, list[list[int]]] = {name: [] for name in (*heads, CONTROL)}
+        for length in stage.lengths:
+            out = engine.run([Request(prompt[-length:], max_new_tokens=NEW) for _ in heads])
+            for name, one in zip(heads, out, strict=True):
+                counts[name].append([one.stats.rounds, one.stats.new_tokens])
+            counts[CONTROL].append([chained(foreseen(small, prompt[-length:], out[0].tokens), block), len(out[0].tokens)])
+        found.append(counts)
+    return found
+
+
+@torch.no_grad()
+def foreseen(small: PreTrainedModel, prompt: list[int], new: list[int]) -> list[bool]:
+    """For each new token whether the small model, which sees the last few hundred tokens alone, has it as its likeliest."""
+    seen = torch.tensor([(prompt + new)[:-1][-(NEAR + len(new) - 1) :]])
+    return (small(seen).logits[0, -len(new) :].argmax(-1) == torch.tensor(new)).tolist()
+
+
+def chained(right: Sequence[bool], block: int) -> int:
+    """Target forwards that a text takes, if a drafted token is accepted where it and all before it in the round are right."""
+    place = rounds = 0
+    while place < len(right):
+        run = next((i for i, one in enumerate(right[place : place + block]) if not one), min(block, len(right) - place))
+        place, rounds = place + run + 1, rounds + 1
+    return rounds
+
+
+# -- figures ----------------------------------------------------------------------------------------------------------------
+
+
+def counted(found: dict[str, Any], names: Sequence[str], kind: str | None = None) -> np.ndarray:
+    """[P, lengths, 2]: forwards and tokens of every prompt, those of several heads added up."""
+    who = found["who"]
+    return sum(np.array([each for k, prompts in who[name].items() if kind in (None, k) for each in prompts], dtype=np.float64)
+               for name in names)  # type: ignore[return-value]
+
+
+def length_at(found: dict[str, Any], names: Sequence[str], part: int, kind: str | None = None) -> dict[str, float]:
+    """Tokens for each forward with a bootstrap interval over prompts."""
+    counts = counted(found, names, kind)[:, part]
+    return per(counts[:, 0], counts[:, 1])  # type: ignore[arg-type]
+
+
+def fall(found: dict[str, Any], names: Sequence[str], kind: str | None = None) -> dict[str, float]:
+    """Acceptance length at the greatest length over that at the least, prompts resampled in pairs."""
+    counts = counted(found, names, kind)
+    return ratio(counts[:, -1], counts[:, 0])
+
+
+def beside_control(found: dict[str, Any], names: Sequence[str], draws: int = 2000) -> dict[str, float]:
+    """`fall` over that of the control on the same prompts."""
+    ours, theirs = counted(found, names), counted(found, [CONTROL])
+
+    def kept(sums: np.ndarray) -> np.ndarray:
+        return (sums[..., -1, 1] / sums[..., -1, 0]) / (sums[..., 0, 1] / sums[..., 0, 0])
+
+    picks = np.random.default_rng(0).integers(0, len(ours), (draws, len(ours)))
+    low, high = np.quantile(kept(ours[picks].sum(1)) / kept(theirs[picks].sum(1)), [0.025, 0.975])
+    return {"value": float(kept(ours.sum(0)) / kept(theirs.sum(0))), "low": float(low), "high": float(high)}
