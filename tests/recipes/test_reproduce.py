@@ -56,7 +56,7 @@ def test_longspec(tmp_path: Path) -> None:
     assert len({step["bytes"] for step in data["steps"]}) == 1
     assert all(a["apart"] < 1e-5 and a["own"] < a["mask"] / 10 for a in data["attention"])
     assert all(1 <= tokens / rounds <= 7 for kinds in data["lengths"]["who"].values() for prompts in kinds.values()
-               for prompt in prompts for rounds, tokens in prompt)
+               for prompt in prompts for rounds, tokens, _ in prompt)
     assert set(data["far"]["kl"]) == {"start", "offset, 0", "plain, 0"} and "offset lower by" in page.read_text()
     with pytest.raises(RequestError, match="copy_steps"):
         longspec.run(longspec.Config(copy_steps=1))
@@ -69,9 +69,11 @@ def test_a_chain_of_right_tokens_takes_so_many_forwards() -> None:
 
 
 def test_a_fall_is_seen_beside_the_controls() -> None:
-    who = {SHIPPED: {"code": [[[2, 8], [4, 8]]]}, CONTROL: {"code": [[[4, 8], [5, 8]]]}}
-    assert fall({"who": who}, [SHIPPED])["value"] == 0.5
-    assert math.isclose(beside_control({"who": who}, [SHIPPED])["value"], 0.5 / 0.8)
+    circles = [[1, 8, 1], [4, 8, 0]]
+    who = {SHIPPED: {"code": [[[2, 8, 0], [4, 8, 0]], circles]}, CONTROL: {"code": [[[4, 8, 0], [5, 8, 0]], circles]}}
+    assert fall({"who": who}, [SHIPPED], straight=True)["value"] == 0.5
+    assert math.isclose(fall({"who": who}, [SHIPPED])["value"], 3 / 8)
+    assert math.isclose(beside_control({"who": who}, [SHIPPED], CONTROL, straight=True)["value"], 0.5 / 0.8)
 
 
 def test_what_offset_positions_gain_is_taken_text_by_text() -> None:

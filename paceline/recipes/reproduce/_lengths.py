@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -35,16 +36,19 @@ from paceline.objectives.distil import distil
 from paceline.recipes.reproduce._by_position import as_batch, by_position
 from paceline.recipes.reproduce._stretched import stretched
 from paceline.recipes.train_draft import load_target
-from paceline.row import Request
+from paceline.row import Request, is_looping
+from paceline.sampling import Sampling
 from paceline.train.checkpoint import replace_file
 from paceline.train.heads import Beside, train_heads
 from paceline.train.loop import Loop
 from paceline.train.packing import Batch, Batches, Source
 
-__all__ = ["CONTROL", "SHIPPED", "LongStage", "after", "beside_control", "endings", "fall", "length_at", "lengths", "some"]
+__all__ = ["CONTROL", "SHIPPED", "WAYS", "LongStage", "after", "beside_control", "counted", "endings", "fall", "length_at",
+           "lengths", "some"]
 
 NEW, NEAR = 96, 512  # tokens written behind a prompt; that the control sees
 SOURCES = {"stdlib": 0.5, "wikitext": 0.2, "shakespeare": 0.2, "gsm8k": 0.1}
+WAYS = {"greedy": 0.0, "sampled": 1.0}  # temperatures
 SHIPPED, CONTROL = "as shipped", "control: draft model, last 512 tokens"
 
 
@@ -61,8 +65,8 @@ class LongStage:
 
 
 def lengths(streams: dict[str, Stream], work: Path, stage: LongStage) -> dict[str, Any]:
-    """who: who drafts -> kind of text -> for each prompt and length [target forwards, tokens]. agree: head -> percent of the
-    tokens of held-out code and prose that are the target's, teacher-forced, by part of a text. Made once.
+    """who: way of writing, who drafts -> kind of text -> for each prompt and length what `written` counts. agree: head -> percent
+    of the tokens of held-out code and prose that are the target's, teacher-forced, by part of a text. Made once.
     """
     path = work / f"lengths-{stage.tokens}-{stage.seeds}.json"
     if not path.exists():
@@ -73,7 +77,7 @@ def lengths(streams: dict[str, Stream], work: Path, stage: LongStage) -> dict[st
         lm, kinds = LM(model, load_tokenizer("zoo:tiny")), endings(streams, stage)
         asked = [encode(lm.tokenizer, prompt) for prompt in long_prompts("document", stage.lengths[-1])[: stage.prompts]]
         found = {kind: written(lm, heads, prompts, stage) for kind, prompts in (kinds | {"documentation": asked}).items()}
-        turned = {name: {kind: [each[name] for each in prompts] for kind, prompts in found.items()} for name in (*heads, CONTROL)}
+        turned = {name: {kind: counts[name] for kind, counts in found.items()} for name in next(iter(found.values()))}
         edges = (0, *stage.lengths)
         agree = by_position(model, heads, [as_batch(text) for text in some(kinds)], edges)
         whole = {"lengths": stage.lengths, "seeds": stage.seeds, "who": turned, "edges": edges, "agree": agree}
@@ -151,18 +155,27 @@ class InTurn:
         """Rows keep their turn."""
 
 
-def written(lm: LM, heads: dict[str, Head], prompts: list[list[int]], stage: LongStage) -> list[dict[str, list[list[int]]]]:
-    """For each prompt: who drafts -> for each length [forwards, tokens]. All heads share one prefill and write the same."""
-    engine = Engine(lm, [Longspec(head, worth=0.0) for head in heads.values()], controller=InTurn(len(heads)), slots=1, park=1)
-    small, block, found = load_target("zoo:tiny-draft")[0].eval(), next(iter(heads.values())).shape.block, []
-    for prompt in prompts:
-        counts: dict[str, list[list[int]]] = {name: [] for name in (*heads, CONTROL)}
-        for length in stage.lengths:
-            out = engine.run([Request(prompt[-length:], max_new_tokens=NEW) for _ in heads])
-            for name, one in zip(heads, out, strict=True):
-                counts[name].append([one.stats.rounds, one.stats.new_tokens])
-            counts[CONTROL].append([chained(foreseen(small, prompt[-length:], out[0].tokens), block), len(out[0].tokens)])
-        found.append(counts)
+def written(lm: LM, heads: dict[str, Head], prompts: list[list[int]], stage: LongStage) -> dict[str, list[list[list[int]]]]:
+    """Way of writing, who drafts -> for each prompt and length [forwards, tokens, whether the text goes round in circles].
+
+    All heads share one prefill, and with chosen drafts they write the same, sampled or not.
+    """
+    drafters = [Longspec(head, worth=0.0, drawn=False) for head in heads.values()]
+    engine = Engine(lm, drafters, controller=InTurn(len(heads)), slots=1, park=1)
+    small, block = load_target("zoo:tiny-draft")[0].eval(), next(iter(heads.values())).shape.block
+    found: dict[str, list[list[list[int]]]] = {}
+    for number, prompt in enumerate(prompts):
+        for length, (way, temperature) in product(stage.lengths, WAYS.items()):
+            sampling = Sampling(temperature=temperature, seed=number)
+            out = engine.run([Request(prompt[-length:], max_new_tokens=NEW, sampling=sampling) for _ in heads])
+            rounds = {name: one.stats.rounds for name, one in zip(heads, out, strict=True)}
+            new = list(out[0].tokens)
+            rounds[CONTROL] = chained(foreseen(small, prompt[-length:], new), block)
+            for name, count in rounds.items():
+                each = found.setdefault(f"{way}, {name}", [])
+                if len(each) == number:
+                    each.append([])
+                each[number].append([count, len(new), int(is_looping(new))])
     return found
 
 
@@ -185,32 +198,37 @@ def chained(right: Sequence[bool], block: int) -> int:
 # -- figures ----------------------------------------------------------------------------------------------------------------
 
 
-def counted(found: dict[str, Any], names: Sequence[str], kind: str | None = None) -> np.ndarray:
-    """[P, lengths, 2]: forwards and tokens of every prompt, those of several heads added up."""
+def counted(found: dict[str, Any], names: Sequence[str], kind: str | None = None, straight: bool = False) -> np.ndarray:
+    """[P, lengths, 2]: forwards and tokens of every prompt, those of several heads added up. straight: only of prompts behind
+    which no text goes round in circles at any length.
+    """
     who = found["who"]
-    return sum(np.array([each for k, prompts in who[name].items() if kind in (None, k) for each in prompts], dtype=np.float64)
-               for name in names)  # type: ignore[return-value]
+    each = sum(np.array([counts for k, prompts in who[name].items() if kind in (None, k) for counts in prompts], dtype=np.float64)
+               for name in names)
+    assert isinstance(each, np.ndarray)
+    return each[each[..., 2].sum(1) == 0, :, :2] if straight else each[..., :2]
 
 
-def length_at(found: dict[str, Any], names: Sequence[str], part: int, kind: str | None = None) -> dict[str, float]:
+def length_at(found: dict[str, Any], names: Sequence[str], part: int, kind: str | None = None,
+              straight: bool = False) -> dict[str, float]:
     """Tokens for each forward with a bootstrap interval over prompts."""
-    counts = counted(found, names, kind)[:, part]
+    counts = counted(found, names, kind, straight)[:, part]
     return per(counts[:, 0], counts[:, 1])  # type: ignore[arg-type]
 
 
-def fall(found: dict[str, Any], names: Sequence[str], kind: str | None = None) -> dict[str, float]:
+def fall(found: dict[str, Any], names: Sequence[str], kind: str | None = None, straight: bool = False) -> dict[str, float]:
     """Acceptance length at the greatest length over that at the least, prompts resampled in pairs."""
-    counts = counted(found, names, kind)
+    counts = counted(found, names, kind, straight)
     return ratio(counts[:, -1], counts[:, 0])
 
 
-def beside_control(found: dict[str, Any], names: Sequence[str], draws: int = 2000) -> dict[str, float]:
+def beside_control(found: dict[str, Any], names: Sequence[str], control: str, straight: bool = False) -> dict[str, float]:
     """`fall` over that of the control on the same prompts."""
-    ours, theirs = counted(found, names), counted(found, [CONTROL])
+    ours, theirs = (counted(found, each, None, straight) for each in (names, [control]))
 
     def kept(sums: np.ndarray) -> np.ndarray:
         return (sums[..., -1, 1] / sums[..., -1, 0]) / (sums[..., 0, 1] / sums[..., 0, 0])
 
-    picks = np.random.default_rng(0).integers(0, len(ours), (draws, len(ours)))
+    picks = np.random.default_rng(0).integers(0, len(ours), (2000, len(ours)))
     low, high = np.quantile(kept(ours[picks].sum(1)) / kept(theirs[picks].sum(1)), [0.025, 0.975])
     return {"value": float(kept(ours.sum(0)) / kept(theirs.sum(0))), "low": float(low), "high": float(high)}

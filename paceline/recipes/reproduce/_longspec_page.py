@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from paceline.recipes.reproduce._far import gained
-from paceline.recipes.reproduce._lengths import CONTROL, SHIPPED, after, beside_control, fall, length_at
+from paceline.recipes.reproduce._lengths import CONTROL, SHIPPED, WAYS, after, beside_control, counted, fall, length_at
 from paceline.recipes.reproduce._record import Mean, mean_of, table
 
 __all__ = ["draw", "written_up"]
@@ -19,9 +19,10 @@ def interval(found: dict[str, float]) -> str:
     return f"{found['value']:.2f} [{found['low']:.2f}, {found['high']:.2f}]"
 
 
-def heads_of(found: dict[str, Any]) -> dict[str, list[str]]:
-    """Who drafts, with the seeds of the long stage together."""
-    return {SHIPPED: [SHIPPED], "after the long stage": [after(seed) for seed in range(found["seeds"])], CONTROL: [CONTROL]}
+def heads_of(found: dict[str, Any], way: str) -> dict[str, list[str]]:
+    """Who drafts for texts written this way, with the seeds of the long stage together."""
+    seeds = [f"{way}, {after(seed)}" for seed in range(found["seeds"])]
+    return {SHIPPED: [f"{way}, {SHIPPED}"], "after the long stage": seeds, CONTROL: [f"{way}, {CONTROL}"]}
 
 
 def written_up(found: dict[str, Any]) -> str:
@@ -67,31 +68,50 @@ layers on a GPU.
 
 def lengths_part(found: dict[str, Any], config: dict[str, Any]) -> str:
     """Acceptance length by length of the prompt, its fall, and that beside the control's; then agreement by position."""
-    marks, kinds = found["lengths"], list(found["who"][CONTROL])
-    rows = [[who, *(interval(length_at(found, names, i)) for i in range(len(marks))), interval(fall(found, names)),
-             interval(beside_control(found, names)) if who != CONTROL else ""] for who, names in heads_of(found).items()]
-    each = [[who, *(interval(fall(found, names, kind)) for kind in kinds)] for who, names in heads_of(found).items()]
+    marks = found["lengths"]
     agree = [[who, *(f"{rate:.1f}" for rate in rates)] for who, rates in found["agree"].items()]
-    count = sum(len(prompts) for prompts in found["who"][CONTROL].values())
     return f"""## Acceptance length by length of the prompt
 
 `zoo:tiny` stretched to eight times its context by YaRN; `zoo:tiny-longspec`, a chain of at most 6, as shipped and after
 {config["long_tokens"] / 1e6:.2f} M tokens more on texts of {", ".join(str(n) for n in marks)} tokens with plain positions, in
-{found["seeds"]} order{"s" if found["seeds"] > 1 else ""} of the texts. {count} prompts, each cut to its last tokens; brackets:
-95 % bootstrap intervals over prompts, ratios in pairs. The control sees the last 512 tokens alone, so its fall is the text's:
-what the target writes behind more text is harder to foresee.
+{found["seeds"]} order{"s" if found["seeds"] > 1 else ""} of the texts. Prompts of held-out code and prose and of documentation, each cut
+to its last tokens; brackets: 95 % bootstrap intervals over prompts, ratios in pairs. The control sees the last 512 tokens alone,
+so its fall is the text's: what the target writes behind more text is harder to foresee. Greedy texts behind short prompts often
+go round in circles, which flatters every drafter; `sampled` texts (temperature 1) do not.
 
-{table(["who drafts", *(f"behind {n}" for n in marks), f"{marks[-1]} over {marks[0]}", "that over the control's"], rows)}
-
-{marks[-1]} over {marks[0]} by kind of text:
-
-{table(["who drafts", *kinds], each)}
-
+{"".join(way_part(found, way) for way in WAYS)}
 Percent of the tokens of held-out code and prose that are the target's, teacher-forced, by position:
 
 {table(["head", *between(found["edges"])], agree)}
 
 The paper: 3.97 tokens a forward behind 25k to 32k tokens, 4.01 behind up to 5k (0.99)."""
+
+
+def way_part(found: dict[str, Any], way: str) -> str:
+    """For texts written one way: all prompts, those without circles, and each kind of text."""
+    marks, who = found["lengths"], heads_of(found, way)
+    control = who[CONTROL][0]
+    kinds, last = list(found["who"][control]), f"{marks[-1]} over {marks[0]}"
+    rows = [[f"{name}{text}", *(interval(length_at(found, names, i, None, straight)) for i in range(len(marks))),
+             interval(fall(found, names, None, straight)),
+             "" if name == CONTROL else interval(beside_control(found, names, control, straight))]
+            for straight, text in samples(found, control) for name, names in who.items()]
+    each = [[name, *(interval(fall(found, names, kind)) for kind in kinds)] for name, names in who.items()]
+    return f"""{way.capitalize()}, {len(counted(found, [control]))} prompts:
+
+{table(["who drafts", *(f"behind {n}" for n in marks), last, "that over the control's"], rows)}
+
+{last} by kind of text:
+
+{table(["who drafts", *kinds], each)}
+
+"""
+
+
+def samples(found: dict[str, Any], control: str) -> list[tuple[bool, str]]:
+    """All prompts; and those without circles, where there are some with and some without."""
+    count, straight = (len(counted(found, [control], None, only)) for only in (False, True))
+    return [(False, ""), (True, f", the {straight} without circles")] if 0 < straight < count else [(False, "")]
 
 
 def positions_part(found: dict[str, Any]) -> str:
@@ -141,7 +161,7 @@ def three(mean: Mean) -> str:
 def draw(found: dict[str, Any], axes: Any) -> None:
     """Acceptance length by length; agreement by position; attention by prefix."""
     marks, edges = found["lengths"]["lengths"], found["edges"]
-    for who, names in heads_of(found["lengths"]).items():
+    for who, names in heads_of(found["lengths"], "greedy").items():
         each = [length_at(found["lengths"], names, i) for i in range(len(marks))]
         bars = [[one["value"] - one["low"] for one in each], [one["high"] - one["value"] for one in each]]
         axes[0].errorbar(marks, [one["value"] for one in each], bars, marker="o", capsize=2, label=who)
