@@ -74,10 +74,10 @@ def lengths_part(found: dict[str, Any], config: dict[str, Any]) -> str:
 
 `zoo:tiny` stretched to eight times its context by YaRN; `zoo:tiny-longspec`, a chain of at most 6, as shipped and after
 {config["long_tokens"] / 1e6:.2f} M tokens more on texts of {", ".join(str(n) for n in marks)} tokens with plain positions, in
-{found["seeds"]} order{"s" if found["seeds"] > 1 else ""} of the texts. Prompts of held-out code and prose and of documentation, each cut
-to its last tokens; brackets: 95 % bootstrap intervals over prompts, ratios in pairs. The control sees the last 512 tokens alone,
-so its fall is the text's: what the target writes behind more text is harder to foresee. Greedy texts behind short prompts often
-go round in circles, which flatters every drafter; `sampled` texts (temperature 1) do not.
+{found["seeds"]} order{"s" if found["seeds"] > 1 else ""} of the texts. Prompts of held-out code and prose and of documentation,
+each cut to its last tokens; brackets: 95 % bootstrap intervals over prompts, ratios in pairs. The control sees the last 512
+tokens alone, so its fall is the text's: what the target writes behind more text is harder to foresee. Greedy texts behind short
+prompts often go round in circles, which flatters every drafter; `sampled` texts (temperature 1) do not.
 
 {"".join(way_part(found, way) for way in WAYS)}
 Percent of the tokens of held-out code and prose that are the target's, teacher-forced, by position:
