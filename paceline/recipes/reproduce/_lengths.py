@@ -22,8 +22,6 @@ from transformers import PreTrainedModel
 
 from paceline.arm import Arm, Outcome, View
 from paceline.bench.long_prompts import long_prompts
-from paceline.bench.metrics import ratio
-from paceline.bench.replay import per
 from paceline.bench.tasks import encode
 from paceline.data.corpus import Stream
 from paceline.drafters.longspec import Longspec
@@ -43,8 +41,7 @@ from paceline.train.heads import Beside, train_heads
 from paceline.train.loop import Loop
 from paceline.train.packing import Batch, Batches, Source
 
-__all__ = ["CONTROL", "SHIPPED", "WAYS", "LongStage", "after", "beside_control", "counted", "endings", "fall", "length_at",
-           "lengths", "some"]
+__all__ = ["CONTROL", "SHIPPED", "WAYS", "LongStage", "after", "endings", "fitted", "lengths", "some", "trained"]
 
 NEW, NEAR = 96, 512  # tokens written behind a prompt; that the control sees
 SOURCES = {"stdlib": 0.5, "wikitext": 0.2, "shakespeare": 0.2, "gsm8k": 0.1}
@@ -73,7 +70,7 @@ def lengths(streams: dict[str, Stream], work: Path, stage: LongStage) -> dict[st
         model = stretched(stage.lengths[-1] + 2 * NEW)
         heads = {SHIPPED: fitted(model)}
         for seed in range(stage.seeds):
-            heads[after(seed)] = trained(streams, work / f"long-{seed}-{stage.tokens}", stage, seed)
+            heads[after(seed)] = trained(streams, work, stage, seed)
         lm, kinds = LM(model, load_tokenizer("zoo:tiny")), endings(streams, stage)
         asked = [encode(lm.tokenizer, prompt) for prompt in long_prompts("document", stage.lengths[-1])[: stage.prompts]]
         found = {kind: written(lm, heads, prompts, stage) for kind, prompts in (kinds | {"documentation": asked}).items()}
@@ -99,7 +96,7 @@ def fitted(model: PreTrainedModel) -> Head:
     return head.eval()
 
 
-def trained(streams: dict[str, Stream], folder: Path, stage: LongStage, seed: int) -> Head:
+def trained(streams: dict[str, Stream], work: Path, stage: LongStage, seed: int) -> Head:
     """The embedded head after the second stage; resumable."""
     longest = stage.lengths[-1]
     model = stretched(longest + 2 * NEW)
@@ -111,7 +108,7 @@ def trained(streams: dict[str, Stream], folder: Path, stage: LongStage, seed: in
         return plans[step % len(plans)].batch(step // len(plans))
 
     beside = Beside(model, {"head": head}, {"head": "shift"}, distil, begun=True)
-    train_heads(beside, batch, Loop(folder, steps, matrix_lr=0.002, other_lr=3e-4))
+    train_heads(beside, batch, Loop(work / f"long-{seed}-{stage.tokens}", steps, matrix_lr=0.002, other_lr=3e-4))
     return head.eval()
 
 
@@ -193,42 +190,3 @@ def chained(right: Sequence[bool], block: int) -> int:
         run = next((i for i, one in enumerate(right[place : place + block]) if not one), min(block, len(right) - place))
         place, rounds = place + run + 1, rounds + 1
     return rounds
-
-
-# -- figures ----------------------------------------------------------------------------------------------------------------
-
-
-def counted(found: dict[str, Any], names: Sequence[str], kind: str | None = None, straight: bool = False) -> np.ndarray:
-    """[P, lengths, 2]: forwards and tokens of every prompt, those of several heads added up. straight: only of prompts behind
-    which no text goes round in circles at any length.
-    """
-    who = found["who"]
-    each = sum(np.array([counts for k, prompts in who[name].items() if kind in (None, k) for counts in prompts], dtype=np.float64)
-               for name in names)
-    assert isinstance(each, np.ndarray)
-    return each[each[..., 2].sum(1) == 0, :, :2] if straight else each[..., :2]
-
-
-def length_at(found: dict[str, Any], names: Sequence[str], part: int, kind: str | None = None,
-              straight: bool = False) -> dict[str, float]:
-    """Tokens for each forward with a bootstrap interval over prompts."""
-    counts = counted(found, names, kind, straight)[:, part]
-    return per(counts[:, 0], counts[:, 1])  # type: ignore[arg-type]
-
-
-def fall(found: dict[str, Any], names: Sequence[str], kind: str | None = None, straight: bool = False) -> dict[str, float]:
-    """Acceptance length at the greatest length over that at the least, prompts resampled in pairs."""
-    counts = counted(found, names, kind, straight)
-    return ratio(counts[:, -1], counts[:, 0])
-
-
-def beside_control(found: dict[str, Any], names: Sequence[str], control: str, straight: bool = False) -> dict[str, float]:
-    """`fall` over that of the control on the same prompts."""
-    ours, theirs = (counted(found, each, None, straight) for each in (names, [control]))
-
-    def kept(sums: np.ndarray) -> np.ndarray:
-        return (sums[..., -1, 1] / sums[..., -1, 0]) / (sums[..., 0, 1] / sums[..., 0, 0])
-
-    picks = np.random.default_rng(0).integers(0, len(ours), (2000, len(ours)))
-    low, high = np.quantile(kept(ours[picks].sum(1)) / kept(theirs[picks].sum(1)), [0.025, 0.975])
-    return {"value": float(kept(ours.sum(0)) / kept(theirs.sum(0))), "low": float(low), "high": float(high)}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from paceline.recipes.reproduce._far import gained
-from paceline.recipes.reproduce._lengths import CONTROL, SHIPPED, WAYS, after, beside_control, counted, fall, length_at
+from paceline.recipes.reproduce._lengths import CONTROL, SHIPPED, WAYS, after
+from paceline.recipes.reproduce._longspec_figures import beside_control, counted, fall, gained, length_at
 from paceline.recipes.reproduce._record import Mean, mean_of, table
 
 __all__ = ["draw", "written_up"]
@@ -134,21 +134,22 @@ acceptance length."""
 
 def far_part(found: dict[str, Any], config: dict[str, Any]) -> str:
     """KL to the target by position of both arms, and what offset positions gain."""
-    seeds, count = range(config["seeds"]), len(found["edges"]) - 1
+    seeds, parts = range(config["seeds"]), range(len(found["edges"]) - 1)
 
-    def over_texts(who: str, part: int) -> float:
-        return sum(text[part] for text in found["kl"][who]) / len(found["kl"][who])
+    def row(label: str, names: list[str]) -> list[str]:
+        """Means over texts, then over seeds."""
+        each = [found["kl"][name] for name in names]
+        return [label, *(three(mean_of([sum(text[i] for text in texts) / len(texts) for texts in each])) for i in parts)]
 
-    rows: list[list[Any]] = [["both began at", *(three(mean_of([over_texts("start", i)])) for i in range(count))]]
-    rows += [[arm, *(three(mean_of([over_texts(f"{arm}, {seed}", i) for seed in seeds])) for i in range(count))]
-             for arm in ("offset", "plain")]
-    gains = [gained(found, config["seeds"], i) for i in range(count)]
+    rows = [row(SHIPPED, [SHIPPED]), *(row(arm, [f"{arm}, {seed}" for seed in seeds]) for arm in ("offset", "plain"))]
+    gains = [gained(found, len(seeds), i) for i in parts]
     rows += [["offset lower by, over seeds", *(three(mean) for mean, _ in gains)],
-             ["offset lower by, over texts", *(f"[{low:.3f}, {high:.3f}]" for _, (low, high) in gains)]]
+             ["offset lower by, over texts", *(f"[{low:.3f}, {high:.3f}]" for _, (low, high) in gains)],
+             row("after the long stage", [name for name in found["kl"] if name.startswith("after")])]
     return f"""## Far positions, for a head that reads: KL to the target in nats, by position in held-out code and prose
 
-`zoo:tiny` stretched to eight times its context. Both arms go on for {config["far_tokens"] / 1e6:.2f} M tokens in texts of 128
-from the same head, which had {config["start_tokens"] / 1e6:.2f} M with plain positions; {len(found["kl"]["start"])} texts.
+`zoo:tiny` stretched to eight times its context; the embedded head as shipped, after {config["far_tokens"] / 1e6:.2f} M tokens
+more in texts of 128 with offset and with plain positions, and after the long stage above. {len(found["kl"][SHIPPED])} texts.
 
 {table(["positions", *between(found["edges"])], rows)}"""
 

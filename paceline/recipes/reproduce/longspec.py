@@ -34,8 +34,8 @@ from paceline.objectives.xent import xent
 from paceline.recipes import pretrain_zoo
 from paceline.recipes.pretrain_zoo import Job, corpus_stage
 from paceline.recipes.reproduce._by_position import by_position
-from paceline.recipes.reproduce._far import FarStage, far
-from paceline.recipes.reproduce._lengths import LongStage, endings, lengths, some
+from paceline.recipes.reproduce._far import far
+from paceline.recipes.reproduce._lengths import LongStage, lengths
 from paceline.recipes.reproduce._longspec_page import draw, written_up
 from paceline.recipes.reproduce._record import picture, write_record
 from paceline.recipes.reproduce._stretched import stretched
@@ -52,8 +52,8 @@ __all__ = ["Config", "run"]
 SHORT, WINDOW, BLOCK = 128, 64, 5  # tokens of a training text; of the heads' own attention; that they draft ahead
 EDGES = (0, 128, 512, 1024, 2000)  # parts of a text
 MASKS = {"shifted": "shift", "causal": "causal"}
-LEAST = {"tokens": 1, "long_tokens": 1, "long_seeds": 1, "start_tokens": 1, "far_tokens": 1, "copy_steps": 3, "seeds": 1}
-FAST = {"tokens": 16_000, "long_tokens": 1, "long_seeds": 1, "start_tokens": 1, "far_tokens": 1, "copy_steps": 6, "seeds": 1}
+LEAST = {"tokens": 1, "long_tokens": 1, "long_seeds": 1, "far_tokens": 1, "copy_steps": 3, "seeds": 1}
+FAST = {"tokens": 16_000, "long_tokens": 1, "long_seeds": 1, "far_tokens": 1, "copy_steps": 6, "seeds": 1}
 COPY = {"vocab": 96, "apart": 96, "window": 16}
 LENGTHS = (1024, 4096, 16384)
 
@@ -68,8 +68,7 @@ class Config:
     tokens: int = 500_000  # How long to train the heads of one seed and kind of positions.
     long_tokens: int = 300_000  # How long to go on with the embedded head on long texts.
     long_seeds: int = 1  # In how many orders of these.
-    start_tokens: int = 1_000_000  # How long to train the head that both arms of the part on far positions go on from.
-    far_tokens: int = 250_000  # How long each of them goes on.
+    far_tokens: int = 200_000  # How long to go on with it on short texts, with offset and with plain positions.
     copy_steps: int = 1_200  # How long to train the copying target; its heads a third of that.
     seeds: int = 3  # How many repeats, each with its own weights and order of texts.
     fast: bool = False  # Minutes instead of an hour and a half: made-up texts, few steps, one seed.
@@ -89,8 +88,7 @@ def run(config: Config) -> Path:
     stage = LongStage(config.long_tokens, config.long_seeds)
     stage = replace(stage, lengths=(64, 128, 512), prompts=2) if config.fast else stage
     found["lengths"] = lengths(streams, work, stage)
-    apart = FarStage(config.start_tokens, config.far_tokens, config.seeds, WINDOW, BLOCK)
-    found["far"] = far(streams, some(endings(streams, stage)), work, apart)
+    found["far"] = far(streams, work, stage, config.far_tokens, config.seeds)
     found["positions"] = [positions(config, streams, work, seed) for seed in range(config.seeds)]
     found["copying"] = [copying(config, work, seed) for seed in range(config.seeds)]
     found["steps"] = [step_costs(length) for length in (512, *LENGTHS)]
