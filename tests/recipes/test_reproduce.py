@@ -25,8 +25,8 @@ from paceline.recipes.reproduce import (
 )
 from paceline.recipes.reproduce._by_position import as_batch, divergence
 from paceline.recipes.reproduce._images import frechet
-from paceline.recipes.reproduce._lengths import CONTROL, SHIPPED, chained
-from paceline.recipes.reproduce._longspec_figures import beside_control, fall, gained
+from paceline.recipes.reproduce._lengths import CEILING, CONTROL, SHIPPED, chained
+from paceline.recipes.reproduce._longspec_figures import beside, fall, gained
 from paceline.recipes.reproduce._record import mean_of, table
 from paceline.recipes.reproduce._simulated_arms import Arms, attached, play
 from paceline.testing import tiny_model
@@ -57,6 +57,8 @@ def test_longspec(tmp_path: Path) -> None:
     assert all(a["apart"] < 1e-5 and a["own"] < a["mask"] / 10 for a in data["attention"])
     assert all(1 <= tokens / rounds <= 7 for kinds in data["lengths"]["who"].values() for prompts in kinds.values()
                for prompt in prompts for rounds, tokens, _ in prompt)
+    assert all(rounds == math.ceil(tokens / 7) for prompts in data["lengths"]["who"][f"greedy, {CEILING}"].values()
+               for prompt in prompts for rounds, tokens, _ in prompt)
     assert {SHIPPED, "offset, 0", "plain, 0"} < set(data["far"]["kl"]) and "offset lower by" in page.read_text()
     with pytest.raises(RequestError, match="copy_steps"):
         longspec.run(longspec.Config(copy_steps=1))
@@ -73,7 +75,7 @@ def test_a_fall_is_seen_beside_the_controls() -> None:
     who = {SHIPPED: {"code": [[[2, 8, 0], [4, 8, 0]], circles]}, CONTROL: {"code": [[[4, 8, 0], [5, 8, 0]], circles]}}
     assert fall({"who": who}, [SHIPPED], straight=True)["value"] == 0.5
     assert math.isclose(fall({"who": who}, [SHIPPED])["value"], 3 / 8)
-    assert math.isclose(beside_control({"who": who}, [SHIPPED], CONTROL, straight=True)["value"], 0.5 / 0.8)
+    assert math.isclose(beside({"who": who}, [SHIPPED], CONTROL, straight=True)["value"], 0.5 / 0.8)
 
 
 def test_what_offset_positions_gain_is_taken_text_by_text() -> None:

@@ -3,8 +3,9 @@
 The embedded head on its target stretched to eight times its context; the stage goes on with it on long texts with plain positions
 (Yang et al. 2025, arXiv 2502.17421, section 3.3: 32k tokens, 256 texts a step, a hundredth of the first stage's rate; here a few
 steps of 8,192 tokens, at a tenth). Every prompt is cut to its last 512, 2,048 and 8,192 tokens, so the same place in a text is
-gone on with. What the target then writes is harder to foresee behind more text, for any drafter, so a control that sees the last
-512 tokens alone, wherever they stand, says how much of a fall is the text's: the embedded draft model, a chain of as many tokens.
+gone on with. What the target then writes may be harder to foresee behind more text, for any drafter. Two controls say how much:
+the embedded draft model, which sees the last 512 tokens alone, wherever they stand; and, where texts are sampled, the best chain
+that any drafter could give, the target's own likeliest tokens.
 """
 
 from __future__ import annotations
@@ -41,11 +42,12 @@ from paceline.train.heads import Beside, train_heads
 from paceline.train.loop import Loop
 from paceline.train.packing import Batch, Batches, Source
 
-__all__ = ["CONTROL", "SHIPPED", "WAYS", "LongStage", "after", "endings", "fitted", "lengths", "some", "trained"]
+__all__ = ["CEILING", "CONTROL", "SHIPPED", "WAYS", "LongStage", "after", "endings", "fitted", "lengths", "some", "trained"]
 
 NEW, NEAR = 96, 512  # tokens written behind a prompt; that the control sees
 SOURCES = {"stdlib": 0.5, "wikitext": 0.2, "shakespeare": 0.2, "gsm8k": 0.1}
 WAYS = {"greedy": 0.0, "sampled": 1.0}  # temperatures
+CEILING = "ceiling: the target's likeliest tokens"
 SHIPPED, CONTROL = "as shipped", "control: draft model, last 512 tokens"
 
 
@@ -163,11 +165,12 @@ def written(lm: LM, heads: dict[str, Head], prompts: list[list[int]], stage: Lon
     found: dict[str, list[list[list[int]]]] = {}
     for number, prompt in enumerate(prompts):
         for length, (way, temperature) in product(stage.lengths, WAYS.items()):
-            sampling = Sampling(temperature=temperature, seed=number)
+            sampling = Sampling(temperature=temperature, seed=number, logprobs=1)
             out = engine.run([Request(prompt[-length:], max_new_tokens=NEW, sampling=sampling) for _ in heads])
             rounds = {name: one.stats.rounds for name, one in zip(heads, out, strict=True)}
             new = list(out[0].tokens)
             rounds[CONTROL] = chained(foreseen(small, prompt[-length:], new), block)
+            rounds[CEILING] = chained([one.top[0][0] == one.token for one in out[0].logprobs or ()], block)
             for name, count in rounds.items():
                 each = found.setdefault(f"{way}, {name}", [])
                 if len(each) == number:

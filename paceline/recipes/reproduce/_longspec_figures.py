@@ -11,7 +11,7 @@ from paceline.bench.metrics import ratio
 from paceline.bench.replay import per
 from paceline.recipes.reproduce._record import Mean, mean_of
 
-__all__ = ["beside_control", "counted", "fall", "gained", "length_at"]
+__all__ = ["beside", "counted", "fall", "gained", "length_at"]
 
 
 def counted(found: dict[str, Any], names: Sequence[str], kind: str | None = None, straight: bool = False) -> np.ndarray:
@@ -38,9 +38,9 @@ def fall(found: dict[str, Any], names: Sequence[str], kind: str | None = None, s
     return ratio(counts[:, -1], counts[:, 0])
 
 
-def beside_control(found: dict[str, Any], names: Sequence[str], control: str, straight: bool = False) -> dict[str, float]:
-    """`fall` over that of the control on the same prompts."""
-    ours, theirs = (counted(found, each, None, straight) for each in (names, [control]))
+def beside(found: dict[str, Any], names: Sequence[str], other: str, straight: bool = False) -> dict[str, float]:
+    """`fall` over that of another drafter on the same prompts."""
+    ours, theirs = (counted(found, each, None, straight) for each in (names, [other]))
 
     def kept(sums: np.ndarray) -> np.ndarray:
         return (sums[..., -1, 1] / sums[..., -1, 0]) / (sums[..., 0, 1] / sums[..., 0, 0])

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from paceline.recipes.reproduce._lengths import CONTROL, SHIPPED, WAYS, after
-from paceline.recipes.reproduce._longspec_figures import beside_control, counted, fall, gained, length_at
+from paceline.recipes.reproduce._lengths import CEILING, CONTROL, SHIPPED, WAYS, after
+from paceline.recipes.reproduce._longspec_figures import beside, counted, fall, gained, length_at
 from paceline.recipes.reproduce._record import Mean, mean_of, table
 
 __all__ = ["draw", "written_up"]
@@ -22,7 +22,12 @@ def interval(found: dict[str, float]) -> str:
 def heads_of(found: dict[str, Any], way: str) -> dict[str, list[str]]:
     """Who drafts for texts written this way, with the seeds of the long stage together."""
     seeds = [f"{way}, {after(seed)}" for seed in range(found["seeds"])]
-    return {SHIPPED: [f"{way}, {SHIPPED}"], "after the long stage": seeds, CONTROL: [f"{way}, {CONTROL}"]}
+    return {SHIPPED: [f"{way}, {SHIPPED}"], "after the long stage": seeds} | {who: [f"{way}, {who}"] for who in others(way)}
+
+
+def others(way: str) -> list[str]:
+    """What the heads are held against: greedy texts are their own ceiling."""
+    return [CONTROL] if WAYS[way] == 0 else [CONTROL, CEILING]
 
 
 def written_up(found: dict[str, Any]) -> str:
@@ -75,9 +80,10 @@ def lengths_part(found: dict[str, Any], config: dict[str, Any]) -> str:
 `zoo:tiny` stretched to eight times its context by YaRN; `zoo:tiny-longspec`, a chain of at most 6, as shipped and after
 {config["long_tokens"] / 1e6:.2f} M tokens more on texts of {", ".join(str(n) for n in marks)} tokens with plain positions, in
 {found["seeds"]} order{"s" if found["seeds"] > 1 else ""} of the texts. Prompts of held-out code and prose and of documentation,
-each cut to its last tokens; brackets: 95 % bootstrap intervals over prompts, ratios in pairs. The control sees the last 512
-tokens alone, so its fall is the text's: what the target writes behind more text is harder to foresee. Greedy texts behind short
-prompts often go round in circles, which flatters every drafter; `sampled` texts (temperature 1) do not.
+each cut to its last tokens; brackets: 95 % bootstrap intervals over prompts, ratios in pairs. What the target writes behind more
+text may be harder to foresee, whoever drafts: the control sees the last 512 tokens alone; the ceiling, for sampled texts
+(temperature 1), is the target's own likeliest tokens, the best that any drafter could give. Greedy texts behind short prompts
+often go round in circles, which flatters every drafter.
 
 {"".join(way_part(found, way) for way in WAYS)}
 Percent of the tokens of held-out code and prose that are the target's, teacher-forced, by position:
@@ -94,12 +100,13 @@ def way_part(found: dict[str, Any], way: str) -> str:
     kinds, last = list(found["who"][control]), f"{marks[-1]} over {marks[0]}"
     rows = [[f"{name}{text}", *(interval(length_at(found, names, i, None, straight)) for i in range(len(marks))),
              interval(fall(found, names, None, straight)),
-             "" if name == CONTROL else interval(beside_control(found, names, control, straight))]
+             *(interval(beside(found, names, f"{way}, {other}", straight)) for other in others(way))]
             for straight, text in samples(found, control) for name, names in who.items()]
+    beside_whom = [f"that over the {other.split(':')[0]}'s" for other in others(way)]
     each = [[name, *(interval(fall(found, names, kind)) for kind in kinds)] for name, names in who.items()]
     return f"""{way.capitalize()}, {len(counted(found, [control]))} prompts:
 
-{table(["who drafts", *(f"behind {n}" for n in marks), last, "that over the control's"], rows)}
+{table(["who drafts", *(f"behind {n}" for n in marks), last, *beside_whom], rows)}
 
 {last} by kind of text:
 
