@@ -16,7 +16,7 @@ from paceline.data.corpus import Stream
 from paceline.lm.head import Head
 from paceline.objectives.distil import distil
 from paceline.recipes.reproduce._by_position import as_batch, divergence
-from paceline.recipes.reproduce._lengths import SHIPPED, LongStage, after, endings, fitted, some, trained
+from paceline.recipes.reproduce._lengths import SHIPPED, LongStage, after, endings, fitted, slow, some, trained
 from paceline.recipes.reproduce._stretched import stretched
 from paceline.train.checkpoint import replace_file
 from paceline.train.heads import Beside, train_heads
@@ -31,17 +31,17 @@ PARTS = (0, 128, 512, 2048)  # where parts of a text begin
 
 def far(streams: dict[str, Stream], work: Path, stage: LongStage, tokens: int, seeds: int) -> dict[str, Any]:
     """kl: head -> for each held-out text its mean KL to the target, in nats, by part. The heads: the embedded one; `offset, 0`,
-    `plain, 0`, `offset, 1` … after so many tokens; and those after the long stage. Made once.
+    `plain, 0`, `offset, 1` … after so many tokens; and that after the long stage. Made once.
     """
-    path, longest = work / f"far-{tokens}-{seeds}.json", stage.lengths[-1]
+    path, longest = work / f"far-{tokens}-{seeds}-{stage.tokens}-{stage.rate}.json", stage.lengths[-1]
     if not path.exists():
         model = stretched(longest)
         heads = {SHIPPED: fitted(model)}
         for seed in range(seeds):
             for name, reach in (("offset", longest), ("plain", 0)):
-                loop = Loop(work / f"far-{name}-{seed}-{tokens}", tokens // (ROWS * SHORT) or 1, matrix_lr=0.002, other_lr=3e-4)
+                loop = slow(work / f"far-{name}-{seed}-{tokens}", tokens // (ROWS * SHORT) or 1, 0.1)
                 heads[f"{name}, {seed}"] = gone_on(streams, loop, seed, reach, longest)
-        heads |= {after(seed): trained(streams, work, stage, seed) for seed in range(stage.seeds)}
+        heads[after(0)] = trained(streams, work, stage, 0)
         edges = [edge for edge in PARTS if edge < longest] + [longest]
         found = divergence(model, heads, [as_batch(text) for text in some(endings(streams, stage))], edges)
         replace_file(path, lambda fresh: fresh.write_text(json.dumps({"edges": edges, "kl": found})))

@@ -2,7 +2,7 @@
 
 The embedded head on its target stretched to eight times its context; the stage goes on with it on long texts with plain positions
 (Yang et al. 2025, arXiv 2502.17421, section 3.3: 32k tokens, 256 texts a step, a hundredth of the first stage's rate; here a few
-steps of 8,192 tokens, at a tenth). Every prompt is cut to its last 512, 2,048 and 8,192 tokens, so the same place in a text is
+steps of 8,192 tokens, at a larger part of it). Every prompt is cut to its last 512, 2,048 and 8,192 tokens, so the same place is
 gone on with. What the target then writes may be harder to foresee behind more text, for any drafter. Two controls say how much:
 the embedded draft model, which sees the last 512 tokens alone, wherever they stand; and, where texts are sampled, the best chain
 that any drafter could give, the target's own likeliest tokens.
@@ -42,7 +42,8 @@ from paceline.train.heads import Beside, train_heads
 from paceline.train.loop import Loop
 from paceline.train.packing import Batch, Batches, Source
 
-__all__ = ["CEILING", "CONTROL", "SHIPPED", "WAYS", "LongStage", "after", "endings", "fitted", "lengths", "some", "trained"]
+__all__ = ["CEILING", "CONTROL", "SHIPPED", "WAYS", "LongStage", "after", "endings", "fitted", "lengths", "slow", "some",
+           "trained"]
 
 NEW, NEAR = 96, 512  # tokens written behind a prompt; that the control sees
 SOURCES = {"stdlib": 0.5, "wikitext": 0.2, "shakespeare": 0.2, "gsm8k": 0.1}
@@ -53,12 +54,13 @@ SHIPPED, CONTROL = "as shipped", "control: draft model, last 512 tokens"
 
 @dataclass(frozen=True)
 class LongStage:
-    """tokens: of the second stage, for each of `seeds` orders of the texts. lengths: of prompts and of its texts, in turns.
-    prompts: of each of three kinds: held-out code, held-out prose, and documentation.
+    """tokens: of the second stage, for each of `seeds` orders of the texts. rate: its learning rates, in the first stage's.
+    lengths: of prompts and of its texts, in turns. prompts: of each of three kinds: held-out code, prose, and documentation.
     """
 
     tokens: int
     seeds: int
+    rate: float = 0.1
     lengths: tuple[int, ...] = (512, 2048, 8192)
     prompts: int = 8
 
@@ -67,7 +69,7 @@ def lengths(streams: dict[str, Stream], work: Path, stage: LongStage) -> dict[st
     """who: way of writing, who drafts -> kind of text -> for each prompt and length what `written` counts. agree: head -> percent
     of the tokens of held-out code and prose that are the target's, teacher-forced, by part of a text. Made once.
     """
-    path = work / f"lengths-{stage.tokens}-{stage.seeds}.json"
+    path = work / f"lengths-{stage.tokens}-{stage.seeds}-{stage.rate}.json"
     if not path.exists():
         model = stretched(stage.lengths[-1] + 2 * NEW)
         heads = {SHIPPED: fitted(model)}
@@ -110,8 +112,14 @@ def trained(streams: dict[str, Stream], work: Path, stage: LongStage, seed: int)
         return plans[step % len(plans)].batch(step // len(plans))
 
     beside = Beside(model, {"head": head}, {"head": "shift"}, distil, begun=True)
-    train_heads(beside, batch, Loop(work / f"long-{seed}-{stage.tokens}", steps, matrix_lr=0.002, other_lr=3e-4))
+    train_heads(beside, batch, slow(work / f"long-{seed}-{stage.tokens}-{stage.rate}", steps, stage.rate))
     return head.eval()
+
+
+def slow(folder: Path, steps: int, rate: float) -> Loop:
+    """A loop at this part of the usual learning rates."""
+    usual = Loop(folder, steps)
+    return replace(usual, matrix_lr=rate * usual.matrix_lr, other_lr=rate * usual.other_lr)
 
 
 def joined(stream: Stream) -> Stream:

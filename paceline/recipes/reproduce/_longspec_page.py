@@ -78,12 +78,12 @@ def lengths_part(found: dict[str, Any], config: dict[str, Any]) -> str:
     return f"""## Acceptance length by length of the prompt
 
 `zoo:tiny` stretched to eight times its context by YaRN; `zoo:tiny-longspec`, a chain of at most 6, as shipped and after
-{config["long_tokens"] / 1e6:.2f} M tokens more on texts of {", ".join(str(n) for n in marks)} tokens with plain positions, in
-{found["seeds"]} order{"s" if found["seeds"] > 1 else ""} of the texts. Prompts of held-out code and prose and of documentation,
-each cut to its last tokens; brackets: 95 % bootstrap intervals over prompts, ratios in pairs. What the target writes behind more
-text may be harder to foresee, whoever drafts: the control sees the last 512 tokens alone; the ceiling, for sampled texts
-(temperature 1), is the target's own likeliest tokens, the best that any drafter could give. Greedy texts behind short prompts
-often go round in circles, which flatters every drafter.
+{config["long_tokens"] / 1e6:.2f} M tokens more on texts of {", ".join(str(n) for n in marks)} tokens with plain positions, at
+{config["long_rate"]:g} of the learning rates of the first stage; orders of the texts: {found["seeds"]}.
+Prompts of held-out code and prose and of documentation, each cut to its last tokens; brackets: 95 % bootstrap intervals over
+prompts, ratios in pairs. What the target writes behind more text may be harder to foresee, whoever drafts: the control sees the
+last 512 tokens alone; the ceiling, for sampled texts (temperature 1), is the target's own likeliest tokens, the best that any
+drafter could give. Greedy texts behind short prompts often go round in circles, which flatters every drafter.
 
 {"".join(way_part(found, way) for way in WAYS)}
 Percent of the tokens of held-out code and prose that are the target's, teacher-forced, by position:
@@ -152,7 +152,7 @@ def far_part(found: dict[str, Any], config: dict[str, Any]) -> str:
     gains = [gained(found, len(seeds), i) for i in parts]
     rows += [["offset lower by, over seeds", *(three(mean) for mean, _ in gains)],
              ["offset lower by, over texts", *(f"[{low:.3f}, {high:.3f}]" for _, (low, high) in gains)],
-             row("after the long stage", [name for name in found["kl"] if name.startswith("after")])]
+             row("after the long stage", [after(0)])]
     return f"""## Far positions, for a head that reads: KL to the target in nats, by position in held-out code and prose
 
 `zoo:tiny` stretched to eight times its context; the embedded head as shipped, after {config["far_tokens"] / 1e6:.2f} M tokens

@@ -68,7 +68,8 @@ class Config:
     tokens: int = 500_000  # How long to train the heads of one seed and kind of positions.
     long_tokens: int = 300_000  # How long to go on with the embedded head on long texts.
     long_seeds: int = 1  # In how many orders of these.
-    far_tokens: int = 200_000  # How long to go on with it on short texts, with offset and with plain positions.
+    long_rate: float = 0.1  # Learning rates there, in those of the first stage.
+    far_tokens: int = 100_000  # How long to go on with it on short texts, with offset and with plain positions.
     copy_steps: int = 1_200  # How long to train the copying target; its heads a third of that.
     seeds: int = 3  # How many repeats, each with its own weights and order of texts.
     fast: bool = False  # Minutes instead of an hour and a half: made-up texts, few steps, one seed.
@@ -82,10 +83,10 @@ def run(config: Config) -> Path:
     flush_denormals()
     config = replace(config, **FAST) if config.fast else config
     work = claim_folder(config.work / "longspec", {"fast": str(config.fast)})
-    found: dict[str, Any] = {"config": {name: getattr(config, name) for name in LEAST}, "edges": EDGES, "copy": COPY,
-                             "short": SHORT, "window": WINDOW, "block": BLOCK}
+    found: dict[str, Any] = {"config": {name: getattr(config, name) for name in (*LEAST, "long_rate")},
+                             "edges": EDGES, "copy": COPY, "short": SHORT, "window": WINDOW, "block": BLOCK}
     streams = texts(config, work)
-    stage = LongStage(config.long_tokens, config.long_seeds)
+    stage = LongStage(config.long_tokens, config.long_seeds, config.long_rate)
     stage = replace(stage, lengths=(64, 128, 512), prompts=2) if config.fast else stage
     found["lengths"] = lengths(streams, work, stage)
     found["far"] = far(streams, work, stage, config.far_tokens, config.seeds)
