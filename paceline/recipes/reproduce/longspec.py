@@ -53,7 +53,7 @@ SHORT, WINDOW, BLOCK = 128, 64, 5  # tokens of a training text; of the heads' ow
 EDGES = (0, 128, 512, 1024, 2000)  # parts of a text
 MASKS = {"shifted": "shift", "causal": "causal"}
 LEAST = {"tokens": 1, "long_tokens": 1, "long_seeds": 1, "far_tokens": 1, "copy_steps": 3, "seeds": 1}
-FAST = {"tokens": 16_000, "long_tokens": 1, "long_seeds": 1, "far_tokens": 1, "copy_steps": 6, "seeds": 1}
+FAST: dict[str, Any] = {"tokens": 16_000, "long_tokens": 1, "long_seeds": 1, "far_tokens": 1, "copy_steps": 6, "seeds": 1}
 COPY = {"vocab": 96, "apart": 96, "window": 16}
 LENGTHS = (1024, 4096, 16384)
 
