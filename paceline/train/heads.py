@@ -70,7 +70,7 @@ MASKS: dict[str, Callable[[Batch, int, torch.dtype], Tensor]] = {"block": block_
 @dataclass(frozen=True)
 class Beside:
     """Heads beside their target, and how they learn: ``masks`` names each one's cross-attention mask, ``longest`` above 0 lets
-    positions be `anchored` below it.
+    positions be `anchored` below it, ``begun``: the heads have been trained before and go on.
     """
 
     target: PreTrainedModel
@@ -78,6 +78,7 @@ class Beside:
     masks: Mapping[str, str]
     objective: Objective
     longest: int = 0
+    begun: bool = False
 
 
 def train_heads(beside: Beside, batches: Callable[[int], Batch], loop: Loop, report: Callable[[Progress], None] = lambda p: None,
@@ -86,11 +87,13 @@ def train_heads(beside: Beside, batches: Callable[[int], Batch], loop: Loop, rep
 
     A target's keys and values may be a hundred times as large as what a fresh head adds to its residual stream, and the
     optimiser's steps do not know of it. So heads learn on keys and values divided by their root mean square over the first batch,
-    and at the end their projections are divided instead, which is the same. (Measured: without it a head that reads learned
-    slower than one that does not.)
+    and at the end their projections are divided instead, which is the same; those of heads that had begun are multiplied first.
+    (Measured: without it a head that reads learned slower than one that does not.)
     """
     prepare(beside.target, beside.heads)
     scales = measured_scales(beside.target, batches(0))
+    for head in beside.heads.values() if beside.begun else ():
+        fold(head, {back: (1 / keys, 1 / values) for back, (keys, values) in scales.items()})
     modules = nn.ModuleDict({name.replace(".", "_"): head for name, head in beside.heads.items()})
     gradient = (team or Team()).gradient(head_gradient(beside, scales), modules.parameters())
     seconds = train(modules, batches, gradient, loop, report=report)

@@ -227,3 +227,13 @@ def test_training_folds_at_its_end_and_goes_on_where_it_stopped(tmp_path: Path) 
     assert all(torch.equal(whole[key], again[key]) for key in whole)
     last = torch.load(tmp_path / "whole" / "step-0000006.pt", weights_only=True)["model"]
     assert any(not torch.equal(last[f"glide.{key}"], whole[key]) for key in whole)  # checkpoints are not folded
+
+
+def test_a_head_that_had_begun_goes_on_from_what_it_was(tmp_path: Path) -> None:
+    model, before = target(), reader(Head(shape_for(target(), **SIZE, block=4)))
+    after = Head(before.shape)
+    after.load_state_dict(before.state_dict())
+    still = Loop(tmp_path, 1, matrix_lr=0.0, other_lr=0.0, autocast=False)
+    train_heads(Beside(model, {"glide": after}, {"glide": "block"}, distil, begun=True), batches().batch, still)
+    for name, weight in before.state_dict().items():
+        torch.testing.assert_close(after.state_dict()[name], weight, atol=1e-6, rtol=1e-5)

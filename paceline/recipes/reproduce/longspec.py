@@ -1,15 +1,17 @@
 """LongSpec (Yang, Du et al. 2025, arXiv 2502.17421): far positions from short training, constant memory, attention in parts.
 
-Four parts. *Positions*: heads trained on short texts of the embedded target, with offset or plain positions, with a shifted or a
-plain causal mask; how often they agree with the target by how far into a text. *Copying*: a small target that has learned to
-repeat what stood long ago; a head that sees a short window only against one that also reads the target's keys. *Memory and time*
-of a drafted step at texts of several lengths. *Attention* of 65 rows to a long prefix under one mask and in parts.
+Six parts. *Lengths*: acceptance length behind long texts, before and after a second stage on long texts. *Positions*: heads
+trained on short texts of the embedded target, with offset or plain positions, with a shifted or a plain causal mask; how often
+they agree with the target by how far into a text. *Far*: offset against plain positions once more, for a head that already
+reads, on texts of 8,192 tokens. *Copying*: a small target that has learned to repeat what stood long ago; a head that sees a
+short window only against one that also reads the target's keys. *Memory and time* of a drafted step at texts of several lengths.
+*Attention* of 65 rows to a long prefix under one mask and in parts.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -31,21 +33,27 @@ from paceline.objectives.distil import distil
 from paceline.objectives.xent import xent
 from paceline.recipes import pretrain_zoo
 from paceline.recipes.pretrain_zoo import Job, corpus_stage
-from paceline.recipes.reproduce._record import mean_of, picture, table, write_record
+from paceline.recipes.reproduce._by_position import by_position
+from paceline.recipes.reproduce._far import far
+from paceline.recipes.reproduce._lengths import LongStage, lengths
+from paceline.recipes.reproduce._longspec_page import draw, written_up
+from paceline.recipes.reproduce._record import picture, write_record
 from paceline.recipes.reproduce._stretched import stretched
 from paceline.recipes.train_draft import load_target
 from paceline.train.checkpoint import claim_folder
 from paceline.train.forward import language
-from paceline.train.heads import Beside, agreeing, read, train_heads
+from paceline.train.heads import Beside, read, train_heads
 from paceline.train.loop import Loop, train
 from paceline.train.packing import Batch, Batches, Source
-from paceline.train.precision import fast_dtype, flush_denormals
+from paceline.train.precision import flush_denormals
 
 __all__ = ["Config", "run"]
 
 SHORT, WINDOW, BLOCK = 128, 64, 5  # tokens of a training text; of the heads' own attention; that they draft ahead
 EDGES = (0, 128, 512, 1024, 2000)  # parts of a text
 MASKS = {"shifted": "shift", "causal": "causal"}
+LEAST = {"tokens": 1, "long_tokens": 1, "long_seeds": 1, "far_tokens": 1, "copy_steps": 3, "seeds": 1}
+FAST: dict[str, Any] = {"tokens": 16_000, "long_tokens": 1, "long_seeds": 1, "far_tokens": 1, "copy_steps": 6, "seeds": 1}
 COPY = {"vocab": 96, "apart": 96, "window": 16}
 LENGTHS = (1024, 4096, 16384)
 
@@ -58,28 +66,37 @@ class Config:
     out: Path = Path("benchmarks/reproduce")  # Receives longspec.json, .md and .png.
     work: Path = Path("work")  # Receives token streams and checkpoints.
     tokens: int = 500_000  # How long to train the heads of one seed and kind of positions.
+    long_tokens: int = 300_000  # How long to go on with the embedded head on long texts.
+    long_seeds: int = 1  # In how many orders of these.
+    long_rate: float = 0.1  # Learning rates there, in those of the first stage.
+    far_tokens: int = 100_000  # How long to go on with it on short texts, with offset and with plain positions.
     copy_steps: int = 1_200  # How long to train the copying target; its heads a third of that.
     seeds: int = 3  # How many repeats, each with its own weights and order of texts.
-    fast: bool = False  # Minutes instead of half an hour: made-up texts, few steps, one seed.
+    fast: bool = False  # Minutes instead of an hour and a half: made-up texts, few steps, one seed.
 
 
 def run(config: Config) -> Path:
-    """Do all four parts and write the record; returns the page's path. What was killed goes on with the same command."""
-    if config.seeds < 1 or config.tokens < 1 or config.copy_steps < 3:
-        raise RequestError(f"Expected seeds and tokens of at least 1 and copy_steps of at least 3, found {config.seeds}, "
-                           f"{config.tokens} and {config.copy_steps}.")
+    """Do all parts and write the record; returns the page's path. What was killed goes on with the same command."""
+    for name, least in LEAST.items():
+        if getattr(config, name) < least:
+            raise RequestError(f"Expected {name} to be at least {least}, found {getattr(config, name)}.")
     flush_denormals()
-    config = replace(config, seeds=1, tokens=min(config.tokens, 16_000), copy_steps=6) if config.fast else config
+    config = replace(config, **FAST) if config.fast else config
     work = claim_folder(config.work / "longspec", {"fast": str(config.fast)})
-    found: dict[str, Any] = {"tokens": config.tokens, "seeds": config.seeds}
+    found: dict[str, Any] = {"config": {name: getattr(config, name) for name in (*LEAST, "long_rate")},
+                             "edges": EDGES, "copy": COPY, "short": SHORT, "window": WINDOW, "block": BLOCK}
     streams = texts(config, work)
+    stage = LongStage(config.long_tokens, config.long_seeds, config.long_rate)
+    stage = replace(stage, lengths=(64, 128, 512), prompts=2) if config.fast else stage
+    found["lengths"] = lengths(streams, work, stage)
+    found["far"] = far(streams, work, stage, config.far_tokens, config.seeds)
     found["positions"] = [positions(config, streams, work, seed) for seed in range(config.seeds)]
     found["copying"] = [copying(config, work, seed) for seed in range(config.seeds)]
     found["steps"] = [step_costs(length) for length in (512, *LENGTHS)]
     found["attention"] = [attention_costs(length) | forward_costs(length) for length in LENGTHS]
     page = config.out / "longspec.md"
     write_record(config.out, "longspec", found, written_up(found))
-    picture(page.with_suffix(".png"), partial(draw, found), 2)
+    picture(page.with_suffix(".png"), partial(draw, found), 3)
     return page
 
 
@@ -114,19 +131,6 @@ def positions(config: Config, streams: dict[str, Stream], work: Path, seed: int)
 
 def shape_of(model: PreTrainedModel) -> HeadShape:
     return longspec_shape(model, window=WINDOW, block=BLOCK, final_norm=True)
-
-
-def by_position(model: PreTrainedModel, heads: dict[str, Head], batches: list[Batch],
-                edges: Sequence[int]) -> dict[str, list[float]]:
-    """Head -> percent of tokens that are the target's between each two edges, under the block mask of drafting."""
-    hits, tried = {name: torch.zeros(len(edges) - 1) for name in heads}, torch.zeros(len(edges) - 1)
-    for batch, agreed in agreeing(model, heads, batches, fast_dtype("cpu") is torch.bfloat16):
-        part = torch.bucketize(batch.positions.flatten(), torch.tensor(edges[1:-1]), right=True)
-        scored = (batch.labels.flatten() >= 0) & (batch.positions.flatten() >= BLOCK)
-        tried += torch.bincount(part[scored], minlength=len(tried))
-        for name in heads:
-            hits[name] += torch.bincount(part[scored & agreed[name]], minlength=len(tried))
-    return {name: (100 * hits[name] / tried.clamp_min(1)).tolist() for name in heads}
 
 
 # -- copying ----------------------------------------------------------------------------------------------------------------
@@ -239,73 +243,3 @@ def best(work: Callable[[], Any], repeats: int = 15) -> float:
         work()
         found.append(time.perf_counter() - start)
     return min(found[2:])
-
-
-# -- the page ---------------------------------------------------------------------------------------------------------------
-
-
-def written_up(found: dict[str, Any]) -> str:
-    """Tables beside the paper's figures."""
-    arms, parts = list(found["positions"][0]), [f"{a} to {b}" for a, b in zip(EDGES, EDGES[1:], strict=False)]
-    rates = [[arm, *(mean_of([s[arm][i] for s in found["positions"]]) for i in range(len(parts)))] for arm in arms]
-    gain = [[f"offset over plain, {mask}", *(mean_of(gains(found, mask, i)) for i in range(len(parts)))] for mask in MASKS]
-    copied = [[name, mean_of([s[name] for s in found["copying"]])] for name in found["copying"][0]]
-    steps = [[s["length"], int(s["bytes"]), f"{s['ms']:.3f}", f"{s['ms, without reading']:.3f}"] for s in found["steps"]]
-    attention = [[a["prefix"], f"{a['dense']:.2f}", f"{a['parts']:.2f}", f"{a['dense'] / a['parts']:.2f}", f"{a['apart']:.1e}",
-                  a["mask"], a["own"], f"{a['lean']:.1f}", f"{a['auto']:.1f}"] for a in found["attention"]]
-    return f"""# LongSpec, again
-
-`paceline cook reproduce/longspec --data DIR`. {found["seeds"]} seed{"s" if found["seeds"] > 1 else ""}, mean ± half of the 95 %
-interval over seeds (Student). Heads of one block as wide as their target, with a norm in front of the shared output head.
-
-## Positions: percent of tokens that are the target's, by position in held-out code and prose
-
-Target `zoo:tiny` (context 2,048), {found["tokens"] / 1e6:.2f} M tokens in texts of {SHORT}, window {WINDOW}, tokens drafted up to
-{BLOCK} ahead.
-
-{table(["positions, mask", *parts], rates + gain)}
-
-The paper: a given loss on long texts is reached 3.93 times sooner with offset positions; noisy training adds 14.7 % to the
-acceptance length.
-
-## Copying what stood {COPY["apart"]} tokens ago, window {COPY["window"]}: percent of the repeated tokens
-
-{table(["who", "right (target) or in agreement with the target"], copied)}
-
-## A drafted step behind texts of several lengths
-
-Weights of `zoo:tiny`, its context stretched: costs only.
-
-{table(["tokens", "bytes of the head's keys", "ms", "ms without reading the target's keys"], steps)}
-
-The paper: 8.91 ms at up to 5k tokens, 9.25 at 25k to 32k.
-
-## Attention of a tree of 65 tokens to a prefix, fp32
-
-{table(["prefix", "one mask, ms a layer", "in parts", "ratio", "largest difference", "bytes of the mask", "in parts",
-        "whole forward, lean, ms", "compiled"], attention)}
-
-The compiled forward has no masks at all: each token's keys are the prefix and its own path. The paper: 49.9 to 12.5 ms for all
-layers on a GPU.
-
-![agreement by position, and attention](longspec.png)
-"""
-
-
-def gains(found: dict[str, Any], mask: str, part: int) -> list[float]:
-    """For every seed the points that offset positions give over plain ones in a part of the text."""
-    return [s[f"offset, {mask}"][part] - s[f"plain, {mask}"][part] for s in found["positions"]]
-
-
-def draw(found: dict[str, Any], axes: Any) -> None:
-    """Agreement by position; attention by prefix."""
-    for arm in found["positions"][0]:
-        means = [mean_of([s[arm][i] for s in found["positions"]]) for i in range(len(EDGES) - 1)]
-        axes[0].errorbar(range(len(means)), means, [m.bar for m in means], marker="o", capsize=2, label=arm)
-    axes[0].set_xticks(range(len(EDGES) - 1), [f"{a}–{b}" for a, b in zip(EDGES, EDGES[1:], strict=False)])
-    axes[0].set(xlabel="position in the text", ylabel="% of tokens that are the target's")
-    axes[0].legend(fontsize=7)
-    for name, label in (("dense", "one mask"), ("parts", "in parts")):
-        axes[1].plot([a["prefix"] for a in found["attention"]], [a[name] for a in found["attention"]], marker="o", label=label)
-    axes[1].set(xlabel="tokens of the prefix", ylabel="ms, 65 tokens, one layer", xscale="log", yscale="log")
-    axes[1].legend(fontsize=7)
