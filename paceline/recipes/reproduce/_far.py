@@ -8,7 +8,7 @@ their likeliest tokens do. The stage on long texts stands beside them. Source: Y
 
 from __future__ import annotations
 
-import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,8 @@ from paceline.lm.head import Head
 from paceline.objectives.distil import distil
 from paceline.recipes.reproduce._by_position import as_batch, divergence
 from paceline.recipes.reproduce._lengths import SHIPPED, LongStage, after, endings, fitted, slow, some, trained
+from paceline.recipes.reproduce._record import once
 from paceline.recipes.reproduce._stretched import stretched
-from paceline.train.checkpoint import replace_file
 from paceline.train.heads import Beside, train_heads
 from paceline.train.loop import Loop
 from paceline.train.packing import Batches, Source
@@ -33,19 +33,22 @@ def far(streams: dict[str, Stream], work: Path, stage: LongStage, tokens: int, s
     """kl: head -> for each held-out text its mean KL to the target, in nats, by part. The heads: the embedded one; `offset, 0`,
     `plain, 0`, `offset, 1` … after so many tokens; and that after the long stage. Made once.
     """
-    path, longest = work / f"far-{tokens}-{seeds}-{stage.tokens}-{stage.rate}.json", stage.lengths[-1]
-    if not path.exists():
-        model = stretched(longest)
-        heads = {SHIPPED: fitted(model)}
-        for seed in range(seeds):
-            for name, reach in (("offset", longest), ("plain", 0)):
-                loop = slow(work / f"far-{name}-{seed}-{tokens}", tokens // (ROWS * SHORT) or 1, 0.1)
-                heads[f"{name}, {seed}"] = gone_on(streams, loop, seed, reach, longest)
-        heads[after(0)] = trained(streams, work, stage, 0)
-        edges = [edge for edge in PARTS if edge < longest] + [longest]
-        found = divergence(model, heads, [as_batch(text) for text in some(endings(streams, stage))], edges)
-        replace_file(path, lambda fresh: fresh.write_text(json.dumps({"edges": edges, "kl": found})))
-    return json.loads(path.read_text())
+    name = f"far-{tokens}-{seeds}-{stage.tokens}-{stage.rate}.json"
+    return once(work / name, partial(diverged, streams, work, stage, tokens, seeds))
+
+
+def diverged(streams: dict[str, Stream], work: Path, stage: LongStage, tokens: int, seeds: int) -> dict[str, Any]:
+    """What all these heads do on held-out texts."""
+    longest = stage.lengths[-1]
+    model = stretched(longest)
+    heads = {SHIPPED: fitted(model)}
+    for seed in range(seeds):
+        for name, reach in (("offset", longest), ("plain", 0)):
+            loop = slow(work / f"far-{name}-{seed}-{tokens}", tokens // (ROWS * SHORT) or 1, 0.1)
+            heads[f"{name}, {seed}"] = gone_on(streams, loop, seed, reach, longest)
+    heads[after(0)] = trained(streams, work, stage, 0)
+    edges = [edge for edge in PARTS if edge < longest] + [longest]
+    return {"edges": edges, "kl": divergence(model, heads, [as_batch(text) for text in some(endings(streams, stage))], edges)}
 
 
 def gone_on(streams: dict[str, Stream], loop: Loop, seed: int, reach: int, longest: int) -> Head:

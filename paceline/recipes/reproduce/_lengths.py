@@ -10,9 +10,9 @@ that any drafter could give, the target's own likeliest tokens.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -33,11 +33,11 @@ from paceline.lm.head_shape import shape_for
 from paceline.lm.load import load_tokenizer, resolve
 from paceline.objectives.distil import distil
 from paceline.recipes.reproduce._by_position import as_batch, by_position
+from paceline.recipes.reproduce._record import once
 from paceline.recipes.reproduce._stretched import stretched
 from paceline.recipes.train_draft import load_target
 from paceline.row import Request, is_looping
 from paceline.sampling import Sampling
-from paceline.train.checkpoint import replace_file
 from paceline.train.heads import Beside, train_heads
 from paceline.train.loop import Loop
 from paceline.train.packing import Batch, Batches, Source
@@ -69,21 +69,22 @@ def lengths(streams: dict[str, Stream], work: Path, stage: LongStage) -> dict[st
     """who: way of writing, who drafts -> kind of text -> for each prompt and length what `written` counts. agree: head -> percent
     of the tokens of held-out code and prose that are the target's, teacher-forced, by part of a text. Made once.
     """
-    path = work / f"lengths-{stage.tokens}-{stage.seeds}-{stage.rate}.json"
-    if not path.exists():
-        model = stretched(stage.lengths[-1] + 2 * NEW)
-        heads = {SHIPPED: fitted(model)}
-        for seed in range(stage.seeds):
-            heads[after(seed)] = trained(streams, work, stage, seed)
-        lm, kinds = LM(model, load_tokenizer("zoo:tiny")), endings(streams, stage)
-        asked = [encode(lm.tokenizer, prompt) for prompt in long_prompts("document", stage.lengths[-1])[: stage.prompts]]
-        found = {kind: written(lm, heads, prompts, stage) for kind, prompts in (kinds | {"documentation": asked}).items()}
-        turned = {name: {kind: counts[name] for kind, counts in found.items()} for name in next(iter(found.values()))}
-        edges = (0, *stage.lengths)
-        agree = by_position(model, heads, [as_batch(text) for text in some(kinds)], edges)
-        whole = {"lengths": stage.lengths, "seeds": stage.seeds, "who": turned, "edges": edges, "agree": agree}
-        replace_file(path, lambda fresh: fresh.write_text(json.dumps(whole)))
-    return json.loads(path.read_text())
+    return once(work / f"lengths-{stage.tokens}-{stage.seeds}-{stage.rate}.json", partial(compared, streams, work, stage))
+
+
+def compared(streams: dict[str, Stream], work: Path, stage: LongStage) -> dict[str, Any]:
+    """The heads after the long stage beside the embedded one."""
+    model = stretched(stage.lengths[-1] + 2 * NEW)
+    heads = {SHIPPED: fitted(model)}
+    for seed in range(stage.seeds):
+        heads[after(seed)] = trained(streams, work, stage, seed)
+    lm, kinds = LM(model, load_tokenizer("zoo:tiny")), endings(streams, stage)
+    asked = [encode(lm.tokenizer, prompt) for prompt in long_prompts("document", stage.lengths[-1])[: stage.prompts]]
+    found = {kind: written(lm, heads, prompts, stage) for kind, prompts in (kinds | {"documentation": asked}).items()}
+    turned = {name: {kind: counts[name] for kind, counts in found.items()} for name in next(iter(found.values()))}
+    edges = (0, *stage.lengths)
+    agree = by_position(model, heads, [as_batch(text) for text in some(kinds)], edges)
+    return {"lengths": stage.lengths, "seeds": stage.seeds, "who": turned, "edges": edges, "agree": agree}
 
 
 def after(seed: int) -> str:

@@ -37,7 +37,7 @@ from paceline.recipes.reproduce._by_position import by_position
 from paceline.recipes.reproduce._far import far
 from paceline.recipes.reproduce._lengths import LongStage, lengths
 from paceline.recipes.reproduce._longspec_page import draw, written_up
-from paceline.recipes.reproduce._record import picture, write_record
+from paceline.recipes.reproduce._record import once, picture, write_record
 from paceline.recipes.reproduce._stretched import stretched
 from paceline.recipes.train_draft import load_target
 from paceline.train.checkpoint import claim_folder
@@ -90,8 +90,10 @@ def run(config: Config) -> Path:
     stage = replace(stage, lengths=(64, 128, 512), prompts=2) if config.fast else stage
     found["lengths"] = lengths(streams, work, stage)
     found["far"] = far(streams, work, stage, config.far_tokens, config.seeds)
-    found["positions"] = [positions(config, streams, work, seed) for seed in range(config.seeds)]
-    found["copying"] = [copying(config, work, seed) for seed in range(config.seeds)]
+    found["positions"] = [once(work / f"positions-{seed}-{config.tokens}.json", partial(positions, config, streams, work, seed))
+                          for seed in range(config.seeds)]
+    found["copying"] = [once(work / f"copying-{seed}-{config.copy_steps}.json", partial(copying, config, work, seed))
+                        for seed in range(config.seeds)]
     found["steps"] = [step_costs(length) for length in (512, *LENGTHS)]
     found["attention"] = [attention_costs(length) | forward_costs(length) for length in LENGTHS]
     page = config.out / "longspec.md"
