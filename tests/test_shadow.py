@@ -5,6 +5,8 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
 import paceline
 from paceline.arm import Arm
 from paceline.controllers.cost import Cost
@@ -50,22 +52,33 @@ def test_a_guess_is_judged_as_soon_as_the_text_has_outgrown_it() -> None:
     row.drafting, row.left = True, 9
     for row.stats.rounds in range(1, EVERY):
         shadow.look([row], [Arm(2, 8)], Cost().attach(4))
-    assert not shadow.waiting[0]
+    assert not shadow.waiting
     row.stats.rounds = EVERY
     shadow.look([row], [Arm(0, 8)], Cost().attach(4))
     assert {guess.drafter for guess in shadow.waiting[0]} == {2}
     shadow.forget(row)
-    assert not shadow.waiting and not shadow.spent
+    assert not shadow.waiting
 
 
-def test_asking_takes_a_hundredth_of_a_texts_time_at_most() -> None:
-    shadow = Shadow([Says(1, 2)])
+def test_asking_takes_a_hundredth_of_the_time_at_most_and_less_where_it_tells_little(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(paceline.shadow.time, "perf_counter", lambda: now.__setitem__(0, now[0] + 0.5) or now[0])
+    shadow = Shadow([Says(1, 2)])  # each question takes half a second
     row: Any = SimpleNamespace(id=0, tokens=[4], left=9, drafting=True, stats=SimpleNamespace(rounds=EVERY, total_seconds=0.0))
-    shadow.look([row], [Arm(0, 0)], Cost().attach(1))
-    asked, row.tokens = shadow.spent[0], [4, 9, 9, 9]
-    for row.stats.total_seconds, more in ((asked * 99, False), (asked * 101, True)):
-        shadow.look([row], [Arm(0, 0)], Cost().attach(1))
-        assert (shadow.spent[0] > asked) is more
+    account, controller = shadow.asked[0][1], Cost().attach(1)
+    shadow.look([row], [Arm(0, 0)], controller)
+    assert account.spent == account.price == 0.0  # the first question is free
+    shadow.look([row], [Arm(0, 0)], controller)
+    assert account.spent == account.price == 0.5
+    for row.stats.total_seconds, spent in ((99.0, 0.5), (101.0, 1.0), (149.0, 1.0)):
+        shadow.look([row], [Arm(0, 0)], controller)
+        assert account.spent == spent
+    row.tokens = [4, 9, 9, 9]  # no guess came true
+    shadow.look([row], [Arm(0, 0)], controller)
+    account.gives = 1.0
+    for row.stats.total_seconds, spent in ((1499.0, 1.0), (1501.0, 1.5)):
+        shadow.look([row], [Arm(0, 0)], controller)
+        assert account.spent == spent
 
 
 def test_the_controller_hears_of_a_free_drafter_that_it_does_not_use() -> None:

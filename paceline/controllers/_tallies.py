@@ -37,20 +37,31 @@ class Seconds:
 
     whole: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT))
     draft: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT))
-    mean: float = 0.0  # of the whole, without what slow rounds took beyond reason
+    _mean: float | None = None
 
     def add(self, seconds: float) -> None:
         """Enter a whole round."""
         self.whole.append(seconds)
-        ordered = sorted(self.whole)
-        most = SLOW * ordered[(len(ordered) - 1) // 2]
-        self.mean = sum(x if x < most else most for x in ordered) / len(ordered)
+        self._mean = None
+
+    @property
+    def mean(self) -> float:
+        """Of the whole, without what slow rounds took beyond reason."""
+        if self._mean is None:
+            ordered = sorted(self.whole)
+            most = SLOW * ordered[(len(ordered) - 1) // 2]
+            self._mean = sum(x if x < most else most for x in ordered) / len(ordered)
+        return self._mean
 
 
 @dataclass
 class Text:
-    """One row: a tally for each arm, those that have caught up with it, and its rounds so far."""
+    """One row: a tally for each arm, those that have caught up with it, its rounds so far, and the arm that is kept to until so
+    many.
+    """
 
     tallies: list[Tally]
     begun: set[int] = field(default_factory=set)
     rounds: int = 0
+    arm: int = 0
+    until: int = 0

@@ -22,6 +22,7 @@ __all__ = ["Cost"]
 SHARED_FADE = 0.998  # weight that a round of any text loses with each later one
 TRIES = 8  # timed rounds after which an arm counts as known
 EDGE = 1.02  # times plain decoding's tokens a second that an arm has to promise: below, asking it is not worth the trouble
+HOLD = (8, 2)  # rounds for which plain decoding, and an arm, is kept to without a further look, unless something is heard
 SHORT = 12  # tokens left from which on nothing new is tried
 
 
@@ -96,16 +97,18 @@ class Priced:
             if outcome.drafted and self._seconds()[0].whole:
                 more = outcome.seconds - outcome.draft_seconds - self._seconds()[0].mean
                 self.node += 0.1 * (max(0.0, more) / outcome.drafted - self.node)
-            if not outcome.truncated:
+            if not outcome.truncated and self.arms[arm].budget:  # plain decoding's tokens are known
                 self._enter(arm, outcome.row, outcome.tokens)
                 self._infer(arm, outcome, caught_up=arm in text.begun)
             self._time(arm, outcome, view, arm not in text.begun)
-            text.begun.update(self._kin(arm))
+            if arm not in text.begun:
+                text.begun.update(self._kin(arm))
 
     def hear(self, row: int, drafter: int, tokens: int, nodes: int, seconds: float) -> None:
         """Enter what a drafter that was not at work would have given, had it been let score so many nodes (`shadow.py`): its
         tokens, and where an arm of its was hardly timed yet the likely seconds of a round.
         """
+        self._text(row).until = 0
         for which, arm in enumerate(self.arms):
             if arm.drafter == drafter and arm.budget and nodes <= arm.budget:
                 self._enter(which, row, tokens)
@@ -119,18 +122,32 @@ class Priced:
     # -- bounds ----------------------------------------------------------------------------------------------------------
 
     def _best(self, view: View) -> int:
-        """Plain decoding first, since it is what the others are measured by; then each arm until its seconds are known, the later
-        ones as soon as that can be afforded; else the highest bound, where it is worth leaving plain decoding for.
+        """What was decided a round or a few ago, or a new decision: plain decoding first, since it is what the others are measured
+        by; then each arm until its seconds are known, the later ones as soon as that can be afforded; else the highest bound.
         """
-        text, seconds = self._text(view.row), self._seconds()
-        if view.left > SHORT:
-            for arm, known in enumerate(seconds):
-                if len(known.whole) < (1 if arm == 0 else TRIES) and (
-                        len(known.whole) == 0 and arm <= 1 or self.lost <= self.options.venture * self.spent):
-                    return arm
-        bounds = [self.bound(arm, text, view) for arm in range(len(self.arms))]
-        best = max(range(len(bounds)), key=bounds.__getitem__)
-        return best if bounds[best] > EDGE * bounds[0] else 0
+        text = self._text(view.row)
+        if text.rounds >= text.until:
+            new = self._new(view.left)
+            text.arm = self._highest(text, view) if new is None else new
+            text.until = text.rounds + (1 if new is not None else HOLD[text.arm > 0])
+        return text.arm
+
+    def _new(self, left: int) -> int | None:
+        """The first arm that was not timed often enough and can be tried now."""
+        for arm, known in enumerate(self._seconds() if left > SHORT else ()):
+            if len(known.whole) < (1 if arm == 0 else TRIES) and (
+                    len(known.whole) == 0 and arm <= 1 or self.lost <= self.options.venture * self.spent):
+                return arm
+        return None
+
+    def _highest(self, text: Text, view: View) -> int:
+        """The arm of the highest bound, where that is worth leaving plain decoding for."""
+        plain = self.bound(0, text, view)
+        most, best = EDGE * plain, 0
+        for arm in range(1, len(self.arms)):
+            if (bound := self.bound(arm, text, view)) > most:
+                most, best = bound, arm
+        return best
 
     def bound(self, arm: int, text: Text, view: View) -> float:
         """Tokens for each second that this arm may have on this text: the mean of this text's rounds and of some of others', and
@@ -154,7 +171,9 @@ class Priced:
         """Enter the seconds of a round. In an arm's first round of a text they hold its catching up, and once what is measured or
         made at first use: they tell of the price of a beginning only.
         """
-        seconds = self._seconds()[arm]
+        seconds, plain = self._seconds()[arm], self._seconds()[0]
+        if arm and not outcome.drafted and plain.whole:  # nothing was proposed: but for the asking a plain round
+            plain.add(outcome.seconds - outcome.draft_seconds)
         if not first:
             seconds.draft.append(outcome.draft_seconds)
             seconds.add(outcome.seconds)
