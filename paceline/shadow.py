@@ -40,8 +40,8 @@ class Guess:
 
 @dataclass
 class Account:
-    """Of one drafter: seconds of asking it so far and of one question, and the tokens that its rounds would lately have given. The
-    first question is not counted: it measures or makes what others then have.
+    """Of one drafter: seconds of asking it so far and of one question, and the tokens that its rounds would lately have given.
+    The first question is not counted: it measures or makes what others then have.
     """
 
     begun: bool = False

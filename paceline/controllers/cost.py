@@ -21,6 +21,7 @@ __all__ = ["Cost"]
 
 SHARED_FADE = 0.998  # weight that a round of any text loses with each later one
 TRIES = 8  # timed rounds after which an arm counts as known
+FIRST = 8  # plain rounds that the first of a new arm is feared to lose
 EDGE = 1.02  # times plain decoding's tokens a second that an arm has to promise: below, asking it is not worth the trouble
 HOLD = (8, 2)  # rounds for which plain decoding, and an arm, is kept to without a further look, unless something is heard
 SHORT = 12  # tokens left from which on nothing new is tried
@@ -70,7 +71,7 @@ class Priced:
         self._texts: dict[int, Text] = {}
         self._asked: dict[int, tuple[int, View]] = {}
         self._together, self.node = 0, 0.0  # seconds that one more node of a draft takes
-        self.spent = self.lost = 0.0  # seconds of all rounds; those that new arms took beyond what plain decoding would have
+        self.spent = self.lost = 0.0  # seconds of all rounds; those that new arms took beyond what the best known would have
         for arm, known in enumerate(options.prior):
             if known is not None:
                 self._believe(arm, *known)
@@ -93,7 +94,7 @@ class Priced:
             text.rounds += 1
             self.spent += outcome.seconds
             if arm and len(self._seconds()[arm].whole) < TRIES and self._seconds()[0].whole:
-                self.lost += outcome.seconds - outcome.tokens * self._seconds()[0].mean
+                self.lost += outcome.seconds - outcome.tokens / self._known(text)
             if outcome.drafted and self._seconds()[0].whole:
                 more = outcome.seconds - outcome.draft_seconds - self._seconds()[0].mean
                 self.node += 0.1 * (max(0.0, more) / outcome.drafted - self.node)
@@ -122,8 +123,8 @@ class Priced:
     # -- bounds ----------------------------------------------------------------------------------------------------------
 
     def _best(self, view: View) -> int:
-        """What was decided a round or a few ago, or a new decision: plain decoding first, since it is what the others are measured
-        by; then each arm until its seconds are known, the later ones as soon as that can be afforded; else the highest bound.
+        """What was decided a round or a few ago, or a new decision: plain decoding first, since the others are measured by it;
+        then each arm until its seconds are known, the later ones as soon as that can be afforded; else the highest bound.
         """
         text = self._text(view.row)
         if text.rounds >= text.until:
@@ -133,11 +134,15 @@ class Priced:
         return text.arm
 
     def _new(self, left: int) -> int | None:
-        """The first arm that was not timed often enough and can be tried now."""
-        for arm, known in enumerate(self._seconds() if left > SHORT else ()):
-            if len(known.whole) < (1 if arm == 0 else TRIES) and (
-                    len(known.whole) == 0 and arm <= 1 or self.lost <= self.options.venture * self.spent):
-                return arm
+        """The first arm that was not timed often enough and can be tried now; the first drafter at once, others when their try,
+        which may hold a good deal of catching up, is no more than may be lost.
+        """
+        seconds = self._seconds()
+        for arm, known in enumerate(seconds if left > SHORT else ()):
+            if len(known.whole) < (1 if arm == 0 else TRIES):
+                risk = 0.0 if known.whole else FIRST * seconds[0].mean
+                if not known.whole and arm <= 1 or self.lost + risk <= self.options.venture * self.spent:
+                    return arm
         return None
 
     def _highest(self, text: Text, view: View) -> int:
@@ -153,19 +158,30 @@ class Priced:
         """Tokens for each second that this arm may have on this text: the mean of this text's rounds and of some of others', and
         so many standard errors.
         """
-        seconds, ours, others = self._seconds()[arm], text.tallies[arm], self.shared[arm]
+        seconds, others = self._seconds()[arm], self.shared[arm]
         if not seconds.whole:
             return 0.0
         if self.arms[arm].budget == 0:
             return 1.0 / seconds.mean
-        weight = min(self.options.trust, others.rounds) / max(others.rounds, 1.0)
-        rounds = ours.rounds + weight * others.rounds
+        mean, rounds = self._mean(arm, text)
         if rounds == 0.0:
             return 0.0
-        mean = (ours.tokens + weight * others.tokens) / rounds
         most = mean + self.options.caution * others.spread * math.sqrt(math.log(2.0 + text.rounds) / rounds)
         late = 0.0 if arm in text.begun else self.catching[arm] * view.length
         return most / (seconds.mean + late * most / max(1.0, view.left))
+
+    def _mean(self, arm: int, text: Text) -> tuple[float, float]:
+        """Tokens of an arm's round on this text, from its rounds and some of others', and how many rounds that rests on."""
+        ours, others = text.tallies[arm], self.shared[arm]
+        weight = min(self.options.trust, others.rounds) / max(others.rounds, 1.0)
+        rounds = ours.rounds + weight * others.rounds
+        return (ours.tokens + weight * others.tokens) / max(rounds, 1e-9), rounds
+
+    def _known(self, text: Text) -> float:
+        """Tokens for each second of the best arm among those that were timed often enough."""
+        seconds = self._seconds()
+        timed = [arm for arm in range(1, len(seconds)) if len(seconds[arm].whole) >= TRIES]
+        return max([1.0 / seconds[0].mean, *(self._mean(arm, text)[0] / seconds[arm].mean for arm in timed)])
 
     def _time(self, arm: int, outcome: Outcome, view: View, first: bool) -> None:
         """Enter the seconds of a round. In an arm's first round of a text they hold its catching up, and once what is measured or
