@@ -76,6 +76,7 @@ def run_suite(name: str, only: tuple[str, ...], data: str | None, folder: Path, 
                 continue
             start, config = time.perf_counter(), replace(available(config, say), data=data)
             report = run(config) | {"command": command(config)}
+            report["settings"]["data"] = data and "DIR"  # a report is for others
             write(folder / f"{title}.json", json.dumps(report, indent=1) + "\n")
             say(f"{title}: {time.perf_counter() - start:.0f} s")
     write(folder / "README.md", render(read_reports(folder)))

@@ -20,19 +20,21 @@ COMB = 16  # nodes of the tree that is tried
 UNKNOWN = 0.12  # cost of a token where the context is too short to try
 
 
+Size = tuple[int, bool]  # tokens of a forward, and whether they are a tree
+
+
 class Costs:
     """Seconds of forwards of a model, an `LM` or a draft head; reads: the target whose keys a head reads."""
 
     def __init__(self, lm: Any, reads: Any = None) -> None:
         self.lm, self.reads = lm, reads
-        self._seconds: dict[int, float] = {}
+        self._seconds: dict[Size, float] = {}
         self._extra: dict[tuple[int, int], float] = {}
 
     def seconds(self, tokens: int) -> float:
-        """Of a forward of so many tokens behind a short prefix, the best of a few; measured once."""
-        if tokens not in self._seconds:
-            self._seconds[tokens] = self._measure(tokens)
-        return self._seconds[tokens]
+        """Of a forward of so many tokens behind a short prefix, the best of a few."""
+        self._ensure((tokens, False))
+        return self._seconds[tokens, False]
 
     def token(self, rows: int = 1) -> float:
         """What one more token costs each of so many rows, as a share of their forward of one token each: from 0.01 up.
@@ -68,8 +70,10 @@ class Costs:
         high = low * STEP
         if self.lm.context < PREFIX + high * rows + 1:
             return None
-        below, slope = self.seconds(low * rows), (self.seconds(high * rows) - self.seconds(low * rows)) / (high - low)
-        one = self.seconds(rows)
+        sizes: list[Size] = [(rows, False), (low * rows, False), (high * rows, False)]
+        self._ensure(*sizes)
+        one, below, above = (self._seconds[size] for size in sizes)
+        slope = (above - below) / (high - low)
         return (below + (tokens - low) * slope) / one, slope / one
 
     @cached_property
@@ -79,7 +83,8 @@ class Costs:
         """
         if self.lm.context < PREFIX + COMB + 1:
             return UNKNOWN
-        return max(0.0, (self._measure(COMB, True) - self.seconds(COMB)) / self.seconds(1))
+        self._ensure((1, False), (COMB, False), (COMB, True))
+        return max(0.0, (self._seconds[COMB, True] - self._seconds[COMB, False]) / self._seconds[1, False])
 
     def draft(self, small: "Costs", rows: int = 1) -> float:
         """A step of a drafting model as a share of ours, for so many rows."""
@@ -88,24 +93,37 @@ class Costs:
             return UNKNOWN
         return small.seconds(rows) / self.seconds(rows)
 
+    def _ensure(self, *sizes: Size) -> None:
+        """Have these forwards measured; known ones again where one is new, and the less counts."""
+        if any(size not in self._seconds for size in sizes):
+            for size, seconds in self._measured(sizes).items():
+                self._seconds[size] = min(seconds, self._seconds.get(size, seconds))
+
     @torch.inference_mode()
-    def _measure(self, tokens: int, comb: bool = False) -> float:
+    def _measured(self, sizes: Sequence[Size]) -> dict[Size, float]:
+        """Sizes take turns, so that what disturbs the machine for a while spoils none of them."""
         slot = self._filled(self.lm, None if self.reads is None else self._filled(self.reads, None))
-        kv = slot.kv
-        ids, best = torch.zeros(1, tokens, dtype=torch.long), float("inf")
-        parents = [[-1, *range(tokens // 2), *range(tokens - tokens // 2 - 1)]] if comb else None
+        best = dict.fromkeys(sizes, float("inf"))
         begun = time.perf_counter()
-        for i in range(1 + REPEATS[1]):
-            start = time.perf_counter()
-            if i > (REPEATS[0] if best < QUICK else 1) and start - begun > ENOUGH:
+        for turn in range(1 + REPEATS[1]):
+            least = REPEATS[0] if max(best.values()) < QUICK else 1
+            if turn > least and time.perf_counter() - begun > ENOUGH * len(best):
                 break
-            logits = self.lm.forward(kv, [slot], ids, parents)
-            logits[0].argmax().item()  # on an accelerator the forward is only now done
-            if comb:
-                kv.keep([slot], [[0, tokens - 1]])
-                kv.crop(slot, PREFIX)
-            best = min(best, time.perf_counter() - start)
+            for size in best:
+                best[size] = min(best[size], self._once(slot, *size))
         return best
+
+    def _once(self, slot: Any, tokens: int, comb: bool) -> float:
+        """Seconds of one forward, and for a tree of bringing a path together; the slot is left as it was."""
+        parents = [[-1, *range(tokens // 2), *range(tokens - tokens // 2 - 1)]] if comb else None
+        ids = torch.zeros(1, tokens, dtype=torch.long)
+        start = time.perf_counter()
+        logits = self.lm.forward(slot.kv, [slot], ids, parents)
+        logits[0].argmax().item()  # on an accelerator the forward is only now done
+        if comb:
+            slot.kv.keep([slot], [[0, tokens - 1]])
+            slot.kv.crop(slot, PREFIX)
+        return time.perf_counter() - start
 
     def _filled(self, lm: Any, reads: Any) -> Any:
         """A slot that holds a short text, and reads another where it is a head's."""

@@ -69,7 +69,17 @@ def test_a_slow_model_is_timed_a_few_times_only(clock: Clock) -> None:
         assert costs.seconds(1) > 0
         assert least <= round((clock.now - begun) / costs.seconds(1)) <= most
     begun = clock.now
-    assert slow.extra(16) > 0 and clock.now - begun <= 2.001 * (slow.seconds(4) + slow.seconds(16))  # no other sizes are tried
+    assert slow.extra(16) > 0 and clock.now - begun <= 2.001 * (slow.seconds(1) + slow.seconds(4) + slow.seconds(16))  # no others
+
+
+def test_what_disturbs_the_machine_for_a_while_spoils_no_size(clock: Clock) -> None:
+    """The first forwards take ten times as long: a warm-up, or another process."""
+    slow_until = clock.now + 0.004 * 2 * 10
+
+    def seconds(tokens: int) -> float:
+        return 0.004 * (1 + 0.1 * tokens) * (10 if clock.now < slow_until else 1)
+
+    assert abs(pretend(clock, seconds).token() - 0.1 / 1.1) < 1e-9
 
 
 def test_few_numbers_of_rows_are_measured() -> None:
