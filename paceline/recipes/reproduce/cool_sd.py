@@ -3,13 +3,12 @@
 The models of `paceline cook images` draw digits, 64 grey levels each. Every arm draws the same classes with the same seeds:
 tokens for each forward of the target (the bonus token counts), the total variation it spent for an image, Fréchet distance to
 the target's own images in the features of a classifier, how often that classifier sees the asked digit, the target's nats on
-what was drawn, and seconds; then the wall clock of one image at a time, with the target grown too. Null levels: the target's own
+what was drawn; then the wall clock of one image at a time, with the target grown too. Null levels: the target's own
 images, two sets of them.
 """
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -40,7 +39,7 @@ LENGTH = 5
 GROWN, TIMED = 100e6, 30  # parameters of the grown target; images of which the time is taken
 MORE = (0.1, 0.3, 0.5)  # tokens for each forward, over exact drafts, at which schedules are compared
 WIDE = "fixed:budget=16,together=100000"  # as many nodes as the drafter likes, however many rows there are
-FIGURES = ("acceptance_length", "spent", "distance", "accuracy", "nats", "seconds", "forwards")
+FIGURES = ("acceptance_length", "spent", "distance", "accuracy", "nats", "forwards")
 
 
 @dataclass(frozen=True)
@@ -110,25 +109,24 @@ def arms(config: Config) -> dict[str, Arm]:
     return found
 
 
-def drawn(config: Config, lm: LM, arm: Arm, seed: int) -> tuple[Images, list[Any], float]:
-    """Images of all classes, their generations, and the seconds that they took."""
+def drawn(config: Config, lm: LM, arm: Arm, seed: int) -> tuple[Images, list[Any]]:
+    """Images of all classes, and their generations."""
     drafter = f"small_model:model={config.digits / 'draft'},length={arm.length},worth=0" if arm.length else "none"
     engine = Engine(lm, drafter, arm.rule, WIDE, slots=TOGETHER)
     count = 2 * CLASSES if config.fast else config.images
     classes = [i % CLASSES for i in range(count)]
-    start = time.perf_counter()
     out = engine.run(asked(classes, config.guidance, seed))
-    return Images(pixels(out).reshape(count, PIXELS), np.array(classes)), out, time.perf_counter() - start
+    return Images(pixels(out).reshape(count, PIXELS), np.array(classes)), out
 
 
 def figures(config: Config, lm: LM, judge: Judge, arm: Arm, seed: int, own: Images) -> dict[str, float]:
     """What an arm did with a seed. `forwards`: of the target, for an image, both branches counted."""
-    images, out, seconds = drawn(config, lm, arm, seed)
+    images, out = drawn(config, lm, arm, seed)
     rounds, n = sum(g.stats.rounds for g in out), len(out)
     return {
         "acceptance_length": sum(g.stats.new_tokens for g in out) / rounds, "spent": sum(g.stats.spent for g in out) / n,
         "distance": frechet(judge.features(images), judge.features(own)), "accuracy": judge.accuracy(images),
-        "nats": float(losses(lm.model, images).mean()), "seconds": seconds / n,
+        "nats": float(losses(lm.model, images).mean()),
         "forwards": rounds / n * (1 if config.guidance == 1.0 else 2),
     }  # fmt: skip
 
@@ -158,10 +156,10 @@ def means(found: dict[str, Any], name: str) -> dict[str, Mean]:
 
 
 def line(found: dict[str, Any], name: str) -> list[str]:
-    m, exact = means(found, name), means(found, "exact")
+    m = means(found, name)
     return [name, f"{m['acceptance_length']:.3f} ± {m['acceptance_length'].bar:.3f}", f"{m['spent']:.2f} ± {m['spent'].bar:.2f}",
             f"{m['distance']:.3f} ± {m['distance'].bar:.3f}", f"{100 * m['accuracy']:.1f} ± {100 * m['accuracy'].bar:.1f} %",
-            f"{m['nats']:.3f}", f"{m['forwards']:.1f}", f"{exact['seconds'] / m['seconds']:.2f}x"]
+            f"{m['nats']:.3f}", f"{m['forwards']:.1f}"]
 
 
 def timed_line(found: dict[str, Any], name: str) -> list[str]:
@@ -190,7 +188,7 @@ def spent_at(found: dict[str, Any], schedule: str, more: float) -> str:
 
 def written_up(found: dict[str, Any]) -> str:
     """The page: the table, the order of the schedules, and the paper's figures."""
-    head = ["arm", "tokens for each forward", "spent, an image", "Fréchet distance", "seen as asked", "nats", "forwards", "speed"]
+    head = ["arm", "tokens for each forward", "spent, an image", "Fréchet distance", "seen as asked", "nats", "forwards"]
     equal = [[schedule, *(spent_at(found, schedule, more) for more in MORE)] for schedule in SCHEDULES
              if any(name.split()[0] == schedule for name in found["runs"])]
     return f"""# COOL-SD, again
@@ -199,8 +197,7 @@ def written_up(found: dict[str, Any]) -> str:
 {found["seeds"]} seeds, temperature 1, guidance {found["guidance"]:g}, {TOGETHER} together, drafts of {LENGTH} tokens where not
 said otherwise. Means over seeds with 95 % intervals. Total variation between the laws of target and draft:
 {found["tv"]:.3f} a pixel of held-out digits. The classifier is right on {100 * found["judge"]:.1f} % of those. *Target again* is
-another set of the target's own images: the null level of the distance. Speed is against exact drafts, in seconds for an image on
-this machine.
+another set of the target's own images: the null level of the distance.
 
 {table(head, [line(found, name) for name in found["runs"]])}
 

@@ -60,25 +60,28 @@ class Config:
     repeats: int = 2  # Passes over the prompts, each with fresh drafters.
     prompts: int | None = None  # At most so many of them.
     grow: float = 100.0  # Millions of parameters of the grown target.
+    grown_prompts: int = 25  # At most so many prompts for it.
     rivals: bool = True  # Also transformers' prompt lookup.
     fast: bool = False  # Two made-up prompts and few tokens, to see that all works.
 
 
 def run(config: Config) -> Path:
     """Replay, decode and write the record; returns the page's path. What was killed goes on with the same command."""
-    if config.budget < 1 or config.repeats < 1 or (config.prompts is not None and config.prompts < 1):
-        raise RequestError(f"Expected budget, repeats and prompts of at least 1, found {config.budget}, {config.repeats} and "
-                           f"{config.prompts}.")
+    if min(config.budget, config.repeats, config.grown_prompts, config.prompts or 1) < 1 or config.prompts == 0:
+        raise RequestError(f"Expected budget, repeats, prompts and grown_prompts of at least 1, found {config.budget}, "
+                           f"{config.repeats}, {config.prompts} and {config.grown_prompts}.")
     asked = dialogues(config)
-    settings = {name: getattr(config, name) for name in ("budget", "repeats", "prompts", "grow", "fast")}
+    settings = {name: getattr(config, name) for name in ("budget", "repeats", "prompts", "grow", "grown_prompts", "fast")}
     work = claim_folder(config.work / "toolspec", settings)
-    found: dict[str, Any] = {"budget": config.budget, "prompts": len(asked), "limit": config.prompts}
+    found: dict[str, Any] = {"budget": config.budget, "prompts": len(asked), "limit": config.prompts,
+                             "grown_prompts": min(len(asked), config.grown_prompts)}
     found["replay"] = {name: once(work / f"replay-{name}.json", partial(replayed, config, records))
                        for name, records in recorded(config, asked).items()}
     found["stores"] = {str(size): once(work / f"stores-{size}.json", partial(stored, config, asked, size))
                        for size in (STORES[:2] if config.fast else STORES)}
     for name, grow in (("zoo", None),) if config.fast else (("zoo", None), ("grown", config.grow)):
-        found[name] = once(work / f"{name}.json", partial(written, config, asked, grow))
+        given = asked[: config.grown_prompts] if grow else asked
+        found[name] = once(work / f"{name}.json", partial(written, config, given, grow))
     page = config.out / "toolspec.md"
     write_record(config.out, "toolspec", found, written_up(found))
     picture(page.with_suffix(".png"), partial(draw, found), 2)
@@ -262,7 +265,8 @@ def target_page(found: dict[str, Any], name: str) -> str:
 
 def written_up(found: dict[str, Any]) -> str:
     """The page: tables beside the paper's figures."""
-    grown = f"\n## The same target grown to about 100 M parameters\n\n{target_page(found, 'grown')}" if "grown" in found else ""
+    head = f"\n## The same target grown to about 100 M parameters, {found['grown_prompts']} prompts\n\n"
+    grown = head + target_page(found, "grown") if "grown" in found else ""
     names = list(found["replay"])
     replay = [[arm, *(between(found["replay"][name][arm]) for name in names)] for arm in REPLAYED]
     limit = f" --prompts {found['limit']}" if found["limit"] else ""
