@@ -174,6 +174,8 @@ def draw(found: dict[str, Any], axes: Any) -> None:
         bars = [[one["value"] - one["low"] for one in each], [one["high"] - one["value"] for one in each]]
         axes[0].errorbar(marks, [one["value"] for one in each], bars, marker="o", capsize=2, label=who)
     axes[0].set(xlabel="tokens of the prompt", ylabel="tokens a target forward", xscale="log", ylim=(1, None))
+    axes[0].set_xticks(marks, [str(mark) for mark in marks])
+    axes[0].set_xticks([], minor=True)
     axes[0].legend(fontsize=7)
     for arm in found["positions"][0]:
         means = [mean_of([s[arm][i] for s in found["positions"]]) for i in range(len(edges) - 1)]
