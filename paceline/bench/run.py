@@ -21,14 +21,16 @@ from paceline.bench.made_prompts import MADE_KINDS, made_prompts
 from paceline.bench.methods import Method, OneByOne, Paceline
 from paceline.bench.rivals import Weights, check_names, rivals
 from paceline.bench.summary import PLAIN, summarise
-from paceline.bench.tasks import KINDS, Prompt, builtin, encode, from_data, read_prompts
+from paceline.bench.tasks import KINDS, SPEC_BENCH, Prompt, builtin, encode, from_data, read_prompts
 from paceline.bench.timing import Group, Runs, measure
-from paceline.errors import RequestError
+from paceline.errors import RequestError, did_you_mean
 from paceline.lm import LM
 from paceline.lm.grow import grow
 from paceline.lm.load import resolve
 
 __all__ = ["Config", "gather", "prompts_of", "run", "target"]
+
+TASKS = (*KINDS, *MADE_KINDS, "spec_bench", *SPEC_BENCH)
 
 
 @dataclass(frozen=True)
@@ -168,6 +170,8 @@ def prompts_of(config: Config) -> dict[str, list[Prompt]]:
 
 
 def _read(task: str, data: str | None) -> list[Prompt]:
+    if task not in TASKS:
+        raise RequestError(f"There is no task {task!r}.{did_you_mean(task, TASKS)}")
     if task in MADE_KINDS:
         return made_prompts(task)
     return from_data(task, Path(data)) if data else builtin(task)

@@ -7,7 +7,8 @@ import zlib
 import pytest
 
 from paceline.bench.made_prompts import MADE_KINDS, made_prompts
-from paceline.errors import DataError
+from paceline.bench.run import Config, prompts_of
+from paceline.errors import DataError, RequestError
 
 
 @pytest.mark.parametrize("kind", MADE_KINDS)
@@ -37,3 +38,9 @@ def test_random_characters_do_not_compress() -> None:
 def test_an_unknown_kind_names_the_nearest() -> None:
     with pytest.raises(DataError, match="Did you mean 'copying'"):
         made_prompts("copyng")
+
+
+@pytest.mark.parametrize("data", [None, "nowhere"])
+def test_a_task_with_a_typo_gets_the_nearest_of_all_kinds(data: str | None) -> None:
+    with pytest.raises(RequestError, match="no task 'copyin'. Did you mean 'copying'"):
+        prompts_of(Config(tasks=("copyin",), data=data))
