@@ -128,6 +128,11 @@ class Stats:
         return sum(self.seconds.values())
 
     @property
+    def decoding_seconds(self) -> float:
+        """All seconds but the prefill's, which no draft can shorten."""
+        return self.total_seconds - self.seconds["prefill"]
+
+    @property
     def tokens_per_second(self) -> float:
         """New tokens over all of this row's seconds, the prefill included."""
         return self.new_tokens / self.total_seconds if self.total_seconds else 0.0

@@ -48,7 +48,7 @@ class Seconds:
     def mean(self) -> float:
         """Of the whole, without what slow rounds took beyond reason."""
         if self._mean is None:
-            ordered = sorted(self.whole) or [0.0]
+            ordered = sorted(self.whole)
             most = SLOW * ordered[(len(ordered) - 1) // 2]
             self._mean = sum(x if x < most else most for x in ordered) / len(ordered)
         return self._mean

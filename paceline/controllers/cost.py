@@ -137,12 +137,17 @@ class Priced:
         """The first arm that was not timed often enough and can be tried now; the first drafter at once, others when their try,
         which may hold a good deal of catching up, is no more than may be lost.
         """
-        seconds = self._seconds()
-        for arm, known in enumerate(seconds if left > SHORT else ()):
-            if len(known.whole) < (1 if arm == 0 else TRIES):
-                risk = 0.0 if known.whole else FIRST * seconds[0].mean
-                if not known.whole and arm <= 1 or self.lost + risk <= self.options.venture * self.spent:
-                    return arm
+        if left <= SHORT:
+            return None
+        plain, *others = self._seconds()
+        if not plain.whole:
+            return 0
+        for arm, known in enumerate(others, 1):
+            if not known.whole and arm == 1:
+                return arm
+            risk = 0.0 if known.whole else FIRST * plain.mean
+            if len(known.whole) < TRIES and self.lost + risk <= self.options.venture * self.spent:
+                return arm
         return None
 
     def _highest(self, text: Text, view: View) -> int:

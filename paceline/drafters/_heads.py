@@ -26,8 +26,9 @@ def follow(options: Any, lm: LM, method: str) -> Follower:
     Raises ModelError where it was made for a target of another shape; says so where it was trained for another one, or is asked
     to draft further than it has learned.
     """
-    named, make = isinstance(options.model, str | Path), partial(at_work, options, lm, method)
-    head = kept(lm, resolve(str(options.model)), (method, options.rough), make) if named else make()
+    source = resolve(str(options.model)) if isinstance(options.model, str | Path) else None
+    make = partial(at_work, source or options.model, lm, method, options.rough)
+    head = make() if source is None else kept(lm, source, (method, options.rough), make)
     shape: HeadShape = head.model.shape
     options = options if options.length else replace(options, length=shape.block)
     if options.length > shape.block:
@@ -38,15 +39,14 @@ def follow(options: Any, lm: LM, method: str) -> Follower:
     return Follower(options, head, lm, method, reads=bool(shape.reads))
 
 
-def at_work(options: Any, lm: LM, method: str) -> HeadLM:
-    """The head beside its target. Raises ModelError for one of another kind or shape."""
-    named = isinstance(options.model, str | Path)
-    head = Head.from_pretrained(resolve(str(options.model))) if named else copy.deepcopy(options.model)  # .to changes it
+def at_work(model: str | Head, lm: LM, method: str, rough: bool) -> HeadLM:
+    """The head of a folder, or a copy of one at hand, beside its target. Raises ModelError for one of another kind or shape."""
+    head = Head.from_pretrained(model) if isinstance(model, str) else copy.deepcopy(model)  # .to changes it
     if head.shape.method != method and (head.shape.method, method) != ("small", "glide"):  # the ablation's, which reads nothing
         raise ModelError(f"Expected a {method} head, found one of the kind {head.shape.method}; use the drafter "
                          f"{head.shape.method}.")
     fits(head.shape, lm)
-    return HeadLM(head.to(lm.device, lm.dtype), lm, options.rough)
+    return HeadLM(head.to(lm.device, lm.dtype), lm, rough)
 
 
 def fits(shape: HeadShape, lm: LM) -> None:

@@ -75,8 +75,7 @@ class Store:
     def add(self, tenant: str, key: Key, tokens: Sequence[int]) -> None:
         """Keep one more output. A file that is locked or full loses this output and nothing else."""
         owner = (self.vocabulary, tenant)
-        text, hidden = (None if part is None else part.astype(np.float32) for part in key)
-        assert text is not None
+        text, hidden = key.text.astype(np.float32), None if key.hidden is None else key.hidden.astype(np.float32)
         row = (*owner, text.tobytes(), np.asarray(tokens, dtype=np.int32).tobytes(),
                *((None, None) if hidden is None else (self.model, hidden.tobytes())))
         try:

@@ -65,7 +65,7 @@ def summary(stats: dict[str, list[Stats]], kinds: Sequence[str]) -> dict[str, An
     """Method -> figures; the oracle's are those of the best fixed method of each prompt."""
     fixed = [stats[name] for name in (PLAIN, *DRAFTERS)]
     fewest = [min(each, key=lambda s: s.rounds) for each in zip(*fixed, strict=True)]
-    fastest = [min(each, key=seconds) for each in zip(*fixed, strict=True)]
+    fastest = [min(each, key=lambda s: s.decoding_seconds) for each in zip(*fixed, strict=True)]
     found = {name: figures(each, each, stats[PLAIN], kinds) for name, each in stats.items()}
     return found | {"oracle": figures(fewest, fastest, stats[PLAIN], kinds)}
 
@@ -79,9 +79,4 @@ def figures(lengths: list[Stats], speeds: list[Stats], plain: list[Stats], kinds
 
 
 def timed(stats: list[Stats], part: Sequence[int]) -> np.ndarray:
-    return np.array([[seconds(stats[i]), stats[i].new_tokens] for i in part])
-
-
-def seconds(stats: Stats) -> float:
-    """Of a text, behind its prefill."""
-    return stats.total_seconds - stats.seconds["prefill"]
+    return np.array([[stats[i].decoding_seconds, stats[i].new_tokens] for i in part])

@@ -213,8 +213,8 @@ on the line through its deltas; a dash where it does not get there.
 
 ## Wall clock, one image at a time
 
-Speed over plain decoding, in turns, {TIMED} images, 95 % bootstrap intervals over them: the target as trained, whose forward
-takes a fraction of a millisecond, and the same function grown to {GROWN / 1e6:.0f} M parameters.
+Speed over plain decoding, in turns, {TIMED} images, 95 % bootstrap intervals over them: the target as trained,
+and the same function grown to {GROWN / 1e6:.0f} M parameters.
 
 {table(["arm", "tokens for each forward", "spent, an image", *found["speed"]], [timed_line(found, name) for name in ARMS])}
 

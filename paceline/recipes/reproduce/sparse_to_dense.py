@@ -172,8 +172,8 @@ def by_length(config: Config, lm: LM, length: int, seed: int) -> dict[str, Any]:
     """What every arm did with prompts of one length: acceptance, speed, and the speed that costs predict."""
     asked = requests(config, lm, length, seed)
     turns = Side(lm, arms(config, lm)).decoded(asked, 2)
-    best = {arm: np.array([[min(seconds(turn[arm][i]) for turn in turns), config.tokens] for i in range(len(asked))])
-            for arm in turns[0]}
+    best = {arm: np.array([[min(out.stats.decoding_seconds for out in same), config.tokens]
+                           for same in zip(*(turn[arm] for turn in turns), strict=True)]) for arm in turns[0]}
     costs = step_costs(config, lm, length)
     found = {arm: {"accepted": share_accepted(out), "acceptance_length": per_forward(out),
                    "speedup": ratio(best[arm], best[PLAIN]), "predicted": predicted(config, arm, out, costs)}
@@ -192,11 +192,6 @@ def loss(lm: LM, asked: Sequence[Request]) -> float:
         assert logits is not None
         found.append(float(cross_entropy(logits.float(), torch.tensor(prompt[-RECENT:]))))
     return float(np.mean(found))
-
-
-def seconds(out: Generation) -> float:
-    """After the prefill."""
-    return sum(out.stats.seconds.values()) - out.stats.seconds["prefill"]
 
 
 def share_accepted(out: Sequence[Generation]) -> float:

@@ -145,7 +145,7 @@ def summary(each: list[list[Stats]], plain: list[list[Stats]]) -> dict[str, Any]
     """Tokens for each forward and speed against plain decoding, with bootstrap intervals over prompts."""
     length = per([s[0].rounds for s in each], [s[0].new_tokens for s in each])
     whole, after = (ratio(timed(each, prefill), timed(plain, prefill)) for prefill in (True, False))
-    total = sum(sum(s.seconds.values()) - s.seconds["prefill"] for repeats in each for s in repeats)
+    total = sum(s.decoding_seconds for repeats in each for s in repeats)
     sources: dict[str, list[int]] = {}
     for repeats in each:
         for name, (drafted, accepted) in repeats[0].sources.items():
@@ -162,7 +162,7 @@ def timed(arm: list[list[Stats]], prefill: bool) -> np.ndarray:
 
 
 def median(stats: list[Stats], prefill: bool) -> float:
-    return float(np.median([sum(s.seconds.values()) - (0.0 if prefill else s.seconds["prefill"]) for s in stats]))
+    return float(np.median([s.total_seconds if prefill else s.decoding_seconds for s in stats]))
 
 
 def against(ours: list[list[Stats]], theirs: list[list[float]]) -> dict[str, float]:
