@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ["Arm", "Outcome", "View"]
+__all__ = ["Arm", "Offer", "Outcome", "View"]
 
 
 @dataclass(frozen=True)
@@ -15,12 +15,23 @@ class Arm:
 
 
 @dataclass(frozen=True)
+class Offer:
+    """A drafter has said what it would propose for a row now: so many nodes, all chosen, which follow from the text so far."""
+
+    drafter: int
+    nodes: int
+
+
+@dataclass(frozen=True)
 class View:
-    """What a controller may know of a row: its id, its length in tokens and how many tokens it may still add."""
+    """What a controller may know of a row: its id, its length in tokens, how many tokens it may still add, and what drafters offer
+    that were asked already; one that offers costs nothing further to take.
+    """
 
     row: int
     length: int
     left: int
+    offers: Sequence[Offer] = ()
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from paceline.lm.load import resolve
 __all__ = ["AUTO", "attached", "built", "check", "controlling", "limited", "listed", "suited"]
 
 AUTO = "auto"
-FREE = ("suffix", "ngram")  # the first is tried at once
+FREE = ("suffix",)  # tried at once
 EMBEDDED = ("cape:inner=glide", "longspec", "small_model:model=zoo:tiny-draft")
 
 log = logging.getLogger("paceline")

@@ -87,7 +87,7 @@ class Engine:
         self._parked: deque[tuple[list[int], Slot, Trace | None]] = deque()
         self._ids = itertools.count()
         self._said: set[str] = set()
-        self._shadow = Shadow(self.drafters) if hasattr(self.controller, "hear") else None
+        self._shadow = Shadow(self.drafters, self.controller, self._fitted) if hasattr(self.controller, "hear") else None
         self._watched = any("queries" in reads(d) for d in self.drafters)
 
     def submit(self, request: Request, watch: bool = False) -> Row:
@@ -134,16 +134,15 @@ class Engine:
     @torch.inference_mode()
     def step(self) -> list[Row]:
         """One round for all active rows; returns them, finished ones included."""
+        self.lm.costs.renew()
         self._admit()
         rows = list(self.rows)
         if not rows:
             return []
         clock = Clock()
-        arms = self._pick(rows)
+        arms = self._pick(rows, clock)
         clock.lap("host")
         proposals, draft_seconds = self._propose(rows, arms)
-        if self._shadow is not None:
-            self._shadow.look(rows, arms, self.controller)  # type: ignore[arg-type]
         clock.lap("draft")
         queries: list[torch.Tensor] | None = [] if any("queries" in reads(self.drafters[a.drafter]) for a in arms) else None
         logits = guidance.score(self.lm, self.kv, rows, proposals, queries)
@@ -159,7 +158,7 @@ class Engine:
             shown = seen(reads(self.drafters[arm.drafter]), score, verdict, [q[b] for q in queries or ()])
             self._commit(row, arm, score, verdict, shown)
         whole = sum(len(r.texts) for r in rows)
-        self.controller.learn([self._outcome(r, a, draft_seconds, clock, whole) for r, a in zip(rows, arms, strict=True)])
+        self.controller.learn([self._outcome(r, a, draft_seconds[r.id], clock, whole) for r, a in zip(rows, arms, strict=True)])
         clock.lap("host")
         for row in rows:
             clock.share(row.stats.seconds, len(row.texts) / whole)
@@ -220,26 +219,36 @@ class Engine:
 
     # -- one round -------------------------------------------------------------------------------------------------------
 
-    def _pick(self, rows: Sequence[Row]) -> list[Arm]:
+    def _pick(self, rows: Sequence[Row], clock: Clock) -> list[Arm]:
         """The controller's arms, their budgets clipped to what each row may still add (the bonus token takes one)."""
-        arms = self.controller.pick([View(r.id, len(r.tokens), r.left) for r in rows])
+        rooms = [min(row.left, self.lm.context - row.reach) - 1 for row in rows]
+        views = [View(r.id, len(r.tokens), r.left) for r in rows]
+        if self._shadow is not None:
+            clock.lap("host")
+            views = [replace(v, offers=self._shadow.look(r, n)) for v, r, n in zip(views, rows, rooms, strict=True)]
+            clock.lap("draft")
         out = []
-        for row, arm in zip(rows, arms, strict=True):
-            room = min(row.left, self.lm.context - row.reach) - 1
+        for row, arm, room in zip(rows, self.controller.pick(views), rooms, strict=True):
             usable = row.drafting and row.strikes.get(arm.drafter, 0) < STRIKES
             out.append(Arm(arm.drafter, max(0, min(arm.budget, room)) if usable else 0))
         return out
 
     def _propose(self, rows: Sequence[Row], arms: Sequence[Arm]) -> tuple[list[Proposal], dict[int, float]]:
-        """Proposals in row order and each arm's seconds; rows are grouped by arm, and a drafter never sees a budget of 0."""
-        proposals = {row.id: Proposal() for row in rows}
-        seconds: dict[int, float] = {}
-        for which in sorted({a.drafter for a in arms}):
-            group = [(r, a.budget) for r, a in zip(rows, arms, strict=True) if a.drafter == which and a.budget > 0]
-            if group:
-                start = time.perf_counter()
-                proposals |= self._ask(which, group)
-                seconds[which] = (time.perf_counter() - start) / len(group)
+        """Proposals in row order and the seconds of each row's; rows are grouped by arm, and a drafter never sees a budget of 0.
+        What was said before the pick is taken as it is.
+        """
+        proposals, seconds = {row.id: Proposal() for row in rows}, dict.fromkeys((row.id for row in rows), 0.0)
+        groups: dict[int, list[tuple[Row, int]]] = {}
+        for row, arm in zip(rows, arms, strict=True):
+            said = None if self._shadow is None else self._shadow.take(row, arm)
+            if said is not None:
+                proposals[row.id], seconds[row.id] = said.proposal.clip(arm.budget), said.seconds
+            elif arm.budget > 0:
+                groups.setdefault(arm.drafter, []).append((row, arm.budget))
+        for which, group in sorted(groups.items()):
+            start = time.perf_counter()
+            proposals |= self._ask(which, group)
+            seconds |= dict.fromkeys((row.id for row, _ in group), (time.perf_counter() - start) / len(group))
         return [proposals[r.id] for r in rows], seconds
 
     def _ask(self, which: int, group: Sequence[tuple[Row, int]]) -> dict[int, Proposal]:
@@ -256,12 +265,13 @@ class Engine:
 
     def _checked(self, which: int, group: Sequence[tuple[Row, int]]) -> dict[int, Proposal]:
         proposals = self.drafters[which].propose([r for r, _ in group], [b for _, b in group])
-        out = {}
-        for (row, budget), proposal in zip(group, proposals, strict=True):
-            proposal.check(self.lm.vocab)
-            proposal = proposal.main_chain() if self.exact and not self.lm.exact_trees else proposal
-            out[row.id] = (proposal.chosen() if row.request.reproducible else proposal).clip(budget)
-        return out
+        return {row.id: self._fitted(row, p, budget) for (row, budget), p in zip(group, proposals, strict=True)}
+
+    def _fitted(self, row: Row, proposal: Proposal, budget: int) -> Proposal:
+        """What may be scored of a proposal; raises for nonsense."""
+        proposal.check(self.lm.vocab)
+        proposal = proposal.main_chain() if self.exact and not self.lm.exact_trees else proposal
+        return (proposal.chosen() if row.request.reproducible else proposal).clip(budget)
 
     def _strike(self, which: int, row: Row, error: Exception) -> None:
         name = type(self.drafters[which]).__name__
@@ -326,12 +336,11 @@ class Engine:
         row.stats.failures.append("no token of this model goes on with what the grammar asks for, so the text is unfinished")
         return "dead_end"
 
-    def _outcome(self, row: Row, arm: Arm, draft_seconds: dict[int, float], clock: Clock, whole: int) -> Outcome:
+    def _outcome(self, row: Row, arm: Arm, draft: float, clock: Clock, whole: int) -> Outcome:
         last = row.last
         assert last is not None
         depth = max(last.proposal.depths(), default=0)
         taken = min(len(last.verdict.path), last.committed)
-        draft = draft_seconds[arm.drafter] if arm.budget else 0.0  # another row may have used the same drafter
         share = len(row.texts) / whole
         return Outcome(row.id, arm, len(last.proposal), [i < taken for i in range(depth)], last.committed,
                        draft, clock.seconds["verify"] * share, last.committed < len(last.verdict.path) + 1,

@@ -8,29 +8,32 @@ goes through. A drafter says of itself that it is `free` for this.
 
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from paceline.arm import Arm, Offer
 from paceline.proposal import Proposal
 
 __all__ = ["Guess", "Shadow", "matched"]
 
-EVERY = 4  # rounds of a row between two questions, at least
 SHARE, LEAST = 0.01, 0.1  # of all seconds that asking a drafter may take where it would give a token more; the least part of that
 RECENT = 0.1  # weight of the last guess in what a drafter gives, and in what asking it costs
-NODES = 16  # of a guess
 
 
 class Hears(Protocol):
-    """A controller that wants to know."""
+    """A controller that wants to know. most: nodes of its largest budget."""
+
+    most: int
 
     def hear(self, row: int, drafter: int, tokens: int, nodes: int, seconds: float) -> None: ...
+
+    def wants(self, row: int, drafter: int) -> bool: ...
 
 
 @dataclass(frozen=True)
 class Guess:
-    """A proposal that was never scored. length: tokens of the text when it was made. seconds: to make it."""
+    """A proposal that was not scored yet. length: tokens of the text when it was made. seconds: to make it."""
 
     drafter: int
     proposal: Proposal
@@ -62,54 +65,74 @@ class Account:
 
 
 class Shadow:
-    """Guesses of the free drafters for every row, until they can be judged."""
+    """Asks free drafters before it is picked who drafts: the one at work always, others as far as that can be afforded. Who is
+    picked drafts what it has said; what the others said waits until it can be judged.
 
-    def __init__(self, drafters: Sequence[Any]) -> None:
+    fitted: makes of a row's proposal what may be scored, at most so many nodes of it.
+    """
+
+    def __init__(self, drafters: Sequence[Any], controller: Hears, fitted: Callable[[Any, Proposal, int], Proposal]) -> None:
         self.asked = {which: (drafter, Account()) for which, drafter in enumerate(drafters) if getattr(drafter, "free", False)}
+        self.controller, self.fitted = controller, fitted
         self.waiting: dict[int, deque[Guess]] = {}
         self.seconds = 0.0  # of all rows so far
         self._seen: dict[int, float] = {}  # of these, a row's
 
-    def look(self, rows: Sequence[Any], arms: Sequence[Any], controller: Hears) -> None:
-        """Tell what became of earlier guesses, and ask for new ones; arms: what is at work for each row."""
-        for row, arm in zip(rows, arms, strict=True):
-            for guess, tokens in self.judged(row) if row.id in self.waiting else ():
-                controller.hear(row.id, guess.drafter, tokens, len(guess.proposal), guess.seconds)
-            if row.stats.rounds % EVERY == 0 and row.drafting:
-                self.seconds += row.stats.total_seconds - self._seen.get(row.id, 0.0)
-                self._seen[row.id] = row.stats.total_seconds
-                self.ask(row, arm.drafter if arm.budget else -1, min(NODES, row.left - 1))
+    def look(self, row: Any, budget: int) -> list[Offer]:
+        """Tell what became of this row's earlier guesses, and have new ones made of so many nodes at most."""
+        for guess, tokens in self.judged(row) if row.id in self.waiting else ():
+            self.controller.hear(row.id, guess.drafter, tokens, len(guess.proposal), guess.seconds)
+        self.seconds += row.stats.total_seconds - self._seen.get(row.id, 0.0)
+        self._seen[row.id] = row.stats.total_seconds
+        made = self.ask(row, min(budget, self.controller.most)) if row.drafting and budget > 0 else []
+        return [Offer(guess.drafter, len(guess.proposal)) for guess in made]
 
-    def ask(self, row: Any, active: int, budget: int) -> None:
-        """Ask every free drafter but the one at work, as far as that can be afforded. One that raises is not heard: its turn at
-        work will show why.
-        """
-        for which, (drafter, account) in self.asked.items() if budget > 0 else ():
-            if which != active and account.affords(self.seconds):
+    def ask(self, row: Any, budget: int) -> list[Guess]:
+        """What free drafters propose. One that raises is not heard: its turn at work will show why."""
+        made = []
+        for which, (drafter, account) in self.asked.items():
+            working = self.controller.wants(row.id, which)
+            if working or account.affords(self.seconds):
                 start = time.perf_counter()
                 try:
                     [proposal] = drafter.propose([row], [budget])
+                    proposal = self.fitted(row, proposal, budget)
                 except Exception:
                     continue
                 seconds = time.perf_counter() - start
-                account.enter(seconds)
-                self.waiting.setdefault(row.id, deque()).append(Guess(which, proposal.clip(budget), len(row.tokens), seconds))
+                if not working:
+                    account.enter(seconds)
+                made.append(Guess(which, proposal, len(row.tokens), seconds))
+        if made:
+            self.waiting.setdefault(row.id, deque()).extend(made)
+        return made
+
+    def take(self, row: Any, arm: Arm) -> Guess | None:
+        """The drafter that was picked goes to work; what it has said, if it was asked, is no guess any more."""
+        for guess in self.waiting.get(row.id, ()) if arm.budget else ():
+            if guess.drafter == arm.drafter and guess.length == len(row.tokens):
+                self.waiting[row.id].remove(guess)
+                return guess
+        return None
 
     def judged(self, row: Any) -> list[tuple[Guess, int]]:
         """The guesses that the text has outgrown, each with the tokens its round would have given, the bonus token included."""
-        found, waiting = [], self.waiting.get(row.id, deque())
-        while waiting and len(row.tokens) > waiting[0].length + max(waiting[0].proposal.depths(), default=0):
-            guess = waiting.popleft()
-            tokens, account = 1 + matched(guess.proposal, row.tokens[guess.length :]), self.asked[guess.drafter][1]
-            account.gives += RECENT * (tokens - account.gives)
-            found.append((guess, tokens))
-        if not waiting:
-            self.waiting.pop(row.id, None)
+        found, later, waiting = [], deque[Guess](), self.waiting.pop(row.id, ())
+        for guess in waiting:
+            if len(row.tokens) > guess.length + max(guess.proposal.depths(), default=0):
+                tokens, account = 1 + matched(guess.proposal, row.tokens[guess.length :]), self.asked[guess.drafter][1]
+                account.gives += RECENT * (tokens - account.gives)
+                found.append((guess, tokens))
+            else:
+                later.append(guess)
+        if later:
+            self.waiting[row.id] = later
         return found
 
     def forget(self, row: Any) -> None:
-        self.waiting.pop(row.id, None)
-        self._seen.pop(row.id, None)
+        """Drop a row that has ended."""
+        for kept in (self.waiting, self._seen):
+            kept.pop(row.id, None)
 
 
 def matched(proposal: Proposal, text: Sequence[int]) -> int:

@@ -24,6 +24,8 @@ class Costs:
     share: float = 0.05
     branching: float = 0.0
 
+    def renew(self) -> None: ...
+
     def token(self, rows: int = 1) -> float:
         return self.share
 

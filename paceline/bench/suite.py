@@ -27,7 +27,7 @@ HEADS = ("glide", CAPE, "longspec")
 ZOO = Config(drafters=(PAIR, FOUR, "ngram", *HEADS), dtype="float32", limit=8, repeats=2)
 GROWN = replace(ZOO, drafters=(PAIR, *HEADS), grow=100.0, limit=6, repeats=2)
 EVERY = (PAIR, "ngram", f"{PAIR},beam=4", "glide", "longspec", "cape:inner=glide,bins=paper")
-ARMS = replace(ZOO, drafters=(*FREE, *EMBEDDED, AUTO), tasks=(*KINDS, "copying"), cold=True, repeats=3)
+ARMS = replace(ZOO, drafters=(*FREE, "ngram", *EMBEDDED, AUTO), tasks=(*KINDS, "copying"), cold=True, repeats=3)
 NEVER_SLOWER = replace(ARMS, drafters=(AUTO,), tasks=SPEC_BENCH, limit=16, max_new_tokens=96)
 IDENTITY = replace(ZOO, drafters=EVERY, repeats=1, limit=50)
 SUITES: dict[str, dict[str, Config]] = {

@@ -27,7 +27,7 @@ from paceline.sampling import Dice, guided, law_of, shaped
 __all__ = ["Borrowed", "Follower", "Options", "check"]
 
 CATCH_UP = 16  # more missing tokens than this are prefilled row by row
-DEAR = 0.5  # from this measured cost on nothing is drafted; below, a first token is in any case, which is how odds are learned
+DEAR = 0.6  # from this measured cost on nothing is drafted; below, a first token is in any case, which is how odds are learned
 TYPICAL = 0.15  # cost of a token where drawn ones must not depend on measurements: the same seed gives the same text
 
 

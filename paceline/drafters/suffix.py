@@ -23,6 +23,7 @@ from paceline.proposal import Proposal
 __all__ = ["Suffix"]
 
 MATCHES = 3  # endings of a row's text that are followed, the longest first
+OWN = 4  # tokens of a match that the target wrote itself, from which on it is taken to follow what it wrote
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ class Suffixes:
         tree = memory.guess.renew(row.tokens)
         for token in row.tokens[len(memory.text) :]:
             memory.text.extend(token)
-        self._from_text(tree, memory)
+        self._from_text(tree, memory, len(row.tokens) - row.prompt_len)
         if self.options.past:
             for length, counts, place in self._tenant(row).matches(row.tokens[-DEPTH:]):
                 follow(tree, memory.guess.rates, counts, place, Found("past", length, self.options.length))
@@ -92,27 +93,31 @@ class Suffixes:
             self.past[name] = Generations(self.options.past)
         return self.past[name]
 
-    def _from_text(self, tree: Trie, memory: Memory) -> None:
-        """Paths behind earlier occurrences; one that runs into the end of the text goes on with what it just gave."""
-        text = memory.text.text
+    def _from_text(self, tree: Trie, memory: Memory, written: int) -> None:
+        """Paths behind earlier occurrences; one that runs into the end of the text goes on with what it just gave. That a prompt
+        ends as a passage of it began says little of what the target will write, so it counts how much of a match it wrote.
+        """
+        text, rates = memory.text.text, memory.guess.rates
         for rank, (length, place) in enumerate(memory.text.matches()):
             if rank == MATCHES:
                 return
             node, period = -1, len(text) - place
             for i in range(self.options.length):
-                kind = ("text", rank, min(length + i, LONG))
-                after = tree.add([(text[place + i % period], memory.guess.rates.of(kind))], "text", node, LEAST, kind)
+                kind = ("text", rank, min(length + i, LONG), min(written + i, OWN))
+                after = tree.add([(text[place + i % period], rates.of(kind))], "text", node, LEAST, kind)
                 if after == node:
                     break
                 node = after
 
 
 def believed(kind: Hashable) -> float:
-    """The chance of a kind of evidence before any was seen: long matches are often right, later ones instead of them seldom."""
+    """The chance of a kind of evidence before any was seen: long matches are often right, later ones instead of them seldom, and
+    those of a prompt with itself hardly more often than by chance.
+    """
     assert isinstance(kind, tuple)
     if kind[0] == "text":
-        _, rank, length = kind
-        return min(0.4 + 0.1 * length, 0.85) * 0.3**rank
+        _, rank, length, written = kind
+        return min(0.4 + 0.1 * length, 0.85) * (0.4 + 0.6 * written / OWN) * 0.3**rank
     return counted(kind)
 
 

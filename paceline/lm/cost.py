@@ -1,8 +1,12 @@
-"""What forwards cost, measured on the model at hand: the base of every decision whether a draft is worth its price."""
+"""What forwards cost, measured on the model at hand: the base of every decision whether a draft is worth its price.
+
+Machines are shared and what a forward costs changes with who else is busy: a step of one token waits for memory, one of sixteen
+for arithmetic. So costs are medians of the last few forwards, and one of each is measured again now and then.
+"""
 
 import time
+from collections import deque
 from collections.abc import Sequence
-from functools import cached_property
 from typing import Any
 
 import torch
@@ -14,6 +18,7 @@ STEP = 4  # sizes of forwards that are measured: 1, 4, 16, … tokens a row; bet
 NEAR = 1.25  # times a measured size up to which the line below it is good enough
 REPEATS, QUICK = (3, 9), 0.01  # times that a forward is run, at least and at most; at least once where it takes longer than this
 ENOUGH = 0.006  # seconds after which a forward was run often enough
+SHARE, LONGEST = 0.005, 0.25  # of all time that measuring again may take; seconds of it at a stretch, where that is possible at all
 MORE = 4  # further tokens a row over which the cost of one is taken
 MOST_ROWS = 16  # more rows than these are taken to cost as these
 COMB = 16  # nodes of the tree that is tried
@@ -28,13 +33,27 @@ class Costs:
 
     def __init__(self, lm: Any, reads: Any = None) -> None:
         self.lm, self.reads = lm, reads
-        self._seconds: dict[Size, float] = {}
+        self._seen: dict[Size, deque[float]] = {}
+        self._typical: dict[Size, float] = {}
         self._extra: dict[tuple[int, int], float] = {}
+        self._drafting: set[Costs] = set()  # of models that draft for this one
+        self._due = 0.0
 
     def seconds(self, tokens: int) -> float:
-        """Of a forward of so many tokens behind a short prefix, the best of a few."""
+        """Of a forward of so many tokens behind a short prefix."""
         self._ensure((tokens, False))
-        return self._seconds[tokens, False]
+        return self._typical[tokens, False]
+
+    def renew(self) -> None:
+        """Measure what is known once more, and what is known of models that draft for this one, if it is time for that: to be
+        called often, and where nothing else is being timed.
+        """
+        if not self._seen or (begun := time.perf_counter()) < self._due:
+            return
+        for costs in (self, *self._drafting):
+            if costs._seen and sum(costs._typical.values()) < LONGEST:
+                costs._measure(list(costs._seen), turns=1)
+        self._due = time.perf_counter() + (time.perf_counter() - begun) / SHARE
 
     def token(self, rows: int = 1) -> float:
         """What one more token costs each of so many rows, as a share of their forward of one token each: from 0.01 up.
@@ -72,11 +91,11 @@ class Costs:
             return None
         sizes: list[Size] = [(rows, False), (low * rows, False), (high * rows, False)]
         self._ensure(*sizes)
-        one, below, above = (self._seconds[size] for size in sizes)
+        one, below, above = (self._typical[size] for size in sizes)
         slope = (above - below) / (high - low)
         return (below + (tokens - low) * slope) / one, slope / one
 
-    @cached_property
+    @property
     def branching(self) -> float:
         """What a tree costs beyond a chain of as many nodes, as a share of a forward of one token: who sees whom has to be told,
         and a path with gaps to be brought together in the cache.
@@ -84,34 +103,38 @@ class Costs:
         if self.lm.context < PREFIX + COMB + 1:
             return UNKNOWN
         self._ensure((1, False), (COMB, False), (COMB, True))
-        return max(0.0, (self._seconds[COMB, True] - self._seconds[COMB, False]) / self._seconds[1, False])
+        return max(0.0, (self._typical[COMB, True] - self._typical[COMB, False]) / self._typical[1, False])
 
     def draft(self, small: "Costs", rows: int = 1) -> float:
         """A step of a drafting model as a share of ours, for so many rows."""
         rows = clamped(rows)
         if min(self.lm.context, small.lm.context) < PREFIX + rows + 1:
             return UNKNOWN
+        self._drafting.add(small)
         return small.seconds(rows) / self.seconds(rows)
 
     def _ensure(self, *sizes: Size) -> None:
-        """Have these forwards measured; known ones again where one is new, and the less counts."""
-        if any(size not in self._seconds for size in sizes):
-            for size, seconds in self._measured(sizes).items():
-                self._seconds[size] = min(seconds, self._seconds.get(size, seconds))
+        """Have these forwards measured; known ones again where one is new."""
+        if any(size not in self._seen for size in sizes):
+            begun = time.perf_counter()
+            self._measure(sizes, turns=1 + REPEATS[1])
+            self._due = max(self._due, time.perf_counter() + (time.perf_counter() - begun) / SHARE)
 
     @torch.inference_mode()
-    def _measured(self, sizes: Sequence[Size]) -> dict[Size, float]:
+    def _measure(self, sizes: Sequence[Size], turns: int) -> None:
         """Sizes take turns, so that what disturbs the machine for a while spoils none of them."""
         slot = self._filled(self.lm, None if self.reads is None else self._filled(self.reads, None))
-        best = dict.fromkeys(sizes, float("inf"))
-        begun = time.perf_counter()
-        for turn in range(1 + REPEATS[1]):
+        best, begun = dict.fromkeys(sizes, float("inf")), time.perf_counter()
+        for turn in range(turns):
             least = REPEATS[0] if max(best.values()) < QUICK else 1
             if turn > least and time.perf_counter() - begun > ENOUGH * len(best):
                 break
             for size in best:
-                best[size] = min(best[size], self._once(slot, *size))
-        return best
+                seconds = self._once(slot, *size)
+                self._seen.setdefault(size, deque(maxlen=REPEATS[1])).append(seconds)
+                best[size] = min(best[size], seconds)
+        self._typical |= {size: median(self._seen[size]) for size in sizes}
+        self._extra.clear()
 
     def _once(self, slot: Any, tokens: int, comb: bool) -> float:
         """Seconds of one forward, and for a tree of bringing a path together; the slot is left as it was."""
@@ -132,6 +155,11 @@ class Costs:
         slot.reads = reads
         lm.prefill(kv, slot, [0] * PREFIX)
         return slot
+
+
+def median(seconds: Sequence[float]) -> float:
+    """The lower one of an even number."""
+    return sorted(seconds)[(len(seconds) - 1) // 2]
 
 
 def clamped(rows: int) -> int:

@@ -17,7 +17,7 @@ from paceline.sampling import Sampling
 
 def row(tokens: list[int], id: int = 0, tenant: str = "", start: int = 0) -> Any:
     return SimpleNamespace(tokens=list(tokens), id=id, request=SimpleNamespace(tenant=tenant), finish_reason=None, last=None,
-                           new_tokens=list(tokens[start:]))
+                           new_tokens=list(tokens[start:]), prompt_len=start)
 
 
 def costs(token: float) -> Any:
