@@ -68,6 +68,7 @@ class Prices:
     """
 
     drafting: list[Line]
+    whole: list[Line]
     settled: Line = field(default_factory=lambda: Line(UNSEEN))
     young: Line = field(default_factory=lambda: Line(UNSEEN))
     early: list[float] = field(default_factory=lambda: [0.0] * START)

@@ -79,3 +79,5 @@ class Text:
     until: int = 0
     among: tuple[int, ...] = ()
     worth: dict[int, float] = field(default_factory=dict)
+    tokens: float = 0.0
+    seconds: float = 0.0

@@ -44,7 +44,7 @@ class Cost:
     """
 
     budgets: tuple[int, ...] = (16,)
-    caution: float = 0.5
+    caution: float = 0.2
     trust: float = 8.0
     fade: float = 0.97
     venture: float = 0.05
@@ -75,6 +75,7 @@ class Priced:
         self.prices: list[Prices] = []  # by the power of two of the rows that are decoded together
         self.catching = [0.0] * self.drafters  # seconds of catching up for each token of the text
         self.worth = [0.0] * drafters  # seconds that asking a drafter before a pick is worth
+        self.pace = [0.0, 0.0]
         self._texts: dict[int, Text] = {}
         self._asked: dict[int, tuple[int, View]] = {}
         self._together = 0
@@ -108,6 +109,8 @@ class Priced:
                 self._enter(arm, outcome.row, where, outcome.tokens, outcome.drafted)
                 self._infer(arm, outcome, where)
             text.rounds += 1
+            text.tokens, text.seconds = 0.97 * text.tokens + outcome.tokens, 0.97 * text.seconds + outcome.seconds
+            self.pace = [0.998 * self.pace[0] + outcome.tokens, 0.998 * self.pace[1] + outcome.seconds]
 
     def hear(self, row: int, drafter: int, tokens: int, nodes: int, seconds: float) -> None:
         """Enter what a drafter that was not at work would have given, had it been let score so many nodes (`shadow.py`): its
@@ -144,12 +147,21 @@ class Priced:
             gain = 0.0
             for arm in self._of(offer.drafter) if offer.nodes else ():
                 nodes = min(offer.nodes, self.arms[arm].budget)
-                rate = self.promise(arm, nodes, text)
-                gain = max(gain, self._here().at(nodes) * (rate / text.rate - 1))
-                if rate > most:
-                    best, most = arm, rate
+                tokens, seconds = self.promise(arm, nodes, text)
+                net = tokens - self._pace(text) * seconds
+                gain = max(gain, (net - text.rate) / self._pace(text))
+                if net > most:
+                    best, most = arm, net
             self._asking(offer, gain, text)
         return best
+
+    def _pace(self, text: Text) -> float:
+        """Tokens a second at which this text is written."""
+        t, s = self.pace
+        w = self.options.trust / t if t else 0.0
+        if text.seconds + w * s == 0.0:
+            return 1.0 / self._here().plain
+        return max((text.tokens + w * t) / (text.seconds + w * s), 1.0 / self._here().plain)
 
     def wants(self, row: int, drafter: int) -> bool:
         """Whether asking this drafter before a pick has lately been worth its time on this text."""
@@ -188,41 +200,46 @@ class Priced:
         """The arm of the highest bound, but for drafters that have made an offer, where that is worth leaving plain decoding for;
         and what it has to be beaten by.
         """
-        best, most = 0, EDGE * self.bound(0, text, view)
+        pace = self._pace(text)
+        tokens, seconds = self.bound(0, text, view)
+        best, most = 0, tokens - pace * seconds + EDGE - 1
         for arm in range(1, len(self.arms)):
-            if self.arms[arm].drafter not in text.among[1:] and (bound := self.bound(arm, text, view)) > most:
-                best, most = arm, bound
+            if self.arms[arm].drafter not in text.among[1:]:
+                tokens, seconds = self.bound(arm, text, view)
+                if tokens - pace * seconds > most:
+                    best, most = arm, tokens - pace * seconds
         return best, most
 
-    def bound(self, arm: int, text: Text, view: View) -> float:
+    def bound(self, arm: int, text: Text, view: View) -> tuple[float, float]:
         """Tokens for each second that this arm may have on this text: the mean of this text's rounds and of some of others', and
         so many standard errors.
         """
         prices, later = self._here(), self._here().later(text.rounds)
         if arm == 0:
-            return 1.0 / (prices.plain + later)
+            return 1.0, prices.plain + later
         shared, drafting = self.shared[arm].of(beside(view.offers)), self._drafting(arm)
         if shared.rounds < TRIES:
             shared = self.shared[arm].all
         tokens, nodes, rounds = self._mean(text.tallies[arm], shared)
         if rounds == 0.0 or drafting is None:
-            return 0.0
+            return 0.0, 1.0
         drafter = self.arms[arm].drafter
         most = tokens + self._allowed(shared, rounds, text)
         late = 0.0 if drafter in text.begun else self.catching[drafter] * view.length
-        return most / (prices.at(nodes) + later + drafting.at(nodes) + late * most / max(1.0, view.left))
+        whole = prices.whole[arm].at(0) if len(prices.whole[arm]) else prices.at(nodes) + drafting.at(nodes)
+        return most, whole + later + late * most / max(1.0, view.left)
 
-    def promise(self, arm: int, nodes: int, text: Text) -> float:
+    def promise(self, arm: int, nodes: int, text: Text) -> tuple[float, float]:
         """Tokens for each second of a round that lets these nodes be scored, which are drafted already: by rounds of this arm with
         about as many, the mean of all its rounds on this text as one more of them.
         """
         tokens, _, rounds = self._mean(text.tallies[arm], self.shared[arm].all)
         if rounds == 0.0:
-            return 0.0
+            return 0.0, 1.0
         alike, prices = self.shared[arm].of(offering(nodes)), self._here()
         mean = (alike.tokens + tokens) / (alike.rounds + 1)
         most = min(nodes + 1.0, mean + self._allowed(alike, alike.rounds + 1, text))
-        return most / (prices.at(nodes) + prices.later(text.rounds))
+        return most, prices.at(nodes) + prices.later(text.rounds)
 
     def _allowed(self, tally: Tally, rounds: float, text: Text) -> float:
         """Tokens by which a mean over so many rounds may be exceeded."""
@@ -251,9 +268,13 @@ class Priced:
         """Enter the seconds of a round. A drafter's first draft of a text holds its catching up, and once what is measured or made
         at first use: it tells of the price of a beginning only.
         """
-        self._here().enter(outcome.drafted, outcome.seconds - outcome.draft_seconds, text.rounds)
+        prices = self._here()
+        prices.enter(outcome.drafted, outcome.seconds - outcome.draft_seconds, text.rounds)
         if arm == 0:
             return
+        said = any(offer.drafter == self.arms[arm].drafter for offer in view.offers)
+        if not said and self.arms[arm].drafter in text.begun and prices.settled.knows(0):
+            prices.whole[arm].add(0, outcome.seconds - prices.later(text.rounds))
         drafter = self.arms[arm].drafter
         line = self._here().drafting[drafter]
         if drafter in text.begun:
@@ -295,7 +316,7 @@ class Priced:
     def _here(self) -> Prices:
         """For as many rows as are decoded together now."""
         while len(self.prices) <= self._together:
-            self.prices.append(Prices([Line() for _ in range(self.drafters)]))
+            self.prices.append(Prices([Line() for _ in range(self.drafters)], [Line() for _ in self.arms]))
         return self.prices[self._together]
 
     def _drafting(self, arm: int) -> Line | None:
