@@ -5,8 +5,8 @@ likeliest token. It ends where the model's own confidence says that the next tok
 before the token is drawn, so the token stays a drawn one. Leaves beside the chain and trees are chosen.
 
 What a token costs is measured: a step of the drafting model and one more token in the target's forward, for as many rows as are
-decoded together, as a share of the target's plain step. A path that is less likely than that to be accepted
-is not worth drafting; under greedy decoding how likely is learned from what the target took (`lookup/odds.py`).
+decoded together, as a share of the target's plain step. A token is drafted as long as the chance of its path makes the round
+faster at that price (`lookup/worth.py`); under greedy decoding that chance is learned from what the target took (`lookup/odds.py`).
 """
 
 import math
@@ -21,6 +21,7 @@ from paceline.lm import KV, Slot
 from paceline.lm.lm import pad_rows
 from paceline.lookup.beam import Beam
 from paceline.lookup.odds import Odds
+from paceline.lookup.worth import worthwhile
 from paceline.proposal import Proposal
 from paceline.sampling import Dice, guided, law_of, shaped
 
@@ -114,6 +115,7 @@ class Chain:
     tokens: list[int] = field(default_factory=list)
     laws: list[torch.Tensor] = field(default_factory=list)
     path: float = 1.0
+    gain: float = 1.0  # tokens that its round is expected to give
     leaves: list[tuple[int, int]] = field(default_factory=list)  # (depth, token)
     likely: list[list[tuple[int, float]]] = field(default_factory=list)
     tree: Beam | None = None
@@ -243,7 +245,8 @@ class Follower:
         """All rows' chains in one call, of the longest's length."""
         missing = [c.row.tokens[c.memory.committed :] for c in chains]
         length = max(c.length for c in chains)
-        odds, worth = [c.memory.odds.table for c in chains], (self.options.worth or 0.0, self.worth)
+        odds, fixed = [c.memory.odds.table for c in chains], self.options.worth
+        worth = (0.0, self.worth) if fixed is None else (fixed, 0.0)
         drafted = self.lm.extend(self.kv, [c.memory.slot for c in chains], missing, length, worth, odds, self.top)
         for c, fed, steps in zip(chains, missing, drafted, strict=True):
             tokens = [step[0][0] for step in steps]
@@ -325,8 +328,9 @@ class Follower:
         scores = shaped(self._fit(logits), sampling, row.tokens + chain.tokens, row.prompt_len, allowed(row, chain.tokens))
         confidence = scores.softmax(-1) if sampling.greedy else law_of(scores, sampling)
         chain.path *= float(confidence.max())
-        if chain.path < (self.worth if sampling.greedy or self.options.worth is not None else TYPICAL):
+        if not self._pays(chain, sampling.greedy):
             return False
+        chain.gain += chain.path
         token = self._pick(chain, confidence, sampling.greedy)
         if self.options.branch > 1:
             others = [t for t in confidence.topk(min(self.options.branch + 1, self.vocab)).indices.tolist() if t != token]
@@ -334,6 +338,13 @@ class Follower:
         chain.tokens.append(token)
         chain.laws.append(confidence)
         return len(chain.tokens) < chain.length
+
+    def _pays(self, chain: Chain, greedy: bool) -> bool:
+        """Whether the next token is worth drafting: by the least chance that was asked for, or its price."""
+        if self.options.worth is not None or not greedy:
+            return chain.path >= (TYPICAL if self.options.worth is None else self.options.worth)
+        drafted = len(chain.tokens)
+        return worthwhile(chain.path, self.worth, chain.gain, 1 + drafted * self.worth)
 
     def _pick(self, chain: Chain, law: torch.Tensor, greedy: bool) -> int:
         if greedy or not self.options.drawn:

@@ -12,13 +12,13 @@ sampling, too: leaves are chosen, and stand behind the chain.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import takewhile
 from typing import Any, Literal
 
 from paceline import plugins
 from paceline.drafters.small_model import SmallModel
 from paceline.errors import SpecError
 from paceline.lookup.odds import RankOdds
+from paceline.lookup.worth import worthwhile
 from paceline.proposal import Proposal
 
 __all__ = ["Cape"]
@@ -101,22 +101,24 @@ class Comb:
         )
 
     def _worthwhile(self, proposal: Proposal, likely: list[Likely], price: Price) -> list[tuple[int, int]]:
-        """(parent, token) of the leaves whose chance is above the price of scoring them beside all before them, best first; none
-        where all together do not make up for the chain's being a tree.
+        """(parent, token) of the leaves that make the round faster at the price of scoring them beside all before them, best first;
+        none where all together do not make up for the chain's being a tree.
         """
-        found, reached, least = list[tuple[float, int, int]](), 1.0, price(len(proposal) + 1)
+        found, reached, tokens, cost = list[tuple[float, int, int]](), 1.0, 1.0, 1.0
         for place, (token, candidates) in enumerate(zip(proposal.tokens, likely, strict=True)):
             chances = self.odds.of(candidates[0][1]) if candidates else []
-            for (other, _), chance in zip(candidates, chances, strict=False) if reached > least else ():
-                if other != token and reached * chance > least:
-                    found.append((reached * chance, place - 1, other))
+            found += [(reached * chance, place - 1, other) for (other, _), chance in zip(candidates, chances, strict=False)
+                      if other != token]
             reached *= next((c for (t, _), c in zip(candidates, chances, strict=False) if t == token), 0.5)
+            tokens, cost = tokens + reached, cost + price(place + 1)
         found.sort(key=lambda leaf: -leaf[0])
-        gains = [chance - price(len(proposal) + 1 + i) for i, (chance, _, _) in enumerate(found)]
-        taken = list(takewhile(lambda i: gains[i] > 0, range(len(found))))
-        if sum(gains[i] for i in taken) <= self.lm.costs.branching:
-            return []
-        return [found[i][1:] for i in taken]
+        alone, taken = tokens / cost, 0
+        for chance, _, _ in found:
+            more = price(len(proposal) + 1 + taken)
+            if not worthwhile(chance, more, tokens, cost):
+                break
+            tokens, cost, taken = tokens + chance, cost + more, taken + 1
+        return [leaf[1:] for leaf in found[:taken]] if tokens / (cost + self.lm.costs.branching) > alone else []
 
     def _learn(self, row: Any) -> None:
         """Every place the target came to tells which rank it took there."""

@@ -5,13 +5,13 @@ then the most recent one is taken first; a match that runs into the end of the t
 draft length follows what matches of that length have given in this row, so wrong matches stop costing verify time.
 """
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from paceline.errors import SpecError
 from paceline.lookup.trie import Trie
+from paceline.lookup.worth import worthwhile
 from paceline.proposal import Proposal
 
 __all__ = ["Ngram"]
@@ -23,9 +23,9 @@ KEEP = 0.9  # what an observation still weighs one observation later
 @dataclass(frozen=True)
 class Ngram:
     """max_n, min_n: longest and shortest match in tokens. length: most tokens of the main candidate; budget left over goes to
-    other continuations of the same match, as branches. worth: a token is drafted while its path is expected to be accepted
-    with at least this probability (0 = always up to `length`); None = the share of a forward that one more token costs, measured
-    for as many rows as are decoded together.
+    other continuations of the same match, as branches. worth: price of a drafted token as a share of a plain step; a token is
+    drafted while the chance of its path makes the round faster (0 = always up to `length`); None = as measured, for as many rows
+    as are decoded together.
     """
 
     max_n: int = 4
@@ -102,14 +102,17 @@ class Lookup:
         return 0, []
 
     def _length(self, index: Index, n: int) -> int:
-        """Tokens worth drafting after a match of n: while (expected acceptance) ** depth stays above `worth`."""
+        """Tokens worth drafting after a match of n, all of which are accepted with the same chance, given those before."""
         if self.worth == 0 or self.worth >= 1:
             return self.options.length if self.worth == 0 else 0
         accepted, tried = index.hits.get(n, (0.0, 0.0))
         expected = (accepted + PRIOR * min(0.4 + 0.1 * n, 0.8)) / (tried + PRIOR)
         if expected <= self.worth:
             return 1 if tried * (1 - KEEP) < 0.5 else 0
-        return min(self.options.length, max(1, int(math.log(self.worth) / math.log(min(expected, 0.999)))))
+        drafted, path, tokens = 1, expected, 1 + expected
+        while drafted < self.options.length and worthwhile(path := path * expected, self.worth, tokens, 1 + drafted * self.worth):
+            drafted, tokens = drafted + 1, tokens + path
+        return drafted
 
     def _learn(self, index: Index, row: Any) -> None:
         """Count how the last proposal fared, if the round after it was the last one."""

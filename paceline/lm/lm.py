@@ -25,6 +25,7 @@ from paceline.lm.linear import ROWS, Packed, PackedLinear, can_pack, make, pays
 from paceline.lm.promise import BLOCK, TAILS, promise, promise_trees
 from paceline.lm.suits import context_of, refuse
 from paceline.lm.trace import Trace
+from paceline.lookup.worth import worthwhile
 from paceline.proposal import Proposal
 
 __all__ = ["FORWARDS", "LM", "pad_rows"]
@@ -162,9 +163,10 @@ class LM:
         """Feed each row its tokens, then up to `steps` likeliest ones one after the other. Returns [B][steps or fewer][top]: for
         each step the likeliest tokens with their probabilities, of which the first is the one drafted.
 
-        What a drafting chain needs under greedy decoding. A row ends before the token with which the chance of its path falls
-        below `worth`, for the first token and for later ones: the product of probabilities, or of what `odds` (of each row) makes
-        of them, in bins of equal width. Committed afterwards: the tokens given, all drafted ones but the last.
+        What a drafting chain needs under greedy decoding. A row ends before the token with which the chance of its path, the
+        product of probabilities, or of what `odds` (of each row) makes of them, in bins of equal width, falls below the least of
+        `worth`, or, but for the first token, is not worth the price in it (`lookup/worth.py`). Committed afterwards: the tokens
+        given, all drafted ones but the last.
         """
         padded, at = pad_rows(tokens)
         width = padded.shape[1]
@@ -179,6 +181,7 @@ class LM:
         kv.keep(slots, [range(len(t)) for t in tokens])
         lengths = [slot.position for slot in slots]
         chains, paths, going = [[] for _ in tokens], [1.0] * len(tokens), list(range(len(tokens)))
+        gains, (least, price) = [1.0] * len(tokens), worth
         for step in range(steps):
             if step:
                 logits = self.forward(kv, [slots[i] for i in going], torch.tensor([[chains[i][-1][0][0]] for i in going]))
@@ -187,9 +190,10 @@ class LM:
             shares, ids = (x.tolist() for x in logits.softmax(-1, dtype=torch.float32).topk(min(top, logits.shape[-1])))
             for i, share, token in zip(going, shares, ids, strict=True):
                 paths[i] *= share[0] if odds is None else odds[i][min(len(odds[i]) - 1, int(share[0] * len(odds[i])))]
-                if paths[i] >= worth[step > 0]:
+                if paths[i] >= least and (step == 0 or worthwhile(paths[i], price, gains[i], 1 + step * price)):
                     chains[i].append(list(zip(token, share, strict=True)))
-            going = [i for i in going if paths[i] >= worth[step > 0]]
+                    gains[i] += paths[i]
+            going = [i for i in going if len(chains[i]) > step]
             if not going:
                 break
         for slot, length, chain in zip(slots, lengths, chains, strict=True):  # a row that ended early was fed its last token

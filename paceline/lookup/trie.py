@@ -2,8 +2,8 @@
 
 Candidates from anywhere are merged by common beginnings. Every node has a value: the chance that the target's text goes through
 it. A node is never likelier than its parent, so the most valuable nodes, whatever their number, are a tree again, and the best
-number is where the next node's value no longer pays for what one more token costs the target's forward. Source of the selection:
-Li et al. 2024, EAGLE-2 (arXiv 2406.16858), section 4.2; the price is ours.
+number is that with the most tokens for each plain step, the price of the nodes included. Source of the selection: Li et al. 2024,
+EAGLE-2 (arXiv 2406.16858), section 4.2; the price is ours.
 """
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
@@ -97,7 +97,7 @@ class Trie:
     def best(self, budget: int, price: Price | None = None) -> Proposal:
         """The most valuable nodes, at most `budget`, all chosen: the main chain, then the branches, parents before children.
 
-        With a price, as many as gain most, and a chain where branches do not make up for their cost.
+        With a price, as many as give the most tokens a step, and a chain where branches do not make up for their cost.
         """
         ranked = sorted(range(len(self)), key=lambda i: (-self.values[i], i))[:budget]  # parents are made first
         if price is not None:
@@ -105,26 +105,24 @@ class Trie:
         return self.proposal(ranked)
 
     def _worthwhile(self, ranked: list[int], budget: int, price: Price) -> list[int]:
-        """The most valuable nodes or the best path, whichever gains more."""
-        gain, best, total = 0.0, 0, 0.0
+        """The most valuable nodes or the best path, whichever gives more tokens a step."""
+        most, best, total = 1.0, 0, 1.0
         for n, node in enumerate(ranked, 1):
             total += self.values[node]
-            if (net := total - price.nodes(n)) > gain:
-                gain, best = net, n
+            if (rate := total / (1 + price.nodes(n) + price.branching)) > most:
+                most, best = rate, n
         end, alone = self._path(budget, price)
-        if alone >= gain - price.branching:
-            return self.path(end)
-        return ranked[:best]
+        return self.path(end) if alone >= most else ranked[:best]
 
     def _path(self, budget: int, price: Price) -> tuple[int, float]:
-        """(last node, gain) of the path from the root that gains most."""
-        sums, depths, end, gain = [0.0] * len(self), [0] * len(self), -1, 0.0
+        """(last node, tokens a step) of the path from the root that gives most."""
+        sums, depths, end, most = [0.0] * len(self), [0] * len(self), -1, 1.0
         for node, parent in enumerate(self.parents):
-            above, depth = (0.0, 0) if parent == -1 else (sums[parent], depths[parent])
+            above, depth = (1.0, 0) if parent == -1 else (sums[parent], depths[parent])
             sums[node], depths[node] = above + self.values[node], depth + 1
-            if depth < budget and (net := sums[node] - price.nodes(depth + 1)) > gain:
-                end, gain = node, net
-        return end, gain
+            if depth < budget and (rate := sums[node] / (1 + price.nodes(depth + 1))) > most:
+                end, most = node, rate
+        return end, most
 
     def path(self, node: int) -> list[int]:
         """Nodes from below the root down to `node`."""
