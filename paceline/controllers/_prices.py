@@ -3,7 +3,7 @@
 from bisect import bisect_left
 from dataclasses import dataclass, field
 
-__all__ = ["START", "Line", "Prices"]
+__all__ = ["START", "Line", "Mean", "Prices"]
 
 RECENT = 31  # rounds that a mean goes back
 SLOW = 3.0  # times the mean beyond which a round's seconds tell of the machine, not of what it did
@@ -13,12 +13,18 @@ UNSEEN = 0.15  # what one more node takes where it was never seen, as a share of
 
 
 @dataclass
-class Point:
-    """Rounds of about as many nodes: the mean of these, of their seconds, and how many count."""
+class Mean:
+    """Of recent seconds. One far above it counts as slow; one far below shows that it was made of slow ones."""
 
-    nodes: float
-    seconds: float
-    weight: float = 1.0
+    seconds: float = 0.0
+    weight: float = 0.0
+
+    def add(self, seconds: float) -> None:
+        if seconds * SLOW < self.seconds:
+            self.weight = 0.0
+        self.weight = min(self.weight + 1, RECENT)
+        most = seconds if self.weight == 1 else min(seconds, SLOW * self.seconds)
+        self.seconds += (most - self.seconds) / self.weight
 
 
 class Line:
@@ -27,48 +33,52 @@ class Line:
     """
 
     def __init__(self, unseen: float = 0.0) -> None:
-        self.unseen, self._points = unseen, dict[int, Point]()
-        self._order: list[Point] = []
+        self.unseen, self._means = unseen, dict[int, Mean]()
+        self._nodes: dict[int, float] = {}
+        self._order: list[int] = []
 
-    def __len__(self) -> int:
-        return len(self._points)
+    def __bool__(self) -> bool:
+        return bool(self._means)
 
     def knows(self, nodes: int) -> bool:
         """Whether about so many were seen."""
-        return nodes.bit_length() in self._points
+        return nodes.bit_length() in self._means
 
     def add(self, nodes: int, seconds: float) -> None:
-        """Enter a round. One far slower than the mean counts as slow; one far faster shows that the mean was of slow ones."""
-        point = self._points.get(nodes.bit_length())
-        if point is None or seconds * SLOW < point.seconds:
-            self._points[nodes.bit_length()] = Point(nodes, seconds)
-            self._order = sorted(self._points.values(), key=lambda p: p.nodes)
-            return
-        point.weight = min(point.weight + 1, RECENT)
-        point.seconds += (min(seconds, SLOW * point.seconds) - point.seconds) / point.weight
-        point.nodes += (nodes - point.nodes) / point.weight
+        """Enter a round."""
+        size = nodes.bit_length()
+        if size not in self._means:
+            self._means[size], self._nodes[size] = Mean(), nodes
+            self._order = sorted(self._means)
+        mean = self._means[size]
+        mean.add(seconds)
+        self._nodes[size] += (nodes - self._nodes[size]) / mean.weight
 
     def at(self, nodes: float) -> float:
         """Seconds of so many nodes; beyond the last mean as between the last two. There has to be one."""
-        points = self._order
-        after = bisect_left(points, nodes, key=lambda p: p.nodes)
+        order, place, means = self._order, self._nodes, self._means
+        after = bisect_left(order, nodes, key=place.__getitem__)
         if after == 0:
-            return points[0].seconds
-        if len(points) == 1:
-            return points[0].seconds * (1 + self.unseen * (nodes - points[0].nodes))
-        low, high = points[after - 1 : after + 1] if after < len(points) else points[-2:]
-        slope = (high.seconds - low.seconds) / (high.nodes - low.nodes)
-        return low.seconds + (slope if after < len(points) else max(0.0, slope)) * (nodes - low.nodes)
+            return means[order[0]].seconds
+        low = order[after - 1]
+        if len(order) == 1:
+            return means[low].seconds * (1 + self.unseen * (nodes - place[low]))
+        if beyond := after == len(order):
+            low, after = order[-2], after - 1
+        high = order[after]
+        slope = (means[high].seconds - means[low].seconds) / (place[high] - place[low])
+        return means[low].seconds + (max(0.0, slope) if beyond else slope) * (nodes - place[low])
 
 
 @dataclass
 class Prices:
-    """For so many rows together: a round but for its drafting, whoever drafted; the drafting, by drafter; and how much longer the
-    first rounds of a text take than those that follow. Until later rounds were seen with no node the first ones stand for them.
+    """For so many rows together: a round but for its drafting, whoever drafted (`settled`); the drafting, by drafter; whole rounds,
+    by arm, of those that were picked unasked; and how much longer the first rounds of a text take than those that follow. Until
+    later rounds were seen with no node the first ones (`young`) stand for them.
     """
 
     drafting: list[Line]
-    whole: list[Line]
+    whole: list[Mean]
     settled: Line = field(default_factory=lambda: Line(UNSEEN))
     young: Line = field(default_factory=lambda: Line(UNSEEN))
     early: list[float] = field(default_factory=lambda: [0.0] * START)
@@ -76,15 +86,6 @@ class Prices:
     @property
     def line(self) -> Line:
         return self.settled if self.settled.knows(0) else self.young
-
-    @property
-    def plain(self) -> float:
-        """Of a round without a draft."""
-        return self.line.at(0)
-
-    def at(self, nodes: float) -> float:
-        """Of a round with so many nodes, drafting aside."""
-        return self.line.at(nodes)
 
     def enter(self, nodes: int, seconds: float, index: int) -> None:
         """A text's round of this index took so long, drafting aside."""

@@ -6,11 +6,24 @@ from dataclasses import dataclass, field
 
 from paceline.arm import Offer
 
-__all__ = ["Past", "Situation", "Tally", "Text", "beside", "offering"]
+__all__ = ["Against", "Past", "Situation", "Tally", "Text", "beside", "offering"]
 
 Situation = tuple[str, int]
 
 SPREAD, ENOUGH = 1.0, 24  # standard deviation of a round's tokens where fewer rounds than these were seen
+FEW = 4  # rounds that the mean of all situations counts for in each
+
+
+def offering(nodes: int) -> Situation:
+    """An arm that has proposed about so many nodes."""
+    return "offers", nodes.bit_length()
+
+
+def beside(offers: Sequence[Offer]) -> Situation:
+    """An arm that has not said what it would propose, beside others that have: what follows where they are at a loss is hard to
+    draft for all, and what they are sure of is easy.
+    """
+    return "beside", max((offer.nodes.bit_length() for offer in offers), default=-1)
 
 
 @dataclass
@@ -23,8 +36,14 @@ class Tally:
     nodes: float = 0.0
 
     def add(self, tokens: float, nodes: int, fade: float = 1.0) -> None:
+        """Enter a round."""
         self.rounds, self.tokens = self.rounds * fade + 1, self.tokens * fade + tokens
         self.squares, self.nodes = self.squares * fade + tokens**2, self.nodes * fade + nodes
+
+    @property
+    def mean(self) -> float:
+        """Tokens of a round."""
+        return self.tokens / self.rounds if self.rounds else 0.0
 
     @property
     def spread(self) -> float:
@@ -36,48 +55,50 @@ class Tally:
 
 @dataclass
 class Past:
-    """An arm's rounds on all texts: all of them, and apart those of each situation: how many nodes it proposed, or where it was
-    not asked before it was picked, what had been offered.
-    """
+    """An arm's rounds on all texts: all of them, and apart those of each situation."""
 
     all: Tally = field(default_factory=Tally)
     apart: dict[Situation, Tally] = field(default_factory=dict)
 
-    def add(self, situation: Situation, tokens: float, nodes: int, fade: float) -> None:
+    def add(self, where: Situation, tokens: float, nodes: int, fade: float) -> None:
         """Enter a round."""
         self.all.add(tokens, nodes, fade)
-        self.apart.setdefault(situation, Tally()).add(tokens, nodes, fade)
+        self.apart.setdefault(where, Tally()).add(tokens, nodes, fade)
 
-    def of(self, situation: Situation) -> Tally:
-        """The rounds of a situation."""
-        return self.apart.get(situation) or Tally()
-
-
-def offering(nodes: int) -> Situation:
-    """An arm that has proposed about so many nodes."""
-    return "offers", nodes.bit_length()
+    def expects(self, where: Situation) -> float:
+        """Tokens of a round in this situation."""
+        alike = self.apart.get(where)
+        return self.all.mean if alike is None else (alike.tokens + FEW * self.all.mean) / (alike.rounds + FEW)
 
 
-def beside(offers: Sequence[Offer]) -> Situation:
-    """An arm that has not said what it would propose, beside others that have: what follows where they are at a loss is hard to
-    draft for all.
-    """
-    return "beside", max((offer.nodes.bit_length() for offer in offers), default=-1)
+@dataclass
+class Against:
+    """An arm's rounds on one text: how many, their tokens, and the tokens that other texts would have had one expect."""
+
+    rounds: float = 0.0
+    tokens: float = 0.0
+    expected: float = 0.0
+
+    def add(self, tokens: float, expected: float, fade: float) -> None:
+        """Enter a round."""
+        self.rounds, self.tokens = self.rounds * fade + 1, self.tokens * fade + tokens
+        self.expected = self.expected * fade + expected
 
 
 @dataclass
 class Text:
-    """One row: a tally for each arm, those that have caught up with it, its rounds so far, which arm is kept to until so many as
-    long as the same drafters say what they would propose, and the tokens a second that others have to promise to replace it.
+    """One row: its arms, the drafters that have caught up with it, its rounds, tokens and seconds so far; which arm is kept to until
+    so many rounds, as long as the same drafters say what they would propose, and what others have to promise to replace it; and the
+    seconds that asking a drafter before a pick is worth.
     """
 
-    tallies: list[Tally]
+    arms: list[Against]
+    worth: list[float]
     begun: set[int] = field(default_factory=set)
     rounds: int = 0
-    arm: int = 0
-    rate: float = 0.0
-    until: int = 0
-    among: tuple[int, ...] = ()
-    worth: dict[int, float] = field(default_factory=dict)
     tokens: float = 0.0
     seconds: float = 0.0
+    arm: int = 0
+    surplus: float = 0.0
+    until: int = 0
+    among: tuple[int, ...] = ()

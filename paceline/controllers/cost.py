@@ -17,8 +17,8 @@ from dataclasses import dataclass
 
 from paceline.arm import Arm, Offer, Outcome, View
 from paceline.controllers._arms import arms_of
-from paceline.controllers._prices import START, Line, Prices
-from paceline.controllers._tallies import Past, Situation, Tally, Text, beside, offering
+from paceline.controllers._prices import START, Line, Mean, Prices
+from paceline.controllers._tallies import Against, Past, Situation, Text, beside, offering
 from paceline.errors import SpecError
 
 __all__ = ["Cost"]
@@ -26,7 +26,8 @@ __all__ = ["Cost"]
 SHARED_FADE = 0.998  # weight that a round of any text loses with each later one
 TRIES = 4  # rounds after which an arm counts as known
 FIRST = 8  # plain rounds that the first of a new arm is feared to lose
-EDGE = 1.02  # times plain decoding's tokens a second that an arm has to promise: below, asking it is not worth the trouble
+EDGE = 0.02  # tokens by which an arm's surplus has to exceed plain decoding's: below, asking it is not worth the trouble
+SOON = 8.0  # rounds over which catching up has to pay
 HOLD = (8, 2)  # rounds for which plain decoding, and an arm, is kept to without a further look, unless something is heard
 ASKED, ASKED_ALL = 0.1, 0.02  # weights of the last offer in what asking a drafter is worth, on a text and on all
 SHORT = 12  # tokens left from which on nothing new is tried
@@ -64,7 +65,7 @@ class Cost:
 
 
 class Priced:
-    """Picks the arm of the highest bound for every row; knows the past only, so the text keeps its law."""
+    """Picks the arm of the highest surplus for every row; knows the past only, so the text keeps its law."""
 
     timed = True
 
@@ -73,20 +74,19 @@ class Priced:
         self.arms = arms_of(drafters, (0, *options.budgets))
         self.shared = [Past() for _ in self.arms]
         self.prices: list[Prices] = []  # by the power of two of the rows that are decoded together
-        self.catching = [0.0] * self.drafters  # seconds of catching up for each token of the text
+        self.catching = [0.0] * drafters  # seconds of catching up for each token of the text
         self.worth = [0.0] * drafters  # seconds that asking a drafter before a pick is worth
-        self.pace = [0.0, 0.0]
+        self.written, self.spent, self.lost = 0.0, 0.0, 0.0  # tokens and seconds of all rounds; seconds that new arms took in vain
         self._texts: dict[int, Text] = {}
         self._asked: dict[int, tuple[int, View]] = {}
-        self._together = 0
-        self.spent = self.lost = 0.0  # seconds of all rounds; those that new arms took beyond what the best known would have
+        self._at(1)
         for arm, known in enumerate(options.prior):
             if known is not None:
                 self._believe(arm, *known)
 
     def pick(self, views: Sequence[View]) -> list[Arm]:
         """An arm for every row."""
-        self._together = (max(1, len(views)) - 1).bit_length()
+        self._at(len(views))
         out = []
         for view in views:
             arm = self._best(view)
@@ -98,19 +98,18 @@ class Priced:
         """Enter what came of a round; one that a stop cut says less of its arm than it should."""
         for outcome in outcomes:
             arm, view = self._asked.pop(outcome.row)
-            text = self._text(outcome.row)
-            self.spent += outcome.seconds
-            if arm and self.shared[arm].all.rounds < TRIES and self._here().line.knows(0):
+            text, fade = self._text(outcome.row), self.options.fade
+            if arm and self.shared[arm].all.rounds < TRIES and self.here.line.knows(0):
                 self.lost += outcome.seconds - outcome.tokens / self._known(text)
-            self._time(arm, outcome, view, text)
+            self.written, self.spent = self.written + outcome.tokens, self.spent + outcome.seconds
+            text.tokens, text.seconds = text.tokens * fade + outcome.tokens, text.seconds * fade + outcome.seconds
+            said = any(offer.drafter == self.arms[arm].drafter for offer in view.offers)
+            self._time(arm, outcome, view, said)
             if arm and not outcome.truncated:  # plain decoding's tokens are known
-                said = any(offer.drafter == self.arms[arm].drafter for offer in view.offers)
                 where = offering(outcome.drafted) if said else beside(view.offers)
-                self._enter(arm, outcome.row, where, outcome.tokens, outcome.drafted)
-                self._infer(arm, outcome, where)
+                self._enter(arm, text, where, outcome.tokens, outcome.drafted)
+                self._infer(arm, text, where, outcome)
             text.rounds += 1
-            text.tokens, text.seconds = 0.97 * text.tokens + outcome.tokens, 0.97 * text.seconds + outcome.seconds
-            self.pace = [0.998 * self.pace[0] + outcome.tokens, 0.998 * self.pace[1] + outcome.seconds]
 
     def hear(self, row: int, drafter: int, tokens: int, nodes: int, seconds: float) -> None:
         """Enter what a drafter that was not at work would have given, had it been let score so many nodes (`shadow.py`): its
@@ -118,18 +117,25 @@ class Priced:
         """
         text = self._text(row)
         if drafter in text.begun:
-            self._here().drafting[drafter].add(nodes, seconds)
+            self.here.drafting[drafter].add(nodes, seconds)
         text.begun.add(drafter)
-        for which, arm in enumerate(self.arms):
-            if arm.drafter == drafter and arm.budget and nodes <= arm.budget:
-                self._enter(which, row, offering(nodes), tokens, nodes)
+        for arm in self._of(drafter):
+            if nodes <= self.arms[arm].budget:
+                self._enter(arm, text, offering(nodes), tokens, nodes)
+
+    def wants(self, row: int, drafter: int) -> bool:
+        """Whether this drafter is to be asked before the next pick: it was picked without that, or asking it has lately been worth
+        its time on this text.
+        """
+        text = self._text(row)
+        return text.worth[drafter] > 0 or (text.arm > 0 and self.arms[text.arm].drafter == drafter)
 
     def forget(self, row: int) -> None:
         """Drop a row that has ended; what it taught of the arms stays."""
         self._texts.pop(row, None)
         self._asked.pop(row, None)
 
-    # -- bounds ----------------------------------------------------------------------------------------------------------
+    # -- what to pick ----------------------------------------------------------------------------------------------------
 
     def _best(self, view: View) -> int:
         """What has to be tried; else the best of the arms whose drafters have said nothing yet, which is looked for every other
@@ -140,195 +146,172 @@ class Priced:
             if (new := self._new(text, view.left)) is not None:
                 return new
             text.among = among
-            text.arm, text.rate = self._highest(text, view)
+            text.arm, text.surplus = self._highest(text, view)
             text.until = text.rounds + (HOLD[text.arm > 0] if text.rounds >= START else 1)
-        best, most = text.arm, text.rate
+        best, most = text.arm, text.surplus
         for offer in view.offers:
             gain = 0.0
             for arm in self._of(offer.drafter) if offer.nodes else ():
-                nodes = min(offer.nodes, self.arms[arm].budget)
-                tokens, seconds = self.promise(arm, nodes, text)
-                net = tokens - self._pace(text) * seconds
-                gain = max(gain, (net - text.rate) / self._pace(text))
-                if net > most:
-                    best, most = arm, net
-            self._asking(offer, gain, text)
+                surplus = self.promise(arm, min(offer.nodes, self.arms[arm].budget), text)
+                gain = max(gain, surplus - text.surplus)
+                if surplus > most:
+                    best, most = arm, surplus
+            self._weigh(offer, gain, text)
         return best
-
-    def _pace(self, text: Text) -> float:
-        """Tokens a second at which this text is written."""
-        t, s = self.pace
-        w = self.options.trust / t if t else 0.0
-        if text.seconds + w * s == 0.0:
-            return 1.0 / self._here().plain
-        return max((text.tokens + w * t) / (text.seconds + w * s), 1.0 / self._here().plain)
-
-    def wants(self, row: int, drafter: int) -> bool:
-        """Whether asking this drafter before a pick has lately been worth its time on this text."""
-        text = self._text(row)
-        if text.arm and self.arms[text.arm].drafter == drafter:
-            return True
-        return text.worth.get(drafter, self.worth[drafter]) > 0
-
-    def _asking(self, offer: Offer, gain: float, text: Text) -> None:
-        """Seconds that an offer saves against what was picked without it, less those that asking takes."""
-        line, drafter = self._here().drafting[offer.drafter], offer.drafter
-        net = gain - (line.at(offer.nodes) if len(line) else 0.0)
-        old = text.worth.get(drafter, self.worth[drafter])
-        text.worth[drafter] = old + ASKED * (net - old)
-        self.worth[drafter] += ASKED_ALL * (net - self.worth[drafter])
 
     def _new(self, text: Text, left: int) -> int | None:
         """The first arm that was not tried often enough and can be tried now: plain decoding first, since the others are measured
         by it, and again where only the slow beginning of a text has shown it; the first drafter at once, others when their try,
         which may hold a good deal of catching up, is no more than may be lost.
         """
-        prices = self._here()
-        if not prices.line.knows(0) or (left > SHORT and text.rounds >= START and not prices.settled.knows(0)):
+        here = self.here
+        if not here.line.knows(0) or (left > SHORT and text.rounds >= START and not here.settled.knows(0)):
             return 0
-        if left <= SHORT:
-            return None
-        for arm in range(1, len(self.arms)):
+        for arm in range(1, len(self.arms)) if left > SHORT else ():
             tried = self.shared[arm].all.rounds
             if tried < TRIES or self._drafting(arm) is None:
-                risk = 0.0 if tried else FIRST * prices.plain
+                risk = 0.0 if tried else FIRST * here.line.at(0)
                 if (arm == 1 and not tried) or self.lost + risk <= self.options.venture * self.spent:
                     return arm
         return None
 
     def _highest(self, text: Text, view: View) -> tuple[int, float]:
-        """The arm of the highest bound, but for drafters that have made an offer, where that is worth leaving plain decoding for;
+        """The arm of the highest surplus, but for drafters that have made an offer, where that is worth leaving plain decoding for;
         and what it has to be beaten by.
         """
-        pace = self._pace(text)
-        tokens, seconds = self.bound(0, text, view)
-        best, most = 0, tokens - pace * seconds + EDGE - 1
+        best, most = 0, self.surplus(0, text, view) + EDGE
         for arm in range(1, len(self.arms)):
-            if self.arms[arm].drafter not in text.among[1:]:
-                tokens, seconds = self.bound(arm, text, view)
-                if tokens - pace * seconds > most:
-                    best, most = arm, tokens - pace * seconds
+            if self.arms[arm].drafter not in text.among[1:] and (surplus := self.surplus(arm, text, view)) > most:
+                best, most = arm, surplus
         return best, most
 
-    def bound(self, arm: int, text: Text, view: View) -> tuple[float, float]:
-        """Tokens for each second that this arm may have on this text: the mean of this text's rounds and of some of others', and
-        so many standard errors.
+    def surplus(self, arm: int, text: Text, view: View) -> float:
+        """Tokens that a round of this arm may give beyond those that its seconds give at the text's pace; the best arm in the long
+        run is the one that has most of it, not the one whose rounds have the best quotient, since a short round leaves its time to
+        others.
         """
-        prices, later = self._here(), self._here().later(text.rounds)
+        here, pace = self.here, self._pace(text)
         if arm == 0:
-            return 1.0, prices.plain + later
-        shared, drafting = self.shared[arm].of(beside(view.offers)), self._drafting(arm)
-        if shared.rounds < TRIES:
-            shared = self.shared[arm].all
-        tokens, nodes, rounds = self._mean(text.tallies[arm], shared)
-        if rounds == 0.0 or drafting is None:
-            return 0.0, 1.0
-        drafter = self.arms[arm].drafter
-        most = tokens + self._allowed(shared, rounds, text)
-        late = 0.0 if drafter in text.begun else self.catching[drafter] * view.length
-        whole = prices.whole[arm].at(0) if len(prices.whole[arm]) else prices.at(nodes) + drafting.at(nodes)
-        return most, whole + later + late * most / max(1.0, view.left)
+            return 1.0 - pace * (here.line.at(0) + here.later(text.rounds))
+        past, drafting, drafter = self.shared[arm], self._drafting(arm), self.arms[arm].drafter
+        if past.all.rounds == 0.0 or drafting is None:
+            return -math.inf
+        nodes = past.all.nodes / past.all.rounds
+        seconds = here.whole[arm].seconds or here.line.at(nodes) + drafting.at(nodes)
+        most = self._most(arm, beside(view.offers), text)
+        late = 0.0 if drafter in text.begun else self.catching[drafter] * view.length / min(SOON, max(1.0, view.left / most))
+        return most - pace * (seconds + here.later(text.rounds) + late)
 
-    def promise(self, arm: int, nodes: int, text: Text) -> tuple[float, float]:
-        """Tokens for each second of a round that lets these nodes be scored, which are drafted already: by rounds of this arm with
-        about as many, the mean of all its rounds on this text as one more of them.
+    def promise(self, arm: int, nodes: int, text: Text) -> float:
+        """The surplus of a round that lets these nodes be scored, which are drafted already."""
+        if self.shared[arm].all.rounds == 0.0:
+            return -math.inf
+        most = min(nodes + 1.0, self._most(arm, offering(nodes), text))
+        return most - self._pace(text) * (self.here.line.at(nodes) + self.here.later(text.rounds))
+
+    def _most(self, arm: int, where: Situation, text: Text) -> float:
+        """Tokens that a round may give: what rounds like it did, times how this text compares with others, and some standard
+        errors.
         """
-        tokens, _, rounds = self._mean(text.tallies[arm], self.shared[arm].all)
-        if rounds == 0.0:
-            return 0.0, 1.0
-        alike, prices = self.shared[arm].of(offering(nodes)), self._here()
-        mean = (alike.tokens + tokens) / (alike.rounds + 1)
-        most = min(nodes + 1.0, mean + self._allowed(alike, alike.rounds + 1, text))
-        return most, prices.at(nodes) + prices.later(text.rounds)
+        past, ours, trust = self.shared[arm], text.arms[arm], self.options.trust
+        usual = trust * past.all.mean
+        scale = (ours.tokens + usual) / (ours.expected + usual) if usual else 1.0
+        error = past.all.spread * math.sqrt(math.log(2.0 + text.rounds) / (ours.rounds + min(trust, past.all.rounds)))
+        return past.expects(where) * scale + self.options.caution * error
 
-    def _allowed(self, tally: Tally, rounds: float, text: Text) -> float:
-        """Tokens by which a mean over so many rounds may be exceeded."""
-        return self.options.caution * tally.spread * math.sqrt(math.log(2.0 + text.rounds) / rounds)
-
-    def _mean(self, ours: Tally, others: Tally) -> tuple[float, float, float]:
-        """Tokens and nodes of a round, from this text's and so many of others' as are trusted; and how many rounds these are."""
-        weight = min(self.options.trust, others.rounds) / (others.rounds or 1.0)
-        rounds = ours.rounds + weight * others.rounds
-        some = rounds or 1.0
-        return (ours.tokens + weight * others.tokens) / some, (ours.nodes + weight * others.nodes) / some, rounds
+    def _pace(self, text: Text) -> float:
+        """Tokens a second at which this text is written, other texts' pace as some rounds of it; plain decoding's at least."""
+        usual = self.options.trust / self.written if self.written else 0.0
+        seconds = text.seconds + usual * self.spent
+        plain = 1.0 / self.here.line.at(0)
+        return max(plain, (text.tokens + usual * self.written) / seconds) if seconds else plain
 
     def _known(self, text: Text) -> float:
         """Tokens for each second of the best arm among those that were tried often enough."""
-        prices, most = self._here(), 1.0 / self._here().plain
+        here, rates = self.here, [1.0 / self.here.line.at(0)]
         for arm in range(1, len(self.arms)):
-            drafting = self._drafting(arm)
-            if self.shared[arm].all.rounds >= TRIES and drafting is not None:
-                tokens, nodes, _ = self._mean(text.tallies[arm], self.shared[arm].all)
-                most = max(most, tokens / (prices.at(nodes) + drafting.at(nodes)))
-        return most
+            past, drafting = self.shared[arm].all, self._drafting(arm)
+            if past.rounds >= TRIES and drafting is not None:
+                nodes = past.nodes / past.rounds
+                rates.append(past.mean / (here.whole[arm].seconds or here.line.at(nodes) + drafting.at(nodes)))
+        return max(rates)
 
     # -- what was seen ---------------------------------------------------------------------------------------------------
 
-    def _time(self, arm: int, outcome: Outcome, view: View, text: Text) -> None:
+    def _weigh(self, offer: Offer, gain: float, text: Text) -> None:
+        """Seconds that an offer saved against what would have been picked without it, less those of asking."""
+        line, drafter = self.here.drafting[offer.drafter], offer.drafter
+        net = gain / self._pace(text) - (line.at(offer.nodes) if line else 0.0)
+        text.worth[drafter] += ASKED * (net - text.worth[drafter])
+        self.worth[drafter] += ASKED_ALL * (net - self.worth[drafter])
+
+    def _time(self, arm: int, outcome: Outcome, view: View, said: bool) -> None:
         """Enter the seconds of a round. A drafter's first draft of a text holds its catching up, and once what is measured or made
         at first use: it tells of the price of a beginning only.
         """
-        prices = self._here()
-        prices.enter(outcome.drafted, outcome.seconds - outcome.draft_seconds, text.rounds)
+        here, text = self.here, self._text(outcome.row)
+        here.enter(outcome.drafted, outcome.seconds - outcome.draft_seconds, text.rounds)
         if arm == 0:
             return
-        said = any(offer.drafter == self.arms[arm].drafter for offer in view.offers)
-        if not said and self.arms[arm].drafter in text.begun and prices.settled.knows(0):
-            prices.whole[arm].add(0, outcome.seconds - prices.later(text.rounds))
-        drafter = self.arms[arm].drafter
-        line = self._here().drafting[drafter]
+        drafter, draft = self.arms[arm].drafter, outcome.draft_seconds
+        line = here.drafting[drafter]
         if drafter in text.begun:
-            line.add(outcome.drafted, outcome.draft_seconds)
-        elif len(line):
-            late = max(0.0, outcome.draft_seconds - line.at(outcome.drafted)) / max(1, view.length)
+            line.add(outcome.drafted, draft)
+            if not said:
+                here.whole[arm].add(outcome.seconds - here.later(text.rounds))
+        elif line:
+            late = max(0.0, draft - line.at(outcome.drafted)) / max(1, view.length)
             self.catching[drafter] = 0.7 * self.catching[drafter] + 0.3 * late if self.catching[drafter] else late
         text.begun.add(drafter)
 
-    def _infer(self, arm: int, outcome: Outcome, where: Situation) -> None:
+    def _infer(self, arm: int, text: Text, where: Situation, outcome: Outcome) -> None:
         """Enter what the drafter's other budgets would have given, as far as the round tells."""
         for which in self._of(self.arms[arm].drafter):
             budget = self.arms[which].budget
             if which != arm and budget <= outcome.reach:
                 tokens, nodes = min(sum(outcome.accepted), budget) + 1, min(outcome.drafted, budget)
-                self._enter(which, outcome.row, offering(nodes) if where[0] == "offers" else where, tokens, nodes)
+                self._enter(which, text, offering(nodes) if where[0] == "offers" else where, tokens, nodes)
 
-    def _enter(self, arm: int, row: int, where: Situation, tokens: int, nodes: int) -> None:
+    def _enter(self, arm: int, text: Text, where: Situation, tokens: int, nodes: int) -> None:
         """Tokens and nodes of a round, for this text and for all."""
-        self.shared[arm].add(where, tokens, nodes, SHARED_FADE)
-        self._text(row).tallies[arm].add(tokens, nodes, self.options.fade)
+        past = self.shared[arm]
+        past.add(where, tokens, nodes, SHARED_FADE)
+        text.arms[arm].add(tokens, past.expects(where), self.options.fade)
 
     def _believe(self, arm: int, tokens: float, seconds: float, catching: float) -> None:
-        """Begin with what is known: the seconds beyond plain decoding's, of nodes and of drafting, count as drafting."""
-        prices, known = self._here(), self.arms[arm]
+        """Begin with what is known; without plain decoding's seconds the others' say nothing."""
         if arm == 0:
-            prices.settled.add(0, seconds)
-        elif prices.settled.knows(0):
-            prices.drafting[known.drafter].add(0, max(0.0, seconds - prices.plain))
+            self.here.settled.add(0, seconds)
+        elif self.here.settled.knows(0):
+            drafter, mean = self.arms[arm].drafter, self.here.whole[arm]
+            mean.seconds, mean.weight = seconds, TRIES
+            self.here.drafting[drafter].add(0, max(0.0, seconds - self.here.settled.at(0)))
             for _ in range(math.ceil(max(TRIES, self.options.trust))):
                 self.shared[arm].add(beside(()), tokens, 0, 1.0)
-            self.catching[known.drafter] = catching
+            self.catching[drafter] = catching
 
     def _of(self, drafter: int) -> range:
         """The arms of a drafter, plain decoding not among them."""
         each = (len(self.arms) - 1) // self.drafters
         return range(1 + drafter * each, 1 + (drafter + 1) * each)
 
-    def _here(self) -> Prices:
-        """For as many rows as are decoded together now."""
+    def _at(self, rows: int) -> None:
+        """So many rows are decoded together from now on."""
+        self._together = (max(1, rows) - 1).bit_length()
         while len(self.prices) <= self._together:
-            self.prices.append(Prices([Line() for _ in range(self.drafters)], [Line() for _ in self.arms]))
-        return self.prices[self._together]
+            self.prices.append(Prices([Line() for _ in range(self.drafters)], [Mean() for _ in self.arms]))
+        self.here = self.prices[self._together]
 
     def _drafting(self, arm: int) -> Line | None:
         """Seconds of drafting with this arm's drafter, by nodes: for so many rows, or for the nearest number seen."""
         drafter, here = self.arms[arm].drafter, self._together
-        if len(line := self._here().drafting[drafter]):
+        if line := self.here.drafting[drafter]:
             return line
-        known = (i for i, prices in enumerate(self.prices) if len(prices.drafting[drafter]))
+        known = (i for i, prices in enumerate(self.prices) if prices.drafting[drafter])
         nearest = min(known, key=lambda i: abs(i - here), default=None)
         return None if nearest is None else self.prices[nearest].drafting[drafter]
 
     def _text(self, row: int) -> Text:
         if row not in self._texts:
-            self._texts[row] = Text([Tally() for _ in self.arms])
+            self._texts[row] = Text([Against() for _ in self.arms], list(self.worth))
         return self._texts[row]

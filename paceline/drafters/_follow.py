@@ -28,7 +28,8 @@ from paceline.sampling import Dice, guided, law_of, shaped
 __all__ = ["Borrowed", "Follower", "Options", "check"]
 
 CATCH_UP = 16  # more missing tokens than this are prefilled row by row
-DEAR = 0.6  # from this measured cost on nothing is drafted; below, a first token is in any case, which is how odds are learned
+DEAR = 0.8  # from this measured price on nothing is drafted
+CHEAP = 0.5  # up to this price a first token is drafted in any case, which is how odds are learned
 TYPICAL = 0.15  # cost of a token where drawn ones must not depend on measurements: the same seed gives the same text
 
 
@@ -246,7 +247,7 @@ class Follower:
         missing = [c.row.tokens[c.memory.committed :] for c in chains]
         length = max(c.length for c in chains)
         odds, fixed = [c.memory.odds.table for c in chains], self.options.worth
-        worth = (0.0, self.worth) if fixed is None else (fixed, 0.0)
+        worth = (self._least, self.worth) if fixed is None else (fixed, 0.0)
         drafted = self.lm.extend(self.kv, [c.memory.slot for c in chains], missing, length, worth, odds, self.top)
         for c, fed, steps in zip(chains, missing, drafted, strict=True):
             tokens = [step[0][0] for step in steps]
@@ -339,12 +340,18 @@ class Follower:
         chain.laws.append(confidence)
         return len(chain.tokens) < chain.length
 
+    @property
+    def _least(self) -> float:
+        """Chance below which not even a first token is drafted."""
+        return self.worth if self.worth > CHEAP else 0.0
+
     def _pays(self, chain: Chain, greedy: bool) -> bool:
         """Whether the next token is worth drafting: by the least chance that was asked for, or its price."""
         if self.options.worth is not None or not greedy:
             return chain.path >= (TYPICAL if self.options.worth is None else self.options.worth)
         drafted = len(chain.tokens)
-        return worthwhile(chain.path, self.worth, chain.gain, 1 + drafted * self.worth)
+        return chain.path >= self._least and (
+            drafted == 0 or worthwhile(chain.path, self.worth, chain.gain, 1 + drafted * self.worth))
 
     def _pick(self, chain: Chain, law: torch.Tensor, greedy: bool) -> int:
         if greedy or not self.options.drawn:

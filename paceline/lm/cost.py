@@ -14,7 +14,7 @@ import torch
 __all__ = ["Costs", "behind"]
 
 PREFIX = 8
-STEP = 4  # sizes of forwards that are measured: 1, 4, 16, … tokens a row; between them costs lie on straight lines
+STEP = 2  # sizes of forwards that are measured: 1, 2, 4, 8, … tokens a row; between them costs lie on straight lines
 NEAR = 1.25  # times a measured size up to which the line below it is good enough
 REPEATS, QUICK = (3, 9), 0.01  # times that a forward is run, at least and at most; at least once where it takes longer than this
 ENOUGH = 0.006  # seconds after which a forward was run often enough
