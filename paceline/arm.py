@@ -24,8 +24,8 @@ class Offer:
 
 @dataclass(frozen=True)
 class View:
-    """What a controller may know of a row: its id, its length in tokens, how many tokens it may still add, and what drafters offer
-    that were asked already; one that offers costs nothing further to take.
+    """What a controller may know of a row: its id, its length in tokens, how many tokens it may still add, and what drafters
+    offer that were asked already; one that offers costs nothing further to take.
     """
 
     row: int

@@ -19,7 +19,7 @@ from paceline.lm import LM
 from paceline.lm.head_shape import fingerprint
 from paceline.lm.load import resolve
 
-__all__ = ["AUTO", "attached", "built", "check", "controlling", "limited", "listed", "suited"]
+__all__ = ["AUTO", "attached", "built", "check", "controlling", "limited", "listed", "lone", "suited"]
 
 AUTO = "auto"
 FREE = ("suffix",)  # tried at once
@@ -41,16 +41,21 @@ def limited(drafter: Any, budget: int | None) -> str | None:
     return f"cost:budgets=[{budget}]" if drafter == AUTO or isinstance(drafter, list) else f"fixed:budget={budget}"
 
 
+def lone(drafter: Any) -> str:
+    """The controller of a drafter that stands alone: what was asked for drafts, what was found for the model has to pay."""
+    return "cost" if drafter == AUTO else "fixed"
+
+
 def listed(drafter: Any, lm: Any) -> list[Any]:
     """A drafter, a list of them, or "auto", as a list."""
     return suited(lm) if drafter == AUTO else drafter if isinstance(drafter, list) else [drafter]
 
 
-def controlling(spec: Any, drafters: Sequence[Any], lm: Any = None) -> Any:
-    """A controller at work on these drafters (specs, or attached ones): None = fixed for one, cost for several; one at work
+def controlling(spec: Any, drafters: Sequence[Any], lm: Any = None, alone: str = "fixed") -> Any:
+    """A controller at work on these drafters (specs, or attached ones): None = cost for several, `alone` for one; one at work
     already stays itself. What its `calibration` file knows of these specs, with this model on this machine, it begins with.
     """
-    made = plugins.make("controller", spec or ("cost" if len(drafters) > 1 else "fixed"))
+    made = plugins.make("controller", spec or ("cost" if len(drafters) > 1 else alone))
     if getattr(made, "calibration", None):
         made = informed(made, drafters, lm)
     return made.attach(len(drafters)) if hasattr(made, "attach") else made

@@ -18,7 +18,7 @@ import torch
 
 from paceline import guidance, plugins
 from paceline.arm import Arm, Outcome, View
-from paceline.auto import built, controlling, listed
+from paceline.auto import built, controlling, listed, lone
 from paceline.clock import Clock, peak_memory
 from paceline.errors import ModelError, RequestError
 from paceline.lm import LM
@@ -78,7 +78,7 @@ class Engine:
         self.drafters: list[Drafter]
         named, self.drafters = built(listed(drafter, lm), lm)
         self.rule = plugins.make("rule", rule)
-        self.controller: Controller = controlling(controller, named, lm)
+        self.controller: Controller = controlling(controller, named, lm, lone(drafter))
         self.kv = lm.cache(1, self.exact)
         self.slots, self.park = slots, park
         self.waiting: deque[Row] = deque()
@@ -222,11 +222,10 @@ class Engine:
     def _pick(self, rows: Sequence[Row], clock: Clock) -> list[Arm]:
         """The controller's arms, their budgets clipped to what each row may still add (the bonus token takes one)."""
         rooms = [min(row.left, self.lm.context - row.reach) - 1 for row in rows]
-        views = [View(r.id, len(r.tokens), r.left) for r in rows]
-        if self._shadow is not None:
-            clock.lap("host")
-            views = [replace(v, offers=self._shadow.look(r, n)) for v, r, n in zip(views, rows, rooms, strict=True)]
-            clock.lap("draft")
+        clock.lap("host")
+        offers = [() if self._shadow is None else self._shadow.look(r, n) for r, n in zip(rows, rooms, strict=True)]
+        clock.lap("draft")
+        views = [View(r.id, len(r.tokens), r.left, said) for r, said in zip(rows, offers, strict=True)]
         out = []
         for row, arm, room in zip(rows, self.controller.pick(views), rooms, strict=True):
             usable = row.drafting and row.strikes.get(arm.drafter, 0) < STRIKES

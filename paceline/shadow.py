@@ -82,8 +82,6 @@ class Shadow:
         """Tell what became of this row's earlier guesses, and have new ones made of so many nodes at most."""
         for guess, tokens in self.judged(row) if row.id in self.waiting else ():
             self.controller.hear(row.id, guess.drafter, tokens, len(guess.proposal), guess.seconds)
-        self.seconds += row.stats.total_seconds - self._seen.get(row.id, 0.0)
-        self._seen[row.id] = row.stats.total_seconds
         made = self.ask(row, min(budget, self.controller.most)) if row.drafting and budget > 0 else []
         return [Offer(guess.drafter, len(guess.proposal)) for guess in made]
 
@@ -92,7 +90,7 @@ class Shadow:
         made = []
         for which, (drafter, account) in self.asked.items():
             working = self.controller.wants(row.id, which)
-            if working or account.affords(self.seconds):
+            if working or account.affords(self._so_far(row)):
                 start = time.perf_counter()
                 try:
                     [proposal] = drafter.propose([row], [budget])
@@ -106,6 +104,13 @@ class Shadow:
         if made:
             self.waiting.setdefault(row.id, deque()).extend(made)
         return made
+
+    def _so_far(self, row: Any) -> float:
+        """Seconds of all rows until now."""
+        total = row.stats.total_seconds
+        self.seconds += total - self._seen.get(row.id, 0.0)
+        self._seen[row.id] = total
+        return self.seconds
 
     def take(self, row: Any, arm: Arm) -> Guess | None:
         """The drafter that was picked goes to work; what it has said, if it was asked, is no guess any more."""

@@ -102,7 +102,7 @@ def test_statistics_outlive_an_engine() -> None:
     lm, controller = tiny_lm(), Cost().attach(2)
     for _ in range(2):
         paceline.generate(lm, [ids(20)], drafter=["ngram", "suffix"], controller=controller, max_new_tokens=30, eos=())
-    assert controller.shared[1].rounds > 0 and controller.arms[0] == Arm(0, 0)
+    assert controller.shared[1].all.rounds > 0 and controller.arms[0] == Arm(0, 0)
 
 
 def test_a_drafter_that_keeps_failing_is_left_by_the_controller(caplog: pytest.LogCaptureFixture) -> None:

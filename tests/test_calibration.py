@@ -46,9 +46,10 @@ def test_what_is_written_is_read(lm: Any, path: Path) -> None:
 def test_a_controller_begins_with_it_however_the_spec_is_written(lm: Any, path: Path) -> None:
     engine = Engine(lm, ["suffix", "ngram:max_n=3, length=4"], controller=f"cost:budgets=[4,8],calibration={path}")
     shared = zip(engine.controller.arms, engine.controller.shared, strict=True)
-    means = {(arm.drafter, arm.budget): tally.tokens / tally.rounds for arm, tally in shared if tally.rounds}
-    assert means == {(0, 0): 1.0, (1, 8): 2.5}
-    assert engine.controller.catching[-1] == 1e-5 and engine.controller.seconds[0][-1].mean == pytest.approx(0.012)
+    assert {(arm.drafter, arm.budget): past.all.mean for arm, past in shared if past.all.rounds} == {(1, 8): 2.5}
+    assert engine.controller.catching[-1] == 1e-5
+    prices = engine.controller.prices[0]
+    assert prices.line.at(0) == 0.01 and prices.whole[-1].seconds == 0.012
 
 
 def test_places_count_the_drafters_that_could_be_built(lm: Any, path: Path) -> None:

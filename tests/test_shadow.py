@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 
 import paceline
-from paceline.arm import Arm
+from paceline.arm import Arm, Offer
 from paceline.controllers.cost import Cost
 from paceline.drafters.ngram import Ngram
 from paceline.engine import Engine
 from paceline.proposal import Proposal
 from paceline.row import Request
-from paceline.shadow import EVERY, Shadow, matched
+from paceline.shadow import Shadow, matched
 from paceline.testing import tiny_lm
 from tests.lm.test_head import ids
 
@@ -39,46 +39,68 @@ class Says:
     def forget(self, row: Any) -> None: ...
 
 
-def test_a_guess_is_judged_as_soon_as_the_text_has_outgrown_it() -> None:
-    shadow = Shadow([Says(1, 2, 3), Says(), Says(9), SimpleNamespace(propose=None)])
-    row: Any = SimpleNamespace(id=0, tokens=[4, 4], stats=SimpleNamespace(rounds=0, total_seconds=99.0))
-    shadow.ask(row, active=2, budget=8)
-    assert shadow.judged(row) == []
+class Deaf:
+    """A controller that wants to hear of these drafters in any case, and keeps what it hears."""
+
+    most = 16
+
+    def __init__(self, *wanted: int) -> None:
+        self.wanted, self.heard = wanted, list[tuple[Any, ...]]()
+
+    def wants(self, row: int, drafter: int) -> bool:
+        return drafter in self.wanted
+
+    def hear(self, *what: Any) -> None:
+        self.heard.append(what)
+
+
+def shadow(*drafters: Any, wanted: Any = ()) -> Shadow:
+    return Shadow(drafters, Deaf(*wanted), lambda row, proposal, budget: proposal.clip(budget))
+
+
+def text(*tokens: int, seconds: float = 99.0) -> Any:
+    return SimpleNamespace(id=0, tokens=list(tokens), drafting=True, stats=SimpleNamespace(total_seconds=seconds))
+
+
+def test_an_offer_is_taken_or_judged_as_soon_as_the_text_has_outgrown_it() -> None:
+    asked, row = shadow(Says(1, 2, 3), Says(), Says(9), SimpleNamespace(propose=None)), text(4, 4)
+    assert asked.look(row, 8) == [Offer(0, 3), Offer(2, 1)]  # one that raises, and one that is not free, offer nothing
+    taken = asked.take(row, Arm(2, 8))
+    assert taken.proposal.tokens == (9,) and asked.take(row, Arm(3, 8)) is None and asked.take(row, Arm(0, 0)) is None
+    assert asked.judged(row) == []
     row.tokens = [4, 4, 1, 2]
-    assert shadow.judged(row) == []
+    assert asked.judged(row) == []
     row.tokens = [4, 4, 1, 2, 7, 7]
-    [(guess, tokens)] = shadow.judged(row)
-    assert guess.drafter == 0 and tokens == 3 and shadow.judged(row) == []
-    row.drafting, row.left = True, 9
-    for row.stats.rounds in range(1, EVERY):
-        shadow.look([row], [Arm(2, 8)], Cost().attach(4))
-    assert not shadow.waiting
-    row.stats.rounds = EVERY
-    shadow.look([row], [Arm(0, 8)], Cost().attach(4))
-    assert {guess.drafter for guess in shadow.waiting[0]} == {2}
-    shadow.forget(row)
-    assert not shadow.waiting
+    asked.look(row, 0)
+    [(of, drafter, tokens, nodes, _)] = asked.controller.heard
+    assert (of, drafter, tokens, nodes) == (0, 0, 3, 3) and not asked.waiting
+    asked.look(row, 2)
+    assert [len(guess.proposal) for guess in asked.waiting[0]] == [2, 1]
+    asked.forget(row)
+    assert not asked.waiting
 
 
-def test_asking_takes_a_hundredth_of_the_time_at_most_and_less_where_it_tells_little(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_is_not_wanted_is_asked_for_a_hundredth_of_the_time_and_less_where_it_tells_little(
+        monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
     monkeypatch.setattr(paceline.shadow.time, "perf_counter", lambda: now.__setitem__(0, now[0] + 0.5) or now[0])
-    shadow = Shadow([Says(1, 2)])  # each question takes half a second
-    row: Any = SimpleNamespace(id=0, tokens=[4], left=9, drafting=True, stats=SimpleNamespace(rounds=EVERY, total_seconds=0.0))
-    account, controller = shadow.asked[0][1], Cost().attach(1)
-    shadow.look([row], [Arm(0, 0)], controller)
+    asked, row = shadow(Says(1, 2)), text(4, seconds=0.0)  # each question takes half a second
+    account = asked.asked[0][1]
+    asked.look(row, 8)
     assert account.spent == account.price == 0.0  # the first question is free
-    shadow.look([row], [Arm(0, 0)], controller)
+    asked.look(row, 8)
     assert account.spent == account.price == 0.5
     for row.stats.total_seconds, spent in ((99.0, 0.5), (101.0, 1.0), (149.0, 1.0)):
-        shadow.look([row], [Arm(0, 0)], controller)
+        asked.look(row, 8)
         assert account.spent == spent
     row.tokens = [4, 9, 9, 9]  # no guess came true
-    shadow.look([row], [Arm(0, 0)], controller)
+    asked.look(row, 8)
     account.gives = 1.0
     for row.stats.total_seconds, spent in ((1499.0, 1.0), (1501.0, 1.5)):
-        shadow.look([row], [Arm(0, 0)], controller)
+        asked.look(row, 8)
         assert account.spent == spent
+    asked.controller.wanted = (0,)
+    assert len(asked.look(row, 8)) == 1 and account.spent == 1.5  # what a pick needs is not charged
 
 
 def test_the_controller_hears_of_a_free_drafter_that_it_does_not_use() -> None:

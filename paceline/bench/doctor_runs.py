@@ -93,7 +93,7 @@ def candidates(
     steep = costs.at(1, 1 + BUDGET) > STEEP * costs.at(1, 1)
     wanted = tuple(dict.fromkeys(budgets)) or (BUDGET, SMALL if steep else LARGE)
     made, skipped = [], []
-    for spec in dict.fromkeys([*asked, *suited(lm)]):
+    for spec in dict.fromkeys([*asked, *suited(lm), "ngram"]):
         try:
             made += [Candidate(spec, budget, drafters) for drafters in [attached([spec], lm)] for budget in sorted(wanted)]
         except PacelineError as error:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from paceline import generate
-from paceline.auto import built, controlling, listed
+from paceline.auto import built, controlling, listed, lone
 from paceline.lm import LM
 from paceline.row import Stats
 
@@ -61,7 +61,7 @@ class Paceline:
         self.controller = self._fresh()
 
     def _fresh(self) -> Any:
-        return controlling(self.settings.get("controller"), self.named, self.lm)
+        return controlling(self.settings.get("controller"), self.named, self.lm, lone(self.spec))
 
     def describe(self) -> dict[str, Any]:
         return {

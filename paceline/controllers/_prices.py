@@ -72,9 +72,9 @@ class Line:
 
 @dataclass
 class Prices:
-    """For so many rows together: a round but for its drafting, whoever drafted (`settled`); the drafting, by drafter; whole rounds,
-    by arm, of those that were picked unasked; and how much longer the first rounds of a text take than those that follow. Until
-    later rounds were seen with no node the first ones (`young`) stand for them.
+    """For so many rows together: a round but for its drafting, whoever drafted (`settled`); the drafting, by drafter; whole
+    rounds, by arm, of those that were picked unasked; and how much longer the first rounds of a text take than those that
+    follow. Until later rounds were seen with no node the first ones (`young`) stand for them.
     """
 
     drafting: list[Line]

@@ -11,7 +11,7 @@ __all__ = ["Against", "Past", "Situation", "Tally", "Text", "beside", "offering"
 Situation = tuple[str, int]
 
 SPREAD, ENOUGH = 1.0, 24  # standard deviation of a round's tokens where fewer rounds than these were seen
-FEW = 4  # rounds that the mean of all situations counts for in each
+FEW = 2  # rounds that the mean of all situations counts for in each
 
 
 def offering(nodes: int) -> Situation:
@@ -87,9 +87,9 @@ class Against:
 
 @dataclass
 class Text:
-    """One row: its arms, the drafters that have caught up with it, its rounds, tokens and seconds so far; which arm is kept to until
-    so many rounds, as long as the same drafters say what they would propose, and what others have to promise to replace it; and the
-    seconds that asking a drafter before a pick is worth.
+    """One row: its arms, the drafters that have caught up with it, its rounds, tokens and seconds so far; which arm is kept to
+    until so many rounds, as long as the same drafters say what they would propose, the pace it was chosen at and what others
+    have to promise to replace it; and the seconds that asking a drafter before a pick is worth.
     """
 
     arms: list[Against]
@@ -99,6 +99,7 @@ class Text:
     tokens: float = 0.0
     seconds: float = 0.0
     arm: int = 0
+    pace: float = 0.0
     surplus: float = 0.0
     until: int = 0
     among: tuple[int, ...] = ()

@@ -1,14 +1,16 @@
 """The drafter with the most tokens for each second, at measured costs, and none where plain decoding has more: never slower.
 
-A renewal-reward view: throughput is the mean tokens of a round over its mean seconds, so an arm is worth the upper bound of its
-tokens over its seconds. An arm is a drafter with a node budget; plain decoding is always one, its tokens are known to be one, and
-what cannot be thought to beat it is not drafted. Seconds come from prices that all arms share: a round costs what its nodes cost
-anyone, and its drafting (`_prices.py`). What a drafter needs to catch up with a text that it has not seen (a model has to read
-the prompt) is charged to it, spread over the tokens that are left. A round also tells what other budgets of its drafter would
-have given (`Outcome.reach`), which is entered as if they had been played. And where a drafter has said what it would propose now
-(`View.offers`), it is judged by rounds with about as many nodes, not by its mean: one that looks far ahead is sure of itself. After
-BanditSpec (arXiv 2505.15141), whose rewards count tokens alone, those of the played arm, whatever it proposes, and start anew
-with every text.
+A renewal-reward view: in the long run the fastest choice is that of most surplus, the tokens of a round less those that its
+seconds give at the text's pace; an arm's tokens are taken at an upper bound. An arm is a drafter with a node budget; plain
+decoding is always one, its tokens are known to be one, and what cannot be thought to beat it is not drafted. Seconds come from
+prices that all arms share: a round costs what its nodes cost anyone, and its drafting (`_prices.py`). What a drafter needs to
+catch up with a text that it has not seen (a model has to read the prompt) is charged to it, spread over the tokens that are left.
+
+A round tells more than its arm's tokens: what other budgets of its drafter would have given (`Outcome.reach`), entered as if they
+had been played. And where a drafter has said what it would propose now (`View.offers`), it is judged by rounds with about as many
+nodes, since one that looks far ahead is sure of itself; others beside it by what they gave in such a situation. After BanditSpec
+(arXiv 2505.15141), whose rewards count tokens alone, those of the played arm, whatever it proposes, and start anew with every
+text.
 """
 
 import math
@@ -24,10 +26,10 @@ from paceline.errors import SpecError
 __all__ = ["Cost"]
 
 SHARED_FADE = 0.998  # weight that a round of any text loses with each later one
-TRIES = 4  # rounds after which an arm counts as known
+TRIES = 3.5  # rounds, the older the lighter, after which an arm counts as known
 FIRST = 8  # plain rounds that the first of a new arm is feared to lose
 EDGE = 0.02  # tokens by which an arm's surplus has to exceed plain decoding's: below, asking it is not worth the trouble
-SOON = 8.0  # rounds over which catching up has to pay
+KEPT = 0.5  # share of the rounds left over which catching up has to pay: another arm may take its place
 HOLD = (8, 2)  # rounds for which plain decoding, and an arm, is kept to without a further look, unless something is heard
 ASKED, ASKED_ALL = 0.1, 0.02  # weights of the last offer in what asking a drafter is worth, on a text and on all
 SHORT = 12  # tokens left from which on nothing new is tried
@@ -76,7 +78,8 @@ class Priced:
         self.prices: list[Prices] = []  # by the power of two of the rows that are decoded together
         self.catching = [0.0] * drafters  # seconds of catching up for each token of the text
         self.worth = [0.0] * drafters  # seconds that asking a drafter before a pick is worth
-        self.written, self.spent, self.lost = 0.0, 0.0, 0.0  # tokens and seconds of all rounds; seconds that new arms took in vain
+        self.written = self.spent = 0.0  # tokens and seconds of all rounds
+        self.lost = 0.0  # seconds that new arms took beyond what the best known would have
         self._texts: dict[int, Text] = {}
         self._asked: dict[int, tuple[int, View]] = {}
         self._at(1)
@@ -124,8 +127,8 @@ class Priced:
                 self._enter(arm, text, offering(nodes), tokens, nodes)
 
     def wants(self, row: int, drafter: int) -> bool:
-        """Whether this drafter is to be asked before the next pick: it was picked without that, or asking it has lately been worth
-        its time on this text.
+        """Whether this drafter is to be asked before the next pick: it was picked without that, or asking it has lately been
+        worth its time on this text.
         """
         text = self._text(row)
         return text.worth[drafter] > 0 or (text.arm > 0 and self.arms[text.arm].drafter == drafter)
@@ -141,13 +144,13 @@ class Priced:
         """What has to be tried; else the best of the arms whose drafters have said nothing yet, which is looked for every other
         round or so only, or what promises more among those that have.
         """
-        text, among = self._text(view.row), (self._together, *(offer.drafter for offer in view.offers))
+        text, among = self._text(view.row), (self._together, *[offer.drafter for offer in view.offers])
         if text.rounds >= text.until or among != text.among:
             if (new := self._new(text, view.left)) is not None:
                 return new
-            text.among = among
+            text.among, text.pace = among, self._pace(text)
             text.arm, text.surplus = self._highest(text, view)
-            text.until = text.rounds + (HOLD[text.arm > 0] if text.rounds >= START else 1)
+            text.until = text.rounds + HOLD[text.arm > 0]
         best, most = text.arm, text.surplus
         for offer in view.offers:
             gain = 0.0
@@ -176,8 +179,8 @@ class Priced:
         return None
 
     def _highest(self, text: Text, view: View) -> tuple[int, float]:
-        """The arm of the highest surplus, but for drafters that have made an offer, where that is worth leaving plain decoding for;
-        and what it has to be beaten by.
+        """The arm of the highest surplus, but for drafters that have made an offer, where that is worth leaving plain decoding
+        for; and what it has to be beaten by.
         """
         best, most = 0, self.surplus(0, text, view) + EDGE
         for arm in range(1, len(self.arms)):
@@ -186,11 +189,11 @@ class Priced:
         return best, most
 
     def surplus(self, arm: int, text: Text, view: View) -> float:
-        """Tokens that a round of this arm may give beyond those that its seconds give at the text's pace; the best arm in the long
-        run is the one that has most of it, not the one whose rounds have the best quotient, since a short round leaves its time to
-        others.
+        """Tokens that a round of this arm may give beyond those that its seconds give at the text's pace; the best arm in the
+        long run is the one that has most of it, not the one whose rounds have the best quotient, since a short round leaves its
+        time to others.
         """
-        here, pace = self.here, self._pace(text)
+        here, pace = self.here, text.pace
         if arm == 0:
             return 1.0 - pace * (here.line.at(0) + here.later(text.rounds))
         past, drafting, drafter = self.shared[arm], self._drafting(arm), self.arms[arm].drafter
@@ -199,7 +202,7 @@ class Priced:
         nodes = past.all.nodes / past.all.rounds
         seconds = here.whole[arm].seconds or here.line.at(nodes) + drafting.at(nodes)
         most = self._most(arm, beside(view.offers), text)
-        late = 0.0 if drafter in text.begun else self.catching[drafter] * view.length / min(SOON, max(1.0, view.left / most))
+        late = 0.0 if drafter in text.begun else self.catching[drafter] * view.length * most / max(1.0, KEPT * view.left)
         return most - pace * (seconds + here.later(text.rounds) + late)
 
     def promise(self, arm: int, nodes: int, text: Text) -> float:
@@ -207,7 +210,7 @@ class Priced:
         if self.shared[arm].all.rounds == 0.0:
             return -math.inf
         most = min(nodes + 1.0, self._most(arm, offering(nodes), text))
-        return most - self._pace(text) * (self.here.line.at(nodes) + self.here.later(text.rounds))
+        return most - text.pace * (self.here.line.at(nodes) + self.here.later(text.rounds))
 
     def _most(self, arm: int, where: Situation, text: Text) -> float:
         """Tokens that a round may give: what rounds like it did, times how this text compares with others, and some standard
@@ -241,13 +244,13 @@ class Priced:
     def _weigh(self, offer: Offer, gain: float, text: Text) -> None:
         """Seconds that an offer saved against what would have been picked without it, less those of asking."""
         line, drafter = self.here.drafting[offer.drafter], offer.drafter
-        net = gain / self._pace(text) - (line.at(offer.nodes) if line else 0.0)
+        net = gain / text.pace - (line.at(offer.nodes) if line else 0.0)
         text.worth[drafter] += ASKED * (net - text.worth[drafter])
         self.worth[drafter] += ASKED_ALL * (net - self.worth[drafter])
 
     def _time(self, arm: int, outcome: Outcome, view: View, said: bool) -> None:
-        """Enter the seconds of a round. A drafter's first draft of a text holds its catching up, and once what is measured or made
-        at first use: it tells of the price of a beginning only.
+        """Enter the seconds of a round. A drafter's first draft of a text holds its catching up, and once what is measured or
+        made at first use: it tells of the price of a beginning only.
         """
         here, text = self.here, self._text(outcome.row)
         here.enter(outcome.drafted, outcome.seconds - outcome.draft_seconds, text.rounds)

@@ -6,7 +6,8 @@ before the token is drawn, so the token stays a drawn one. Leaves beside the cha
 
 What a token costs is measured: a step of the drafting model and one more token in the target's forward, for as many rows as are
 decoded together, as a share of the target's plain step. A token is drafted as long as the chance of its path makes the round
-faster at that price (`lookup/worth.py`); under greedy decoding that chance is learned from what the target took (`lookup/odds.py`).
+faster at that price (`lookup/worth.py`); under greedy decoding that chance is learned from what the target took
+(`lookup/odds.py`).
 """
 
 import math

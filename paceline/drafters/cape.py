@@ -101,8 +101,8 @@ class Comb:
         )
 
     def _worthwhile(self, proposal: Proposal, likely: list[Likely], price: Price) -> list[tuple[int, int]]:
-        """(parent, token) of the leaves that make the round faster at the price of scoring them beside all before them, best first;
-        none where all together do not make up for the chain's being a tree.
+        """(parent, token) of the leaves that make the round faster at the price of scoring them beside all before them, best
+        first; none where all together do not make up for the chain's being a tree.
         """
         found, reached, tokens, cost = list[tuple[float, int, int]](), 1.0, 1.0, 1.0
         for place, (token, candidates) in enumerate(zip(proposal.tokens, likely, strict=True)):

@@ -7,6 +7,7 @@ continuations that were not drafted; and how many nodes are drafted follows thei
 never mixed.
 """
 
+import functools
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -110,6 +111,7 @@ class Suffixes:
                 node = after
 
 
+@functools.cache
 def believed(kind: Hashable) -> float:
     """The chance of a kind of evidence before any was seen: long matches are often right, later ones instead of them seldom, and
     those of a prompt with itself hardly more often than by chance.

@@ -18,7 +18,7 @@ STEP = 2  # sizes of forwards that are measured: 1, 2, 4, 8, … tokens a row; b
 NEAR = 1.25  # times a measured size up to which the line below it is good enough
 REPEATS, QUICK = (3, 9), 0.01  # times that a forward is run, at least and at most; at least once where it takes longer than this
 ENOUGH = 0.006  # seconds after which a forward was run often enough
-SHARE, LONGEST = 0.005, 0.25  # of all time that measuring again may take; seconds of it at a stretch, where that is possible at all
+SHARE, LONGEST = 0.005, 0.25  # of all time that measuring again may take; seconds at a stretch beyond which it is not done
 MORE = 4  # further tokens a row over which the cost of one is taken
 MOST_ROWS = 16  # more rows than these are taken to cost as these
 COMB = 16  # nodes of the tree that is tried
@@ -73,11 +73,11 @@ class Costs:
 
     def extra(self, nodes: int, rows: int = 1) -> float:
         """What so many more tokens cost each row together, as a share of their forward of one token each."""
-        key = nodes, clamped(rows)
-        if key not in self._extra:
-            line = self._line(1 + nodes, key[1])
-            self._extra[key] = UNKNOWN * nodes if line is None else max(0.01 * nodes, line[0] - 1)
-        return self._extra[key]
+        known = self._extra.get((nodes, rows))
+        if known is None:
+            line = self._line(1 + nodes, clamped(rows))
+            known = self._extra[nodes, rows] = UNKNOWN * nodes if line is None else max(0.01 * nodes, line[0] - 1)
+        return known
 
     def _line(self, tokens: int, rows: int) -> tuple[float, float] | None:
         """Cost of a forward of so many tokens a row, and of one more, as shares of one token a row; None where the context is too

@@ -671,7 +671,7 @@ int64_t work_floats(const Model* model, int32_t m, int32_t most_keys, int32_t th
 // Greedy continuation: the call's wanted tokens are the last ones of their rows, L of them; each row gets up to `steps` more tokens.
 // likely, shares: [steps, L, top], the likeliest tokens at each place and their probabilities, of which the first is the drafted one;
 // -1 from where the chance of the row's path falls below `least` or, but for the first token, below `price` times the tokens for each
-// plain step that the row's round has so far. The chance is the product of probabilities, or of odds[row * bins + bin of the
+// plain step that the row's round has so far, or 1. The chance is the product of probabilities, or of odds[row * bins + bin of the
 // probability]. All drafted tokens but the last are also fed. Their keys go behind the row's.
 void extend(const Model* model, const Call* call, int32_t steps, float least, float price, const float* odds, int32_t bins,
             int32_t top, int32_t* likely, float* shares) {
@@ -702,7 +702,7 @@ void extend(const Model* model, const Call* call, int32_t steps, float least, fl
             next[i] = tokens[0];
             path[i] *= bins ? odds[i * bins + std::max(0, std::min(bins - 1, int(sure[0] * bins)))] : sure[0];
             if (!(sure[0] >= 0)) path[i] = -1.0f;  // no number: nothing is drafted
-            if (path[i] >= least && (!step || path[i] >= price * gain[i] / (1 + step * price))) going = true, gain[i] += path[i];
+            if (path[i] >= least && (!step || path[i] >= price * std::max(1.0f, gain[i] / (1 + step * price)))) going = true, gain[i] += path[i];
             else tokens[0] = -1, path[i] = -1.0f;
         }
         if (!going) return;

@@ -128,8 +128,13 @@ class Generations:
         either generation.
         """
         for counts in (self.new, self.old):
-            for length in range(min(DEPTH - 1, len(tail)), least - 1, -1):
-                place = counts.find(tail[len(tail) - length :]) if len(counts) else None
-                if place is not None and next(counts.after(place), None) is not None:
-                    yield length, counts, place
-                    break
+            length, place, beyond = least - 1, None, min(DEPTH - 1, len(tail)) + 1
+            while len(counts) and beyond - length > 1:  # where an ending stood, all shorter ones did, so the interval is halved
+                middle = (length + beyond) // 2
+                found = counts.find(tail[len(tail) - middle :])
+                if found is not None and next(counts.after(found), None) is not None:
+                    length, place = middle, found
+                else:
+                    beyond = middle
+            if place is not None:
+                yield length, counts, place

@@ -14,7 +14,7 @@ from paceline.proposal import Proposal
 
 __all__ = ["LEAST", "Price", "Trie", "price_of"]
 
-LEAST = 0.08  # a node less likely than this is not worth a look
+LEAST = 0.03  # a node less likely than this is not worth a look
 
 
 @dataclass(frozen=True)

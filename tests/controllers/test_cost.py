@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import sys
 from dataclasses import dataclass
@@ -9,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from paceline.arm import Arm, Outcome, View
-from paceline.controllers.cost import Cost
+from paceline.arm import Arm, Offer, Outcome, View
+from paceline.controllers._prices import START
+from paceline.controllers.cost import TRIES, Cost
 from paceline.errors import SpecError
 
 
@@ -99,9 +101,9 @@ def test_what_a_new_arm_loses_is_measured_by_the_best_known_one() -> None:
     """The second drafter, no better than plain decoding, costs what the first would have written meanwhile."""
     controller, world = Cost().attach(2), World([9.0, 1.0], [1.2, 1.2], [0.0, 0.0])  # nine tokens a round, and one, for certain
     arms, _ = decode(controller, world, 400)
-    rounds = 1 + 8  # of trying each: the first of a text is not timed
-    assert arms.count(Arm(1, 16)) == rounds
-    by_plain, by_first = rounds * (1.2 - 9 / 1.0), rounds * (1.2 - 1 / (9 / 1.2))
+    tries = math.ceil(TRIES)
+    assert arms.count(Arm(1, 16)) == tries
+    by_plain, by_first = tries * (1.2 - 9 / 1.0), tries * (1.2 - 1 / (9 / 1.2))
     assert controller.lost == pytest.approx(by_plain + by_first)
 
 
@@ -159,9 +161,9 @@ def test_rounds_that_a_stop_cut_teach_no_tokens_and_rows_are_forgotten() -> None
     controller, world = Cost().attach(1), World([3.0], [1.2], [0.0])
     view = View(0, 10, 100)
     [arm] = controller.pick([view])
-    before = [(t.rounds, t.tokens) for t in controller.shared]
+    before = [(past.all.rounds, past.all.tokens) for past in controller.shared]
     controller.learn([Outcome(0, arm, 0, [], 1, 0.0, 1.0, True, 1.0)])
-    assert [(t.rounds, t.tokens) for t in controller.shared] == before
+    assert [(past.all.rounds, past.all.tokens) for past in controller.shared] == before
     decode(controller, world, 50, 7)
     controller.forget(0)
     assert not controller._texts and not controller._asked
@@ -183,7 +185,7 @@ def test_options_out_of_range_are_refused(bad: dict) -> None:
 def test_a_guess_of_more_nodes_than_an_arm_may_score_says_nothing_of_it() -> None:
     controller = Cost(budgets=(4, 16)).attach(1)
     controller.hear(0, 0, tokens=6, nodes=8, seconds=0.0)
-    heard = {arm.budget: tally.rounds for arm, tally in zip(controller.arms, controller.shared, strict=True)}
+    heard = {arm.budget: past.all.rounds for arm, past in zip(controller.arms, controller.shared, strict=True)}
     assert heard == {0: 0.0, 4: 0.0, 16: 1.0}
 
 
@@ -197,10 +199,10 @@ def given(controller: Any, arm: Arm, drafted: int, accepted: int, reach: int = 0
     controller.learn([Outcome(0, arm, drafted, flags, accepted + 1, reach=reach, **more)])
 
 
-def tallies(controller: Any, arm: Arm) -> list[Any]:
-    """What is known of an arm's tokens, on this text and on all."""
+def known(controller: Any, arm: Arm) -> list[Any]:
+    """What is known of an arm's tokens, on all texts and on this one."""
     which = controller.arms.index(arm)
-    return [controller.shared[which], controller._text(0).tallies[which]]
+    return [controller.shared[which], controller._text(0).arms[which]]
 
 
 ROUNDS = [(16, 9), (16, 0), (7, 7), (16, 16), (3, 3), (0, 0), (5, 2)]  # nodes of chains, and how many were accepted
@@ -212,38 +214,98 @@ def test_a_long_chain_tells_what_a_shorter_one_would_have_given() -> None:
     for drafted, accepted in ROUNDS:
         given(inferred, Arm(0, 16), drafted, accepted, reach=16)
         given(played, Arm(0, 4), min(drafted, 4), min(accepted, 4), reach=4)
-    assert tallies(inferred, Arm(0, 4)) == tallies(played, Arm(0, 4)) and tallies(played, Arm(0, 4))[0].rounds > 6
-    assert not any(t.rounds for arm in (Arm(1, 4), Arm(1, 16), Arm(0, 0)) for t in tallies(inferred, arm))
-    assert not any(t.rounds for t in tallies(played, Arm(0, 16)))
+    assert known(inferred, Arm(0, 4)) == known(played, Arm(0, 4)) and known(played, Arm(0, 4))[0].all.rounds > 6
+    assert not any(controller.shared[controller.arms.index(arm)].all.rounds for controller in (inferred, played)
+                   for arm in (Arm(1, 4), Arm(1, 16), Arm(0, 0)))
+    assert not known(played, Arm(0, 16))[0].all.rounds
 
 
 def test_a_chain_that_ended_before_its_budget_tells_of_larger_ones() -> None:
     controller = Cost(budgets=(4, 16)).attach(1)
     given(controller, Arm(0, 4), 3, 1, reach=sys.maxsize)
-    assert tallies(controller, Arm(0, 16)) == tallies(controller, Arm(0, 4)) and tallies(controller, Arm(0, 16))[0].tokens == 2
+    assert known(controller, Arm(0, 16)) == known(controller, Arm(0, 4)) and known(controller, Arm(0, 16))[0].all.tokens == 2
 
 
 def test_nothing_is_inferred_from_trees_cut_rounds_and_what_the_engine_did_not_draft() -> None:
     controller = Cost(budgets=(4, 16)).attach(1)
     given(controller, Arm(0, 16), 16, 9)
     given(controller, Arm(0, 16), 16, 9, reach=16, truncated=True)
-    assert not any(t.rounds for t in tallies(controller, Arm(0, 4)))
-
-
-def test_arms_known_from_others_are_not_tried_for_their_seconds() -> None:
-    """A shorter chain costs what its share of the nodes does; a longer one than was drafted is not priced."""
-    controller = Cost(budgets=(4, 16)).attach(1)
-    for _ in range(2):  # what meets a text for the first time is not timed: its seconds hold the catching up
-        given(controller, Arm(0, 0), 0, 0, draft_seconds=0.0, seconds=1.0)
-    for _ in range(2):
-        given(controller, Arm(0, 16), 16, 8, reach=16)
-    [[small], [large]] = (controller._seconds()[i].whole for i in (1, 2))
-    assert large == 1.5 and small == pytest.approx(1.0 + 0.2 / 4 + 4 * controller.node) and controller.node > 0
-    given(controller, Arm(0, 4), 4, 2, reach=sys.maxsize)
-    assert len(controller._seconds()[1].whole) == 2 and list(controller._seconds()[2].whole) == [1.5]
+    assert not known(controller, Arm(0, 4))[0].all.rounds
 
 
 def test_drafters_catch_up_once_for_all_their_budgets() -> None:
     controller = Cost(budgets=(4, 16)).attach(2)
     given(controller, Arm(0, 16), 16, 8)
-    assert controller._text(0).begun == {1, 2}
+    assert controller._text(0).begun == {0}
+
+
+# -- offers ----------------------------------------------------------------------------------------------------------------
+
+
+def taught(sure: float = 15.0, unsure: float = 1.5, model: float = 3.0) -> Any:
+    """A controller that has seen: a plain round takes 1, a node 0.1 more; the first drafter, which makes offers, gives `sure`
+    tokens where it proposes 16 nodes and `unsure` where it proposes 2; the second, which drafts 4 nodes in 0.3, gives `model`.
+    """
+    controller = Cost(budgets=(16,), caution=0.0).attach(2)
+    turn = [(Arm(0, 0), 0, 1, ()), (Arm(0, 16), 16, sure, (Offer(0, 16),)), (Arm(0, 16), 2, unsure, (Offer(0, 2),)),
+            (Arm(1, 16), 4, model, (Offer(0, 2),))]
+    for i in range(200 + START):
+        arm, nodes, tokens, offers = turn[i % 4]
+        view = View(0, 100 + i, 1000, offers)
+        controller.pick([view])
+        controller._asked[0] = controller.arms.index(arm), view
+        draft = 0.3 if arm.drafter else 0.0
+        controller.learn([Outcome(0, arm, nodes, [True] * nodes, tokens, draft, 1.0, False, 1 + 0.1 * nodes + draft)])
+    controller.forget(0)
+    return controller
+
+
+def test_what_a_drafter_offers_now_counts_not_its_mean() -> None:
+    """Sixteen nodes are taken, two are left to the model, and none at all, too; without offers the means decide."""
+    controller = taught(model=4.0)
+    picked = [controller.pick([View(row, 100, 1000, offers)])[0]
+              for row, offers in enumerate([(Offer(0, 16),), (Offer(0, 2),), (Offer(0, 0),)], 1)]
+    assert picked == [Arm(0, 16), Arm(1, 16), Arm(1, 16)]
+
+
+@pytest.mark.parametrize(("pace", "drafted"), [(1.2, True), (8.0, False)])
+def test_a_short_round_is_kept_to_where_long_ones_are_usual(pace: float, drafted: bool) -> None:
+    """Three tokens for 1.7 seconds are a better quotient than one for 1, but not where those seconds usually give 13."""
+    controller = taught()
+    controller.written, controller.spent = 1000.0 * pace, 1000.0
+    assert controller.pick([View(9, 100, 1000, (Offer(0, 0),))]) == [Arm(1, 16) if drafted else Arm(0, 0)]
+
+
+def test_a_drafter_is_asked_while_its_offers_save_more_than_asking_takes() -> None:
+    """Questions that take a tenth of a round: worth it where long offers come, not where none ever does."""
+    found = []
+    for nodes in (16, 0):
+        controller = taught()
+        for _ in range(5):
+            controller.here.drafting[0].add(nodes, 0.1)
+        for length in range(40):
+            view = View(5, 100 + length, 1000, (Offer(0, nodes),))
+            [arm] = controller.pick([view])
+            got = (15, 16) if arm == Arm(0, 16) else (3, 4) if arm.budget else (1, 0)
+            controller.learn([Outcome(5, arm, got[1], [True] * got[1], got[0], 0.1, 1.0, False, 1.1 + 0.1 * got[1])])
+        found.append(controller.wants(5, 0))
+    assert found == [True, False]
+
+
+def test_the_slow_rounds_after_a_prompt_are_not_taken_for_the_price_of_plain_decoding() -> None:
+    """Where the first rounds of a text take twice as long, plain decoding is tried again behind them."""
+    controller, view = Cost().attach(1), View(0, 100, 1000)
+    plain = []
+    for round_ in range(40):
+        [arm] = controller.pick([view])
+        slow = 1.0 if round_ < START else 0.0
+        tokens, nodes = (1.5, 4) if arm.budget else (1, 0)
+        controller.learn([Outcome(0, arm, nodes, [True] * nodes, tokens, 0.3 * bool(nodes), 1.0 + slow, False,
+                                  1.0 + slow + (0.8 if nodes else 0.0))])
+        plain.append(arm.budget == 0)
+    assert controller.here.line.at(0) == 1.0 and all(plain[START + 8 :])
+    for _ in range(START):
+        controller.pick([View(1, 100, 1000)])
+        controller._asked[1] = 0, View(1, 100, 1000)
+        controller.learn([Outcome(1, Arm(0, 0), 0, [], 1, 0.0, 2.0, False, 2.0)])
+    assert controller.here.early[0] > 0 and controller.here.later(START) == 0.0

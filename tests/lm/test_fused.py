@@ -171,10 +171,12 @@ def test_extend_ends_where_a_path_is_no_longer_likely(odds: list[list[float]] | 
         said = odds or [[], []]
         chances = [[share if odds is None else row[int(share * 10)] for share in chain]
                    for chain, row in zip(shares, said, strict=True)]
-        worth = math.prod(chances[1][:3]) * 0.999
-        wanted = [next((n for n in range(1, 6) if math.prod(chain[: n + 1]) < worth), 6) for chain in chances]
-        short, sure = apart(lm.extend(kv, slots, texts, 6, (0.0, worth), odds))
-        assert short == [row[:n] for row, n in zip(everything, wanted, strict=True)] and 3 <= wanted[1] < 6
+        price = math.prod(chances[1][:3]) * 0.9
+        rates = [[(1 + sum(math.prod(chain[:k]) for k in range(1, n + 1))) / (1 + n * price) for n in range(7)]
+                 for chain in chances]
+        wanted = [max(range(1, 7), key=row.__getitem__) for row in rates]  # the first token is drafted in any case
+        short, sure = apart(lm.extend(kv, slots, texts, 6, (0.0, price), odds))
+        assert short == [row[:n] for row, n in zip(everything, wanted, strict=True)] and max(wanted) > 1
         assert [len(row) for row in sure] == wanted
         assert [slot.length for slot in slots] == [len(text) + n - 1 for text, n in zip(texts, wanted, strict=True)]
         made.append(short)

@@ -1,4 +1,4 @@
-"""The trie merges candidates, keeps the higher chance, and takes the part that gains most for its price."""
+"""The trie merges candidates, keeps the higher chance, and takes the part that makes a round fastest at its price."""
 
 from __future__ import annotations
 
@@ -45,16 +45,17 @@ def test_the_best_are_a_tree_with_the_main_chain_first(candidates: list[list[tup
 
 
 @given(CANDIDATES, st.floats(0.01, 0.5), st.floats(0.0, 0.6))
-def test_no_other_choice_gains_more(candidates: list[list[tuple[int, float]]], token: float, branching: float) -> None:
+def test_no_other_choice_gives_more_tokens_a_step(candidates: list[list[tuple[int, float]]], token: float, branching: float) -> None:
     """Against every subset of nodes that holds its parents."""
     tree = Trie()
     for i, candidate in enumerate(candidates[:3]):
         tree.add(candidate[:3], str(i))
     price = Price(lambda n: token * n, branching)
 
-    def gain(nodes: tuple[int, ...]) -> float:
+    def rate(nodes: tuple[int, ...]) -> float:
         chain = len({tree.parents[i] for i in nodes}) == len(nodes)
-        return sum(tree.values[i] for i in nodes) - price.nodes(len(nodes)) - (0.0 if chain else branching)
+        tokens, cost = 1 + sum(tree.values[i] for i in nodes), 1 + price.nodes(len(nodes))
+        return tokens / (cost if chain else cost + branching)
 
     nodes = range(len(tree))
     whole = [s for n in range(len(tree) + 1) for s in combinations(nodes, n)
@@ -66,7 +67,7 @@ def test_no_other_choice_gains_more(candidates: list[list[tuple[int, float]]], t
         return () if node == -1 else (*path(tree.parents[node]), tree.tokens[node])
 
     found = tuple(i for i in nodes if path(i) in tokens)
-    assert gain(found) > max(map(gain, whole)) - 1e-9
+    assert rate(found) > max(map(rate, whole)) - 1e-9
 
 
 def test_what_the_text_took_judges_all_beside_it() -> None:
