@@ -50,7 +50,7 @@ class Index:
     places: dict[tuple[int, ...], list[int]] = field(default_factory=dict)
     indexed: int = 0
     hits: dict[int, list[float]] = field(default_factory=dict)  # match length -> [accepted, tried]
-    asked: tuple[int, int, int] = (0, 0, 0)  # round, match length and tokens of the last proposal
+    asked: tuple[int, int, list[int]] = (0, 0, [])  # where the text ended, match length and chain of the last proposal
 
 
 class Lookup:
@@ -83,7 +83,7 @@ class Lookup:
         for rank, place in enumerate(reversed(places)):  # the latest first, whole; the others as far as the budget goes
             chances = [0.5**rank, *[1.0] * length]
             tree.add(zip(_continue(row.tokens, place, length), chances, strict=False), "ngram")
-        index.asked = (row.stats.rounds, n, min(length, len(tree)))
+        index.asked = (len(row.tokens), n, list(_continue(row.tokens, places[-1], length)))
         return tree.best(budget)
 
     def _extend(self, index: Index, tokens: Sequence[int]) -> None:
@@ -115,14 +115,14 @@ class Lookup:
         return drafted
 
     def _learn(self, index: Index, row: Any) -> None:
-        """Count how the last proposal fared, if the round after it was the last one."""
-        asked, n, length = index.asked
-        if row.last is None or not length or row.stats.rounds != asked + 1:
-            return
-        accepted = min(len(row.last.verdict.path), length)
-        old = index.hits.get(n, [0.0, 0.0])
-        index.hits[n] = [KEEP * old[0] + accepted, KEEP * old[1] + accepted + (accepted < length)]
-        index.asked = (0, 0, 0)
+        """Count how far the text took the last proposal's chain, whoever drafted since."""
+        at, n, chain = index.asked
+        text = row.tokens[at : at + len(chain)]
+        accepted = next((i for i, (a, b) in enumerate(zip(chain, text, strict=False)) if a != b), len(text))
+        if text and chain:
+            old = index.hits.get(n, [0.0, 0.0])
+            index.hits[n] = [KEEP * old[0] + accepted, KEEP * old[1] + accepted + (accepted < len(text))]
+        index.asked = (0, 0, [])
 
 
 def _continue(tokens: Sequence[int], place: int, length: int) -> Iterator[int]:

@@ -45,7 +45,7 @@ def test_the_best_are_a_tree_with_the_main_chain_first(candidates: list[list[tup
 
 
 @given(CANDIDATES, st.floats(0.01, 0.5), st.floats(0.0, 0.6))
-def test_no_other_choice_gives_more_tokens_a_step(candidates: list[list[tuple[int, float]]], token: float, branching: float) -> None:
+def test_no_other_choice_makes_a_round_faster(candidates: list[list[tuple[int, float]]], token: float, branching: float) -> None:
     """Against every subset of nodes that holds its parents."""
     tree = Trie()
     for i, candidate in enumerate(candidates[:3]):
