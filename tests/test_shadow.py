@@ -59,7 +59,7 @@ def shadow(*drafters: Any, wanted: Any = ()) -> Shadow:
 
 
 def text(*tokens: int, seconds: float = 99.0) -> Any:
-    return SimpleNamespace(id=0, tokens=list(tokens), drafting=True, stats=SimpleNamespace(total_seconds=seconds))
+    return SimpleNamespace(id=0, tokens=list(tokens), drafting=True, stats=SimpleNamespace(total_seconds=seconds, rounds=0))
 
 
 def test_an_offer_is_taken_or_judged_as_soon_as_the_text_has_outgrown_it() -> None:
@@ -99,6 +99,8 @@ def test_who_is_not_wanted_is_asked_for_a_hundredth_of_the_time_and_less_where_i
     for row.stats.total_seconds, spent in ((1499.0, 1.0), (1501.0, 1.5)):
         asked.look(row, 8)
         assert account.spent == spent
+    row.stats.total_seconds, row.stats.rounds = 9999.0, 1  # not in every round
+    assert asked.look(row, 8) == []
     asked.controller.wanted = (0,)
     assert len(asked.look(row, 8)) == 1 and account.spent == 1.5  # what a pick needs is not charged
 

@@ -32,6 +32,7 @@ EDGE = 0.02  # tokens by which an arm's surplus has to exceed plain decoding's: 
 KEPT = 0.5  # share of the rounds left over which catching up has to pay: another arm may take its place
 HOLD = (8, 2)  # rounds for which plain decoding, and an arm, is kept to without a further look, unless something is heard
 ASKED, ASKED_ALL = 0.1, 0.02  # weights of the last offer in what asking a drafter is worth, on a text and on all
+HOPE = 0.5  # plain steps that asking is believed to be worth before the first offer
 SHORT = 12  # tokens left from which on nothing new is tried
 
 
@@ -77,7 +78,7 @@ class Priced:
         self.shared = [Past() for _ in self.arms]
         self.prices: list[Prices] = []  # by the power of two of the rows that are decoded together
         self.catching = [0.0] * drafters  # seconds of catching up for each token of the text
-        self.worth = [0.0] * drafters  # seconds that asking a drafter before a pick is worth
+        self.worth = [math.inf] * drafters  # seconds that asking a drafter before a pick is worth; at first that is not known
         self.written = self.spent = 0.0  # tokens and seconds of all rounds
         self.lost = 0.0  # seconds that new arms took beyond what the best known would have
         self._texts: dict[int, Text] = {}
@@ -244,9 +245,10 @@ class Priced:
     def _weigh(self, offer: Offer, gain: float, text: Text) -> None:
         """Seconds that an offer saved against what would have been picked without it, less those of asking."""
         line, drafter = self.here.drafting[offer.drafter], offer.drafter
-        net = gain / text.pace - (line.at(offer.nodes) if line else 0.0)
-        text.worth[drafter] += ASKED * (net - text.worth[drafter])
-        self.worth[drafter] += ASKED_ALL * (net - self.worth[drafter])
+        net, hope = gain / text.pace - (line.at(offer.nodes) if line else 0.0), HOPE * self.here.line.at(0)
+        for known, weight in ((text.worth, ASKED), (self.worth, ASKED_ALL)):
+            before = hope if known[drafter] == math.inf else known[drafter]
+            known[drafter] = before + weight * (net - before)
 
     def _time(self, arm: int, outcome: Outcome, view: View, said: bool) -> None:
         """Enter the seconds of a round. A drafter's first draft of a text holds its catching up, and once what is measured or
