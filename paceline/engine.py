@@ -34,12 +34,12 @@ from paceline.text import Detokenizer
 __all__ = ["Controller", "Drafter", "Engine"]
 
 log = logging.getLogger("paceline")
-STRIKES = 3  # failures after which a row no longer uses a drafter
 
 
 class Drafter(Protocol):
     """A drafter attached to a model; it owns its memory, per row. It may name in `reads` what it wants to see (`seen.py`), and
-    say by `nested` that under a smaller budget it proposes the first nodes of what it proposes under a larger one.
+    say by `nested` that under a smaller budget it proposes the first nodes of what it proposes under a larger one, and by `free`
+    that it has no model, so that asking it costs little: it may be asked before it is picked, and its nodes then count as chosen.
     """
 
     def propose(self, rows: Sequence[Row], budgets: Sequence[int]) -> list[Proposal]: ...
@@ -65,9 +65,10 @@ class Engine:
 
     drafter: a spec, an attached drafter, a list of them (the arms a controller picks from; what cannot be built is left out), or
     "auto", those that fit the model. controller: a spec, or one that is attached already, whose statistics outlive this engine;
-    None = fixed for one drafter, cost for several. exact: None = bit-exact where the machine can promise it, for chains
-    or for trees too (`LM.exact_trees`); True = or raise ModelError; False = equal in law. slots: most rows decoded together.
-    park: finished sequences whose keys are kept, so that a later prompt with the same beginning is not prefilled again.
+    None = fixed for one drafter, cost for several and for "auto". exact: None = bit-exact where the machine can promise it, for
+    chains or for trees too (`LM.exact_trees`); True = or raise ModelError; False = equal in law. slots: most rows decoded
+    together. park: finished sequences whose keys are kept, so that a later prompt with the same beginning is not prefilled
+    again.
     """
 
     def __init__(self, lm: LM, drafter: Any = "none", rule: Any = "lossless", controller: Any = None, *,
@@ -87,7 +88,7 @@ class Engine:
         self._parked: deque[tuple[list[int], Slot, Trace | None]] = deque()
         self._ids = itertools.count()
         self._said: set[str] = set()
-        self._shadow = Shadow(self.drafters, self.controller, self._fitted) if hasattr(self.controller, "hear") else None
+        self._shadow = Shadow(self.drafters, self.controller) if hasattr(self.controller, "hear") else None
         self._watched = any("queries" in reads(d) for d in self.drafters)
 
     def submit(self, request: Request, watch: bool = False) -> Row:
@@ -134,7 +135,8 @@ class Engine:
     @torch.inference_mode()
     def step(self) -> list[Row]:
         """One round for all active rows; returns them, finished ones included."""
-        self.lm.costs.renew()
+        if self.rows:
+            self.lm.costs.renew()
         self._admit()
         rows = list(self.rows)
         if not rows:
@@ -223,12 +225,12 @@ class Engine:
         """The controller's arms, their budgets clipped to what each row may still add (the bonus token takes one)."""
         rooms = [min(row.left, self.lm.context - row.reach) - 1 for row in rows]
         clock.lap("host")
-        offers = [() if self._shadow is None else self._shadow.look(r, n) for r, n in zip(rows, rooms, strict=True)]
+        offers = self._shadow.look(rows, rooms, self._ask) if self._shadow is not None else [()] * len(rows)
         clock.lap("draft")
         views = [View(r.id, len(r.tokens), r.left, said) for r, said in zip(rows, offers, strict=True)]
         out = []
         for row, arm, room in zip(rows, self.controller.pick(views), rooms, strict=True):
-            usable = row.drafting and row.strikes.get(arm.drafter, 0) < STRIKES
+            usable = row.drafting and not row.struck(arm.drafter)
             out.append(Arm(arm.drafter, max(0, min(arm.budget, room)) if usable else 0))
         return out
 
@@ -264,13 +266,12 @@ class Engine:
 
     def _checked(self, which: int, group: Sequence[tuple[Row, int]]) -> dict[int, Proposal]:
         proposals = self.drafters[which].propose([r for r, _ in group], [b for _, b in group])
-        return {row.id: self._fitted(row, p, budget) for (row, budget), p in zip(group, proposals, strict=True)}
-
-    def _fitted(self, row: Row, proposal: Proposal, budget: int) -> Proposal:
-        """What may be scored of a proposal; raises for nonsense."""
-        proposal.check(self.lm.vocab)
-        proposal = proposal.main_chain() if self.exact and not self.lm.exact_trees else proposal
-        return (proposal.chosen() if row.request.reproducible else proposal).clip(budget)
+        out = {}
+        for (row, budget), proposal in zip(group, proposals, strict=True):
+            proposal.check(self.lm.vocab)
+            proposal = proposal.main_chain() if self.exact and not self.lm.exact_trees else proposal
+            out[row.id] = (proposal.chosen() if row.request.reproducible else proposal).clip(budget)
+        return out
 
     def _strike(self, which: int, row: Row, error: Exception) -> None:
         name = type(self.drafters[which]).__name__

@@ -150,6 +150,9 @@ class Generation:
     logprobs: list[Logprob] | None = None
 
 
+STRIKES = 3  # failures after which a row no longer uses a drafter
+
+
 @dataclass(frozen=True)
 class Round:
     """One round as it happened to one row; drafters read it from `row.last`."""
@@ -186,6 +189,10 @@ class Row:
 
     def __post_init__(self) -> None:
         self.other = Branch(self) if self.request.guidance is not None else None
+
+    def struck(self, drafter: int) -> bool:
+        """Whether this drafter has failed so often that the row no longer uses it."""
+        return self.strikes.get(drafter, 0) >= STRIKES
 
     @property
     def texts(self) -> list[Any]:

@@ -22,6 +22,9 @@ SHARE, LEAST = 0.01, 0.1  # of all seconds that asking a drafter may take where 
 RECENT = 0.1  # weight of the last guess in what a drafter gives, and in what asking it costs
 
 
+Ask = Callable[[int, Sequence[tuple[Any, int]]], dict[int, Proposal]]
+
+
 class Hears(Protocol):
     """A controller that wants to know. most: nodes of its largest budget."""
 
@@ -66,45 +69,50 @@ class Account:
 
 
 class Shadow:
-    """Asks free drafters before it is picked who drafts: the one at work always, others as far as that can be afforded. Who is
-    picked drafts what it has said; what the others said waits until it can be judged.
-
-    fitted: makes of a row's proposal what may be scored, at most so many nodes of it.
+    """Asks free drafters before it is picked who drafts: those that the controller wants always, others as far as that can be
+    afforded. Who is picked drafts what it has said; what the others said waits until it can be judged.
     """
 
-    def __init__(self, drafters: Sequence[Any], controller: Hears, fitted: Callable[[Any, Proposal, int], Proposal]) -> None:
-        self.asked = {which: (drafter, Account()) for which, drafter in enumerate(drafters) if getattr(drafter, "free", False)}
-        self.controller, self.fitted = controller, fitted
+    def __init__(self, drafters: Sequence[Any], controller: Hears) -> None:
+        self.asked = {which: Account() for which, drafter in enumerate(drafters) if getattr(drafter, "free", False)}
+        self.controller = controller
         self.waiting: dict[int, deque[Guess]] = {}
         self.seconds = 0.0  # of all rows so far
         self._seen: dict[int, float] = {}  # of these, a row's
 
-    def look(self, row: Any, budget: int) -> list[Offer]:
-        """Tell what became of this row's earlier guesses, and have new ones made of so many nodes at most."""
-        for guess, tokens in self.judged(row) if row.id in self.waiting else ():
-            self.controller.hear(row.id, guess.drafter, tokens, len(guess.proposal), guess.seconds)
-        made = self.ask(row, min(budget, self.controller.most)) if row.drafting and budget > 0 else []
-        return [Offer(guess.drafter, len(guess.proposal)) for guess in made]
-
-    def ask(self, row: Any, budget: int) -> list[Guess]:
-        """What free drafters propose. One that raises is not heard: its turn at work will show why."""
-        made = []
-        for which, (drafter, account) in self.asked.items():
-            working = self.controller.wants(row.id, which)
-            if working or (row.stats.rounds % EVERY == 0 and account.affords(self._so_far(row))):
-                start = time.perf_counter()
-                try:
-                    [proposal] = drafter.propose([row], [budget])
-                    proposal = self.fitted(row, proposal, budget)
-                except Exception:
-                    continue
-                seconds = time.perf_counter() - start
-                if not working:
+    def look(self, rows: Sequence[Any], budgets: Sequence[int], ask: Ask) -> list[list[Offer]]:
+        """Tell what became of the rows' earlier guesses, and have new ones made of so many nodes at most. ask: has a drafter
+        propose for some rows, each with its budget; the rows' proposals by id, without those that failed.
+        """
+        for row in rows:
+            for guess, tokens in self.judged(row) if row.id in self.waiting else ():
+                self.controller.hear(row.id, guess.drafter, tokens, len(guess.proposal), guess.seconds)
+        offers: list[list[Offer]] = [[] for _ in rows]
+        for which, account in self.asked.items():
+            wanted = [self._wanted(row, which) if budget > 0 else None for row, budget in zip(rows, budgets, strict=True)]
+            group = [(row, min(budget, self.controller.most)) for row, budget, want in zip(rows, budgets, wanted, strict=True)
+                     if want is not None]
+            if not group:
+                continue
+            start = time.perf_counter()
+            made = ask(which, group)
+            seconds = (time.perf_counter() - start) / len(group)
+            for row, said, want in zip(rows, offers, wanted, strict=True):
+                if want is False:
                     account.enter(seconds)
-                made.append(Guess(which, proposal, len(row.tokens), seconds))
-        if made:
-            self.waiting.setdefault(row.id, deque()).extend(made)
-        return made
+                if row.id in made:
+                    guess = Guess(which, made[row.id].chosen(), len(row.tokens), seconds)
+                    self.waiting.setdefault(row.id, deque()).append(guess)
+                    said.append(Offer(which, len(guess.proposal)))
+        return offers
+
+    def _wanted(self, row: Any, which: int) -> bool | None:
+        """Whether the controller wants this drafter to be asked for a row; None = it is not asked."""
+        if not row.drafting or row.struck(which):
+            return None
+        if self.controller.wants(row.id, which):
+            return True
+        return False if row.stats.rounds % EVERY == 0 and self.asked[which].affords(self._so_far(row)) else None
 
     def _so_far(self, row: Any) -> float:
         """Seconds of all rows until now."""
@@ -126,7 +134,7 @@ class Shadow:
         found, later, waiting = [], deque[Guess](), self.waiting.pop(row.id, ())
         for guess in waiting:
             if len(row.tokens) > guess.length + max(guess.proposal.depths(), default=0):
-                tokens, account = 1 + matched(guess.proposal, row.tokens[guess.length :]), self.asked[guess.drafter][1]
+                tokens, account = 1 + matched(guess.proposal, row.tokens[guess.length :]), self.asked[guess.drafter]
                 account.gives += RECENT * (tokens - account.gives)
                 found.append((guess, tokens))
             else:

@@ -12,7 +12,7 @@ from paceline.drafters.ngram import Ngram
 from paceline.drafters.small_model import SmallModel
 from paceline.lm import LM
 from paceline.row import Row
-from paceline.testing import ToyLM
+from paceline.testing import ToyLM, tiny_lm
 from tests.tiny import nearly
 
 TOY = ToyLM(5, seed=4)
@@ -181,3 +181,11 @@ def test_logprobs_of_a_real_model(lm: LM) -> None:
 def test_no_logprobs_unless_asked() -> None:
     assert Engine(TOY).run([Request([1])])[0].logprobs is None
     assert Engine(TOY).run([Request([1], Sampling(logprobs=0), max_new_tokens=3)])[0].logprobs[0].top == []
+
+
+def test_costs_are_measured_again_between_rounds() -> None:
+    lm, calls = tiny_lm(), []
+    lm.costs.renew = lambda: calls.append(len(engine.rows))
+    engine = Engine(lm)
+    engine.run([Request([1, 2, 3], max_new_tokens=5)])
+    assert calls == [1] * 4  # not before the first

@@ -54,27 +54,37 @@ class Deaf:
         self.heard.append(what)
 
 
-def shadow(*drafters: Any, wanted: Any = ()) -> Shadow:
-    return Shadow(drafters, Deaf(*wanted), lambda row, proposal, budget: proposal.clip(budget))
+def looking(*drafters: Any, wanted: Any = ()) -> tuple[Shadow, Any]:
+    """A shadow, and how it looks at one row."""
+    asked = Shadow(drafters, Deaf(*wanted))
+
+    def ask(which: int, group: Any) -> dict[int, Proposal]:
+        try:
+            return {row.id: p for (row, _), p in zip(group, drafters[which].propose(*zip(*group, strict=True)), strict=True)}
+        except RuntimeError:
+            return {}
+
+    return asked, lambda row, budget: asked.look([row], [budget], ask)[0]
 
 
-def text(*tokens: int, seconds: float = 99.0) -> Any:
-    return SimpleNamespace(id=0, tokens=list(tokens), drafting=True, stats=SimpleNamespace(total_seconds=seconds, rounds=0))
+def text(*tokens: int, seconds: float = 99.0, strikes: Any = ()) -> Any:
+    return SimpleNamespace(id=0, tokens=list(tokens), drafting=True, struck=lambda which: which in strikes,
+                           stats=SimpleNamespace(total_seconds=seconds, rounds=0))
 
 
 def test_an_offer_is_taken_or_judged_as_soon_as_the_text_has_outgrown_it() -> None:
-    asked, row = shadow(Says(1, 2, 3), Says(), Says(9), SimpleNamespace(propose=None)), text(4, 4)
-    assert asked.look(row, 8) == [Offer(0, 3), Offer(2, 1)]  # one that raises, and one that is not free, offer nothing
+    (asked, look), row = looking(Says(1, 2, 3), Says(), Says(9), SimpleNamespace(propose=None), Says(5)), text(4, 4, strikes={4})
+    assert look(row, 8) == [Offer(0, 3), Offer(2, 1)]  # one that raises, one that is not free and one that is out offer nothing
     taken = asked.take(row, Arm(2, 8))
     assert taken.proposal.tokens == (9,) and asked.take(row, Arm(3, 8)) is None and asked.take(row, Arm(0, 0)) is None
     assert asked.judged(row) == []
     row.tokens = [4, 4, 1, 2]
     assert asked.judged(row) == []
     row.tokens = [4, 4, 1, 2, 7, 7]
-    asked.look(row, 0)
+    look(row, 0)
     [(of, drafter, tokens, nodes, _)] = asked.controller.heard
     assert (of, drafter, tokens, nodes) == (0, 0, 3, 3) and not asked.waiting
-    asked.look(row, 2)
+    look(row, 2)
     assert [len(guess.proposal) for guess in asked.waiting[0]] == [2, 1]
     asked.forget(row)
     assert not asked.waiting
@@ -84,25 +94,43 @@ def test_who_is_not_wanted_is_asked_for_a_hundredth_of_the_time_and_less_where_i
         monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
     monkeypatch.setattr(paceline.shadow.time, "perf_counter", lambda: now.__setitem__(0, now[0] + 0.5) or now[0])
-    asked, row = shadow(Says(1, 2)), text(4, seconds=0.0)  # each question takes half a second
-    account = asked.asked[0][1]
-    asked.look(row, 8)
+    (asked, look), row = looking(Says(1, 2)), text(4, seconds=0.0)  # each question takes half a second
+    account = asked.asked[0]
+    look(row, 8)
     assert account.spent == account.price == 0.0  # the first question is free
-    asked.look(row, 8)
+    look(row, 8)
     assert account.spent == account.price == 0.5
     for row.stats.total_seconds, spent in ((99.0, 0.5), (101.0, 1.0), (149.0, 1.0)):
-        asked.look(row, 8)
+        look(row, 8)
         assert account.spent == spent
     row.tokens = [4, 9, 9, 9]  # no guess came true
-    asked.look(row, 8)
+    look(row, 8)
     account.gives = 1.0
     for row.stats.total_seconds, spent in ((1499.0, 1.0), (1501.0, 1.5)):
-        asked.look(row, 8)
+        look(row, 8)
         assert account.spent == spent
     row.stats.total_seconds, row.stats.rounds = 9999.0, 1  # not in every round
-    assert asked.look(row, 8) == []
+    assert look(row, 8) == []
     asked.controller.wanted = (0,)
-    assert len(asked.look(row, 8)) == 1 and account.spent == 1.5  # what a pick needs is not charged
+    assert len(look(row, 8)) == 1 and account.spent == 1.5  # what a pick needs is not charged
+
+
+def test_a_question_is_asked_for_all_rows_together_and_what_it_drew_counts_as_chosen() -> None:
+    """So that a drafter knows for how many rows a token is priced."""
+    seen: list[int] = []
+
+    class Drawn(Says):
+        def propose(self, rows: Any, budgets: Any) -> list[Proposal]:
+            seen.append(len(rows))
+            return [Proposal([7], [-1], [True], ["x"])] * len(rows)
+
+    drafter = Drawn(7)
+    asked = Shadow([drafter], Deaf(0))
+    rows = [SimpleNamespace(**vars(text(4)) | {"id": i}) for i in range(3)]
+    offers = asked.look(rows, [8, 0, 8], lambda which, group: {
+        row.id: p for (row, _), p in zip(group, drafter.propose(*zip(*group, strict=True)), strict=True)})
+    assert seen == [2] and offers == [[Offer(0, 1)], [], [Offer(0, 1)]]
+    assert asked.take(rows[0], Arm(0, 8)).proposal.all_chosen
 
 
 def test_the_controller_hears_of_a_free_drafter_that_it_does_not_use() -> None:

@@ -8,8 +8,7 @@ __all__ = ["START", "Line", "Mean", "Prices"]
 RECENT = 31  # rounds that a mean goes back
 SLOW = 3.0  # times the mean beyond which a round's seconds tell of the machine, not of what it did
 START = 8  # first rounds of a text, slower than later ones: the prompt has driven the weights out of the processor's cache
-EARLY = 0.2  # weight of the last text in how much slower those are
-UNSEEN = 0.15  # what one more node takes where it was never seen, as a share of a forward without any
+UNSEEN = 0.02  # what one more node takes where none was seen, as a share of a round without any: little, so that it is tried
 
 
 @dataclass
@@ -23,7 +22,7 @@ class Mean:
         if seconds * SLOW < self.seconds:
             self.weight = 0.0
         self.weight = min(self.weight + 1, RECENT)
-        most = seconds if self.weight == 1 else min(seconds, SLOW * self.seconds)
+        most = seconds if self.weight == 1 or not self.seconds else min(seconds, SLOW * self.seconds)
         self.seconds += (most - self.seconds) / self.weight
 
 
@@ -72,16 +71,15 @@ class Line:
 
 @dataclass
 class Prices:
-    """For so many rows together: a round but for its drafting, whoever drafted (`settled`); the drafting, by drafter; whole
-    rounds, by arm, of those that were picked unasked; and how much longer the first rounds of a text take than those that
-    follow. Until later rounds were seen with no node the first ones (`young`) stand for them.
+    """For so many rows together: a round but for its drafting, whoever drafted (`settled`); the drafting, by drafter; and whole
+    rounds, by arm, of those that were picked unasked. The first rounds of a text say little of those that follow: they count
+    (`young`) only until later ones were seen with no node.
     """
 
     drafting: list[Line]
     whole: list[Mean]
     settled: Line = field(default_factory=lambda: Line(UNSEEN))
     young: Line = field(default_factory=lambda: Line(UNSEEN))
-    early: list[float] = field(default_factory=lambda: [0.0] * START)
 
     @property
     def line(self) -> Line:
@@ -91,12 +89,10 @@ class Prices:
         """A text's round of this index took so long, drafting aside."""
         if index >= START:
             self.settled.add(nodes, seconds)
-        elif self.settled.knows(0):
-            usual = self.settled.at(nodes)
-            self.early[index] += EARLY * (min(max(0.0, seconds - usual), SLOW * usual) - self.early[index])
-        else:
+        elif not self.settled.knows(0):
             self.young.add(nodes, seconds)
 
-    def later(self, index: int) -> float:
-        """Seconds that a round takes longer at this place of a text."""
-        return self.early[index] if index < START else 0.0
+    def enter_whole(self, arm: int, seconds: float, index: int) -> None:
+        """An arm's round took so long, drafting included."""
+        if index >= START or not self.whole[arm].weight:
+            self.whole[arm].add(seconds)

@@ -87,9 +87,9 @@ class Against:
 
 @dataclass
 class Text:
-    """One row: its arms, the drafters that have caught up with it, its rounds, tokens and seconds so far; which arm is kept to
-    until so many rounds, as long as the same drafters say what they would propose, the pace it was chosen at and what others
-    have to promise to replace it; and the seconds that asking a drafter before a pick is worth.
+    """One row: its arms, the drafters that have caught up with it, its rounds, tokens and time in plain rounds so far; which arm
+    is kept to until so many rounds, as long as the same drafters say what they would propose, the pace it was chosen at and what
+    others have to promise to replace it; and the seconds that asking a drafter before a pick is worth.
     """
 
     arms: list[Against]
@@ -97,7 +97,7 @@ class Text:
     begun: set[int] = field(default_factory=set)
     rounds: int = 0
     tokens: float = 0.0
-    seconds: float = 0.0
+    steps: float = 0.0
     arm: int = 0
     pace: float = 0.0
     surplus: float = 0.0

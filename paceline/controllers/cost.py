@@ -30,7 +30,7 @@ TRIES = 3.5  # rounds, the older the lighter, after which an arm counts as known
 FIRST = 8  # plain rounds that the first of a new arm is feared to lose
 EDGE = 0.02  # tokens by which an arm's surplus has to exceed plain decoding's: below, asking it is not worth the trouble
 KEPT = 0.5  # share of the rounds left over which catching up has to pay: another arm may take its place
-HOLD = (8, 2)  # rounds for which plain decoding, and an arm, is kept to without a further look, unless something is heard
+HOLD = (8, 2)  # rounds for which plain decoding, and an arm, is kept to without a further look, while the same drafters offer
 ASKED, ASKED_ALL = 0.1, 0.02  # weights of the last offer in what asking a drafter is worth, on a text and on all
 HOPE = 0.5  # plain steps that asking is believed to be worth before the first offer
 SHORT = 12  # tokens left from which on nothing new is tried
@@ -79,7 +79,7 @@ class Priced:
         self.prices: list[Prices] = []  # by the power of two of the rows that are decoded together
         self.catching = [0.0] * drafters  # seconds of catching up for each token of the text
         self.worth = [math.inf] * drafters  # seconds that asking a drafter before a pick is worth; at first that is not known
-        self.written = self.spent = 0.0  # tokens and seconds of all rounds
+        self.written = self.steps = self.spent = 0.0  # tokens of all rounds, their seconds in plain rounds and as they are
         self.lost = 0.0  # seconds that new arms took beyond what the best known would have
         self._texts: dict[int, Text] = {}
         self._asked: dict[int, tuple[int, View]] = {}
@@ -99,21 +99,24 @@ class Priced:
         return out
 
     def learn(self, outcomes: Sequence[Outcome]) -> None:
-        """Enter what came of a round; one that a stop cut says less of its arm than it should."""
+        """Enter what came of a round; one that a stop cut says less of its arm than it should, and an arm that could not draft
+        was plain decoding.
+        """
+        nodes = round(sum(outcome.drafted for outcome in outcomes) / max(1, len(outcomes)))  # rows share the seconds of a forward
         for outcome in outcomes:
-            arm, view = self._asked.pop(outcome.row)
-            text, fade = self._text(outcome.row), self.options.fade
+            picked, view = self._asked.pop(outcome.row)
+            arm, text = picked if outcome.arm.budget else 0, self._text(outcome.row)
             if arm and self.shared[arm].all.rounds < TRIES and self.here.line.knows(0):
-                self.lost += outcome.seconds - outcome.tokens / self._known(text)
-            self.written, self.spent = self.written + outcome.tokens, self.spent + outcome.seconds
-            text.tokens, text.seconds = text.tokens * fade + outcome.tokens, text.seconds * fade + outcome.seconds
+                self.lost += outcome.seconds - outcome.tokens / self._known()
             said = any(offer.drafter == self.arms[arm].drafter for offer in view.offers)
-            self._time(arm, outcome, view, said)
+            self.here.enter(nodes, outcome.seconds - outcome.draft_seconds, text.rounds)
+            if arm:
+                self._time(arm, outcome, view, said)
+            self._count(outcome, text)
             if arm and not outcome.truncated:  # plain decoding's tokens are known
                 where = offering(outcome.drafted) if said else beside(view.offers)
                 self._enter(arm, text, where, outcome.tokens, outcome.drafted)
                 self._infer(arm, text, where, outcome)
-            text.rounds += 1
 
     def hear(self, row: int, drafter: int, tokens: int, nodes: int, seconds: float) -> None:
         """Enter what a drafter that was not at work would have given, had it been let score so many nodes (`shadow.py`): its
@@ -192,26 +195,26 @@ class Priced:
     def surplus(self, arm: int, text: Text, view: View) -> float:
         """Tokens that a round of this arm may give beyond those that its seconds give at the text's pace; the best arm in the
         long run is the one that has most of it, not the one whose rounds have the best quotient, since a short round leaves its
-        time to others.
+        time to others. What slows all rounds alike does not matter.
         """
-        here, pace = self.here, text.pace
+        here, past, drafter = self.here, self.shared[arm].all, self.arms[arm].drafter
         if arm == 0:
-            return 1.0 - pace * (here.line.at(0) + here.later(text.rounds))
-        past, drafting, drafter = self.shared[arm], self._drafting(arm), self.arms[arm].drafter
-        if past.all.rounds == 0.0 or drafting is None:
+            return 1.0 - text.pace
+        drafting = self._drafting(arm)
+        if past.rounds == 0.0 or drafting is None:
             return -math.inf
-        nodes = past.all.nodes / past.all.rounds
+        nodes, plain = past.nodes / past.rounds, here.line.at(0)
         seconds = here.whole[arm].seconds or here.line.at(nodes) + drafting.at(nodes)
         most = self._most(arm, beside(view.offers), text)
         late = 0.0 if drafter in text.begun else self.catching[drafter] * view.length * most / max(1.0, KEPT * view.left)
-        return most - pace * (seconds + here.later(text.rounds) + late)
+        return most - text.pace * (seconds + late) / plain
 
     def promise(self, arm: int, nodes: int, text: Text) -> float:
         """The surplus of a round that lets these nodes be scored, which are drafted already."""
         if self.shared[arm].all.rounds == 0.0:
             return -math.inf
-        most = min(nodes + 1.0, self._most(arm, offering(nodes), text))
-        return most - text.pace * (self.here.line.at(nodes) + self.here.later(text.rounds))
+        most, line = min(nodes + 1.0, self._most(arm, offering(nodes), text)), self.here.line
+        return most - text.pace * line.at(nodes) / line.at(0)
 
     def _most(self, arm: int, where: Situation, text: Text) -> float:
         """Tokens that a round may give: what rounds like it did, times how this text compares with others, and some standard
@@ -219,18 +222,19 @@ class Priced:
         """
         past, ours, trust = self.shared[arm], text.arms[arm], self.options.trust
         usual = trust * past.all.mean
-        scale = (ours.tokens + usual) / (ours.expected + usual) if usual else 1.0
-        error = past.all.spread * math.sqrt(math.log(2.0 + text.rounds) / (ours.rounds + min(trust, past.all.rounds)))
+        expected = ours.expected + usual
+        scale = (ours.tokens + usual) / expected if expected else 1.0
+        rounds = max(1.0, ours.rounds + min(trust, past.all.rounds))
+        error = past.all.spread * math.sqrt(math.log(2.0 + text.rounds) / rounds)
         return past.expects(where) * scale + self.options.caution * error
 
     def _pace(self, text: Text) -> float:
-        """Tokens a second at which this text is written, other texts' pace as some rounds of it; plain decoding's at least."""
+        """Tokens in the time of a plain round at which this text is written, some of other texts' among them; 1 at least."""
         usual = self.options.trust / self.written if self.written else 0.0
-        seconds = text.seconds + usual * self.spent
-        plain = 1.0 / self.here.line.at(0)
-        return max(plain, (text.tokens + usual * self.written) / seconds) if seconds else plain
+        steps = text.steps + usual * self.steps
+        return max(1.0, (text.tokens + usual * self.written) / steps) if steps else 1.0
 
-    def _known(self, text: Text) -> float:
+    def _known(self) -> float:
         """Tokens for each second of the best arm among those that were tried often enough."""
         here, rates = self.here, [1.0 / self.here.line.at(0)]
         for arm in range(1, len(self.arms)):
@@ -245,25 +249,29 @@ class Priced:
     def _weigh(self, offer: Offer, gain: float, text: Text) -> None:
         """Seconds that an offer saved against what would have been picked without it, less those of asking."""
         line, drafter = self.here.drafting[offer.drafter], offer.drafter
-        net, hope = gain / text.pace - (line.at(offer.nodes) if line else 0.0), HOPE * self.here.line.at(0)
+        plain = self.here.line.at(0)
+        net, hope = gain / text.pace * plain - (line.at(offer.nodes) if line else 0.0), HOPE * plain
         for known, weight in ((text.worth, ASKED), (self.worth, ASKED_ALL)):
             before = hope if known[drafter] == math.inf else known[drafter]
             known[drafter] = before + weight * (net - before)
 
+    def _count(self, outcome: Outcome, text: Text) -> None:
+        """Enter a round of any kind into the text's pace and that of all."""
+        fade, steps = self.options.fade, outcome.seconds / self.here.line.at(0) if self.here.line.knows(0) else 1.0
+        text.rounds += 1
+        text.tokens, text.steps = text.tokens * fade + outcome.tokens, text.steps * fade + steps
+        self.written, self.steps, self.spent = self.written + outcome.tokens, self.steps + steps, self.spent + outcome.seconds
+
     def _time(self, arm: int, outcome: Outcome, view: View, said: bool) -> None:
-        """Enter the seconds of a round. A drafter's first draft of a text holds its catching up, and once what is measured or
-        made at first use: it tells of the price of a beginning only.
+        """Enter the seconds of drafting and of the whole. A drafter's first draft of a text holds its catching up, and once what
+        is measured or made at first use: it tells of the price of a beginning only.
         """
-        here, text = self.here, self._text(outcome.row)
-        here.enter(outcome.drafted, outcome.seconds - outcome.draft_seconds, text.rounds)
-        if arm == 0:
-            return
-        drafter, draft = self.arms[arm].drafter, outcome.draft_seconds
-        line = here.drafting[drafter]
+        text, drafter, draft = self._text(outcome.row), self.arms[arm].drafter, outcome.draft_seconds
+        line = self.here.drafting[drafter]
         if drafter in text.begun:
             line.add(outcome.drafted, draft)
             if not said:
-                here.whole[arm].add(outcome.seconds - here.later(text.rounds))
+                self.here.enter_whole(arm, outcome.seconds, text.rounds)
         elif line:
             late = max(0.0, draft - line.at(outcome.drafted)) / max(1, view.length)
             self.catching[drafter] = 0.7 * self.catching[drafter] + 0.3 * late if self.catching[drafter] else late

@@ -37,8 +37,8 @@ TYPICAL = 0.15  # cost of a token where drawn ones must not depend on measuremen
 class Options(Protocol):
     """length: most drafted tokens of the chain. branch: candidates per position, 1 = a chain. beam: paths kept at each depth of a
     tree, one number or one for each depth; 0 = no tree. drawn: draw the chain under sampling. worth: draft while a path is
-    expected to be accepted with at least this probability; None = the measured cost of a token. Not for trees, whose nodes the
-    budget chooses.
+    expected to be accepted with at least this probability; None = while a token makes the round faster at its measured price. Not
+    for trees, whose nodes the budget chooses.
     """
 
     @property
@@ -172,7 +172,7 @@ class Follower:
         return [built.get(r.id, Proposal()) for r in rows]
 
     def _cost(self, rows: Sequence[Any]) -> float:
-        """The least probability of a path that is worth drafting."""
+        """What a drafted token costs each of these rows, as a share of their plain step; or the least chance asked for."""
         if self.options.worth is not None or self.widths:
             return self.options.worth or 0.0
         if self.borrowed:

@@ -8,6 +8,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from typing import Any
+from weakref import WeakSet
 
 import torch
 
@@ -36,7 +37,7 @@ class Costs:
         self._seen: dict[Size, deque[float]] = {}
         self._typical: dict[Size, float] = {}
         self._extra: dict[tuple[int, int], float] = {}
-        self._drafting: set[Costs] = set()  # of models that draft for this one
+        self._drafting = WeakSet[Costs]()  # of models that draft for this one, as long as they are there
         self._due = 0.0
 
     def seconds(self, tokens: int) -> float:

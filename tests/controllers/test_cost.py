@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -159,14 +159,60 @@ def test_what_is_hardly_faster_than_plain_decoding_is_left(tokens: float, drafte
 
 def test_rounds_that_a_stop_cut_teach_no_tokens_and_rows_are_forgotten() -> None:
     controller, world = Cost().attach(1), World([3.0], [1.2], [0.0])
-    view = View(0, 10, 100)
-    [arm] = controller.pick([view])
-    before = [(past.all.rounds, past.all.tokens) for past in controller.shared]
-    controller.learn([Outcome(0, arm, 0, [], 1, 0.0, 1.0, True, 1.0)])
-    assert [(past.all.rounds, past.all.tokens) for past in controller.shared] == before
     decode(controller, world, 50, 7)
+    before = known(controller, Arm(0, 16))[0].all.rounds
+    given(controller, Arm(0, 16), 8, 2, truncated=True)
+    assert known(controller, Arm(0, 16))[0].all.rounds == before > 0
+    given(controller, Arm(0, 16), 8, 2)
+    assert known(controller, Arm(0, 16))[0].all.rounds > before
     controller.forget(0)
     assert not controller._texts and not controller._asked
+
+
+def test_an_arm_that_could_not_draft_was_plain_decoding() -> None:
+    """At the last token of a text, or for a drafter that has failed too often, the engine has nothing drafted."""
+    controller, world = Cost().attach(1), World([3.0], [1.2], [0.0])
+    decode(controller, world, 200, 7)
+    drafter, drafting = known(controller, Arm(0, 16))[0].all, controller.here.drafting[0]
+    before = drafter.rounds, drafting.at(0), controller.here.whole[1].seconds
+    for row in range(20):
+        controller.pick([View(row, 100, 1)])
+        controller._asked[row] = 1, View(row, 100, 1)
+        controller.learn([Outcome(row, Arm(0, 0), 0, [], 1, 0.0, 1.0, False, 1.0)])
+    assert (drafter.rounds, drafting.at(0), controller.here.whole[1].seconds) == before
+
+
+def test_nothing_of_other_texts_may_be_trusted() -> None:
+    controller, world = Cost(trust=0).attach(2), World([3.0, 1.2], [1.2, 1.2], [0.0, 0.0])
+    for row in range(3):
+        arms, _ = decode(controller, world, 200, row)
+    assert [arm.drafter for arm in arms if arm.budget].count(0) > 0.7 * len(arms)
+
+
+def test_rows_that_are_left_alone_are_drafted_for_as_before() -> None:
+    """Eight rows take as long as one; that each of them had an eighth of a round does not make a lone one's round look slow."""
+    controller, world = Cost().attach(1), World([3.0], [1.7], [0.0])
+    for rows in (8, 1):
+        for turn in range(60):
+            views = [View(row, 100, 1000) for row in range(rows)]
+            outcomes = [world.played(arm, view, turn == 0) for arm, view in zip(controller.pick(views), views, strict=True)]
+            controller.learn([replace(o, draft_seconds=o.draft_seconds / rows, seconds=o.seconds / rows) for o in outcomes])
+            if rows == 1 and turn >= 8:
+                assert outcomes[0].arm.budget
+
+
+def test_rows_with_drafts_and_without_share_a_round_and_do_not_hide_its_price() -> None:
+    """Four rows with sixteen nodes, four with none: each has an eighth of the seconds, and none of them eight nodes' price."""
+    controller = Cost().attach(1)
+    for turn in range(60):
+        views = [View(row, 100, 1000) for row in range(8)]
+        controller.pick(views)
+        nodes = [16 * (row < 4) if turn % 2 else 0 for row in range(8)]
+        controller._asked = {row: (int(n > 0), view) for row, (n, view) in enumerate(zip(nodes, views, strict=True))}
+        seconds = (1 + 0.1 * sum(nodes)) / 8
+        controller.learn([Outcome(row, Arm(0, 16 if n else 0), n, [True] * n, n + 1, 0.0, seconds, False, seconds)
+                          for row, n in enumerate(nodes)])
+    assert controller.here.line.at(0) == pytest.approx(1 / 8) and controller.here.line.at(8) == pytest.approx(7.4 / 8)
 
 
 def test_nothing_new_is_tried_at_the_end_of_a_text() -> None:
@@ -272,7 +318,7 @@ def test_what_a_drafter_offers_now_counts_not_its_mean() -> None:
 def test_a_short_round_is_kept_to_where_long_ones_are_usual(pace: float, drafted: bool) -> None:
     """Three tokens for 1.7 seconds are a better quotient than one for 1, but not where those seconds usually give 13."""
     controller = taught()
-    controller.written, controller.spent = 1000.0 * pace, 1000.0
+    controller.written, controller.steps = 1000.0 * pace, 1000.0
     assert controller.pick([View(9, 100, 1000, (Offer(0, 0),))]) == [Arm(1, 16) if drafted else Arm(0, 0)]
 
 
@@ -304,8 +350,3 @@ def test_the_slow_rounds_after_a_prompt_are_not_taken_for_the_price_of_plain_dec
                                   1.0 + slow + (0.8 if nodes else 0.0))])
         plain.append(arm.budget == 0)
     assert controller.here.line.at(0) == 1.0 and all(plain[START + 8 :])
-    for _ in range(START):
-        controller.pick([View(1, 100, 1000)])
-        controller._asked[1] = 0, View(1, 100, 1000)
-        controller.learn([Outcome(1, Arm(0, 0), 0, [], 1, 0.0, 2.0, False, 2.0)])
-    assert controller.here.early[0] > 0 and controller.here.later(START) == 0.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from types import SimpleNamespace
 
@@ -99,3 +100,32 @@ def test_a_head_is_timed_reading_its_target() -> None:
     lm = tiny_lm()
     head = HeadLM(Head(shape_for(lm, width=32, heads=2, kv_heads=1, ffn=48)), lm)
     assert lm.costs.draft(head.costs, 2) > 0
+
+
+def test_costs_follow_the_machine_for_a_two_hundredth_of_the_time(clock: Clock) -> None:
+    """What was measured is measured again when it is due, and not before; a model that drafts is measured with its target."""
+    state = {"share": 0.05, "step": 0.004}
+    target = pretend(clock, lambda tokens: 0.004 * (1 + state["share"] * (tokens - 1)))
+    small = pretend(clock, lambda tokens: state["step"] * (1 + 0.1 * tokens))
+    assert target.draft(small) == pytest.approx(1.1) and target.token() == pytest.approx(0.05)
+    state["share"], state["step"] = 0.4, 0.001
+    begun, measured = clock.now, 0.0
+    for _ in range(100_000):
+        clock.now += 0.005  # a round of decoding
+        before = clock.now
+        target.renew()
+        measured += clock.now - before
+    assert target.token() == pytest.approx(0.4) and target.draft(small) == pytest.approx(0.275)
+    assert 0 < measured < 0.0055 * (clock.now - begun)
+
+
+def test_a_slow_model_is_not_measured_again_and_a_draft_model_can_go(clock: Clock) -> None:
+    slow, small = pretend(clock, line(0.1, base=1.0)), pretend(clock, line(0.1))
+    slow.draft(small)
+    clock.now += 1e9
+    before = clock.now
+    slow.renew()
+    assert 0 < clock.now - before < 0.1  # the small one alone
+    del small
+    gc.collect()
+    assert not slow._drafting

@@ -16,6 +16,9 @@ from paceline.lm.head import Head
 from paceline.lm.head_shape import longspec_shape
 from paceline.recipes import images
 from paceline.recipes.reproduce import (
+    _batch_sizes as batch_sizes,
+)
+from paceline.recipes.reproduce import (
     banditspec,
     cool_sd,
     glide_cape,
@@ -23,6 +26,7 @@ from paceline.recipes.reproduce import (
     sparse_to_dense,
     toolspec,
 )
+from paceline.recipes.reproduce._batch_sizes import LENGTHS, SIZES
 from paceline.recipes.reproduce._by_position import as_batch, divergence
 from paceline.recipes.reproduce._images import frechet
 from paceline.recipes.reproduce._lengths import CEILING, CONTROL, SHIPPED, chained
@@ -138,12 +142,23 @@ def test_banditspec(tmp_path: Path) -> None:
     assert all(f["apart"] < 4 for marks in data["regret"]["deep"].values() for f in marks.values())
     assert len(data["checks"]["compared"]) == 6 and min(data["microseconds"].values()) > 0
     assert data["switch"]["scale 0.25, discount 0.98"]["lost"] < data["switch"]["scale 0.25"]["lost"]
+    best = [data["batches"][str(size)]["best"] for size in SIZES]
+    assert best == sorted(best, reverse=True) and best[0] == LENGTHS[-1] and best[-1] == 0
     decoding = data["decoding"]["methods"]
     assert decoding["plain"]["length"]["all"]["value"] == 1.0 and "oracle" in decoding
     assert all(f["length"]["all"]["value"] >= 1.0 and f["speed"]["all"]["value"] > 0 for f in decoding.values())
     for bad in ({"runs": 1}, {"prompts": 16}, {"tokens": 0}):
         with pytest.raises(RequestError, match="at least 2.*1 to 15 prompts"):
             banditspec.run(banditspec.Config(**bad))
+
+
+def test_a_controller_drafts_for_one_row_and_not_for_a_full_batch() -> None:
+    """By the clock it comes near to the best length of every batch; by tokens it drafts where each one costs a step."""
+    for rows, length in ((1, 6), (128, 0)):
+        assert batch_sizes.played("cost:budgets=[2,4,6]", rows, 120, 0) > 0.8 * batch_sizes.fixed(rows, length)
+    assert batch_sizes.played("ucb:carry=true,budgets=[0,6]", 128, 60, 0) < 0.7 * batch_sizes.fixed(128, 0)
+    simulated = batch_sizes.played("fixed:budget=4", 4, 4000, 1)
+    assert simulated == pytest.approx(batch_sizes.fixed(4, 4), rel=0.02)
 
 
 def test_simulated_arms_have_the_means_and_rounds_they_say() -> None:

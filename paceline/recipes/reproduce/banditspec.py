@@ -1,8 +1,9 @@
 """BanditSpec (arXiv 2505.15141): rounds lost while learning which arm is best, and how fast a change is followed.
 
-Three parts. *Regret* with simulated arms: rounds beyond the best arm's, whose number is known exactly, at texts of 128 to 32,768
-tokens, every text learned anew as in the paper. *Switch*, simulated too: the best arm changes at half time. *Decoding*: drafters
-as arms on a real target, alone and chosen by the controllers, on four kinds of text.
+Four parts. *Regret* with simulated arms: rounds beyond the best arm's, whose number is known exactly, at texts of 128 to 32,768
+tokens, every text learned anew as in the paper. *Switch*, simulated too: the best arm changes at half time. *Batches*, the
+last simulated part: draft lengths as arms while more rows are decoded together. *Decoding*: drafters as arms on a real target,
+alone and chosen by the controllers, on four kinds of text.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import numpy as np
 from paceline.bench import run as bench
 from paceline.errors import RequestError
 from paceline.recipes.reproduce._banditspec_page import REFERENCE, WINDOW, draw, written_up
+from paceline.recipes.reproduce._batch_sizes import batches
 from paceline.recipes.reproduce._drafter_arms import decoded
 from paceline.recipes.reproduce._record import picture, write_record
 from paceline.recipes.reproduce._simulated_arms import Arms, attached, microseconds, play, switched
@@ -59,6 +61,7 @@ def run(config: Config) -> Path:
     found["regret"] = {name: regrets(config, name, runs) for name in SETS}
     found["checks"] = {"compared": compared(found["regret"]), "growth": growth(found["regret"]["four"])}
     found["switch"] = {name: follows(config, spec, runs) for name, spec in FOLLOWERS.items()}
+    found["batches"] = batches(*((40, 2) if config.fast else (400, 20)))
     found["decoding"] = decoding(config)
     page = config.out / "banditspec.md"
     write_record(config.out, "banditspec", found, written_up(found))
