@@ -84,27 +84,29 @@ class Shadow:
         """Tell what became of the rows' earlier guesses, and have new ones made of so many nodes at most. ask: has a drafter
         propose for some rows, each with its budget; the rows' proposals by id, without those that failed.
         """
-        for row in rows:
-            for guess, tokens in self.judged(row) if row.id in self.waiting else ():
+        for row in rows if self.waiting else ():
+            for guess, tokens in self.judged(row):
                 self.controller.hear(row.id, guess.drafter, tokens, len(guess.proposal), guess.seconds)
         offers: list[list[Offer]] = [[] for _ in rows]
-        for which, account in self.asked.items():
+        for which in self.asked:
             wanted = [self._wanted(row, which) if budget > 0 else None for row, budget in zip(rows, budgets, strict=True)]
-            group = [(row, min(budget, self.controller.most)) for row, budget, want in zip(rows, budgets, wanted, strict=True)
-                     if want is not None]
-            if not group:
-                continue
-            start = time.perf_counter()
-            made = ask(which, group)
-            seconds = (time.perf_counter() - start) / len(group)
-            for row, said, want in zip(rows, offers, wanted, strict=True):
-                if want is False:
-                    account.enter(seconds)
-                if row.id in made:
-                    guess = Guess(which, made[row.id].chosen(), len(row.tokens), seconds)
-                    self.waiting.setdefault(row.id, deque()).append(guess)
-                    said.append(Offer(which, len(guess.proposal)))
+            if any(want is not None for want in wanted):
+                self._ask(which, [(row, min(budget, self.controller.most), want, said) for row, budget, want, said
+                                  in zip(rows, budgets, wanted, offers, strict=True) if want is not None], ask)
         return offers
+
+    def _ask(self, which: int, group: Sequence[tuple[Any, int, bool, list[Offer]]], ask: Ask) -> None:
+        """Have a drafter propose for these rows, each with its budget, whether that is wanted, and the list of its offers."""
+        start = time.perf_counter()
+        made = ask(which, [(row, budget) for row, budget, _, _ in group])
+        seconds = (time.perf_counter() - start) / len(group)
+        for row, _, wanted, said in group:
+            if not wanted:
+                self.asked[which].enter(seconds)
+            if row.id in made:
+                guess = Guess(which, made[row.id].chosen(), len(row.tokens), seconds)
+                self.waiting.setdefault(row.id, deque()).append(guess)
+                said.append(Offer(which, len(guess.proposal)))
 
     def _wanted(self, row: Any, which: int) -> bool | None:
         """Whether the controller wants this drafter to be asked for a row; None = it is not asked."""

@@ -102,21 +102,14 @@ class Priced:
         """Enter what came of a round; one that a stop cut says less of its arm than it should, and an arm that could not draft
         was plain decoding.
         """
-        nodes = round(sum(outcome.drafted for outcome in outcomes) / max(1, len(outcomes)))  # rows share the seconds of a forward
+        nodes = sum([outcome.drafted for outcome in outcomes]) // max(1, len(outcomes))  # rows share the seconds of a forward
         for outcome in outcomes:
             picked, view = self._asked.pop(outcome.row)
             arm, text = picked if outcome.arm.budget else 0, self._text(outcome.row)
-            if arm and self.shared[arm].all.rounds < TRIES and self.here.line.knows(0):
-                self.lost += outcome.seconds - outcome.tokens / self._known()
-            said = any(offer.drafter == self.arms[arm].drafter for offer in view.offers)
             self.here.enter(nodes, outcome.seconds - outcome.draft_seconds, text.rounds)
             if arm:
-                self._time(arm, outcome, view, said)
+                self._learn(arm, text, view, outcome)
             self._count(outcome, text)
-            if arm and not outcome.truncated:  # plain decoding's tokens are known
-                where = offering(outcome.drafted) if said else beside(view.offers)
-                self._enter(arm, text, where, outcome.tokens, outcome.drafted)
-                self._infer(arm, text, where, outcome)
 
     def hear(self, row: int, drafter: int, tokens: int, nodes: int, seconds: float) -> None:
         """Enter what a drafter that was not at work would have given, had it been let score so many nodes (`shadow.py`): its
@@ -254,6 +247,17 @@ class Priced:
         for known, weight in ((text.worth, ASKED), (self.worth, ASKED_ALL)):
             before = hope if known[drafter] == math.inf else known[drafter]
             known[drafter] = before + weight * (net - before)
+
+    def _learn(self, arm: int, text: Text, view: View, outcome: Outcome) -> None:
+        """Enter what an arm's round gave and took; plain decoding's tokens are known."""
+        if self.shared[arm].all.rounds < TRIES and self.here.line.knows(0):
+            self.lost += outcome.seconds - outcome.tokens / self._known()
+        said = any(offer.drafter == self.arms[arm].drafter for offer in view.offers)
+        self._time(arm, outcome, view, said)
+        if not outcome.truncated:
+            where = offering(outcome.drafted) if said else beside(view.offers)
+            self._enter(arm, text, where, outcome.tokens, outcome.drafted)
+            self._infer(arm, text, where, outcome)
 
     def _count(self, outcome: Outcome, text: Text) -> None:
         """Enter a round of any kind into the text's pace and that of all."""
