@@ -87,14 +87,16 @@ class Against:
 
 @dataclass
 class Text:
-    """One row: its arms, the drafters that have caught up with it, its rounds, tokens and time in plain rounds so far; which arm
-    is kept to until so many rounds, as long as the same drafters say what they would propose, the pace it was chosen at and what
-    others have to promise to replace it; and the seconds that asking a drafter before a pick is worth.
+    """One row: its arms, the drafters that have caught up with it, the rounds that each drafted, its rounds, tokens and time in
+    plain rounds so far; which arm is kept to until so many rounds, as long as the same drafters say what they would propose, the
+    pace it was chosen at and what others have to promise to replace it; and the seconds that asking a drafter before a pick is
+    worth.
     """
 
     arms: list[Against]
     worth: list[float]
     begun: set[int] = field(default_factory=set)
+    drafted: dict[int, int] = field(default_factory=dict)
     rounds: int = 0
     tokens: float = 0.0
     steps: float = 0.0

@@ -29,7 +29,8 @@ SHARED_FADE = 0.998  # weight that a round of any text loses with each later one
 TRIES = 3.5  # rounds, the older the lighter, after which an arm counts as known
 FIRST = 8  # plain rounds that the first of a new arm is feared to lose
 EDGE = 0.02  # tokens by which an arm's surplus has to exceed plain decoding's: below, asking it is not worth the trouble
-KEPT = 0.5  # share of the rounds left over which catching up has to pay: another arm may take its place
+KEPT = 0.5  # share of the rounds left over which catching up has to pay, while it is not known for how many a drafter is kept
+LATELY = 0.1  # weight of the last text in that
 HOLD = (8, 2)  # rounds for which plain decoding, and an arm, is kept to without a further look, while the same drafters offer
 ASKED, ASKED_ALL = 0.1, 0.02  # weights of the last offer in what asking a drafter is worth, on a text and on all
 HOPE = 0.5  # plain steps that asking is believed to be worth before the first offer
@@ -48,7 +49,7 @@ class Cost:
     """
 
     budgets: tuple[int, ...] = (16,)
-    caution: float = 0.2
+    caution: float = 0.1
     trust: float = 8.0
     fade: float = 0.97
     venture: float = 0.05
@@ -78,6 +79,7 @@ class Priced:
         self.shared = [Past() for _ in self.arms]
         self.prices: list[Prices] = []  # by the power of two of the rows that are decoded together
         self.catching = [0.0] * drafters  # seconds of catching up for each token of the text
+        self.stays = [math.inf] * drafters  # rounds of a text that a drafter drafts once it has caught up
         self.worth = [math.inf] * drafters  # seconds that asking a drafter before a pick is worth; at first that is not known
         self.written = self.steps = self.spent = 0.0  # tokens of all rounds, their seconds in plain rounds and as they are
         self.lost = 0.0  # seconds that new arms took beyond what the best known would have
@@ -132,7 +134,10 @@ class Priced:
 
     def forget(self, row: int) -> None:
         """Drop a row that has ended; what it taught of the arms stays."""
-        self._texts.pop(row, None)
+        text = self._texts.pop(row, None)
+        for drafter, rounds in text.drafted.items() if text is not None else ():
+            stays = self.stays[drafter]
+            self.stays[drafter] = rounds if stays == math.inf else stays + LATELY * (rounds - stays)
         self._asked.pop(row, None)
 
     # -- what to pick ----------------------------------------------------------------------------------------------------
@@ -199,7 +204,9 @@ class Priced:
         nodes, plain = past.nodes / past.rounds, here.line.at(0)
         seconds = here.whole[arm].seconds or here.line.at(nodes) + drafting.at(nodes)
         most = self._most(arm, beside(view.offers), text)
-        late = 0.0 if drafter in text.begun else self.catching[drafter] * view.length * most / max(1.0, KEPT * view.left)
+        late = 0.0
+        if drafter not in text.begun:
+            late = self.catching[drafter] * view.length / max(1.0, min(self.stays[drafter], KEPT * view.left / most))
         return most - text.pace * (seconds + late) / plain
 
     def promise(self, arm: int, nodes: int, text: Text) -> float:
@@ -271,6 +278,7 @@ class Priced:
         is measured or made at first use: it tells of the price of a beginning only.
         """
         text, drafter, draft = self._text(outcome.row), self.arms[arm].drafter, outcome.draft_seconds
+        text.drafted[drafter] = text.drafted.get(drafter, 0) + 1
         line = self.here.drafting[drafter]
         if drafter in text.begun:
             line.add(outcome.drafted, draft)
@@ -283,7 +291,7 @@ class Priced:
 
     def _infer(self, arm: int, text: Text, where: Situation, outcome: Outcome) -> None:
         """Enter what the drafter's other budgets would have given, as far as the round tells."""
-        for which in self._of(self.arms[arm].drafter):
+        for which in self._of(self.arms[arm].drafter) if outcome.reach else ():
             budget = self.arms[which].budget
             if which != arm and budget <= outcome.reach:
                 tokens, nodes = min(sum(outcome.accepted), budget) + 1, min(outcome.drafted, budget)

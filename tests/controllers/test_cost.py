@@ -118,6 +118,18 @@ def test_catching_up_is_charged_to_the_arm_over_what_is_left() -> None:
     assert sum(bool(arm.budget) for arm in long) > 0.9 * len(long)
 
 
+def test_catching_up_has_to_pay_in_the_rounds_that_a_drafter_stays() -> None:
+    """One that is left after three rounds is not begun with for their sake where catching up takes as long as three."""
+    picked = []
+    for stays in (3.0, 100.0):
+        controller = taught(model=4.0)
+        controller.catching[1], controller.stays[1] = 0.03, stays
+        picked += controller.pick([View(9, 100, 1000, (Offer(0, 0),))])
+    assert picked == [Arm(0, 0), Arm(1, 16)]
+    controller = taught()  # one text, in which the second drafter had a quarter of the rounds
+    assert controller.stays[1] == (200 + START) / 4
+
+
 def test_one_slow_round_says_little() -> None:
     controller, world = Cost().attach(1), World([3.0], [1.2], [0.0])
     decode(controller, world, 100)
