@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import torch
 
 from paceline import guidance, plugins
-from paceline.arm import Arm, Outcome, View
+from paceline.arm import Arm, Offer, Outcome, View
 from paceline.auto import built, controlling, listed, lone
 from paceline.clock import Clock, peak_memory
 from paceline.errors import ModelError, RequestError
@@ -224,9 +224,11 @@ class Engine:
     def _pick(self, rows: Sequence[Row], clock: Clock) -> list[Arm]:
         """The controller's arms, their budgets clipped to what each row may still add (the bonus token takes one)."""
         rooms = [min(row.left, self.lm.context - row.reach) - 1 for row in rows]
-        clock.lap("host")
-        offers = self._shadow.look(rows, rooms, self._ask) if self._shadow is not None else [()] * len(rows)
-        clock.lap("draft")
+        offers: Sequence[Sequence[Offer]] = [()] * len(rows)
+        if self._shadow is not None:
+            clock.lap("host")
+            offers = self._shadow.look(rows, rooms, self._ask)
+            clock.lap("draft")
         views = [View(r.id, len(r.tokens), r.left, said) for r, said in zip(rows, offers, strict=True)]
         out = []
         for row, arm, room in zip(rows, self.controller.pick(views), rooms, strict=True):

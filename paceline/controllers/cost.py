@@ -34,6 +34,7 @@ LATELY = 0.1  # weight of the last text in that
 HOLD = (8, 2)  # rounds for which plain decoding, and an arm, is kept to without a further look, while the same drafters offer
 ASKED, ASKED_ALL = 0.1, 0.02  # weights of the last offer in what asking a drafter is worth, on a text and on all
 HOPE = 0.5  # plain steps that asking is believed to be worth before the first offer
+EVERY = 4  # rounds without a draft of which one is timed
 SHORT = 12  # tokens left from which on nothing new is tried
 
 
@@ -108,10 +109,11 @@ class Priced:
         for outcome in outcomes:
             picked, view = self._asked.pop(outcome.row)
             arm, text = picked if outcome.arm.budget else 0, self._text(outcome.row)
-            self.here.enter(nodes, outcome.seconds - outcome.draft_seconds, text.rounds)
+            if nodes or text.rounds % EVERY == 0:
+                self.here.enter(nodes, outcome.seconds - outcome.draft_seconds, text.rounds)
             if arm:
                 self._learn(arm, text, view, outcome)
-            self._count(outcome, text)
+            self._count(outcome, text, nodes)
 
     def hear(self, row: int, drafter: int, tokens: int, nodes: int, seconds: float) -> None:
         """Enter what a drafter that was not at work would have given, had it been let score so many nodes (`shadow.py`): its
@@ -266,9 +268,9 @@ class Priced:
             self._enter(arm, text, where, outcome.tokens, outcome.drafted)
             self._infer(arm, text, where, outcome)
 
-    def _count(self, outcome: Outcome, text: Text) -> None:
+    def _count(self, outcome: Outcome, text: Text, nodes: int) -> None:
         """Enter a round of any kind into the text's pace and that of all."""
-        fade, steps = self.options.fade, outcome.seconds / self.here.line.at(0) if self.here.line.knows(0) else 1.0
+        fade, steps = self.options.fade, outcome.seconds / self.here.line.at(0) if nodes and self.here.line.knows(0) else 1.0
         text.rounds += 1
         text.tokens, text.steps = text.tokens * fade + outcome.tokens, text.steps * fade + steps
         self.written, self.steps, self.spent = self.written + outcome.tokens, self.steps + steps, self.spent + outcome.seconds
