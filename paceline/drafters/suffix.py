@@ -8,6 +8,7 @@ never mixed.
 """
 
 import functools
+from collections import deque
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,7 +24,9 @@ from paceline.proposal import Proposal
 
 __all__ = ["Suffix"]
 
+WAITING = 1000  # ended texts that wait to be counted, at most: where nobody asks, nothing is learned
 MATCHES = 3  # endings of a row's text that are followed, the longest first
+TOGETHER = 256  # tokens of ended texts that one question takes in, at least one text
 OWN = 4  # tokens of a match that the target wrote itself, from which on it is taken to follow what it wrote
 
 
@@ -63,6 +66,7 @@ class Suffixes:
         self.options, self.lm = options, lm
         self.rates = Rates(believed)
         self.past: dict[str, Generations] = {}
+        self.ended: deque[tuple[str, list[int]]] = deque()  # tenants and outputs that are not counted yet
         self._rows: dict[int, Memory] = {}
 
     def propose(self, rows: Sequence[Any], budgets: Sequence[int]) -> list[Proposal]:
@@ -71,10 +75,12 @@ class Suffixes:
         return [self.grown(row).best(budget, price) for row, budget in zip(rows, budgets, strict=True)]
 
     def forget(self, row: Any) -> None:
-        """A row that has ended leaves its output to those that come."""
+        """A row that has ended leaves its output to those that come, which count it when they ask."""
         self._rows.pop(row.id, None)
         if row.finish_reason is not None and self.options.past:
-            self._tenant(row).add(row.new_tokens)
+            self.ended.append((row.request.tenant, row.new_tokens))
+            if len(self.ended) > WAITING:
+                self.ended.popleft()
 
     def grown(self, row: Any) -> Trie:
         """All that may follow, with the chances."""
@@ -84,15 +90,23 @@ class Suffixes:
             memory.text.extend(token)
         self._from_text(tree, memory, len(row.tokens) - row.prompt_len)
         if self.options.past:
-            for length, counts, place in self._tenant(row).matches(row.tokens[-DEPTH:]):
+            self._take_in()
+            for length, counts, place in self._of(row.request.tenant).matches(row.tokens[-DEPTH:]):
                 follow(tree, memory.guess.rates, counts, place, Found("past", length, self.options.length))
         return tree
 
-    def _tenant(self, row: Any) -> Generations:
-        name = row.request.tenant
-        if name not in self.past:
-            self.past[name] = Generations(self.options.past)
-        return self.past[name]
+    def _take_in(self) -> None:
+        """Count outputs that have ended, a few at a time."""
+        taken = 0
+        while self.ended and taken < TOGETHER:
+            tenant, tokens = self.ended.popleft()
+            self._of(tenant).add(tokens)
+            taken += len(tokens)
+
+    def _of(self, tenant: str) -> Generations:
+        if tenant not in self.past:
+            self.past[tenant] = Generations(self.options.past)
+        return self.past[tenant]
 
     def _from_text(self, tree: Trie, memory: Memory, written: int) -> None:
         """Paths behind earlier occurrences; one that runs into the end of the text goes on with what it just gave. That a prompt
