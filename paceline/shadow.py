@@ -1,9 +1,9 @@
-"""What drafters that were not asked would have proposed, judged by what the text became: side observations at the price of a
-guess.
+"""What drafters without a model would propose: offered before it is picked who drafts, and where another is picked judged by what
+the text became.
 
-A drafter without a model proposes in microseconds, and whether its proposal would have been accepted is seen as soon as the text
-has grown past it, without any forward: greedy decoding, and with a seed every chosen node, take exactly the nodes that the text
-goes through. A drafter says of itself that it is `free` for this.
+Such a drafter proposes in microseconds, and whether its proposal would have been accepted is seen as soon as the text has grown
+past it, without any forward: greedy decoding, and with a seed every chosen node, take exactly the nodes that the text goes through.
+A drafter says of itself that it is `free` for this.
 """
 
 import time

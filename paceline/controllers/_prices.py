@@ -19,6 +19,7 @@ class Mean:
     weight: float = 0.0
 
     def add(self, seconds: float) -> None:
+        """Enter one more."""
         if seconds * SLOW < self.seconds:
             self.weight = 0.0
         self.weight = min(self.weight + 1, RECENT)

@@ -35,7 +35,7 @@ class Tally:
     squares: float = 0.0
     nodes: float = 0.0
 
-    def add(self, tokens: float, nodes: int, fade: float = 1.0) -> None:
+    def add(self, tokens: float, nodes: int, fade: float) -> None:
         """Enter a round."""
         self.rounds, self.tokens = self.rounds * fade + 1, self.tokens * fade + tokens
         self.squares, self.nodes = self.squares * fade + tokens**2, self.nodes * fade + nodes

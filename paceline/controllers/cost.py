@@ -186,30 +186,24 @@ class Priced:
         """The arm of the highest surplus, but for drafters that have made an offer, where that is worth leaving plain decoding
         for; and what it has to be beaten by.
         """
-        best, most = 0, self.surplus(0, text, view) + EDGE
+        best, most, offered = 0, 1.0 - text.pace + EDGE, [offer.drafter for offer in view.offers]
         for arm in range(1, len(self.arms)):
-            if self.arms[arm].drafter not in text.among[1:] and (surplus := self.surplus(arm, text, view)) > most:
+            if self.arms[arm].drafter not in offered and (surplus := self.surplus(arm, text, view)) > most:
                 best, most = arm, surplus
         return best, most
 
     def surplus(self, arm: int, text: Text, view: View) -> float:
         """Tokens that a round of this arm may give beyond those that its seconds give at the text's pace; the best arm in the
         long run is the one that has most of it, not the one whose rounds have the best quotient, since a short round leaves its
-        time to others. What slows all rounds alike does not matter.
+        time to others. What slows all rounds alike does not matter. Plain decoding's is 1 less the pace.
         """
-        here, past, drafter = self.here, self.shared[arm].all, self.arms[arm].drafter
-        if arm == 0:
-            return 1.0 - text.pace
-        drafting = self._drafting(arm)
-        if past.rounds == 0.0 or drafting is None:
+        seconds, drafter = self._seconds(arm), self.arms[arm].drafter
+        if seconds is None:
             return -math.inf
-        nodes, plain = past.nodes / past.rounds, here.line.at(0)
-        seconds = here.whole[arm].seconds or here.line.at(nodes) + drafting.at(nodes)
         most = self._most(arm, beside(view.offers), text)
-        late = 0.0
         if drafter not in text.begun:
-            late = self.catching[drafter] * view.length / max(1.0, min(self.stays[drafter], KEPT * view.left / most))
-        return most - text.pace * (seconds + late) / plain
+            seconds += self.catching[drafter] * view.length / max(1.0, min(self.stays[drafter], KEPT * view.left / most))
+        return most - text.pace * seconds / self.here.line.at(0)
 
     def promise(self, arm: int, nodes: int, text: Text) -> float:
         """The surplus of a round that lets these nodes be scored, which are drafted already."""
@@ -238,13 +232,22 @@ class Priced:
 
     def _known(self) -> float:
         """Tokens for each second of the best arm among those that were tried often enough."""
-        here, rates = self.here, [1.0 / self.here.line.at(0)]
+        rates = [1.0 / self.here.line.at(0)]
         for arm in range(1, len(self.arms)):
-            past, drafting = self.shared[arm].all, self._drafting(arm)
-            if past.rounds >= TRIES and drafting is not None:
-                nodes = past.nodes / past.rounds
-                rates.append(past.mean / (here.whole[arm].seconds or here.line.at(nodes) + drafting.at(nodes)))
+            past, seconds = self.shared[arm].all, self._seconds(arm)
+            if past.rounds >= TRIES and seconds is not None:
+                rates.append(past.mean / seconds)
         return max(rates)
+
+    def _seconds(self, arm: int) -> float | None:
+        """Of a drafter's round: those of its own, or else the price of as many nodes as it has and of drafting them; None where
+        nothing is known.
+        """
+        past, drafting = self.shared[arm].all, self._drafting(arm)
+        if past.rounds == 0.0 or drafting is None:
+            return None
+        nodes = past.nodes / past.rounds
+        return self.here.whole[arm].seconds or self.here.line.at(nodes) + drafting.at(nodes)
 
     # -- what was seen ---------------------------------------------------------------------------------------------------
 
@@ -262,7 +265,7 @@ class Priced:
         if self.shared[arm].all.rounds < TRIES and self.here.line.knows(0):
             self.lost += outcome.seconds - outcome.tokens / self._known()
         said = any(offer.drafter == self.arms[arm].drafter for offer in view.offers)
-        self._time(arm, outcome, view, said)
+        self._time(arm, text, view, outcome, said)
         if not outcome.truncated:
             where = offering(outcome.drafted) if said else beside(view.offers)
             self._enter(arm, text, where, outcome.tokens, outcome.drafted)
@@ -275,11 +278,11 @@ class Priced:
         text.tokens, text.steps = text.tokens * fade + outcome.tokens, text.steps * fade + steps
         self.written, self.steps, self.spent = self.written + outcome.tokens, self.steps + steps, self.spent + outcome.seconds
 
-    def _time(self, arm: int, outcome: Outcome, view: View, said: bool) -> None:
+    def _time(self, arm: int, text: Text, view: View, outcome: Outcome, said: bool) -> None:
         """Enter the seconds of drafting and of the whole. A drafter's first draft of a text holds its catching up, and once what
         is measured or made at first use: it tells of the price of a beginning only.
         """
-        text, drafter, draft = self._text(outcome.row), self.arms[arm].drafter, outcome.draft_seconds
+        drafter, draft = self.arms[arm].drafter, outcome.draft_seconds
         text.drafted[drafter] = text.drafted.get(drafter, 0) + 1
         line = self.here.drafting[drafter]
         if drafter in text.begun:

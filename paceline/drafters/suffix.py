@@ -66,7 +66,7 @@ class Suffixes:
         self.options, self.lm = options, lm
         self.rates = Rates(believed)
         self.past: dict[str, Generations] = {}
-        self.ended: deque[tuple[str, list[int]]] = deque()  # tenants and outputs that are not counted yet
+        self.ended = deque[tuple[str, list[int]]](maxlen=WAITING)  # tenants and outputs that are not counted yet
         self._rows: dict[int, Memory] = {}
 
     def propose(self, rows: Sequence[Any], budgets: Sequence[int]) -> list[Proposal]:
@@ -79,8 +79,6 @@ class Suffixes:
         self._rows.pop(row.id, None)
         if row.finish_reason is not None and self.options.past:
             self.ended.append((row.request.tenant, row.new_tokens))
-            if len(self.ended) > WAITING:
-                self.ended.popleft()
 
     def grown(self, row: Any) -> Trie:
         """All that may follow, with the chances."""
