@@ -2,8 +2,8 @@
 the text became.
 
 Such a drafter proposes in microseconds, and whether its proposal would have been accepted is seen as soon as the text has grown
-past it, without any forward: greedy decoding, and with a seed every chosen node, take exactly the nodes that the text goes through.
-A drafter says of itself that it is `free` for this.
+past it, without any forward: greedy decoding, and with a seed every chosen node, take exactly the nodes that the text goes
+through. A drafter says of itself that it is `free` for this.
 """
 
 import time
