@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ["Arm", "Offer", "Outcome", "View"]
+__all__ = ["Arm", "Ask", "Offer", "Order", "Outcome", "Valued", "View"]
 
 
 @dataclass(frozen=True)
@@ -14,9 +14,42 @@ class Arm:
     budget: int
 
 
+Valued = tuple[Arm, float]  # an arm, and what its round promises, in whatever unit a controller has
+
+
+@dataclass(frozen=True)
+class Ask:
+    """A free drafter says what it would propose before it is settled who drafts. by: for a proposal of n nodes, n from 0 to the
+    most that it may have: the arm that would let it be scored, and what that promises.
+    """
+
+    drafter: int
+    by: Sequence[Valued]
+
+
+@dataclass(frozen=True)
+class Order:
+    """Who drafts for a row in the next `rounds` rounds, settled from what the drafters in `asks` say. beside: for a largest
+    proposal of n nodes among theirs (the last entry for more, too): the arm that plays unless one of these promises more.
+    """
+
+    beside: Sequence[Valued]
+    asks: Sequence[Ask] = ()
+    rounds: int = 1
+
+    @staticmethod
+    def of(arm: Arm) -> "Order":
+        """This arm for one round, whatever anybody says."""
+        return Order(((arm, 0.0),))
+
+    def names(self, drafter: int) -> bool:
+        """Whether it lets this drafter draft, asked before or not."""
+        return any(ask.drafter == drafter for ask in self.asks) or any(a.drafter == drafter and a.budget for a, _ in self.beside)
+
+
 @dataclass(frozen=True)
 class Offer:
-    """A drafter has said what it would propose for a row now: so many nodes, all chosen, which follow from the text so far."""
+    """A drafter has said before the round what it would propose: so many nodes."""
 
     drafter: int
     nodes: int
@@ -24,24 +57,25 @@ class Offer:
 
 @dataclass(frozen=True)
 class View:
-    """What a controller may know of a row: its id, its length in tokens, how many tokens it may still add, and what drafters
-    offer that were asked already; one that offers costs nothing further to take.
+    """What a controller may know of a row: its id, its length in tokens, how many tokens it may still add, and which drafters can
+    be asked before it is settled who drafts, since they have no model.
     """
 
     row: int
     length: int
     left: int
-    offers: Sequence[Offer] = ()
+    free: Sequence[int] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Outcome:
     """What an arm gave in one round.
 
-    drafted: nodes scored. accepted: for depth 1, 2, …, whether a node of that depth was accepted. tokens: committed, the
-    bonus token included. seconds: draft (catching up included), verify, and all of the round, this row's share. truncated: a stop
-    cut the round. reach: what every budget of this drafter up to here would have given is known: the fewer of it and of the
-    accepted tokens, and the bonus token; 0 where nothing is known but of the budget that was played.
+    arm: who drafted, and how many nodes the engine let it have, 0 where it could not draft. drafted: nodes scored. accepted: for
+    depth 1, 2, …, whether a node of that depth was accepted. tokens: committed, the bonus token included. seconds: draft
+    (catching up included), verify, and all of the round, this row's share. truncated: a stop cut the round. reach: what every
+    budget of this drafter up to here would have given is known: the fewer of it and of the accepted tokens, and the bonus token;
+    0 where nothing is known but of the budget that was played. offers: what was said before, by whom.
     """
 
     row: int
@@ -54,3 +88,4 @@ class Outcome:
     truncated: bool
     seconds: float = 0.0
     reach: int = 0
+    offers: Sequence[Offer] = ()

@@ -19,10 +19,11 @@ from paceline.lm import LM
 from paceline.lm.head_shape import fingerprint
 from paceline.lm.load import resolve
 
-__all__ = ["AUTO", "attached", "built", "check", "controlling", "limited", "listed", "lone", "suited"]
+__all__ = ["AUTO", "attached", "built", "check", "controlling", "fitting", "limited", "listed", "lone", "suited"]
 
 AUTO = "auto"
 FREE = ("suffix",)  # tried at once
+MERGED = ("merge:drafters=[suffix,longspec]",)  # instead, where they fit
 EMBEDDED = ("cape:inner=glide", "longspec", "small_model:model=zoo:tiny-draft")
 
 log = logging.getLogger("paceline")
@@ -85,8 +86,13 @@ def ignored(path: str, why: str) -> None:
 
 
 def suited(lm: LM) -> list[str]:
-    """Specs of the drafters worth trying with this model; none of them is built."""
-    return [*FREE, *(EMBEDDED if is_embedded(lm) else ())]
+    """Specs of the drafters that "auto" takes for this model; none of them is built."""
+    return [*(MERGED if is_embedded(lm) else FREE)]
+
+
+def fitting(lm: LM) -> list[str]:
+    """Specs of all drafters worth trying with this model, each for itself."""
+    return list(dict.fromkeys([*FREE, "ngram", *(EMBEDDED if is_embedded(lm) else ()), *suited(lm)]))
 
 
 def is_embedded(lm: Any) -> bool:
@@ -106,10 +112,13 @@ def built(drafters: Sequence[Any], lm: LM) -> tuple[list[Any], list[Any]]:
     """The drafters that can be built for this model, as they were named, and at work. Raises as `attached` does."""
     if not drafters:
         raise SpecError("Expected a drafter or a list of them, found an empty list; 'none' decodes plainly.")
-    named, made, errors = [], [], list[PacelineError]()
+    named, made, errors = list[Any](), list[Any](), list[PacelineError]()
     for spec in drafters:
         try:
             options = plugins.make("drafter", spec)
+            if hasattr(options, "drafters"):  # one that merges others takes those that stand here themselves
+                here = {spec: drafter for spec, drafter in zip(named, made, strict=True) if isinstance(spec, str)}
+                options = replace(options, drafters=tuple(here.get(each, each) for each in options.drafters))
             made.append(options.attach(lm) if hasattr(options, "attach") else options)
             named.append(spec)
         except PacelineError as error:

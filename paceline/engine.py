@@ -8,7 +8,6 @@ of the next tree.
 import itertools
 import logging
 import sys
-import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
@@ -17,9 +16,10 @@ from typing import Any, Protocol
 import torch
 
 from paceline import guidance, plugins
-from paceline.arm import Arm, Offer, Outcome, View
+from paceline.arm import Arm, Order, Outcome, View
 from paceline.auto import built, controlling, listed, lone
 from paceline.clock import Clock, peak_memory
+from paceline.drafting import Drafter, Drafting, Turn
 from paceline.errors import ModelError, RequestError
 from paceline.lm import LM
 from paceline.lm.kv import Slot
@@ -36,24 +36,14 @@ __all__ = ["Controller", "Drafter", "Engine"]
 log = logging.getLogger("paceline")
 
 
-class Drafter(Protocol):
-    """A drafter attached to a model; it owns its memory, per row. It may name in `reads` what it wants to see (`seen.py`), and
-    say by `nested` that under a smaller budget it proposes the first nodes of what it proposes under a larger one, and by `free`
-    that it has no model, so that asking it costs little: it may be asked before it is picked, and its nodes then count as chosen.
-    """
-
-    def propose(self, rows: Sequence[Row], budgets: Sequence[int]) -> list[Proposal]: ...
-
-    def forget(self, row: Row) -> None: ...
-
-
 class Controller(Protocol):
-    """A controller attached to a number of drafters; it owns its statistics. `pick` gives one arm a row, from what is past;
-    `learn` follows with what came of each; `forget` drops a row that has ended, by its id. One that is `timed` goes by the clock:
-    to rows with a seed every draft then counts as chosen, so that the seed gives the same text again.
+    """A controller attached to a number of drafters; it owns its statistics. `pick` gives each row an arm for one round, or an
+    order for several, from what is past; before it is asked again, `learn` gets what came of it, round by round; `forget` drops a
+    row that has ended, by its id. One that is `timed` goes by the clock: to rows with a seed every draft then counts as chosen,
+    so that the seed gives the same text again.
     """
 
-    def pick(self, views: Sequence[View]) -> list[Arm]: ...
+    def pick(self, views: Sequence[View]) -> Sequence[Arm | Order]: ...
 
     def learn(self, outcomes: Sequence[Outcome]) -> None: ...
 
@@ -76,8 +66,8 @@ class Engine:
         if exact and not lm.exact:
             raise ModelError(f"exact=True cannot be promised: {lm.why_not_exact}. Leave exact unset for the best there is.")
         self.lm, self.exact = lm, lm.exact if exact is None else exact
-        self.drafters: list[Drafter]
         named, self.drafters = built(listed(drafter, lm), lm)
+        self.drafting = Drafting(self.drafters, lm.vocab, chains=self.exact and not lm.exact_trees)
         self.rule = plugins.make("rule", rule)
         self.controller: Controller = controlling(controller, named, lm, lone(drafter))
         self.kv = lm.cache(1, self.exact)
@@ -87,9 +77,11 @@ class Engine:
         self._attic = lm.cache(1, self.exact)
         self._parked: deque[tuple[list[int], Slot, Trace | None]] = deque()
         self._ids = itertools.count()
-        self._said: set[str] = set()
         self._shadow = Shadow(self.drafters, self.controller) if hasattr(self.controller, "hear") else None
         self._watched = any("queries" in reads(d) for d in self.drafters)
+        self._orders: list[Order] = []
+        self._stands = 0  # further rounds for which the orders stand
+        self._played: list[tuple[list[Turn], dict[str, float]]] = []  # rounds of which the controller was not told yet
 
     def submit(self, request: Request, watch: bool = False) -> Row:
         """Queue a request; it joins at the next step. `watch` keeps its text as it grows (`row.text`), for streaming."""
@@ -142,11 +134,12 @@ class Engine:
         if not rows:
             return []
         clock = Clock()
-        arms = self._pick(rows, clock)
+        self._decide(rows)
         clock.lap("host")
-        proposals, draft_seconds = self._propose(rows, arms)
+        turns = self.drafting.turns(rows, self._orders, self.lm.context)
         clock.lap("draft")
-        queries: list[torch.Tensor] | None = [] if any("queries" in reads(self.drafters[a.drafter]) for a in arms) else None
+        proposals, wanted = [turn.proposal for turn in turns], [reads(self.drafters[turn.arm.drafter]) for turn in turns]
+        queries: list[torch.Tensor] | None = [] if any("queries" in names for names in wanted) else None
         logits = guidance.score(self.lm, self.kv, rows, proposals, queries)
         scores = [Scores(x, p, r) for x, p, r in zip(logits, proposals, rows, strict=True)]
         if rows[0].request.sampling.greedy:
@@ -156,12 +149,17 @@ class Engine:
         clock.lap("host")
         guidance.keep(self.kv, rows, verdicts)
         clock.lap("commit")
-        for b, (row, arm, score, verdict) in enumerate(zip(rows, arms, scores, verdicts, strict=True)):
-            shown = seen(reads(self.drafters[arm.drafter]), score, verdict, [q[b] for q in queries or ()])
-            self._commit(row, arm, score, verdict, shown)
-        whole = sum(len(r.texts) for r in rows)
-        self.controller.learn([self._outcome(r, a, draft_seconds[r.id], clock, whole) for r, a in zip(rows, arms, strict=True)])
+        for b, (turn, score, verdict) in enumerate(zip(turns, scores, verdicts, strict=True)):
+            if self._shadow is not None and turn.said:
+                self._shadow.keep(turn, len(turn.row.tokens))
+            shown = seen(wanted[b], score, verdict, [q[b] for q in queries or ()]) if wanted[b] else {}
+            self._commit(turn, score, verdict, shown)
+        self._played.append((turns, clock.seconds))
+        self._stands -= 1
+        if self._stands <= 0 or any(row.finish_reason is not None for row in rows):
+            self._tell()
         clock.lap("host")
+        whole = sum(len(r.texts) for r in rows)
         for row in rows:
             clock.share(row.stats.seconds, len(row.texts) / whole)
             if row.finish_reason is not None:
@@ -202,6 +200,7 @@ class Engine:
                 asked = self.lm.prefill(self.kv, text.slot, prompt[reused:], **watch)
                 row.trace = joined(trace, asked) if watch else row.trace
                 row.stats.reused += reused
+            self._tell()
             self.rows.append(row)
             clock.lap("prefill")
             clock.share(row.stats.seconds)
@@ -221,73 +220,27 @@ class Engine:
 
     # -- one round -------------------------------------------------------------------------------------------------------
 
-    def _pick(self, rows: Sequence[Row], clock: Clock) -> list[Arm]:
-        """The controller's arms, their budgets clipped to what each row may still add (the bonus token takes one)."""
-        rooms = [min(row.left, self.lm.context - row.reach) - 1 for row in rows]
-        offers: Sequence[Sequence[Offer]] = [()] * len(rows)
+    def _decide(self, rows: Sequence[Row]) -> None:
+        """Have the controller say who drafts, unless what it has said still stands."""
+        if self._stands > 0:
+            return
+        free: Sequence[Sequence[int]] = [()] * len(rows)
         if self._shadow is not None:
-            clock.lap("host")
-            offers = self._shadow.look(rows, rooms, self._ask)
-            clock.lap("draft")
-        views = [View(r.id, len(r.tokens), r.left, said) for r, said in zip(rows, offers, strict=True)]
-        out = []
-        for row, arm, room in zip(rows, self.controller.pick(views), rooms, strict=True):
-            usable = row.drafting and not row.struck(arm.drafter)
-            out.append(Arm(arm.drafter, max(0, min(arm.budget, room)) if usable else 0))
-        return out
+            self._shadow.tell(rows)
+            free = [self._shadow.free(row) for row in rows]
+        picked = self.controller.pick([View(r.id, len(r.tokens), r.left, f) for r, f in zip(rows, free, strict=True)])
+        self._orders = [each if isinstance(each, Order) else Order.of(each) for each in picked]
+        self._stands = min(order.rounds for order in self._orders)
+        if self._shadow is not None:
+            self._shadow.probe(rows, self._orders, self.drafting.ask)
 
-    def _propose(self, rows: Sequence[Row], arms: Sequence[Arm]) -> tuple[list[Proposal], dict[int, float]]:
-        """Proposals in row order and the seconds of each row's; rows are grouped by arm, and a drafter never sees a budget of 0.
-        What was said before the pick is taken as it is.
-        """
-        proposals, seconds = {row.id: Proposal() for row in rows}, dict.fromkeys((row.id for row in rows), 0.0)
-        groups: dict[int, list[tuple[Row, int]]] = {}
-        for row, arm in zip(rows, arms, strict=True):
-            said = None if self._shadow is None else self._shadow.take(row, arm)
-            if said is not None:
-                proposals[row.id], seconds[row.id] = said.proposal.clip(arm.budget), said.seconds
-            elif arm.budget > 0:
-                groups.setdefault(arm.drafter, []).append((row, arm.budget))
-        for which, group in sorted(groups.items()):
-            start = time.perf_counter()
-            proposals |= self._ask(which, group)
-            seconds |= dict.fromkeys((row.id for row, _ in group), (time.perf_counter() - start) / len(group))
-        return [proposals[r.id] for r in rows], seconds
-
-    def _ask(self, which: int, group: Sequence[tuple[Row, int]]) -> dict[int, Proposal]:
-        """Ask a drafter; when it raises or proposes nonsense, forget its memory and ask row by row once."""
-        try:
-            return self._checked(which, group)
-        except Exception as error:
-            for row, _ in group:
-                self._forget(which, row)
-            if len(group) > 1:
-                return {k: v for pair in group for k, v in self._ask(which, [pair]).items()}
-            self._strike(which, group[0][0], error)
-            return {}
-
-    def _checked(self, which: int, group: Sequence[tuple[Row, int]]) -> dict[int, Proposal]:
-        proposals = self.drafters[which].propose([r for r, _ in group], [b for _, b in group])
-        out = {}
-        for (row, budget), proposal in zip(group, proposals, strict=True):
-            proposal.check(self.lm.vocab)
-            proposal = proposal.main_chain() if self.exact and not self.lm.exact_trees else proposal
-            out[row.id] = (proposal.chosen() if row.request.reproducible else proposal).clip(budget)
-        return out
-
-    def _strike(self, which: int, row: Row, error: Exception) -> None:
-        name = type(self.drafters[which]).__name__
-        row.strikes[which] = row.strikes.get(which, 0) + 1
-        row.stats.failures.append(f"{name}: {error}")
-        if name not in self._said:
-            self._said.add(name)
-            log.warning("The drafter %s failed (%s: %s); decoding goes on without its draft.", name, type(error).__name__, error)
-
-    def _forget(self, which: int, row: Row) -> None:
-        try:
-            self.drafters[which].forget(row)
-        except Exception as error:
-            log.warning("The drafter %s could not forget a row: %s", type(self.drafters[which]).__name__, error)
+    def _tell(self) -> None:
+        """Let the controller learn of the rounds since it was last asked."""
+        for turns, seconds in self._played:
+            whole = sum(len(turn.row.texts) for turn in turns)
+            self.controller.learn([self._outcome(turn, seconds, len(turn.row.texts) / whole) for turn in turns])
+        self._played.clear()
+        self._stands = 0
 
     def _judge(self, scores: Scores) -> Verdict:
         row, processors = scores.row, scores.sampling.processors
@@ -297,9 +250,9 @@ class Engine:
             log.warning("A logits processor keeps state between calls; its request is decoded without drafts.")
         return self.rule(scores, scores.proposal, row)
 
-    def _commit(self, row: Row, arm: Arm, scores: Scores, verdict: Verdict, shown: dict[str, Any]) -> None:
+    def _commit(self, turn: Turn, scores: Scores, verdict: Verdict, shown: dict[str, Any]) -> None:
         """Add what was decided, token by token, until something ends the row; exactly what plain decoding would have kept."""
-        proposal, stats = scores.proposal, row.stats
+        row, proposal, stats = turn.row, scores.proposal, turn.row.stats
         nodes = [*verdict.path, None]
         before, kept = -1, 0
         for node in nodes:
@@ -316,7 +269,7 @@ class Engine:
                 for text in row.texts:
                     text.slot.length = min(text.slot.length, len(text.tokens) - 1)
                 break
-        row.last = Round(proposal, verdict, kept, arm.drafter, shown)
+        turn.last = row.last = Round(proposal, verdict, kept, turn.arm.drafter, shown)
         stats.rounds += 1
         stats.new_tokens += kept
         stats.spent += verdict.spent
@@ -338,16 +291,15 @@ class Engine:
         row.stats.failures.append("no token of this model goes on with what the grammar asks for, so the text is unfinished")
         return "dead_end"
 
-    def _outcome(self, row: Row, arm: Arm, draft: float, clock: Clock, whole: int) -> Outcome:
-        last = row.last
+    def _outcome(self, turn: Turn, seconds: dict[str, float], share: float) -> Outcome:
+        last, draft = turn.last, turn.seconds
         assert last is not None
         depth = max(last.proposal.depths(), default=0)
         taken = min(len(last.verdict.path), last.committed)
-        share = len(row.texts) / whole
-        return Outcome(row.id, arm, len(last.proposal), [i < taken for i in range(depth)], last.committed,
-                       draft, clock.seconds["verify"] * share, last.committed < len(last.verdict.path) + 1,
-                       draft + (sum(clock.seconds.values()) - clock.seconds["draft"]) * share,
-                       self._reach(last.proposal, arm, taken))
+        return Outcome(turn.row.id, turn.arm, len(last.proposal), [i < taken for i in range(depth)], last.committed,
+                       draft, seconds["verify"] * share, last.committed < len(last.verdict.path) + 1,
+                       draft + (sum(seconds.values()) - seconds["draft"]) * share,
+                       self._reach(last.proposal, turn.arm, taken), turn.offers)
 
     def _reach(self, proposal: Proposal, arm: Arm, taken: int) -> int:
         """The largest budget whose tokens this round tells (`Outcome.reach`). A draft that ended before its budget is that of
@@ -355,15 +307,14 @@ class Engine:
         """
         if arm.budget == 0 or not proposal.is_chain or not getattr(self.drafters[arm.drafter], "nested", False):
             return 0
-        chains = self.exact and not self.lm.exact_trees
-        return sys.maxsize if len(proposal) < arm.budget or (chains and taken < len(proposal)) else arm.budget
+        return sys.maxsize if len(proposal) < arm.budget or (self.drafting.chains and taken < len(proposal)) else arm.budget
 
     # -- leaving ---------------------------------------------------------------------------------------------------------
 
     def _leave(self, row: Row, reason: str) -> None:
         row.finish_reason = reason
-        for which in range(len(self.drafters)):
-            self._forget(which, row)
+        self._tell()
+        self.drafting.forget(row)
         self.controller.forget(row.id)
         if self._shadow is not None:
             self._shadow.forget(row)

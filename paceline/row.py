@@ -202,7 +202,7 @@ class Row:
     @property
     def reach(self) -> int:
         """Tokens of its longest branch."""
-        return max(len(text.tokens) for text in self.texts)
+        return len(self.tokens) if self.other is None else max(len(text.tokens) for text in self.texts)
 
     @property
     def prompt_len(self) -> int:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from paceline import generate
-from paceline.auto import attached, suited
+from paceline.auto import attached, fitting
 from paceline.bench import replay
 from paceline.bench.doctor_costs import Curve, Ledger, Noted
 from paceline.bench.methods import Batch
@@ -93,7 +93,7 @@ def candidates(
     steep = costs.at(1, 1 + BUDGET) > STEEP * costs.at(1, 1)
     wanted = tuple(dict.fromkeys(budgets)) or (BUDGET, SMALL if steep else LARGE)
     made, skipped = [], []
-    for spec in dict.fromkeys([*asked, *suited(lm), "ngram"]):
+    for spec in dict.fromkeys([*asked, *fitting(lm)]):
         try:
             made += [Candidate(spec, budget, drafters) for drafters in [attached([spec], lm)] for budget in sorted(wanted)]
         except PacelineError as error:

@@ -4,9 +4,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from paceline.arm import Offer
+from paceline.arm import Offer, Order
 
-__all__ = ["Against", "Past", "Situation", "Tally", "Text", "beside", "offering"]
+__all__ = ["Against", "Past", "Situation", "Tally", "Text", "beside", "offering", "size_of"]
 
 Situation = tuple[str, int]
 
@@ -19,11 +19,16 @@ def offering(nodes: int) -> Situation:
     return "offers", nodes.bit_length()
 
 
-def beside(offers: Sequence[Offer]) -> Situation:
-    """An arm that has not said what it would propose, beside others that have: what follows where they are at a loss is hard to
-    draft for all, and what they are sure of is easy.
+def beside(size: int) -> Situation:
+    """An arm that has not said what it would propose, beside others that have, the largest proposal of this `size_of`: what
+    follows where they are at a loss is hard to draft for all, and what they are sure of is easy.
     """
-    return "beside", max((offer.nodes.bit_length() for offer in offers), default=-1)
+    return "beside", size
+
+
+def size_of(offers: Sequence[Offer]) -> int:
+    """About how many nodes the largest of them has; -1 where there is none."""
+    return max((offer.nodes.bit_length() for offer in offers), default=-1)
 
 
 @dataclass
@@ -65,10 +70,15 @@ class Past:
         self.all.add(tokens, nodes, fade)
         self.apart.setdefault(where, Tally()).add(tokens, nodes, fade)
 
-    def expects(self, where: Situation) -> float:
-        """Tokens of a round in this situation."""
-        alike = self.apart.get(where)
-        return self.all.mean if alike is None else (alike.tokens + FEW * self.all.mean) / (alike.rounds + FEW)
+    def expects(self, where: Situation, lift: float = 1.0) -> tuple[float, float]:
+        """Tokens of a round in this situation, and its nodes. lift: times the mean round that one is believed to be before any
+        was seen.
+        """
+        alike, tokens, nodes = self.apart.get(where), lift * self.all.mean, lift * self.all.nodes / max(1.0, self.all.rounds)
+        if alike is None:
+            return tokens, nodes
+        rounds = alike.rounds + FEW
+        return (alike.tokens + FEW * tokens) / rounds, (alike.nodes + FEW * nodes) / rounds
 
 
 @dataclass
@@ -87,21 +97,18 @@ class Against:
 
 @dataclass
 class Text:
-    """One row: its arms, the drafters that have caught up with it, the rounds that each drafted, its rounds, tokens and time in
-    plain rounds so far; which arm is kept to until so many rounds, as long as the same drafters say what they would propose, the
-    pace it was chosen at and what others have to promise to replace it; and the seconds that asking a drafter before a pick is
-    worth.
+    """One row: its arms, the seconds that asking a drafter beforehand is worth, its tokens with the prompt's; the drafters that
+    have caught up with it, the rounds that each drafted; its rounds, tokens and time in plain rounds so far, the pace of these;
+    and what was ordered for it last.
     """
 
     arms: list[Against]
     worth: list[float]
+    length: int
     begun: set[int] = field(default_factory=set)
     drafted: dict[int, int] = field(default_factory=dict)
     rounds: int = 0
     tokens: float = 0.0
     steps: float = 0.0
-    arm: int = 0
-    pace: float = 0.0
-    surplus: float = 0.0
-    until: int = 0
-    among: tuple[int, ...] = ()
+    pace: float = 1.0
+    order: Order = Order(())

@@ -17,10 +17,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from paceline.arm import Arm, Offer, Outcome, View
+from paceline.arm import Arm, Ask, Offer, Order, Outcome, Valued, View
 from paceline.controllers._arms import arms_of
 from paceline.controllers._prices import START, Line, Mean, Prices
-from paceline.controllers._tallies import Against, Past, Situation, Text, beside, offering
+from paceline.controllers._tallies import Against, Past, Situation, Text, beside, offering, size_of
 from paceline.errors import SpecError
 
 __all__ = ["Cost"]
@@ -31,7 +31,8 @@ FIRST = 8  # plain rounds that the first of a new arm is feared to lose
 EDGE = 0.02  # tokens by which an arm's surplus has to exceed plain decoding's: below, asking it is not worth the trouble
 KEPT = 0.5  # share of the rounds left over which catching up has to pay, while it is not known for how many a drafter is kept
 LATELY = 0.1  # weight of the last text in that
-HOLD = (8, 2)  # rounds for which plain decoding, and an arm, is kept to without a further look, while the same drafters offer
+HOLD, PLAIN = 2, 8  # rounds for which an order stands, at least, and where nobody drafts unasked
+LONG = 16  # and at most, where one order was like the last time and again
 ASKED, ASKED_ALL = 0.1, 0.02  # weights of the last offer in what asking a drafter is worth, on a text and on all
 HOPE = 0.5  # plain steps that asking is believed to be worth before the first offer
 EVERY = 4  # rounds without a draft of which one is timed
@@ -85,21 +86,15 @@ class Priced:
         self.written = self.steps = self.spent = 0.0  # tokens of all rounds, their seconds in plain rounds and as they are
         self.lost = 0.0  # seconds that new arms took beyond what the best known would have
         self._texts: dict[int, Text] = {}
-        self._asked: dict[int, tuple[int, View]] = {}
         self._at(1)
         for arm, known in enumerate(options.prior):
             if known is not None:
                 self._believe(arm, *known)
 
-    def pick(self, views: Sequence[View]) -> list[Arm]:
-        """An arm for every row."""
+    def pick(self, views: Sequence[View]) -> list[Order]:
+        """An order for every row."""
         self._at(len(views))
-        out = []
-        for view in views:
-            arm = self._best(view)
-            self._asked[view.row] = arm, view
-            out.append(self.arms[arm])
-        return out
+        return [self._order(view) for view in views]
 
     def learn(self, outcomes: Sequence[Outcome]) -> None:
         """Enter what came of a round; one that a stop cut says less of its arm than it should, and an arm that could not draft
@@ -107,12 +102,13 @@ class Priced:
         """
         nodes = sum([outcome.drafted for outcome in outcomes]) // max(1, len(outcomes))  # rows share the seconds of a forward
         for outcome in outcomes:
-            picked, view = self._asked.pop(outcome.row)
-            arm, text = picked if outcome.arm.budget else 0, self._text(outcome.row)
+            arm, text = self._which(outcome.arm), self._text(outcome.row)
             if nodes or text.rounds % EVERY == 0:
                 self.here.enter(nodes, outcome.seconds - outcome.draft_seconds, text.rounds)
             if arm:
-                self._learn(arm, text, view, outcome)
+                self._learn(arm, text, outcome)
+            if outcome.offers:
+                self._weigh_all(outcome.offers, text)
             self._count(outcome, text, nodes)
 
     def hear(self, row: int, drafter: int, tokens: int, nodes: int, seconds: float) -> None:
@@ -126,13 +122,9 @@ class Priced:
         for arm in self._of(drafter):
             if nodes <= self.arms[arm].budget:
                 self._enter(arm, text, offering(nodes), tokens, nodes)
-
-    def wants(self, row: int, drafter: int) -> bool:
-        """Whether this drafter is to be asked before the next pick: it was picked without that, or asking it has lately been
-        worth its time on this text.
-        """
-        text = self._text(row)
-        return text.worth[drafter] > 0 or (text.arm > 0 and self.arms[text.arm].drafter == drafter)
+        if text.order.beside and not text.order.names(drafter) and self.here.line.knows(0):
+            promise = self._promises(drafter, text)[min(nodes, self.most)][1] if nodes else -math.inf
+            self._weigh(drafter, nodes, promise - text.order.beside[0][1], text)
 
     def forget(self, row: int) -> None:
         """Drop a row that has ended; what it taught of the arms stays."""
@@ -140,31 +132,28 @@ class Priced:
         for drafter, rounds in text.drafted.items() if text is not None else ():
             stays = self.stays[drafter]
             self.stays[drafter] = rounds if stays == math.inf else stays + LATELY * (rounds - stays)
-        self._asked.pop(row, None)
 
     # -- what to pick ----------------------------------------------------------------------------------------------------
 
-    def _best(self, view: View) -> int:
-        """What has to be tried; else the best of the arms whose drafters have said nothing yet, which is looked for every other
-        round or so only, or what promises more among those that have.
+    def _order(self, view: View) -> Order:
+        """What has to be tried; else the best of the arms whose drafters are not asked, or, where free drafters are worth asking,
+        what promises more by what they say.
         """
-        text, among = self._text(view.row), (self._together, *[offer.drafter for offer in view.offers])
-        if text.rounds >= text.until or among != text.among:
-            if (new := self._new(text, view.left)) is not None:
-                return new
-            text.among, text.pace = among, self._pace(text)
-            text.arm, text.surplus = self._highest(text, view)
-            text.until = text.rounds + HOLD[text.arm > 0]
-        best, most = text.arm, text.surplus
-        for offer in view.offers:
-            gain = 0.0
-            for arm in self._of(offer.drafter) if offer.nodes else ():
-                surplus = self.promise(arm, min(offer.nodes, self.arms[arm].budget), text)
-                gain = max(gain, surplus - text.surplus)
-                if surplus > most:
-                    best, most = arm, surplus
-            self._weigh(offer, gain, text)
-        return best
+        text = self._text(view.row, view.length)
+        text.pace, new = self._pace(text), self._new(text, view.left)
+        if new is not None:
+            text.order = Order.of(self.arms[new])
+            return text.order
+        asked = [drafter for drafter in view.free if text.worth[drafter] > 0]
+        others = self._beside(text, view.left, asked)
+        if others[0][0].budget and (drafter := others[0][0].drafter) in view.free:  # best unasked: what it says now is better yet
+            asked.append(drafter)
+            others = self._beside(text, view.left, asked)
+        before, arm = text.order.beside[:1], others[0][0]
+        alike = bool(before) and before[0][0] == arm
+        rounds = max(HOLD if arm.budget else PLAIN, min(LONG, 2 * text.order.rounds) if alike else 0)
+        text.order = Order(others, [Ask(drafter, self._promises(drafter, text)) for drafter in asked], rounds)
+        return text.order
 
     def _new(self, text: Text, left: int) -> int | None:
         """The first arm that was not tried often enough and can be tried now: plain decoding first, since the others are measured
@@ -182,47 +171,67 @@ class Priced:
                     return arm
         return None
 
-    def _highest(self, text: Text, view: View) -> tuple[int, float]:
-        """The arm of the highest surplus, but for drafters that have made an offer, where that is worth leaving plain decoding
-        for; and what it has to be beaten by.
-        """
-        best, most, offered = 0, 1.0 - text.pace + EDGE, [offer.drafter for offer in view.offers]
-        for arm in range(1, len(self.arms)):
-            if self.arms[arm].drafter not in offered and (surplus := self.surplus(arm, text, view)) > most:
-                best, most = arm, surplus
-        return best, most
+    def _beside(self, text: Text, left: int, asked: Sequence[int]) -> list[Valued]:
+        """The arm of the highest surplus, but for drafters that are asked, by the nodes that these propose at most; plain decoding
+        where none is worth leaving it for.
 
-    def surplus(self, arm: int, text: Text, view: View) -> float:
-        """Tokens that a round of this arm may give beyond those that its seconds give at the text's pace; the best arm in the
+        The surplus are the tokens that a round may give beyond those that its seconds give at the text's pace; the best arm in the
         long run is the one that has most of it, not the one whose rounds have the best quotient, since a short round leaves its
         time to others. What slows all rounds alike does not matter. Plain decoding's is 1 less the pace.
         """
-        seconds, drafter = self._seconds(arm), self.arms[arm].drafter
-        if seconds is None:
-            return -math.inf
-        most = self._most(arm, beside(view.offers), text)
-        if drafter not in text.begun:
-            seconds += self.catching[drafter] * view.length / max(1.0, min(self.stays[drafter], KEPT * view.left / most))
-        return most - text.pace * seconds / self.here.line.at(0)
+        sizes = range(self.most.bit_length() + 1) if asked else (-1,)
+        lifts = [self._lift(size) for size in sizes]
+        best: list[Valued] = [(self.arms[0], 1.0 - text.pace + EDGE)] * len(sizes)
+        for arm in range(1, len(self.arms)):
+            if self.arms[arm].drafter in asked or not self._known(arm):
+                continue
+            past, (scale, more), (usual, nodes) = self.shared[arm], self._scale(arm, text), self._usual(arm)
+            for i, (size, lift) in enumerate(zip(sizes, lifts, strict=True)):
+                tokens, theirs = past.expects(beside(size), lift)
+                most, seconds = tokens * scale + more, usual + self.here.line.at(theirs) - self.here.line.at(nodes)
+                surplus = most - text.pace * (seconds + self._late(arm, most, text, left)) / self.here.line.at(0)
+                if surplus > best[i][1]:
+                    best[i] = self.arms[arm], surplus
+        return [best[nodes.bit_length()] for nodes in range(self.most + 1)] if asked else best
 
-    def promise(self, arm: int, nodes: int, text: Text) -> float:
-        """The surplus of a round that lets these nodes be scored, which are drafted already."""
-        if self.shared[arm].all.rounds == 0.0:
-            return -math.inf
-        most, line = min(nodes + 1.0, self._most(arm, offering(nodes), text)), self.here.line
-        return most - text.pace * line.at(nodes) / line.at(0)
+    def _promises(self, drafter: int, text: Text) -> list[Valued]:
+        """The surplus of a round that lets so many nodes be scored, which are drafted already, by their number; and its arm."""
+        line, best = self.here.line, [(self.arms[0], -math.inf)] * (self.most + 1)
+        costs = [text.pace * line.at(nodes) / line.at(0) for nodes in range(self.most + 1)]
+        for arm in self._of(drafter):
+            if not self.shared[arm].all.rounds:
+                continue
+            past, (scale, more), budget = self.shared[arm], self._scale(arm, text), self.arms[arm].budget
+            sizes = [past.expects(offering(1 << size >> 1))[0] * scale + more for size in range(self.most.bit_length() + 1)]
+            for nodes in range(self.most + 1):
+                scored = min(nodes, budget)
+                worth = min(scored + 1.0, sizes[scored.bit_length()]) - costs[scored]
+                if worth > best[nodes][1]:
+                    best[nodes] = self.arms[arm], worth
+        return best
 
-    def _most(self, arm: int, where: Situation, text: Text) -> float:
-        """Tokens that a round may give: what rounds like it did, times how this text compares with others, and some standard
-        errors.
+    def _scale(self, arm: int, text: Text) -> tuple[float, float]:
+        """What the tokens of an arm's round are to be multiplied by, as this text compares with others, and the standard errors to
+        be added.
         """
-        past, ours, trust = self.shared[arm], text.arms[arm], self.options.trust
-        usual = trust * past.all.mean
+        past, ours, trust = self.shared[arm].all, text.arms[arm], self.options.trust
+        usual = trust * past.mean
         expected = ours.expected + usual
-        scale = (ours.tokens + usual) / expected if expected else 1.0
-        rounds = max(1.0, ours.rounds + min(trust, past.all.rounds))
-        error = past.all.spread * math.sqrt(math.log(2.0 + text.rounds) / rounds)
-        return past.expects(where) * scale + self.options.caution * error
+        rounds = max(1.0, ours.rounds + min(trust, past.rounds))
+        error = past.spread * math.sqrt(math.log(2.0 + text.rounds) / rounds)
+        return (ours.tokens + usual) / expected if expected else 1.0, self.options.caution * error
+
+    def _lift(self, size: int) -> float:
+        """How much more than usual those gave that offered so much: where they are sure, others are believed to do as well."""
+        found = [(past.apart.get(("offers", size)), past.all.mean) for past in self.shared] if size > 0 else ()
+        return max([1.0, *(alike.mean / mean for alike, mean in found if alike is not None)])
+
+    def _late(self, arm: int, most: float, text: Text, left: int) -> float:
+        """Seconds of catching up for each of the rounds in which a drafter is kept to, of at most so many tokens."""
+        drafter = self.arms[arm].drafter
+        if drafter in text.begun:
+            return 0.0
+        return self.catching[drafter] * text.length / max(1.0, min(self.stays[drafter], KEPT * left / most))
 
     def _pace(self, text: Text) -> float:
         """Tokens in the time of a plain round at which this text is written, some of other texts' among them; 1 at least."""
@@ -230,55 +239,58 @@ class Priced:
         steps = text.steps + usual * self.steps
         return max(1.0, (text.tokens + usual * self.written) / steps) if steps else 1.0
 
-    def _known(self) -> float:
-        """Tokens for each second of the best arm among those that were tried often enough."""
-        rates = [1.0 / self.here.line.at(0)]
-        for arm in range(1, len(self.arms)):
-            past, seconds = self.shared[arm].all, self._seconds(arm)
-            if past.rounds >= TRIES and seconds is not None:
-                rates.append(past.mean / seconds)
-        return max(rates)
+    def _known(self, arm: int) -> bool:
+        """Whether anything is known of a drafter's arm."""
+        return self.shared[arm].all.rounds > 0.0 and self._drafting(arm) is not None
 
-    def _seconds(self, arm: int) -> float | None:
-        """Of a drafter's round: those of its own, or else the price of as many nodes as it has and of drafting them; None where
-        nothing is known.
-        """
-        past, drafting = self.shared[arm].all, self._drafting(arm)
-        if past.rounds == 0.0 or drafting is None:
-            return None
+    def _best_rate(self) -> float:
+        """Tokens for each second of the best arm among those that were tried often enough."""
+        tried = [arm for arm in range(1, len(self.arms)) if self.shared[arm].all.rounds >= TRIES and self._known(arm)]
+        return max([1.0 / self.here.line.at(0), *(self.shared[arm].all.mean / self._usual(arm)[0] for arm in tried)])
+
+    def _usual(self, arm: int) -> tuple[float, float]:
+        """Seconds of a drafter's round and its nodes: its own, or else the price of as many nodes and of drafting them."""
+        past, drafting, whole = self.shared[arm].all, self._drafting(arm), self.here.whole[arm].seconds
+        assert drafting is not None
         nodes = past.nodes / past.rounds
-        return self.here.whole[arm].seconds or self.here.line.at(nodes) + drafting.at(nodes)
+        return whole or self.here.line.at(nodes) + drafting.at(nodes), nodes
 
     # -- what was seen ---------------------------------------------------------------------------------------------------
 
-    def _weigh(self, offer: Offer, gain: float, text: Text) -> None:
-        """Seconds that an offer saved against what would have been picked without it, less those of asking."""
-        line, drafter = self.here.drafting[offer.drafter], offer.drafter
-        plain = self.here.line.at(0)
-        net, hope = gain / text.pace * plain - (line.at(offer.nodes) if line else 0.0), HOPE * plain
+    def _weigh_all(self, offers: Sequence[Offer], text: Text) -> None:
+        """What was said, against what would have been picked without it."""
+        order, most = text.order, max(offer.nodes for offer in offers)
+        bar, promises = order.beside[min(most, len(order.beside) - 1)][1], {ask.drafter: ask.by for ask in order.asks}
+        for offer in offers:
+            self._weigh(offer.drafter, offer.nodes, promises[offer.drafter][offer.nodes][1] - bar if offer.nodes else 0.0, text)
+
+    def _weigh(self, drafter: int, nodes: int, gain: float, text: Text) -> None:
+        """Seconds that asking a drafter saved, with so many nodes and this surplus over what would have been picked, less its own."""
+        line, plain = self.here.drafting[drafter], self.here.line.at(0)
+        net, hope = max(0.0, gain) / text.pace * plain - (line.at(nodes) if line else 0.0), HOPE * plain
         for known, weight in ((text.worth, ASKED), (self.worth, ASKED_ALL)):
             before = hope if known[drafter] == math.inf else known[drafter]
             known[drafter] = before + weight * (net - before)
 
-    def _learn(self, arm: int, text: Text, view: View, outcome: Outcome) -> None:
+    def _learn(self, arm: int, text: Text, outcome: Outcome) -> None:
         """Enter what an arm's round gave and took; plain decoding's tokens are known."""
         if self.shared[arm].all.rounds < TRIES and self.here.line.knows(0):
-            self.lost += outcome.seconds - outcome.tokens / self._known()
-        said = any(offer.drafter == self.arms[arm].drafter for offer in view.offers)
-        self._time(arm, text, view, outcome, said)
+            self.lost += outcome.seconds - outcome.tokens / self._best_rate()
+        said = any(offer.drafter == self.arms[arm].drafter for offer in outcome.offers)
+        self._time(arm, text, outcome, said)
         if not outcome.truncated:
-            where = offering(outcome.drafted) if said else beside(view.offers)
+            where = offering(outcome.drafted) if said else beside(size_of(outcome.offers))
             self._enter(arm, text, where, outcome.tokens, outcome.drafted)
             self._infer(arm, text, where, outcome)
 
     def _count(self, outcome: Outcome, text: Text, nodes: int) -> None:
         """Enter a round of any kind into the text's pace and that of all."""
         fade, steps = self.options.fade, outcome.seconds / self.here.line.at(0) if nodes and self.here.line.knows(0) else 1.0
-        text.rounds += 1
+        text.rounds, text.length = text.rounds + 1, text.length + outcome.tokens
         text.tokens, text.steps = text.tokens * fade + outcome.tokens, text.steps * fade + steps
         self.written, self.steps, self.spent = self.written + outcome.tokens, self.steps + steps, self.spent + outcome.seconds
 
-    def _time(self, arm: int, text: Text, view: View, outcome: Outcome, said: bool) -> None:
+    def _time(self, arm: int, text: Text, outcome: Outcome, said: bool) -> None:
         """Enter the seconds of drafting and of the whole. A drafter's first draft of a text holds its catching up, and once what
         is measured or made at first use: it tells of the price of a beginning only.
         """
@@ -290,7 +302,7 @@ class Priced:
             if not said:
                 self.here.enter_whole(arm, outcome.seconds, text.rounds)
         elif line:
-            late = max(0.0, draft - line.at(outcome.drafted)) / max(1, view.length)
+            late = max(0.0, draft - line.at(outcome.drafted)) / max(1, text.length)
             self.catching[drafter] = 0.7 * self.catching[drafter] + 0.3 * late if self.catching[drafter] else late
         text.begun.add(drafter)
 
@@ -306,7 +318,7 @@ class Priced:
         """Tokens and nodes of a round, for this text and for all."""
         past = self.shared[arm]
         past.add(where, tokens, nodes, SHARED_FADE)
-        text.arms[arm].add(tokens, past.expects(where), self.options.fade)
+        text.arms[arm].add(tokens, past.expects(where, self._lift(where[1]) if where[0] == "beside" else 1.0)[0], self.options.fade)
 
     def _believe(self, arm: int, tokens: float, seconds: float, catching: float) -> None:
         """Begin with what is known; without plain decoding's seconds the others' say nothing."""
@@ -317,7 +329,7 @@ class Priced:
             mean.seconds, mean.weight = seconds, TRIES
             self.here.drafting[drafter].add(0, max(0.0, seconds - self.here.settled.at(0)))
             for _ in range(math.ceil(max(TRIES, self.options.trust))):
-                self.shared[arm].add(beside(()), tokens, 0, 1.0)
+                self.shared[arm].add(beside(-1), tokens, 0, 1.0)
             self.catching[drafter] = catching
 
     def _of(self, drafter: int) -> range:
@@ -341,7 +353,12 @@ class Priced:
         nearest = min(known, key=lambda i: abs(i - here), default=None)
         return None if nearest is None else self.prices[nearest].drafting[drafter]
 
-    def _text(self, row: int) -> Text:
+    def _which(self, played: Arm) -> int:
+        """The place of the arm that the engine let play; where a text's end has clipped its budget, the least that holds it."""
+        arms = self._of(played.drafter)
+        return next((arm for arm in arms if self.arms[arm].budget >= played.budget), arms[-1]) if played.budget else 0
+
+    def _text(self, row: int, length: int = 0) -> Text:
         if row not in self._texts:
-            self._texts[row] = Text([Against() for _ in self.arms], list(self.worth))
+            self._texts[row] = Text([Against() for _ in self.arms], list(self.worth), length)
         return self._texts[row]

@@ -95,15 +95,16 @@ def widths(options: Options) -> tuple[int, ...]:
 @dataclass
 class Memory:
     """One row's draft cache: its slot holds `committed` tokens of the row and then the `drafted` ones that were fed. Of the last
-    chain: how sure the model was of its tokens, and the round it was for.
+    chain: its tokens, how sure the model was of them, and the length of the text that they would go on with.
     """
 
     slot: Slot
     odds: Odds
     committed: int = 0
     drafted: list[int] = field(default_factory=list)
+    chain: list[int] = field(default_factory=list)
     shares: list[float] = field(default_factory=list)
-    asked: int = -1
+    at: int = 0
 
 
 @dataclass
@@ -206,10 +207,7 @@ class Follower:
         if row.id not in self._rows:
             self._rows[row.id] = Memory(self.kv.take(), Odds(self.odds))
         memory = self._rows[row.id]
-        if row.last is not None and memory.shares and row.stats.rounds == memory.asked + 1:
-            taken = sum(node < len(memory.shares) for node in row.last.verdict.path)  # leaves stand behind the chain
-            memory.odds.learn(memory.shares, taken)
-        memory.shares, memory.asked = [], row.stats.rounds
+        self._judge(memory, row.tokens)
         if self.borrowed:
             memory.committed = len(row.tokens) - 1
             memory.drafted.clear()
@@ -224,6 +222,13 @@ class Follower:
         memory.slot.reads = row.slot if self.reading else None
         self.kv.crop(memory.slot, memory.committed)
         return memory
+
+    def _judge(self, memory: Memory, text: Sequence[int]) -> None:
+        """Learn from what the text took in place of the last chain, whatever of it was scored."""
+        after = text[memory.at :]
+        agrees = [token == theirs for token, theirs in zip(memory.chain, after, strict=False)]
+        memory.odds.learn(memory.shares[: len(after)], (*agrees, False).index(False))
+        memory.chain, memory.shares, memory.at = [], [], len(text)
 
     def _prefill(self, chains: Sequence[Chain]) -> None:
         """Feed what was committed since, where it is much; a little is fed together with the pending token."""
@@ -256,7 +261,7 @@ class Follower:
             c.memory.drafted.extend(tokens[:-1])
             c.tokens.extend(tokens[: c.length])
             c.likely = steps[: c.length]
-            c.memory.shares = [step[0][1] for step in c.likely]
+            c.memory.chain, c.memory.shares = list(c.tokens), [step[0][1] for step in c.likely]
 
     def _grow_trees(self, chains: Sequence[Chain]) -> None:
         """A beam for each row, level by level. Nodes are scratch in the cache: each level's forward takes all nodes so far."""

@@ -1,31 +1,42 @@
 """Several drafters' proposals in one tree, the best of them under one budget.
 
-Every drafter is asked; nodes that two of them propose stand once. What a drafter's node is worth is learned as it goes, by
-drafter and depth, from every node whose parent the text came to, drafted or not. The nodes' sources stay with them, so a run
-shows who gave what. Meant for drafters that cost next to nothing, such as suffix, recycle and toolcall; nobody ships the like
-(TensorRT-LLM's suffix automaton beside a trained head comes near).
+Nodes that two drafters propose stand once. What a node is worth is learned as it goes, by drafter, depth and how sure the
+drafter was, from every node whose parent the text came to, drafted or not. The nodes' sources stay with them, so a run shows who
+gave what.
+
+Drafters that cost next to nothing (suffix, recycle, toolcall) are asked always. One with a model is asked where that has paid:
+the more the others expect of what they have, the less a model adds, and what it added is known each time it was asked. Nobody
+ships the like (TensorRT-LLM's suffix automaton beside a trained head comes near).
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import statistics
+import time
+from collections import defaultdict, deque
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from paceline import plugins
 from paceline.errors import SpecError
 from paceline.lookup.guess import Guess
+from paceline.lookup.odds import believed, bin_of
 from paceline.lookup.rates import Rates
-from paceline.lookup.trie import Trie, price_of
+from paceline.lookup.trie import Price, Trie, price_of
 from paceline.proposal import Proposal
 
 __all__ = ["Merge"]
 
 DEEP = 6  # depths beyond this are alike
+FIRST = 4  # questions to a drafter with a model before what it adds is known
+RECENT = 15  # questions of which one's time is the median
+VENTURE = 0.01  # share of all time that finding out, again and again, may cost
+KEEP = 0.95  # what a question still weighs one question later, and a round's pace
 
 
 @dataclass(frozen=True)
 class Merge:
     """drafters: specs, with brackets around those that have options. worth: price of a drafted token as a share of a plain step;
-    None = as measured, 0 = all that the budget allows.
+    None = as measured, 0 = all that the budget allows. With a price given all drafters are asked.
     """
 
     drafters: tuple[Any, ...] = ("suffix", "recycle")
@@ -37,44 +48,177 @@ class Merge:
                             f"worth={self.worth}.")
 
     def attach(self, lm: Any) -> "Merged":
+        """Drafters that are attached already stay whose they are: that a row has ended is not told to them from here."""
         made = [plugins.make("drafter", spec) for spec in self.drafters]
-        return Merged(self, lm, [each.attach(lm) if hasattr(each, "attach") else each for each in made])
+        own = [hasattr(each, "attach") for each in made]
+        made = [replace(each, drawn=False) if getattr(each, "drawn", False) else each for each in made]  # all nodes are chosen
+        return Merged(self, lm, [each.attach(lm) if ours else each for each, ours in zip(made, own, strict=True)], own)
+
+
+@dataclass
+class Added:
+    """What asking a drafter has added of late: tokens of a round, and what scoring its nodes costs in plain steps."""
+
+    times: int = 0
+    weight: float = 0.0
+    tokens: float = 0.0
+    cost: float = 0.0
+
+    def enter(self, tokens: float, cost: float) -> None:
+        """It was asked once more."""
+        self.times += 1
+        self.weight = KEEP * self.weight + 1
+        self.tokens += (tokens - self.tokens) / self.weight
+        self.cost += (cost - self.cost) / self.weight
+
+
+@dataclass
+class Dear:
+    """A drafter with a model: what it has added, by what was expected without it, and the plain steps that a question takes, a
+    median, since the first ones measure what later ones then know. begun: rows whose prompt it has read.
+    """
+
+    added: dict[int, Added] = field(default_factory=lambda: defaultdict(Added))
+    taken: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT))
+    steps: float = 0.0
+    begun: set[int] = field(default_factory=set)
+
+    def loss(self, size: int, pace: float) -> float:
+        """Plain steps that asking costs beyond what it adds, where a step gives so many tokens."""
+        added = self.added[size]
+        return added.cost + self.steps - added.tokens / pace
+
+    def enter(self, row: int, steps: float) -> None:
+        """A question for a row took so long; the first of a row has it read the prompt."""
+        if row in self.begun:
+            self.taken.append(steps)
+            self.steps = statistics.median(self.taken)
+        self.begun.add(row)
+
+
+@dataclass
+class Draft:
+    """One row's tree in the making. nodes: the best of it, where that is known; tokens, cost: what it promises, and in how many
+    plain steps.
+    """
+
+    row: Any
+    budget: int
+    trees: list[Trie] = field(default_factory=list)
+    nodes: list[int] | None = None
+    tokens: float = 1.0
+    cost: float = 1.0
+
+    @property
+    def size(self) -> int:
+        """About what is expected already."""
+        return int(self.tokens).bit_length()
 
 
 class Merged:
-    """The attached drafter. Its own memory is how each drafter has done; they keep theirs."""
+    """The attached drafter. Its own memory is how each drafter has done; they keep theirs. It counts as one without a model: it
+    asks those that have one only where that pays.
+    """
 
-    def __init__(self, options: Merge, lm: Any, inner: Sequence[Any]) -> None:
-        self.options, self.lm, self.inner = options, lm, inner
+    free = True
+
+    def __init__(self, options: Merge, lm: Any, inner: Sequence[Any], own: Sequence[bool]) -> None:
+        self.options, self.lm, self.inner, self.own = options, lm, inner, own
         self.reads = tuple({what for drafter in inner for what in getattr(drafter, "reads", ())})
-        self.rates = Rates(lambda kind: 0.5)
+        self.dear = {which: Dear() for which, drafter in enumerate(inner) if options.worth is None
+                     and not hasattr(drafter, "grown") and not getattr(drafter, "free", False)}
+        self.rates = Rates(believed_of)
+        self.pace = 1.0  # tokens that a plain step's time is expected to give, from the last rounds
+        self.taken = self.lost = 0.0  # plain steps of all rounds, and those that asking in vain has cost
         self._rows: dict[int, list[Guess]] = {}  # one for each drafter
 
     def propose(self, rows: Sequence[Any], budgets: Sequence[int]) -> list[Proposal]:
         """One tree for each row, all nodes chosen: whether they stand depends on what others proposed."""
         price = price_of(self.lm, self.options.worth, len(rows))
-        everyone = [self._trees(which, drafter, rows, budgets) for which, drafter in enumerate(self.inner)]
-        return [merged(trees).best(budget, price) for trees, budget in zip(zip(*everyone, strict=True), budgets, strict=True)]
+        drafts = [Draft(row, budget) for row, budget in zip(rows, budgets, strict=True)]
+        for which in range(len(self.inner)):
+            if which not in self.dear:
+                self._ask(which, drafts)
+        for which in self.dear:
+            self._ask_if_it_pays(which, drafts, price)
+        return [self._best(draft, price) for draft in drafts]
 
     def forget(self, row: Any) -> None:
         self._rows.pop(row.id, None)
-        for drafter in self.inner:
-            drafter.forget(row)
+        for dear in self.dear.values():
+            dear.begun.discard(row.id)
+        for drafter, own in zip(self.inner, self.own, strict=True):
+            if own or row.finish_reason is None:  # what has failed may be half written, whose ever it is
+                drafter.forget(row)
 
-    def _trees(self, which: int, drafter: Any, rows: Sequence[Any], budgets: Sequence[int]) -> list[Trie]:
-        """What one drafter proposes, with chances: its own where it tells them (`grown`), else those of its past by depth."""
+    def _ask(self, which: int, drafts: Sequence[Draft]) -> None:
+        """Add one drafter's trees, with chances: its own where it tells them (`grown`), else those of its past."""
+        drafter = self.inner[which]
         if hasattr(drafter, "grown"):
-            return [drafter.grown(row) for row in rows]
-        return [self._told(which, row, p) for row, p in zip(rows, drafter.propose(rows, budgets), strict=True)]
+            for draft in drafts:
+                draft.trees.append(drafter.grown(draft.row))
+            return
+        found = drafter.propose([draft.row for draft in drafts], [draft.budget for draft in drafts])
+        for draft, proposal in zip(drafts, found, strict=True):
+            draft.trees.append(self._told(which, draft.row, proposal))
+
+    def _ask_if_it_pays(self, which: int, drafts: Sequence[Draft], price: Price | None) -> None:
+        """Ask one with a model for those rows in which that has paid where as much was expected without it; for others as far as
+        that costs little.
+        """
+        assert price is not None  # with a price given, none is dear
+        dear = self.dear[which]
+        for draft in drafts:
+            self._weigh(draft, price)
+        asked = [draft for draft in drafts if self._pays(dear, draft.size)]
+        if not asked:
+            return
+        before, start = [(draft.size, draft.tokens, draft.cost) for draft in asked], time.perf_counter()
+        self._ask(which, asked)
+        steps = (time.perf_counter() - start) / self.lm.costs.seconds(len(drafts))
+        for draft, (size, tokens, cost) in zip(asked, before, strict=True):
+            self._weigh(draft, price)
+            self.lost += max(0.0, dear.loss(size, self.pace))
+            dear.added[size].enter(draft.tokens - tokens, draft.cost - cost)
+            dear.enter(draft.row.id, steps)
+            draft.cost += dear.steps
+
+    def _pays(self, dear: Dear, size: int) -> bool:
+        """Whether asking a drafter with a model is worth its time; a few times it has to be found out."""
+        loss = dear.loss(size, self.pace) if dear.added[size].times >= FIRST else 0.0
+        return loss <= 0 or self.lost + loss <= VENTURE * self.taken
+
+    def _weigh(self, draft: Draft, price: Price | None) -> None:
+        """Choose the best of what there is so far."""
+        tree = draft.trees[0] if len(draft.trees) == 1 else merged(draft.trees)
+        draft.trees, draft.nodes = [tree], tree.choose(draft.budget, price)
+        if price is not None:
+            draft.tokens, draft.cost = tree.expects(draft.nodes, price)
+
+    def _best(self, draft: Draft, price: Price | None) -> Proposal:
+        if draft.nodes is None:
+            self._weigh(draft, price)
+        assert draft.nodes is not None
+        self.taken += draft.cost
+        self.pace += (1 - KEEP) * (max(1.0, draft.tokens / draft.cost) - self.pace)
+        return draft.trees[0].proposal(draft.nodes)
 
     def _told(self, which: int, row: Any, proposal: Proposal) -> Trie:
-        """A proposal with the chances of the drafter's past."""
+        """A proposal with the chances of the drafter's past: of nodes as deep, of which it was as sure where it says how sure."""
         guesses = self._rows.get(row.id) or self._rows.setdefault(row.id, [Guess(self.rates) for _ in self.inner])
         tree, rates = guesses[which].renew(row.tokens), guesses[which].rates
         for node, depth in enumerate(proposal.depths()):
-            kind = (which, min(depth, DEEP))
-            tree.add([(proposal.tokens[node], rates.of(kind))], proposal.source[node], proposal.parents[node], kind=kind)
+            parent = proposal.parents[node]
+            sure = dict(proposal.likely.get(parent, ())).get(proposal.tokens[node])
+            kind = (which, min(depth, DEEP), None if sure is None else bin_of(sure))
+            tree.step(parent, proposal.tokens[node], rates.of(kind), proposal.source[node], kind=kind)
         return tree
+
+
+def believed_of(kind: Hashable) -> float:
+    """The chance of a node before any was seen."""
+    assert isinstance(kind, tuple)
+    return 0.5 if kind[2] is None else believed(kind[2])
 
 
 def merged(trees: Sequence[Trie]) -> Trie:
@@ -84,7 +228,7 @@ def merged(trees: Sequence[Trie]) -> Trie:
         place = {-1: -1}
         for node, parent in enumerate(tree.parents):
             chance = tree.values[node] / (tree.values[parent] if parent != -1 else 1.0)
-            place[node] = whole.add([(tree.tokens[node], chance)], tree.sources[node], place[parent])
+            place[node] = whole.step(place[parent], tree.tokens[node], chance, tree.sources[node])
     return whole
 
 

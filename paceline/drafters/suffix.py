@@ -83,6 +83,8 @@ class Suffixes:
     def grown(self, row: Any) -> Trie:
         """All that may follow, with the chances."""
         memory = self._rows.get(row.id) or self._rows.setdefault(row.id, Memory(Guess(self.rates)))
+        if memory.guess.at == len(row.tokens):  # asked twice, alone and by a drafter that merges
+            return memory.guess.tree
         tree = memory.guess.renew(row.tokens)
         for token in row.tokens[len(memory.text) :]:
             memory.text.extend(token)
@@ -117,7 +119,7 @@ class Suffixes:
             node, period = -1, len(text) - place
             for i in range(self.options.length):
                 kind = ("text", rank, min(length + i, LONG), min(written + i, OWN))
-                after = tree.add([(text[place + i % period], rates.of(kind))], "text", node, LEAST, kind)
+                after = tree.step(node, text[place + i % period], rates.of(kind), "text", LEAST, kind)
                 if after == node:
                     break
                 node = after

@@ -32,7 +32,7 @@ def follow(tree: Trie, rates: Rates, counts: Counts, place: Place, found: Found)
         total = sum(count for _, count, _ in following)
         for token, count, leads in following:
             kind = (found.source, min(9, 10 * count // (total + 1)), min(known, LONG) // 3)
-            after = tree.add([(token, rates.of(kind))], found.source, node, LEAST, kind)
+            after = tree.step(node, token, rates.of(kind), found.source, LEAST, kind)
             if after != node and known + 1 < found.reach + found.length:
                 heappush(waiting, (-tree.values[after], after, leads, known + 1))
                 made += 1

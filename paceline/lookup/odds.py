@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-__all__ = ["BINS", "Odds", "RankOdds"]
+__all__ = ["BINS", "Odds", "RankOdds", "believed", "bin_of"]
 
 BINS = 10  # of confidence, as wide as each other
 WEIGHT = 6.0  # observations that what is believed beforehand counts for, in each bin
@@ -19,7 +19,7 @@ class Odds:
 
     def __init__(self, pool: "Odds | None" = None) -> None:
         self.pool = pool
-        belief = pool.table if pool is not None else [math.sqrt((i + 0.5) / BINS) for i in range(BINS)]
+        belief = pool.table if pool is not None else [believed(i) for i in range(BINS)]
         self.hits, self.tries = [WEIGHT * p for p in belief], [WEIGHT] * BINS
 
     @property
@@ -50,7 +50,7 @@ class RankOdds:
     def __init__(self, ranks: int) -> None:
         self.tries = [WEIGHT] * BINS
         self.hits = [[WEIGHT * (belief if r == 0 else (1 - belief) * 0.5**r) for r in range(ranks)]
-                     for belief in (math.sqrt((i + 0.5) / BINS) for i in range(BINS))]
+                     for belief in map(believed, range(BINS))]
 
     def of(self, confidence: float) -> list[float]:
         """The chance of each rank, given that what stands before the place was accepted."""
@@ -62,6 +62,11 @@ class RankOdds:
         i = bin_of(confidence)
         self.tries[i] = SLOW * self.tries[i] + 1.0
         self.hits[i] = [SLOW * hits + (r == rank) for r, hits in enumerate(self.hits[i])]
+
+
+def believed(i: int) -> float:
+    """The chance of a token in this bin of confidence, before any was seen."""
+    return math.sqrt((i + 0.5) / BINS)
 
 
 def bin_of(confidence: float) -> int:

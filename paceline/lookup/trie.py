@@ -54,21 +54,24 @@ class Trie:
 
         Where a node stands already the higher value stays. The path ends where its value falls below `least`.
         """
-        node, value = at, 1.0 if at == -1 else self.values[at]
         for token, chance in candidate:
-            value *= min(1.0, chance)
-            if value < least:
+            after = self.step(at, token, chance, source, least, kind)
+            if after == at:
                 break
-            key = (node, token)
-            found = self.child.get(key)
-            if found is None:
-                found = self.place(token, node, value, source, kind)
-            elif value > self.values[found]:
-                self.values[found], self.sources[found], self.kinds[found] = value, source, kind
-            else:
-                value = self.values[found]
-            node = found
-        return node
+            at = after
+        return at
+
+    def step(self, at: int, token: int, chance: float, source: str, least: float = 0.0, kind: Hashable = None) -> int:
+        """`add` of one token: the node, or where its value would fall below `least` the one that it would hang from."""
+        value = min(1.0, chance) if at == -1 else self.values[at] * min(1.0, chance)
+        if value < least:
+            return at
+        found = self.child.get((at, token))
+        if found is None:
+            return self.place(token, at, value, source, kind)
+        if value > self.values[found]:
+            self.values[found], self.sources[found], self.kinds[found] = value, source, kind
+        return found
 
     def place(self, token: int, parent: int, value: float, source: str = "", kind: Hashable = None) -> int:
         """Add one node that does not stand yet."""
@@ -99,30 +102,42 @@ class Trie:
 
         With a price, as many as give the most tokens a step, and a chain where branches do not make up for their cost.
         """
-        ranked = sorted(range(len(self)), key=lambda i: (-self.values[i], i))[:budget]  # parents are made first
-        if price is not None:
-            ranked = self._worthwhile(ranked, budget, price)
-        return self.proposal(ranked)
+        return self.proposal(self.choose(budget, price))
 
-    def _worthwhile(self, ranked: list[int], budget: int, price: Price) -> list[int]:
-        """The most valuable nodes or the best path, whichever gives more tokens a step."""
+    def choose(self, budget: int, price: Price | None = None) -> list[int]:
+        """The nodes of `best`: the most valuable ones, or the best path where that gives more tokens a step."""
+        end, alone = (-1, 0.0) if price is None else self._path(budget, price)
+        if price is not None and all(parent == node - 1 for node, parent in enumerate(self.parents)):
+            return self.path(end)
+        ranked = sorted(range(len(self)), key=lambda i: (-self.values[i], i))[:budget]  # parents are made first
+        if price is None:
+            return ranked
         most, best, total = 1.0, 0, 1.0
         for n, node in enumerate(ranked, 1):
             total += self.values[node]
             if (rate := total / (1 + price.nodes(n) + price.branching)) > most:
                 most, best = rate, n
-        end, alone = self._path(budget, price)
         return self.path(end) if alone >= most else ranked[:best]
 
     def _path(self, budget: int, price: Price) -> tuple[int, float]:
         """(last node, tokens a step) of the path from the root that gives most."""
         sums, depths, end, most = [0.0] * len(self), [0] * len(self), -1, 1.0
-        for node, parent in enumerate(self.parents):
+        costs = [1.0]  # of a round, by depth
+        for node, (parent, value) in enumerate(zip(self.parents, self.values, strict=True)):
             above, depth = (1.0, 0) if parent == -1 else (sums[parent], depths[parent])
-            sums[node], depths[node] = above + self.values[node], depth + 1
-            if depth < budget and (rate := sums[node] / (1 + price.nodes(depth + 1))) > most:
+            sums[node], depths[node] = above + value, depth + 1
+            if depth >= budget:
+                continue
+            if depth + 1 == len(costs):
+                costs.append(1.0 + price.nodes(depth + 1))
+            if (rate := sums[node] / costs[depth + 1]) > most:
                 end, most = node, rate
         return end, most
+
+    def expects(self, nodes: Sequence[int], price: Price) -> tuple[float, float]:
+        """Tokens of a round that scores these nodes, the bonus token included, and what it costs in plain steps."""
+        chain = all(self.parents[node] == before for node, before in zip(nodes, [-1, *nodes], strict=False))
+        return 1 + sum(self.values[node] for node in nodes), 1 + price.nodes(len(nodes)) + (0.0 if chain else price.branching)
 
     def path(self, node: int) -> list[int]:
         """Nodes from below the root down to `node`."""
@@ -135,8 +150,9 @@ class Trie:
     def main(self, allowed: set[int]) -> list[int]:
         """From the root down, always to the most valuable child; of equal ones to the first."""
         following: dict[int, int] = {}
-        for i, parent in enumerate(self.parents):
-            if i in allowed and (parent not in following or self.values[i] > self.values[following[parent]]):
+        for i in sorted(allowed):
+            parent = self.parents[i]
+            if parent not in following or self.values[i] > self.values[following[parent]]:
                 following[parent] = i
         nodes, node = [], -1
         while node in following:
@@ -149,6 +165,6 @@ class Trie:
         allowed = set(nodes)
         order = self.main(allowed)
         order += sorted(allowed.difference(order), key=lambda i: (-self.values[i], i))
-        place = {node: i for i, node in enumerate(order)} | {-1: -1}
+        place = {-1: -1} | {node: i for i, node in enumerate(order)}
         return Proposal([self.tokens[i] for i in order], [place[self.parents[i]] for i in order], [False] * len(order),
                         [self.sources[i] for i in order])
