@@ -18,6 +18,14 @@ Valued = tuple[Arm, float]  # an arm, and what its round promises, in whatever u
 
 
 @dataclass(frozen=True)
+class Offer:
+    """A drafter has said before the round what it would propose: so many nodes."""
+
+    drafter: int
+    nodes: int
+
+
+@dataclass(frozen=True)
 class Ask:
     """A free drafter says what it would propose before it is settled who drafts. by: for a proposal of n nodes, n from 0 to the
     most that it may have: the arm that would let it be scored, and what that promises.
@@ -42,17 +50,19 @@ class Order:
         """This arm for one round, whatever anybody says."""
         return Order(((arm, 0.0),))
 
+    def settle(self, offers: Sequence[Offer]) -> tuple[Arm, Offer | None]:
+        """Who drafts, given what those said that are asked; and the offer that is taken."""
+        most = max([offer.nodes for offer in offers], default=0)
+        (arm, worth), taken = self.beside[min(most, len(self.beside) - 1)], None
+        for ask in self.asks if most else ():
+            for offer in offers:
+                if offer.drafter == ask.drafter and offer.nodes and ask.by[offer.nodes][1] > worth:
+                    (arm, worth), taken = ask.by[offer.nodes], offer
+        return arm, taken
+
     def names(self, drafter: int) -> bool:
         """Whether it lets this drafter draft, asked before or not."""
         return any(ask.drafter == drafter for ask in self.asks) or any(a.drafter == drafter and a.budget for a, _ in self.beside)
-
-
-@dataclass(frozen=True)
-class Offer:
-    """A drafter has said before the round what it would propose: so many nodes."""
-
-    drafter: int
-    nodes: int
 
 
 @dataclass(frozen=True)

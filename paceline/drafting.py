@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from paceline.arm import Arm, Ask, Offer, Order
+from paceline.arm import Arm, Offer, Order
 from paceline.proposal import Proposal
 from paceline.row import Round, Row
 
@@ -30,8 +30,8 @@ class Drafter(Protocol):
 @dataclass
 class Turn:
     """A row in one round. room: most nodes it may have scored. arm: who drafts, its budget clipped to that; `proposal` and
-    `seconds` are its draft. said: what free drafters proposed before that was settled, and the seconds of each. last: what the
-    round decided.
+    `seconds` are its draft. offers: what free drafters said that they would propose before that was settled; said: of these the
+    ones that were not taken, with their seconds. last: what the round decided.
     """
 
     row: Row
@@ -40,29 +40,24 @@ class Turn:
     arm: Arm = Arm(0, 0)
     proposal: Proposal = field(default_factory=Proposal)
     seconds: float = 0.0
-    said: list[tuple[Ask, Proposal, float]] = field(default_factory=list)
+    said: dict[int, tuple[Proposal, float]] = field(default_factory=dict)
+    offers: list[Offer] = field(default_factory=list)
     last: Round | None = None
 
-    @property
-    def offers(self) -> list[Offer]:
-        """What was said, in numbers."""
-        return [Offer(ask.drafter, len(proposal)) for ask, proposal, _ in self.said]
+    def hears(self, drafter: int, proposal: Proposal, seconds: float) -> None:
+        """A free drafter has said what it would propose."""
+        self.said[drafter] = proposal, seconds
+        self.offers.append(Offer(drafter, len(proposal)))
 
     def settle(self) -> bool:
         """Decide who drafts; whether that drafter still has to be asked."""
-        row, beside = self.row, self.order.beside
-        most = max((len(proposal) for _, proposal, _ in self.said), default=0)
-        arm, worth = beside[min(most, len(beside) - 1)]
-        taken = None
-        for said in self.said:
-            theirs, promise = said[0].by[len(said[1])]
-            if promise > worth and len(said[1]):
-                arm, worth, taken = theirs, promise, said
-        usable = row.drafting and not row.struck(arm.drafter)
+        arm, taken = self.order.settle(self.offers)
+        usable = self.row.drafting and not self.row.struck(arm.drafter)
         self.arm = Arm(arm.drafter, max(0, min(arm.budget, self.room)) if usable else 0)
         if taken is None:
             return self.arm.budget > 0
-        self.proposal, self.seconds = taken[1].clip(self.arm.budget).chosen(), taken[2]
+        proposal, self.seconds = self.said.pop(taken.drafter)
+        self.proposal = proposal.clip(self.arm.budget).chosen()
         return False
 
 
@@ -78,16 +73,16 @@ class Drafting:
         bonus token takes one of the tokens that a row may still add.
         """
         turns = [Turn(row, order, min(row.left, context - row.reach) - 1) for row, order in zip(rows, orders, strict=True)]
-        first: dict[int, list[tuple[Turn, Ask]]] = {}
+        first: dict[int, list[tuple[Turn, int]]] = {}
         for turn in turns:
             for ask in turn.order.asks if turn.row.drafting and turn.room > 0 else ():
                 if not turn.row.struck(ask.drafter):
-                    first.setdefault(ask.drafter, []).append((turn, ask))
+                    first.setdefault(ask.drafter, []).append((turn, min(len(ask.by) - 1, turn.room)))
         for which, asked in sorted(first.items()):
-            made, seconds = self.ask(which, [(turn.row, min(len(ask.by) - 1, turn.room)) for turn, ask in asked])
-            for turn, ask in asked:
+            made, seconds = self.ask(which, [(turn.row, budget) for turn, budget in asked])
+            for turn, _ in asked:
                 if turn.row.id in made:
-                    turn.said.append((ask, made[turn.row.id], seconds))
+                    turn.hears(which, made[turn.row.id], seconds)
         groups: dict[int, list[Turn]] = {}
         for turn in turns:
             if turn.settle():

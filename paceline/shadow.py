@@ -81,9 +81,8 @@ class Shadow:
 
     def keep(self, turn: Turn, length: int) -> None:
         """What was said for a row whose text had so many tokens and is not scored."""
-        for ask, proposal, seconds in turn.said:
-            if ask.drafter != turn.arm.drafter or not turn.arm.budget:
-                self._add(turn.row, Guess(ask.drafter, proposal, length, seconds))
+        for drafter, (proposal, seconds) in turn.said.items():
+            self._add(turn.row, Guess(drafter, proposal, length, seconds))
 
     def tell(self, rows: Sequence[Any]) -> None:
         """Let the controller hear what became of the rows' guesses."""

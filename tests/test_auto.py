@@ -10,7 +10,7 @@ import pytest
 
 import paceline
 from paceline.arm import Arm
-from paceline.auto import attached, limited, suited
+from paceline.auto import attached, fitting, limited, suited
 from paceline.controllers.cost import Cost, Priced
 from paceline.drafters.small_model import SmallModel
 from paceline.engine import Engine
@@ -30,8 +30,9 @@ def test_models_of_ones_own_get_the_drafters_that_need_none() -> None:
 
 def test_the_embedded_target_also_gets_its_draft_models_grown_or_not() -> None:
     lm = paceline.load("zoo:tiny")
-    assert {"cape:inner=glide", "small_model:model=zoo:tiny-draft"} < set(suited(lm))
-    assert suited(paceline.load(grow(lm.model, 20e6))) == suited(lm)
+    assert suited(lm) == ["merge:drafters=[suffix,longspec]"] and suited(paceline.load(grow(lm.model, 20e6))) == suited(lm)
+    assert {*suited(lm), "suffix", "ngram", "cape:inner=glide", "small_model:model=zoo:tiny-draft"} < set(fitting(lm))
+    assert fitting(tiny_lm()) == ["suffix", "ngram"]
 
 
 def test_auto_writes_plain_decodings_text_alone_and_in_a_batch() -> None:

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 import paceline
-from paceline.arm import Arm, Offer
+from paceline.arm import Arm, Ask, Order
 from paceline.controllers.cost import Cost
 from paceline.drafters.ngram import Ngram
+from paceline.drafting import Drafting, Turn
 from paceline.engine import Engine
 from paceline.proposal import Proposal
 from paceline.row import Request
@@ -40,97 +41,85 @@ class Says:
 
 
 class Deaf:
-    """A controller that wants to hear of these drafters in any case, and keeps what it hears."""
+    """A controller that keeps what it hears."""
 
     most = 16
 
-    def __init__(self, *wanted: int) -> None:
-        self.wanted, self.heard = wanted, list[tuple[Any, ...]]()
-
-    def wants(self, row: int, drafter: int) -> bool:
-        return drafter in self.wanted
+    def __init__(self) -> None:
+        self.heard = list[tuple[Any, ...]]()
 
     def hear(self, *what: Any) -> None:
         self.heard.append(what)
 
 
-def looking(*drafters: Any, wanted: Any = ()) -> tuple[Shadow, Any]:
-    """A shadow, and how it looks at one row."""
-    asked = Shadow(drafters, Deaf(*wanted))
-
-    def ask(which: int, group: Any) -> dict[int, Proposal]:
-        try:
-            return {row.id: p for (row, _), p in zip(group, drafters[which].propose(*zip(*group, strict=True)), strict=True)}
-        except RuntimeError:
-            return {}
-
-    return asked, lambda row, budget: asked.look([row], [budget], ask)[0]
+def probing(*drafters: Any) -> tuple[Shadow, Any]:
+    """A shadow, and how it probes for one row under an order."""
+    made, work = Shadow(drafters, Deaf()), Drafting(drafters, 99, chains=False)
+    return made, lambda row, order: made.probe([row], [order], work.ask)
 
 
-def text(*tokens: int, seconds: float = 99.0, strikes: Any = ()) -> Any:
-    return SimpleNamespace(id=0, tokens=list(tokens), drafting=True, struck=lambda which: which in strikes,
-                           stats=SimpleNamespace(total_seconds=seconds, rounds=0))
+def text(*tokens: int, seconds: float = 99.0, strikes: Any = (), left: int = 9) -> Any:
+    return SimpleNamespace(id=0, tokens=list(tokens), drafting=True, struck=lambda which: which in strikes, left=left,
+                           stats=SimpleNamespace(total_seconds=seconds, rounds=0, failures=[]), strikes={},
+                           request=SimpleNamespace(reproducible=False))
 
 
-def test_an_offer_is_taken_or_judged_as_soon_as_the_text_has_outgrown_it() -> None:
-    (asked, look), row = looking(Says(1, 2, 3), Says(), Says(9), SimpleNamespace(propose=None), Says(5)), text(4, 4, strikes={4})
-    assert look(row, 8) == [Offer(0, 3), Offer(2, 1)]  # one that raises, one that is not free and one that is out offer nothing
-    taken = asked.take(row, Arm(2, 8))
-    assert taken.proposal.tokens == (9,) and asked.take(row, Arm(3, 8)) is None and asked.take(row, Arm(0, 0)) is None
-    assert asked.judged(row) == []
+PLAIN = Order.of(Arm(0, 0))
+
+
+def test_who_no_order_names_is_judged_as_soon_as_the_text_has_outgrown_its_guess() -> None:
+    (asked, probe), row = probing(Says(1, 2, 3), Says(), Says(9), SimpleNamespace(propose=None), Says(5)), text(4, 4, strikes={4})
+    probe(row, PLAIN)  # one that raises, one that is not free and one that is out guess nothing
+    assert [(g.drafter, len(g.proposal)) for g in asked.waiting[0]] == [(0, 3), (2, 1)] and asked.free(row) == [0, 1, 2]
+    asked.tell([row])
     row.tokens = [4, 4, 1, 2]
-    assert asked.judged(row) == []
+    asked.tell([row])
+    assert [what[:4] for what in asked.controller.heard] == [(0, 2, 1, 1)]  # the chain of three may still come true
     row.tokens = [4, 4, 1, 2, 7, 7]
-    look(row, 0)
-    [(of, drafter, tokens, nodes, _)] = asked.controller.heard
-    assert (of, drafter, tokens, nodes) == (0, 0, 3, 3) and not asked.waiting
-    look(row, 2)
-    assert [len(guess.proposal) for guess in asked.waiting[0]] == [2, 1]
+    asked.tell([row])
+    assert [what[:4] for what in asked.controller.heard] == [(0, 2, 1, 1), (0, 0, 3, 3)] and not asked.waiting
+    probe(row, PLAIN)
     asked.forget(row)
+    assert not asked.waiting
+    for order in (Order.of(Arm(0, 16)), Order([(Arm(2, 0), 0.0)], [Ask(0, [(Arm(0, 16), 0.0)])])):
+        asked.asked.pop(2, None)
+        probe(row, order)
+        assert not asked.waiting  # what is ordered is not asked aside
+    probe(text(4, left=1), PLAIN)
     assert not asked.waiting
 
 
-def test_who_is_not_wanted_is_asked_for_a_hundredth_of_the_time_and_less_where_it_tells_little(
+def test_what_was_said_in_vain_is_judged_too() -> None:
+    (asked, _), row = probing(Says(1), Says(2)), text(4)
+    turn = Turn(row, PLAIN, 8)
+    for which, tokens in enumerate(([1], [2])):
+        turn.hears(which, Proposal.chain(tokens, "says"), 0.5)
+    turn.said.pop(0)  # taken
+    asked.keep(turn, 1)
+    row.tokens = [4, 2, 2]
+    asked.tell([row])
+    assert asked.controller.heard == [(0, 1, 2, 1, 0.5)]
+
+
+def test_who_is_not_named_is_asked_for_a_hundredth_of_the_time_and_less_where_it_tells_little(
         monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
-    monkeypatch.setattr(paceline.shadow.time, "perf_counter", lambda: now.__setitem__(0, now[0] + 0.5) or now[0])
-    (asked, look), row = looking(Says(1, 2)), text(4, seconds=0.0)  # each question takes half a second
+    monkeypatch.setattr(paceline.drafting.time, "perf_counter", lambda: now.__setitem__(0, now[0] + 0.5) or now[0])
+    (asked, probe), row = probing(Says(1, 2)), text(4, seconds=0.0)  # each question takes half a second
     account = asked.asked[0]
-    look(row, 8)
+    probe(row, PLAIN)
     assert account.spent == account.price == 0.0  # the first question is free
-    look(row, 8)
+    probe(row, PLAIN)
     assert account.spent == account.price == 0.5
     for row.stats.total_seconds, spent in ((99.0, 0.5), (101.0, 1.0), (149.0, 1.0)):
-        look(row, 8)
+        probe(row, PLAIN)
         assert account.spent == spent
     row.tokens = [4, 9, 9, 9]  # no guess came true
-    look(row, 8)
+    asked.tell([row])
     account.gives = 1.0
     for row.stats.total_seconds, spent in ((1499.0, 1.0), (1501.0, 1.5)):
-        look(row, 8)
+        probe(row, PLAIN)
         assert account.spent == spent
-    row.stats.total_seconds, row.stats.rounds = 9999.0, 1  # not in every round
-    assert look(row, 8) == []
-    asked.controller.wanted = (0,)
-    assert len(look(row, 8)) == 1 and account.spent == 1.5  # what a pick needs is not charged
-
-
-def test_a_question_is_asked_for_all_rows_together_and_what_it_drew_counts_as_chosen() -> None:
-    """So that a drafter knows for how many rows a token is priced."""
-    seen: list[int] = []
-
-    class Drawn(Says):
-        def propose(self, rows: Any, budgets: Any) -> list[Proposal]:
-            seen.append(len(rows))
-            return [Proposal([7], [-1], [True], ["x"])] * len(rows)
-
-    drafter = Drawn(7)
-    asked = Shadow([drafter], Deaf(0))
-    rows = [SimpleNamespace(**vars(text(4)) | {"id": i}) for i in range(3)]
-    offers = asked.look(rows, [8, 0, 8], lambda which, group: {
-        row.id: p for (row, _), p in zip(group, drafter.propose(*zip(*group, strict=True)), strict=True)})
-    assert seen == [2] and offers == [[Offer(0, 1)], [], [Offer(0, 1)]]
-    assert asked.take(rows[0], Arm(0, 8)).proposal.all_chosen
 
 
 def test_the_controller_hears_of_a_free_drafter_that_it_does_not_use() -> None:

@@ -145,10 +145,7 @@ class Priced:
             text.order = Order.of(self.arms[new])
             return text.order
         asked = [drafter for drafter in view.free if text.worth[drafter] > 0]
-        others = self._beside(text, view.left, asked)
-        if others[0][0].budget and (drafter := others[0][0].drafter) in view.free:  # best unasked: what it says now is better yet
-            asked.append(drafter)
-            others = self._beside(text, view.left, asked)
+        others = self._beside(text, view, bool(asked))
         before, arm = text.order.beside[:1], others[0][0]
         alike = bool(before) and before[0][0] == arm
         rounds = max(HOLD if arm.budget else PLAIN, min(LONG, 2 * text.order.rounds) if alike else 0)
@@ -171,25 +168,25 @@ class Priced:
                     return arm
         return None
 
-    def _beside(self, text: Text, left: int, asked: Sequence[int]) -> list[Valued]:
-        """The arm of the highest surplus, but for drafters that are asked, by the nodes that these propose at most; plain decoding
-        where none is worth leaving it for.
+    def _beside(self, text: Text, view: View, asked: bool) -> list[Valued]:
+        """The arm of the highest surplus, but for free drafters, which draft when they are asked or not at all; by the nodes that
+        these propose at most. Plain decoding where none is worth leaving it for.
 
-        The surplus are the tokens that a round may give beyond those that its seconds give at the text's pace; the best arm in the
-        long run is the one that has most of it, not the one whose rounds have the best quotient, since a short round leaves its
-        time to others. What slows all rounds alike does not matter. Plain decoding's is 1 less the pace.
+        The surplus are the tokens that a round may give beyond those that its seconds give at the text's pace; the best arm in
+        the long run is the one that has most of it, not the one whose rounds have the best quotient, since a short round leaves
+        its time to others. What slows all rounds alike does not matter. Plain decoding's is 1 less the pace.
         """
         sizes = range(self.most.bit_length() + 1) if asked else (-1,)
         lifts = [self._lift(size) for size in sizes]
         best: list[Valued] = [(self.arms[0], 1.0 - text.pace + EDGE)] * len(sizes)
         for arm in range(1, len(self.arms)):
-            if self.arms[arm].drafter in asked or not self._known(arm):
+            if self.arms[arm].drafter in view.free or not self._known(arm):
                 continue
             past, (scale, more), (usual, nodes) = self.shared[arm], self._scale(arm, text), self._usual(arm)
             for i, (size, lift) in enumerate(zip(sizes, lifts, strict=True)):
                 tokens, theirs = past.expects(beside(size), lift)
                 most, seconds = tokens * scale + more, usual + self.here.line.at(theirs) - self.here.line.at(nodes)
-                surplus = most - text.pace * (seconds + self._late(arm, most, text, left)) / self.here.line.at(0)
+                surplus = most - text.pace * (seconds + self._late(arm, most, text, view.left)) / self.here.line.at(0)
                 if surplus > best[i][1]:
                     best[i] = self.arms[arm], surplus
         return [best[nodes.bit_length()] for nodes in range(self.most + 1)] if asked else best
@@ -211,8 +208,8 @@ class Priced:
         return best
 
     def _scale(self, arm: int, text: Text) -> tuple[float, float]:
-        """What the tokens of an arm's round are to be multiplied by, as this text compares with others, and the standard errors to
-        be added.
+        """What the tokens of an arm's round are to be multiplied by, as this text compares with others, and the standard errors
+        to be added.
         """
         past, ours, trust = self.shared[arm].all, text.arms[arm], self.options.trust
         usual = trust * past.mean
@@ -265,7 +262,7 @@ class Priced:
             self._weigh(offer.drafter, offer.nodes, promises[offer.drafter][offer.nodes][1] - bar if offer.nodes else 0.0, text)
 
     def _weigh(self, drafter: int, nodes: int, gain: float, text: Text) -> None:
-        """Seconds that asking a drafter saved, with so many nodes and this surplus over what would have been picked, less its own."""
+        """Seconds that asking a drafter has saved, with so many nodes and this surplus over the next best, less its own."""
         line, plain = self.here.drafting[drafter], self.here.line.at(0)
         net, hope = max(0.0, gain) / text.pace * plain - (line.at(nodes) if line else 0.0), HOPE * plain
         for known, weight in ((text.worth, ASKED), (self.worth, ASKED_ALL)):
@@ -316,9 +313,9 @@ class Priced:
 
     def _enter(self, arm: int, text: Text, where: Situation, tokens: int, nodes: int) -> None:
         """Tokens and nodes of a round, for this text and for all."""
-        past = self.shared[arm]
+        past, lift = self.shared[arm], self._lift(where[1]) if where[0] == "beside" else 1.0
         past.add(where, tokens, nodes, SHARED_FADE)
-        text.arms[arm].add(tokens, past.expects(where, self._lift(where[1]) if where[0] == "beside" else 1.0)[0], self.options.fade)
+        text.arms[arm].add(tokens, past.expects(where, lift)[0], self.options.fade)
 
     def _believe(self, arm: int, tokens: float, seconds: float, catching: float) -> None:
         """Begin with what is known; without plain decoding's seconds the others' say nothing."""

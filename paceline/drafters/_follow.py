@@ -227,7 +227,8 @@ class Follower:
         """Learn from what the text took in place of the last chain, whatever of it was scored."""
         after = text[memory.at :]
         agrees = [token == theirs for token, theirs in zip(memory.chain, after, strict=False)]
-        memory.odds.learn(memory.shares[: len(after)], (*agrees, False).index(False))
+        taken = (*agrees, False).index(False)
+        memory.odds.learn(memory.shares if taken < len(agrees) else memory.shares[:taken], taken)
         memory.chain, memory.shares, memory.at = [], [], len(text)
 
     def _prefill(self, chains: Sequence[Chain]) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 import random
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
 
-from paceline.arm import Arm, Offer, Outcome, View
+from paceline.arm import Arm, Ask, Offer, Order, Outcome, View
 from paceline.controllers._prices import START
 from paceline.controllers.cost import TRIES, Cost
 from paceline.errors import SpecError
@@ -39,12 +40,17 @@ class World:
         return Outcome(view.row, arm, 8, [i < got - 1 for i in range(8)], got, draft, slow, False, slow + draft)
 
 
+def pick(controller: Any, views: Sequence[View], *offers: Offer) -> list[Arm]:
+    """The arms that its orders come to where this is said."""
+    return [order.settle(offers)[0] for order in controller.pick(views)]
+
+
 def decode(controller, world: World, tokens: int, row: int = 0, prompt: int = 100) -> tuple[list[Arm], float]:
     """Arms played and seconds spent until a text has so many tokens."""
     arms, spent, written, met = [], 0.0, 0, set()
     while written < tokens:
         view = View(row, prompt + written, tokens - written)
-        [arm] = controller.pick([view])
+        [arm] = pick(controller, [view])
         got = world.played(arm, view, arm not in met)
         met.add(arm)
         controller.learn([got])
@@ -88,7 +94,7 @@ def test_the_best_changes_within_a_text() -> None:
     for half, world in enumerate(worlds):
         while written < 400 * (half + 1):
             view = View(row, 100 + written, 2000 - written)
-            [arm] = controller.pick([view])
+            [arm] = pick(controller, [view])
             got = world.played(arm, view, False)
             controller.learn([got])
             written += got.tokens
@@ -124,7 +130,7 @@ def test_catching_up_has_to_pay_in_the_rounds_that_a_drafter_stays() -> None:
     for stays in (3.0, 100.0):
         controller = taught(model=4.0)
         controller.catching[1], controller.stays[1] = 0.03, stays
-        picked += controller.pick([View(9, 100, 1000, (Offer(0, 0),))])
+        picked += pick(controller, [View(9, 100, 1000, (0,))], Offer(0, 0))
     assert picked == [Arm(0, 0), Arm(1, 16)]
     controller = taught()  # one text, in which the second drafter had a quarter of the rounds
     assert controller.stays[1] == (200 + START) / 4
@@ -135,9 +141,9 @@ def test_one_slow_round_says_little() -> None:
     decode(controller, world, 100)
     view = View(5, 100, 500)
     for _ in range(3):
-        [arm] = controller.pick([view])
+        [arm] = pick(controller, [view])
         controller.learn([world.played(arm, view, False, slow=200.0 if arm.budget else 1.0)])
-        [arm] = controller.pick([view])
+        [arm] = pick(controller, [view])
         assert arm.budget, "the drafter was given up for a hiccup"
         controller.learn([world.played(arm, view, False)])
 
@@ -149,7 +155,7 @@ def test_costs_depend_on_how_many_rows_are_decoded_together() -> None:
     decode(controller, alone, 200)
     for _ in range(60):
         views = [View(row, 100, 1000) for row in range(1, 9)]
-        arms = controller.pick(views)
+        arms = pick(controller, views)
         controller.learn([together.played(arm, view, False) for arm, view in zip(arms, views, strict=True)])
     assert not any(arm.budget for arm in arms)
     arms, _ = decode(controller, alone, 200, 20)
@@ -166,7 +172,7 @@ def test_what_is_known_beforehand_is_not_tried_again() -> None:
 @pytest.mark.parametrize(("tokens", "drafted"), [(1.0, False), (1.01, False), (1.05, True)])
 def test_what_is_hardly_faster_than_plain_decoding_is_left(tokens: float, drafted: bool) -> None:
     controller = Cost(caution=0.0, prior=((1.0, 1.0, 0.0), (tokens, 1.0, 0.0))).attach(1)
-    assert bool(controller.pick([View(0, 10, 100)])[0].budget) is drafted
+    assert bool(pick(controller, [View(0, 10, 100)])[0].budget) is drafted
 
 
 def test_rounds_that_a_stop_cut_teach_no_tokens_and_rows_are_forgotten() -> None:
@@ -178,7 +184,7 @@ def test_rounds_that_a_stop_cut_teach_no_tokens_and_rows_are_forgotten() -> None
     given(controller, Arm(0, 16), 8, 2)
     assert known(controller, Arm(0, 16))[0].all.rounds > before
     controller.forget(0)
-    assert not controller._texts and not controller._asked
+    assert not controller._texts
 
 
 def test_an_arm_that_could_not_draft_was_plain_decoding() -> None:
@@ -189,7 +195,6 @@ def test_an_arm_that_could_not_draft_was_plain_decoding() -> None:
     before = drafter.rounds, drafting.at(0), controller.here.whole[1].seconds
     for row in range(20):
         controller.pick([View(row, 100, 1)])
-        controller._asked[row] = 1, View(row, 100, 1)
         controller.learn([Outcome(row, Arm(0, 0), 0, [], 1, 0.0, 1.0, False, 1.0)])
     assert (drafter.rounds, drafting.at(0), controller.here.whole[1].seconds) == before
 
@@ -207,7 +212,7 @@ def test_rows_that_are_left_alone_are_drafted_for_as_before() -> None:
     for rows in (8, 1):
         for turn in range(60):
             views = [View(row, 100, 1000) for row in range(rows)]
-            outcomes = [world.played(arm, view, turn == 0) for arm, view in zip(controller.pick(views), views, strict=True)]
+            outcomes = [world.played(arm, view, turn == 0) for arm, view in zip(pick(controller, views), views, strict=True)]
             controller.learn([replace(o, draft_seconds=o.draft_seconds / rows, seconds=o.seconds / rows) for o in outcomes])
             if rows == 1 and turn >= 8:
                 assert outcomes[0].arm.budget
@@ -218,9 +223,8 @@ def test_rows_with_drafts_and_without_share_a_round_and_do_not_hide_its_price() 
     controller = Cost().attach(1)
     for turn in range(60):
         views = [View(row, 100, 1000) for row in range(8)]
-        controller.pick(views)
+        pick(controller, views)
         nodes = [16 * (row < 4) if turn % 2 else 0 for row in range(8)]
-        controller._asked = {row: (int(n > 0), view) for row, (n, view) in enumerate(zip(nodes, views, strict=True))}
         seconds = (1 + 0.1 * sum(nodes)) / 8
         controller.learn([Outcome(row, Arm(0, 16 if n else 0), n, [True] * n, n + 1, 0.0, seconds, False, seconds)
                           for row, n in enumerate(nodes)])
@@ -229,9 +233,9 @@ def test_rows_with_drafts_and_without_share_a_round_and_do_not_hide_its_price() 
 
 def test_nothing_new_is_tried_at_the_end_of_a_text() -> None:
     controller = Cost().attach(3)
-    [first] = controller.pick([View(0, 100, 5)])
+    [first] = pick(controller, [View(0, 100, 5)])
     controller.learn([Outcome(0, first, 0, [], 1, 0.0, 1.0, False, 1.0)])
-    assert controller.pick([View(0, 101, 4)]) == [Arm(0, 0)]
+    assert pick(controller, [View(0, 101, 4)]) == [Arm(0, 0)]
 
 
 @pytest.mark.parametrize("bad", [{"budgets": ()}, {"budgets": (-1,)}, {"caution": -1.0}, {"trust": -1.0}, {"fade": 0.0}])
@@ -249,9 +253,7 @@ def test_a_guess_of_more_nodes_than_an_arm_may_score_says_nothing_of_it() -> Non
 
 def given(controller: Any, arm: Arm, drafted: int, accepted: int, reach: int = 0, **more: Any) -> None:
     """A round of this arm, whatever the controller would have picked."""
-    view = View(0, 100, 1000)
-    controller.pick([view])
-    controller._asked[0] = controller.arms.index(arm), view
+    pick(controller, [View(0, 100, 1000)])
     flags = [i < accepted for i in range(drafted)]
     more = {"draft_seconds": 0.2, "verify_seconds": 1.0, "truncated": False, "seconds": 1.5} | more
     controller.learn([Outcome(0, arm, drafted, flags, accepted + 1, reach=reach, **more)])
@@ -300,6 +302,9 @@ def test_drafters_catch_up_once_for_all_their_budgets() -> None:
 # -- offers ----------------------------------------------------------------------------------------------------------------
 
 
+ASKING = Order([(Arm(0, 0), 0.0)] * 17, [Ask(0, [(Arm(0, 16), 0.0)] * 17)])  # the first drafter is asked
+
+
 def taught(sure: float = 15.0, unsure: float = 1.5, model: float = 3.0) -> Any:
     """A controller that has seen: a plain round takes 1, a node 0.1 more; the first drafter, which makes offers, gives `sure`
     tokens where it proposes 16 nodes and `unsure` where it proposes 2; the second, which drafts 4 nodes in 0.3, gives `model`.
@@ -309,11 +314,10 @@ def taught(sure: float = 15.0, unsure: float = 1.5, model: float = 3.0) -> Any:
             (Arm(1, 16), 4, model, (Offer(0, 2),))]
     for i in range(200 + START):
         arm, nodes, tokens, offers = turn[i % 4]
-        view = View(0, 100 + i, 1000, offers)
-        controller.pick([view])
-        controller._asked[0] = controller.arms.index(arm), view
+        pick(controller, [View(0, 100 + i, 1000)])
+        controller._text(0).order = ASKING
         draft = 0.3 if arm.drafter else 0.0
-        controller.learn([Outcome(0, arm, nodes, [True] * nodes, tokens, draft, 1.0, False, 1 + 0.1 * nodes + draft)])
+        controller.learn([Outcome(0, arm, nodes, [True] * nodes, tokens, draft, 1.0, False, 1 + 0.1 * nodes + draft, 0, offers)])
     controller.forget(0)
     return controller
 
@@ -321,8 +325,7 @@ def taught(sure: float = 15.0, unsure: float = 1.5, model: float = 3.0) -> Any:
 def test_what_a_drafter_offers_now_counts_not_its_mean() -> None:
     """Sixteen nodes are taken, two are left to the model, and none at all, too; without offers the means decide."""
     controller = taught(model=4.0)
-    picked = [controller.pick([View(row, 100, 1000, offers)])[0]
-              for row, offers in enumerate([(Offer(0, 16),), (Offer(0, 2),), (Offer(0, 0),)], 1)]
+    picked = [pick(controller, [View(row, 100, 1000, (0,))], Offer(0, nodes))[0] for row, nodes in enumerate((16, 2, 0))]
     assert picked == [Arm(0, 16), Arm(1, 16), Arm(1, 16)]
 
 
@@ -331,7 +334,7 @@ def test_a_short_round_is_kept_to_where_long_ones_are_usual(pace: float, drafted
     """Three tokens for 1.7 seconds are a better quotient than one for 1, but not where those seconds usually give 13."""
     controller = taught()
     controller.written, controller.steps = 1000.0 * pace, 1000.0
-    assert controller.pick([View(9, 100, 1000, (Offer(0, 0),))]) == [Arm(1, 16) if drafted else Arm(0, 0)]
+    assert pick(controller, [View(9, 100, 1000, (0,))], Offer(0, 0)) == [Arm(1, 16) if drafted else Arm(0, 0)]
 
 
 def test_a_drafter_is_asked_while_its_offers_save_more_than_asking_takes() -> None:
@@ -342,11 +345,14 @@ def test_a_drafter_is_asked_while_its_offers_save_more_than_asking_takes() -> No
         for _ in range(5):
             controller.here.drafting[0].add(nodes, 0.1)
         for length in range(40):
-            view = View(5, 100 + length, 1000, (Offer(0, nodes),))
-            [arm] = controller.pick([view])
+            [order] = controller.pick([View(5, 100 + length, 1000, (0,))])
+            offers = (Offer(0, nodes),) if order.asks else ()
+            arm, _ = order.settle(offers)
             got = (15, 16) if arm == Arm(0, 16) else (3, 4) if arm.budget else (1, 0)
-            controller.learn([Outcome(5, arm, got[1], [True] * got[1], got[0], 0.1, 1.0, False, 1.1 + 0.1 * got[1])])
-        found.append(controller.wants(5, 0))
+            controller.learn([Outcome(5, arm, got[1], [True] * got[1], got[0], 0.1, 1.0, False, 1.1 + 0.1 * got[1], 0, offers)])
+            if offers and not nodes:
+                controller.hear(5, 0, 1, 0, 0.1)  # as the engine does where nothing was taken
+        found.append(bool(order.asks))
     assert found == [True, False]
 
 
@@ -355,7 +361,7 @@ def test_the_slow_rounds_after_a_prompt_are_not_taken_for_the_price_of_plain_dec
     controller, view = Cost().attach(1), View(0, 100, 1000)
     plain = []
     for round_ in range(40):
-        [arm] = controller.pick([view])
+        [arm] = pick(controller, [view])
         slow = 1.0 if round_ < START else 0.0
         tokens, nodes = (1.5, 4) if arm.budget else (1, 0)
         controller.learn([Outcome(0, arm, nodes, [True] * nodes, tokens, 0.3 * bool(nodes), 1.0 + slow, False,

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+import paceline
+from paceline.arm import Arm
 from paceline.drafters.merge import Merge
+from paceline.engine import Engine
 from paceline.errors import SpecError
 from paceline.proposal import Proposal
+from paceline.testing import tiny_lm
 
 
 class Says:
@@ -27,7 +32,8 @@ class Says:
 
 
 def row(tokens: list[int]) -> Any:
-    return SimpleNamespace(tokens=list(tokens), id=0, last=None, request=SimpleNamespace(tenant=""), finish_reason=None)
+    return SimpleNamespace(tokens=list(tokens), id=0, last=None, request=SimpleNamespace(tenant=""), finish_reason=None,
+                           prompt_len=len(tokens))
 
 
 def test_proposals_share_one_tree_and_keep_their_sources() -> None:
@@ -53,6 +59,79 @@ def test_it_reads_what_its_drafters_read_and_forgets_with_them() -> None:
     assert drafter.reads == ("topk_logits",)
     drafter.forget(row([0]))
     assert says.forgotten == 1
+
+
+class Costs:
+    """A token costs a tenth of a plain step, which takes a second."""
+
+    branching = 0.0
+
+    def extra(self, nodes: int, rows: int = 1) -> float:
+        return 0.1 * nodes
+
+    def seconds(self, tokens: int) -> float:
+        return 1.0
+
+
+@pytest.mark.parametrize(("takes", "says", "least", "most"), [
+    (0.1, [2, 2, 2], 99, 100), (5.0, [2, 2, 2], 4, 10), (0.1, [], 6, 60),
+])  # fmt: skip
+def test_one_with_a_model_is_asked_as_often_as_it_pays(
+        monkeypatch: pytest.MonkeyPatch, takes: float, says: list[int], least: int, most: int) -> None:
+    """Three tokens, all right, for a tenth of a step, for five steps, and none at all; the other drafter has nothing to say."""
+    now, asked = [0.0], []
+
+    class Model(Says):
+        def propose(self, rows: Sequence[Any], budgets: Sequence[int]) -> list[Proposal]:
+            now[0] += takes
+            asked.append(len(rows))
+            return super().propose(rows, budgets)
+
+    monkeypatch.setattr(paceline.drafters.merge.time, "perf_counter", lambda: now[0])
+    drafter = Merge(("suffix", Model(says, "m"))).attach(SimpleNamespace(costs=Costs()))
+    growing = row([0, 1])
+    for step in range(100):
+        [tree] = drafter.propose([growing], [8])
+        growing.tokens += [2] * (1 + len(tree)) + [3 + step]  # what was drafted is right, and nothing repeats itself for long
+    assert least <= len(asked) <= most, len(asked)
+
+
+def test_how_sure_a_drafter_was_tells_what_its_tokens_are_worth() -> None:
+    """Two chains of one token: the one its drafter was sure of has always been right, the other never."""
+    sure = {9: [2], 1: [7]}
+    drafter = Merge((Says([2], "a"), Says([7], "b")), worth=0.0).attach(None)
+    for inner, share in zip(drafter.inner, (0.95, 0.15), strict=True):
+        [chain] = inner.propose([row([0])], [1])
+        told = replace(chain, likely={-1: [(chain.tokens[0], share)]})
+        inner.propose = lambda rows, budgets, told=told: [told]
+    growing = row([0])
+    for _ in range(20):
+        tree = drafter.propose([growing], [1])[0]
+        growing.tokens.append(2)
+    assert list(tree.tokens) == sure[9] and {kind[2] for kind in drafter.rates._seen} == {9, 1}
+
+
+def test_drafters_that_stand_beside_it_are_shared_and_not_forgotten_twice() -> None:
+    engine = Engine(tiny_lm(), ["suffix", "merge:drafters=[suffix,recycle],worth=0"], controller=Both())
+    alone, merged = engine.drafters
+    assert merged.inner[0] is alone and merged.own == [False, True]
+    engine.run([paceline.Request([1, 2, 1, 2, 1], max_new_tokens=20)])
+    assert len(alone.ended) == 1 and not alone._rows and not merged._rows
+
+
+class Both:
+    """One drafter after the other."""
+
+    def __init__(self) -> None:
+        self.turn = 0
+
+    def pick(self, views: Sequence[Any]) -> list[Arm]:
+        self.turn += 1
+        return [Arm(self.turn % 2, 4)] * len(views)
+
+    def learn(self, outcomes: Sequence[Any]) -> None: ...
+
+    def forget(self, row: int) -> None: ...
 
 
 def test_bad_options_are_named() -> None:

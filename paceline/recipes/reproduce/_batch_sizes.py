@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from paceline import plugins
-from paceline.arm import Arm, Outcome, View
+from paceline.arm import Arm, Order, Outcome, View
 
 __all__ = ["CHANCE", "KNEE", "LENGTHS", "SIZES", "STEP", "batches", "fixed"]
 
@@ -67,7 +67,7 @@ def played(spec: str, rows: int, rounds: int, seed: int) -> float:
     taken = dice.geometric(1 - CHANCE, (rounds, rows)) - 1  # tokens of an endless draft that would be accepted
     views, tokens, seconds = [View(row, 0, FAR) for row in range(rows)], 0, 0.0
     for accepted in taken.tolist():
-        arms = controller.pick(views)
+        arms = [each.settle(())[0] if isinstance(each, Order) else each for each in controller.pick(views)]
         draft = drafting(rows, max(arm.budget for arm in arms))
         verify = verifying(rows + sum(arm.budget for arm in arms))
         outcomes = [outcome(row, arm, min(n, arm.budget), draft / rows if arm.budget else 0.0, verify / rows)
