@@ -50,14 +50,20 @@ class Turn:
         self.offers.append(Offer(drafter, len(proposal)))
 
     def settle(self) -> bool:
-        """Decide who drafts; whether that drafter still has to be asked."""
+        """Decide who drafts; whether that drafter still has to be asked. What was drawn is taken whatever it promises: to look at
+        it first would change its law.
+        """
         arm, taken = self.order.settle(self.offers)
+        who = None if taken is None else taken.drafter
+        for drafter, (proposal, _) in self.said.items():
+            if not proposal.all_chosen and drafter != who:
+                who, arm = drafter, Arm(drafter, self.room)
         usable = self.row.drafting and not self.row.struck(arm.drafter)
         self.arm = Arm(arm.drafter, max(0, min(arm.budget, self.room)) if usable else 0)
-        if taken is None:
+        if who is None:
             return self.arm.budget > 0
-        proposal, self.seconds = self.said.pop(taken.drafter)
-        self.proposal = proposal.clip(self.arm.budget).chosen()
+        proposal, self.seconds = self.said.pop(who)
+        self.proposal = proposal.clip(self.arm.budget)
         return False
 
 

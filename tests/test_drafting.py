@@ -20,17 +20,17 @@ CONTEXT = 1000
 
 
 class Says:
-    """Proposes the same chain, drawn, and notes for how many rows it was asked, with which budgets."""
+    """Proposes the same chain and notes for how many rows it was asked, with which budgets."""
 
     free = True
 
-    def __init__(self, *tokens: int) -> None:
-        self.tokens, self.asked = tokens, list[list[int]]()
+    def __init__(self, *tokens: int, drawn: bool = False) -> None:
+        self.tokens, self.drawn, self.asked = tokens, drawn, list[list[int]]()
 
     def propose(self, rows: Sequence[Any], budgets: Sequence[int]) -> list[Proposal]:
         self.asked.append(list(budgets))
         laws = [torch.full((9,), 1 / 9)] * len(self.tokens)
-        return [Proposal.chain(self.tokens, "says", drawn=True, laws=laws)] * len(rows)
+        return [Proposal.chain(self.tokens, "says", self.drawn, laws)] * len(rows)
 
     def forget(self, row: Any) -> None: ...
 
@@ -56,14 +56,14 @@ def test_an_order_is_settled_by_what_is_said(nodes: int, promise: float, arm: Ar
     assert order.names(0) and order.names(1) and not order.names(2) and not Order.of(Arm(0, 0)).names(0)
 
 
-def test_who_is_asked_first_is_asked_for_all_rows_together_and_what_it_drew_counts_as_chosen() -> None:
+def test_who_is_asked_first_is_asked_for_all_rows_together() -> None:
     """So that a drafter knows for how many rows a token is priced, and no row is asked that cannot draft."""
     says, other = Says(5, 6), Says(7)
     rows, work = [row(0), row(1, left=1), row(2, left=2), row(3, drafting=False)], Drafting([says, other], 9, chains=False)
     turns = work.turns(rows, [asking(1, 2.0)] * 4, CONTEXT)
     assert says.asked == [[8, 1]] and not other.asked
     assert [list(turn.proposal.tokens) for turn in turns] == [[5, 6], [], [5], []]
-    assert all(turn.proposal.all_chosen for turn in turns) and turns[0].offers == [Offer(0, 2)] and not turns[0].said
+    assert turns[0].offers == [Offer(0, 2)] and not turns[0].said
     assert [turn.arm.budget for turn in turns] == [8, 0, 1, 0]
 
 
@@ -72,7 +72,15 @@ def test_another_drafts_where_what_is_said_is_not_enough() -> None:
     order = asking(3, 2.0, [Arm(0, 0), Arm(0, 0), Arm(1, 2)])
     [turn] = Drafting([says, other], 9, chains=False).turns([row(0)], [order], CONTEXT)
     assert list(turn.proposal.tokens) == [7, 7] and turn.arm == Arm(1, 2) and set(turn.said) == {0}
-    assert not turn.proposal.all_chosen  # who drafts unasked may draw
+
+
+@pytest.mark.parametrize("promise", [0.5, 2.0])
+def test_what_was_drawn_is_taken_whatever_it_promises(promise: float) -> None:
+    """Whether it stands may not depend on the draws, such as on how many nodes were left beside them."""
+    says, other = Says(5, 6, drawn=True), Says(7)
+    order = asking(1, promise, [Arm(0, 0), Arm(0, 0), Arm(1, 2)])
+    [turn] = Drafting([says, other], 9, chains=False).turns([row(0)], [order], CONTEXT)
+    assert list(turn.proposal.tokens) == [5, 6] and not turn.proposal.all_chosen and turn.arm.drafter == 0 and not other.asked
 
 
 class Counting:

@@ -22,6 +22,7 @@ from paceline.lookup.guess import Guess
 from paceline.lookup.odds import believed, bin_of
 from paceline.lookup.rates import Rates
 from paceline.lookup.trie import Price, Trie, price_of
+from paceline.lookup.worth import worthwhile
 from paceline.proposal import Proposal
 
 __all__ = ["Merge"]
@@ -51,7 +52,6 @@ class Merge:
         """Drafters that are attached already stay whose they are: that a row has ended is not told to them from here."""
         made = [plugins.make("drafter", spec) for spec in self.drafters]
         own = [hasattr(each, "attach") for each in made]
-        made = [replace(each, drawn=False) if getattr(each, "drawn", False) else each for each in made]  # all nodes are chosen
         return Merged(self, lm, [each.attach(lm) if ours else each for each, ours in zip(made, own, strict=True)], own)
 
 
@@ -98,13 +98,17 @@ class Dear:
 
 @dataclass
 class Draft:
-    """One row's tree in the making. nodes: the best of it, where that is known; tokens, cost: what it promises, and in how many
-    plain steps.
+    """One row's tree in the making. trees: of all drafters; chosen: of those that drew nothing; drawn: what one drew, told:
+    the same with chances. nodes: the best of all, where that is known; tokens, cost: what it promises, and in how many plain
+    steps.
     """
 
     row: Any
     budget: int
     trees: list[Trie] = field(default_factory=list)
+    chosen: list[Trie] = field(default_factory=list)
+    drawn: Proposal | None = None
+    told: Trie = field(default_factory=Trie)
     nodes: list[int] | None = None
     tokens: float = 1.0
     cost: float = 1.0
@@ -113,6 +117,14 @@ class Draft:
     def size(self) -> int:
         """About what is expected already."""
         return int(self.tokens).bit_length()
+
+    def add(self, tree: Trie, proposal: Proposal | None = None) -> None:
+        """What one drafter proposes; of several that draw the first alone counts."""
+        self.trees.append(tree)
+        if proposal is None or proposal.all_chosen:
+            self.chosen.append(tree)
+        elif self.drawn is None:
+            self.drawn, self.told = proposal, tree
 
 
 class Merged:
@@ -133,7 +145,9 @@ class Merged:
         self._rows: dict[int, list[Guess]] = {}  # one for each drafter
 
     def propose(self, rows: Sequence[Any], budgets: Sequence[int]) -> list[Proposal]:
-        """One tree for each row, all nodes chosen: whether they stand depends on what others proposed."""
+        """One tree for each row, its nodes chosen: whether they stand depends on what others proposed. Under sampling all that a
+        model drew stands, drawn, and beside it what was chosen without looking at that.
+        """
         price = price_of(self.lm, self.options.worth, len(rows))
         drafts = [Draft(row, budget) for row, budget in zip(rows, budgets, strict=True)]
         for which in range(len(self.inner)):
@@ -156,11 +170,11 @@ class Merged:
         drafter = self.inner[which]
         if hasattr(drafter, "grown"):
             for draft in drafts:
-                draft.trees.append(drafter.grown(draft.row))
+                draft.add(drafter.grown(draft.row))
             return
         found = drafter.propose([draft.row for draft in drafts], [draft.budget for draft in drafts])
         for draft, proposal in zip(drafts, found, strict=True):
-            draft.trees.append(self._told(which, draft.row, proposal))
+            draft.add(self._told(which, draft.row, proposal), proposal)
 
     def _ask_if_it_pays(self, which: int, drafts: Sequence[Draft], price: Price | None) -> None:
         """Ask one with a model for those rows in which that has paid where as much was expected without it; for others as far as
@@ -201,7 +215,30 @@ class Merged:
         assert draft.nodes is not None
         self.taken += draft.cost
         self.pace += (1 - KEEP) * (max(1.0, draft.tokens / draft.cost) - self.pace)
-        return draft.trees[0].proposal(draft.nodes)
+        if draft.drawn is None:
+            return draft.trees[0].proposal(draft.nodes)
+        return grafted(draft.drawn, self._further(draft, draft.drawn, price))
+
+    def _further(self, draft: Draft, drawn: Proposal, price: Price | None) -> Proposal:
+        """What was chosen and is worth scoring beside what is drawn. What chance there is that the text takes a node which is not
+        drawn anyway is told by the law, not by the draws.
+        """
+        tree, room = merged(draft.chosen), draft.budget - len(drawn)
+        if price is None:
+            return tree.best(room)
+        tops: list[int] = []
+        for node, parent in enumerate(tree.parents):
+            tops.append(node if parent == -1 else tops[parent])
+        chances = [value * (1 - float(drawn.laws[-1][tree.tokens[top]])) for value, top in zip(tree.values, tops, strict=True)]
+        alone, cost = 1 + sum(draft.told.values), 1 + price.nodes(len(drawn))
+        tokens, taken, base = alone, list[int](), cost + price.branching
+        for node in sorted(range(len(tree)), key=lambda node: (-chances[node], node))[:room]:
+            more = 1 + price.nodes(len(drawn) + len(taken) + 1) + price.branching
+            if not worthwhile(chances[node], more - base, tokens, base):
+                break
+            tokens, base = tokens + chances[node], more
+            taken.append(node)
+        return tree.proposal(taken if tokens / base > alone / cost else [])
 
     def _told(self, which: int, row: Any, proposal: Proposal) -> Trie:
         """A proposal with the chances of the drafter's past: of nodes as deep, of which it was as sure where it says how sure."""
@@ -230,6 +267,22 @@ def merged(trees: Sequence[Trie]) -> Trie:
             chance = tree.values[node] / (tree.values[parent] if parent != -1 else 1.0)
             place[node] = whole.step(place[parent], tree.tokens[node], chance, tree.sources[node])
     return whole
+
+
+def grafted(drawn: Proposal, chosen: Proposal) -> Proposal:
+    """A drawn tree, and behind its nodes those of a chosen one that it lacks."""
+    tokens, parents, source = list(drawn.tokens), list(drawn.parents), list(drawn.source)
+    known, place = {pair: node for node, pair in enumerate(zip(parents, tokens, strict=True))}, {-1: -1}
+    for node, (token, parent) in enumerate(zip(chosen.tokens, chosen.parents, strict=True)):
+        pair = place[parent], token
+        if pair not in known:
+            known[pair] = len(tokens)
+            tokens.append(token)
+            parents.append(pair[0])
+            source.append(chosen.source[node])
+        place[node] = known[pair]
+    flags = [*drawn.drawn, *[False] * (len(tokens) - len(drawn))]
+    return replace(drawn, tokens=tokens, parents=parents, drawn=flags, source=source)
 
 
 def tiny(lm: Any) -> Merge:

@@ -90,9 +90,8 @@ def test_a_round_reaches_as_far_as_its_draft_tells(lm: LM) -> None:
     assert reached == [4, 4, sys.maxsize, sys.maxsize]
     assert engine._reach(chain(4), Arm(1, 4), 4) == 0  # a drafter that says nothing of it
     assert engine._reach(comb, Arm(0, 4), 0) == engine._reach(chain(0), Arm(0, 0), 0) == 0
-    engine.exact = True  # then a tree's main chain is scored, so no branch can stand where the target left it
-    chains = not lm.exact_trees
-    assert engine._reach(chain(4), Arm(0, 4), 2) == (sys.maxsize if chains else 4) and engine._reach(chain(4), Arm(0, 4), 4) == 4
+    engine.drafting.chains = True  # then a tree's main chain is scored, so no branch can stand where the target left it
+    assert engine._reach(chain(4), Arm(0, 4), 2) == sys.maxsize and engine._reach(chain(4), Arm(0, 4), 4) == 4
 
 
 class Noting:

@@ -8,14 +8,21 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
 import paceline
 from paceline.arm import Arm
-from paceline.drafters.merge import Merge
+from paceline.drafters.merge import Draft, Merge
+from paceline.drafters.small_model import SmallModel
 from paceline.engine import Engine
 from paceline.errors import SpecError
+from paceline.lookup.trie import Price, Trie
 from paceline.proposal import Proposal
-from paceline.testing import tiny_lm
+from paceline.sampling import Sampling
+from paceline.testing import ToyLM, tiny_lm
+from tests.laws import TIGHT, distance, engine_law, plain_law
+
+TARGET, OTHER = ToyLM(3, seed=1), ToyLM(3, seed=2)
 
 
 class Says:
@@ -117,6 +124,38 @@ def test_drafters_that_stand_beside_it_are_shared_and_not_forgotten_twice() -> N
     assert merged.inner[0] is alone and merged.own == [False, True]
     engine.run([paceline.Request([1, 2, 1, 2, 1], max_new_tokens=20)])
     assert len(alone.ended) == 1 and not alone._rows and not merged._rows
+
+
+@pytest.mark.parametrize("drafters", [("chosen", "drawn"), ("drawn", "chosen")])
+def test_the_sampled_law_is_exact_where_one_draws_and_others_choose(drafters: tuple[str, ...]) -> None:
+    """By walking every outcome: a drawn chain stands, and beside it what was chosen without looking at it."""
+    made = {"chosen": Says([1, 2], "a"), "drawn": SmallModel(model=OTHER, length=2, worth=0.0)}
+    merge, sampling, seen = Merge(tuple(made[name] for name in drafters), worth=0.0), Sampling(temperature=1.0, seed=0), []
+
+    class Seen:
+        def attach(self, lm: Any) -> Any:
+            merged = merge.attach(lm)
+            propose = merged.propose
+            merged.propose = lambda rows, budgets: seen.append(propose(rows, budgets)) or seen[-1]
+            return merged
+
+    law = engine_law(TARGET, [1], sampling, 2, Seen(), room=2)
+    assert distance(law, plain_law(TARGET, [1], sampling, 2)) < TIGHT
+    trees = [tree for made in seen for tree in made if len(tree) > 2]
+    assert any(set(tree.drawn) == {True, False} for tree in trees) and all(tree.drawn[0] for tree in trees)
+
+
+def test_what_is_chosen_beside_a_drawn_chain_has_to_be_worth_it() -> None:
+    """The chance that the text takes a node which is not drawn anyway is less, the likelier the law has it."""
+    drafter = Merge(("recycle",)).attach(SimpleNamespace(costs=Costs()))
+    tree, found = Trie(), []
+    tree.add([(1, 0.9), (2, 0.9)], "a")
+    for share in (0.1, 0.95):
+        law = torch.tensor([0.0, share, 1 - share])
+        draft = Draft(row([0]), 8, chosen=[tree], drawn=Proposal.chain([2], "m", drawn=True, laws=[law]))
+        draft.told.add([(2, 0.5)], "m")
+        found.append(list(drafter._further(draft, draft.drawn, Price(lambda nodes: 0.2 * nodes)).tokens))
+    assert found == [[1, 2], []]
 
 
 class Both:
