@@ -296,7 +296,7 @@ class Priced:
         line = self.here.drafting[drafter]
         if drafter in text.begun:
             line.add(outcome.drafted, draft)
-            if not said:
+            if not said and not self._together:  # rows of one round may have several arms, and share its seconds
                 self.here.enter_whole(arm, outcome.seconds, text.rounds)
         elif line:
             late = max(0.0, draft - line.at(outcome.drafted)) / max(1, text.length)
