@@ -29,6 +29,7 @@ __all__ = ["Merge"]
 
 DEEP = 6  # depths beyond this are alike
 FIRST = 4  # questions to a drafter with a model before what it adds is known
+OFTEN, LATELY = 8, 0.1  # questions for a row, at first, and the weight of the last row in that
 RECENT = 15  # questions of which one's time is the median
 VENTURE = 0.01  # share of all time that finding out, again and again, may cost
 KEEP = 0.95  # what a question still weighs one question later, and a round's pace
@@ -74,26 +75,36 @@ class Added:
 
 @dataclass
 class Dear:
-    """A drafter with a model: what it has added, by what was expected without it, and the plain steps that a question takes, a
-    median, since the first ones measure what later ones then know. begun: rows whose prompt it has read.
+    """A drafter with a model: what it has added, by what was expected without it; and the plain steps that a question takes, and
+    the first one of a row, for which it reads the prompt: medians, since the very first ones measure what later ones then know.
+    asked: questions for each row; usual: for one that has ended.
     """
 
     added: dict[int, Added] = field(default_factory=lambda: defaultdict(Added))
-    taken: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT))
+    taken: tuple[deque[float], deque[float]] = field(default_factory=lambda: (deque(maxlen=RECENT), deque(maxlen=RECENT)))
     steps: float = 0.0
-    begun: set[int] = field(default_factory=set)
+    first: float = 0.0
+    asked: dict[int, int] = field(default_factory=dict)
+    usual: float = OFTEN
 
-    def loss(self, size: int, pace: float) -> float:
-        """Plain steps that asking costs beyond what it adds, where a step gives so many tokens."""
+    def loss(self, row: int, size: int, pace: float) -> float:
+        """Plain steps that asking costs beyond what it adds, where a step gives so many tokens; the reading of a prompt is spread
+        over as many questions as usual.
+        """
         added = self.added[size]
-        return added.cost + self.steps - added.tokens / pace
+        reading = 0.0 if row in self.asked else max(0.0, self.first - self.steps) / self.usual
+        return added.cost + self.steps + reading - added.tokens / pace
 
     def enter(self, row: int, steps: float) -> None:
-        """A question for a row took so long; the first of a row has it read the prompt."""
-        if row in self.begun:
-            self.taken.append(steps)
-            self.steps = statistics.median(self.taken)
-        self.begun.add(row)
+        """A question for a row took so long."""
+        self.taken[row not in self.asked].append(steps)
+        self.steps, self.first = (statistics.median(each) if each else 0.0 for each in self.taken)
+        self.asked[row] = self.asked.get(row, 0) + 1
+
+    def forget(self, row: int) -> None:
+        """A row has ended."""
+        if row in self.asked:
+            self.usual += LATELY * (self.asked.pop(row) - self.usual)
 
 
 @dataclass
@@ -108,7 +119,7 @@ class Draft:
     trees: list[Trie] = field(default_factory=list)
     chosen: list[Trie] = field(default_factory=list)
     drawn: Proposal | None = None
-    told: Trie = field(default_factory=Trie)
+    told: Trie | None = None
     nodes: list[int] | None = None
     tokens: float = 1.0
     cost: float = 1.0
@@ -160,7 +171,7 @@ class Merged:
     def forget(self, row: Any) -> None:
         self._rows.pop(row.id, None)
         for dear in self.dear.values():
-            dear.begun.discard(row.id)
+            dear.forget(row.id)
         for drafter, own in zip(self.inner, self.own, strict=True):
             if own or row.finish_reason is None:  # what has failed may be half written, whose ever it is
                 drafter.forget(row)
@@ -184,7 +195,7 @@ class Merged:
         dear = self.dear[which]
         for draft in drafts:
             self._weigh(draft, price)
-        asked = [draft for draft in drafts if self._pays(dear, draft.size)]
+        asked = [draft for draft in drafts if self._pays(dear, draft)]
         if not asked:
             return
         before, start = [(draft.size, draft.tokens, draft.cost) for draft in asked], time.perf_counter()
@@ -192,14 +203,15 @@ class Merged:
         steps = (time.perf_counter() - start) / self.lm.costs.seconds(len(drafts))
         for draft, (size, tokens, cost) in zip(asked, before, strict=True):
             self._weigh(draft, price)
-            self.lost += max(0.0, dear.loss(size, self.pace))
+            self.lost += max(0.0, dear.loss(draft.row.id, size, self.pace))
             dear.added[size].enter(draft.tokens - tokens, draft.cost - cost)
             dear.enter(draft.row.id, steps)
             draft.cost += dear.steps
 
-    def _pays(self, dear: Dear, size: int) -> bool:
+    def _pays(self, dear: Dear, draft: Draft) -> bool:
         """Whether asking a drafter with a model is worth its time; a few times it has to be found out."""
-        loss = dear.loss(size, self.pace) if dear.added[size].times >= FIRST else 0.0
+        known = dear.added[draft.size].times >= FIRST
+        loss = dear.loss(draft.row.id, draft.size, self.pace) if known else 0.0
         return loss <= 0 or self.lost + loss <= VENTURE * self.taken
 
     def _weigh(self, draft: Draft, price: Price | None) -> None:
@@ -215,11 +227,11 @@ class Merged:
         assert draft.nodes is not None
         self.taken += draft.cost
         self.pace += (1 - KEEP) * (max(1.0, draft.tokens / draft.cost) - self.pace)
-        if draft.drawn is None:
+        if draft.drawn is None or draft.told is None:
             return draft.trees[0].proposal(draft.nodes)
-        return grafted(draft.drawn, self._further(draft, draft.drawn, price))
+        return grafted(draft.drawn, self._further(draft, draft.drawn, draft.told, price))
 
-    def _further(self, draft: Draft, drawn: Proposal, price: Price | None) -> Proposal:
+    def _further(self, draft: Draft, drawn: Proposal, told: Trie, price: Price | None) -> Proposal:
         """What was chosen and is worth scoring beside what is drawn. What chance there is that the text takes a node which is not
         drawn anyway is told by the law, not by the draws.
         """
@@ -230,7 +242,7 @@ class Merged:
         for node, parent in enumerate(tree.parents):
             tops.append(node if parent == -1 else tops[parent])
         chances = [value * (1 - float(drawn.laws[-1][tree.tokens[top]])) for value, top in zip(tree.values, tops, strict=True)]
-        alone, cost = 1 + sum(draft.told.values), 1 + price.nodes(len(drawn))
+        alone, cost = 1 + sum(told.values), 1 + price.nodes(len(drawn))
         tokens, taken, base = alone, list[int](), cost + price.branching
         for node in sorted(range(len(tree)), key=lambda node: (-chances[node], node))[:room]:
             more = 1 + price.nodes(len(drawn) + len(taken) + 1) + price.branching

@@ -136,8 +136,10 @@ class Trie:
 
     def expects(self, nodes: Sequence[int], price: Price) -> tuple[float, float]:
         """Tokens of a round that scores these nodes, the bonus token included, and what it costs in plain steps."""
-        chain = all(self.parents[node] == before for node, before in zip(nodes, [-1, *nodes], strict=False))
-        return 1 + sum(self.values[node] for node in nodes), 1 + price.nodes(len(nodes)) + (0.0 if chain else price.branching)
+        parents, cost = [self.parents[node] for node in nodes], 1 + price.nodes(len(nodes))
+        if parents != [-1, *nodes][: len(nodes)]:
+            cost += price.branching
+        return 1 + sum([self.values[node] for node in nodes]), cost
 
     def path(self, node: int) -> list[int]:
         """Nodes from below the root down to `node`."""

@@ -152,9 +152,9 @@ def test_what_is_chosen_beside_a_drawn_chain_has_to_be_worth_it() -> None:
     tree.add([(1, 0.9), (2, 0.9)], "a")
     for share in (0.1, 0.95):
         law = torch.tensor([0.0, share, 1 - share])
-        draft = Draft(row([0]), 8, chosen=[tree], drawn=Proposal.chain([2], "m", drawn=True, laws=[law]))
-        draft.told.add([(2, 0.5)], "m")
-        found.append(list(drafter._further(draft, draft.drawn, Price(lambda nodes: 0.2 * nodes)).tokens))
+        drawn, told = Proposal.chain([2], "m", drawn=True, laws=[law]), Trie()
+        told.add([(2, 0.5)], "m")
+        found.append(list(drafter._further(Draft(row([0]), 8, chosen=[tree]), drawn, told, Price(lambda n: 0.2 * n)).tokens))
     assert found == [[1, 2], []]
 
 
