@@ -16,7 +16,7 @@ from paceline.proposal import Proposal
 
 __all__ = ["Guess", "Shadow", "matched"]
 
-SHARE, LEAST = 0.01, 0.1  # of all seconds that asking a drafter may take where it would give a token more; the least part of that
+SHARE, LEAST = 0.01, 0.3  # of all seconds that asking a drafter may take where it would give a token more; the least part of that
 RECENT = 0.1  # weight of the last guess in what a drafter gives, and in what asking it costs
 
 Ask = Callable[[int, Sequence[tuple[Any, int]]], tuple[dict[int, Proposal], float]]

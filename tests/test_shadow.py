@@ -117,7 +117,7 @@ def test_who_is_not_named_is_asked_for_a_hundredth_of_the_time_and_less_where_it
     row.tokens = [4, 9, 9, 9]  # no guess came true
     asked.tell([row])
     account.gives = 1.0
-    for row.stats.total_seconds, spent in ((1499.0, 1.0), (1501.0, 1.5)):
+    for row.stats.total_seconds, spent in ((499.0, 1.0), (501.0, 1.5)):
         probe(row, PLAIN)
         assert account.spent == spent
 

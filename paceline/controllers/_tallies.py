@@ -11,6 +11,7 @@ __all__ = ["Against", "Past", "Situation", "Tally", "Text", "beside", "offering"
 Situation = tuple[str, int]
 
 SPREAD, ENOUGH = 1.0, 24  # standard deviation of a round's tokens where fewer rounds than these were seen
+HALF = 4.0  # nodes that are believed to have been right, and as many wrong, before any were seen
 FEW = 2  # rounds that the mean of all situations counts for in each
 
 
@@ -71,10 +72,15 @@ class Past:
         self.apart.setdefault(where, Tally()).add(tokens, nodes, fade)
 
     def expects(self, where: Situation, lift: float = 1.0) -> tuple[float, float]:
-        """Tokens of a round in this situation, and its nodes. lift: times the mean round that one is believed to be before any
-        was seen.
+        """Tokens of a round in this situation, and its nodes. Before any was seen: for so many nodes as many tokens as nodes are
+        usually right, since what proposes more is surer; otherwise `lift` times the mean round.
         """
-        alike, tokens, nodes = self.apart.get(where), lift * self.all.mean, lift * self.all.nodes / max(1.0, self.all.rounds)
+        every, alike = self.all, self.apart.get(where)
+        if where[0] == "offers":
+            nodes = float(1 << where[1] >> 1)
+            tokens = 1 + nodes * (every.tokens - every.rounds + HALF) / (every.nodes + 2 * HALF)
+        else:
+            tokens, nodes = lift * every.mean, lift * every.nodes / max(1.0, every.rounds)
         if alike is None:
             return tokens, nodes
         rounds = alike.rounds + FEW
