@@ -68,7 +68,7 @@ class Order:
 @dataclass(frozen=True)
 class View:
     """What a controller may know of a row: its id, its length in tokens, how many tokens it may still add, and which drafters can
-    be asked before it is settled who drafts, since they have no model.
+    be asked before it is settled who drafts, since that costs little.
     """
 
     row: int

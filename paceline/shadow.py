@@ -1,7 +1,7 @@
-"""What drafters without a model would have drafted, judged by what the text became.
+"""What drafters that cost little to ask would have drafted, judged by what the text became.
 
-Such a drafter proposes in microseconds, and whether its proposal would have been accepted is seen as soon as the text has grown
-past it, without any forward: greedy decoding, and with a seed every chosen node, take exactly the nodes that the text goes
+Most have no model and propose in microseconds, and whether a proposal would have been accepted is seen as soon as the text has
+grown past it, without any forward: greedy decoding, and with a seed every chosen node, take exactly the nodes that the text goes
 through. A drafter says of itself that it is `free` for this.
 """
 

@@ -6,8 +6,11 @@ decoding is always one, its tokens are known to be one, and what cannot be thoug
 prices that all arms share: a round costs what its nodes cost anyone, and its drafting (`_prices.py`). What a drafter needs to
 catch up with a text that it has not seen (a model has to read the prompt) is charged to it, spread over the tokens that are left.
 
+What is picked is an order for some rounds, and what came of them is learned together: between two forwards the same code takes
+several times as long as in a loop, since they empty the processor's caches.
+
 A round tells more than its arm's tokens: what other budgets of its drafter would have given (`Outcome.reach`), entered as if they
-had been played. And where a drafter has said what it would propose now (`View.offers`), it is judged by rounds with about as many
+had been played. And where a drafter has said what it would propose now (`Order.asks`), it is judged by rounds with about as many
 nodes, since one that looks far ahead is sure of itself; others beside it by what they gave in such a situation. After BanditSpec
 (arXiv 2505.15141), whose rewards count tokens alone, those of the played arm, whatever it proposes, and start anew with every
 text.
