@@ -12,7 +12,7 @@ import torch
 
 import paceline
 from paceline.arm import Arm
-from paceline.drafters.merge import Draft, Merge
+from paceline.drafters.merge import Added, Draft, Merge
 from paceline.drafters.small_model import SmallModel
 from paceline.engine import Engine
 from paceline.errors import SpecError
@@ -101,6 +101,18 @@ def test_one_with_a_model_is_asked_as_often_as_it_pays(
         [tree] = drafter.propose([growing], [8])
         growing.tokens += [2] * (1 + len(tree)) + [3 + step]  # what was drafted is right, and nothing repeats itself for long
     assert least <= len(asked) <= most, len(asked)
+
+
+@pytest.mark.parametrize(("pace", "begun", "pays"), [(1.1, False, True), (1.3, False, False), (1.3, True, True), (1.5, True, False)])
+def test_where_a_step_gives_more_a_model_has_to_add_more(pace: float, begun: bool, pays: bool) -> None:
+    """A token more for seven tenths of a step; the reading of the prompt, eight tenths, is spread over eight questions."""
+    drafter = Merge(("suffix", Says([2], "m"))).attach(SimpleNamespace(costs=Costs()))
+    [dear] = drafter.dear.values()
+    dear.added[1] = Added(times=9, tokens=1.0, cost=0.2)
+    dear.steps, dear.first, drafter.pace, dear.asked = 0.5, 1.3, pace, {0: 1} if begun else {}
+    assert drafter._pays(dear, Draft(SimpleNamespace(id=0), 8)) is pays
+    drafter.taken = 100.0  # finding out may cost a hundredth of all time
+    assert drafter._pays(dear, Draft(SimpleNamespace(id=0), 8))
 
 
 def test_how_sure_a_drafter_was_tells_what_its_tokens_are_worth() -> None:
