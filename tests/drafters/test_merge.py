@@ -103,7 +103,8 @@ def test_one_with_a_model_is_asked_as_often_as_it_pays(
     assert least <= len(asked) <= most, len(asked)
 
 
-@pytest.mark.parametrize(("pace", "begun", "pays"), [(1.1, False, True), (1.3, False, False), (1.3, True, True), (1.5, True, False)])
+@pytest.mark.parametrize(("pace", "begun", "pays"),
+                         [(1.1, False, True), (1.3, False, False), (1.3, True, True), (1.5, True, False)])
 def test_where_a_step_gives_more_a_model_has_to_add_more(pace: float, begun: bool, pays: bool) -> None:
     """A token more for seven tenths of a step; the reading of the prompt, eight tenths, is spread over eight questions."""
     drafter = Merge(("suffix", Says([2], "m"))).attach(SimpleNamespace(costs=Costs()))
