@@ -73,11 +73,11 @@ def caption(report: dict[str, Any]) -> str:
 
 
 def wide_console(stderr: bool = False) -> Any:
-    """A console for tables; where nobody's terminal sets a width, wide enough to cut nothing."""
+    """A console for tables; where nobody's terminal sets a width, wide enough to cut nothing. Brackets are those of specs."""
     from rich.console import Console
 
-    console = Console(stderr=stderr)
-    return console if console.is_terminal else Console(stderr=stderr, width=180)
+    console = Console(stderr=stderr, markup=False)
+    return console if console.is_terminal else Console(stderr=stderr, width=180, markup=False)
 
 
 def show(report: dict[str, Any]) -> None:

@@ -116,6 +116,12 @@ def test_the_terminal_shows_the_verdict_first_and_cuts_nothing(width: int) -> No
     assert max(map(len, table)) <= width
 
 
+def test_brackets_in_a_table_are_those_of_a_spec(capsys: pytest.CaptureFixture[str]) -> None:
+    spec = "merge:drafters=[suffix,longspec]"
+    show(report(candidate(spec, 1.5), candidate("ngram", 1.1)))
+    assert sum("1.50x" in line and spec in line for line in capsys.readouterr().out.splitlines()) == 2  # verdict and table
+
+
 def test_the_table_is_sorted_by_what_was_measured() -> None:
     made = report(candidate("a", 1.1), candidate("b", 1.5), candidate("c", 1.3))
     assert [row[0] for row in rows(made, 1)] == ["b", "c", "a"]
