@@ -9,14 +9,13 @@ the more the others expect of what they have, the less a model adds, and what it
 ships the like (TensorRT-LLM's suffix automaton beside a trained head comes near).
 """
 
-import statistics
 import time
-from collections import defaultdict, deque
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from paceline import plugins
+from paceline.drafters._dear import Dear
 from paceline.errors import SpecError
 from paceline.lookup.guess import Guess
 from paceline.lookup.odds import believed, bin_of
@@ -28,11 +27,8 @@ from paceline.proposal import Proposal
 __all__ = ["Merge"]
 
 DEEP = 6  # depths beyond this are alike
-FIRST = 4  # questions to a drafter with a model before what it adds is known
-OFTEN, LATELY = 8, 0.1  # questions for a row, at first, and the weight of the last row in that
-RECENT = 15  # questions of which one's time is the median
-VENTURE = 0.01  # share of all time that finding out, again and again, may cost
-KEEP = 0.95  # what a question still weighs one question later, and a round's pace
+VENTURE = 0.01  # share of all time that finding out whether a model is worth asking, again and again, may cost
+KEEP = 0.95  # what a round's pace still weighs one round later
 
 
 @dataclass(frozen=True)
@@ -54,57 +50,6 @@ class Merge:
         made = [plugins.make("drafter", spec) for spec in self.drafters]
         own = [hasattr(each, "attach") for each in made]
         return Merged(self, lm, [each.attach(lm) if ours else each for each, ours in zip(made, own, strict=True)], own)
-
-
-@dataclass
-class Added:
-    """What asking a drafter has added of late: tokens of a round, and what scoring its nodes costs in plain steps."""
-
-    times: int = 0
-    weight: float = 0.0
-    tokens: float = 0.0
-    cost: float = 0.0
-
-    def enter(self, tokens: float, cost: float) -> None:
-        """It was asked once more."""
-        self.times += 1
-        self.weight = KEEP * self.weight + 1
-        self.tokens += (tokens - self.tokens) / self.weight
-        self.cost += (cost - self.cost) / self.weight
-
-
-@dataclass
-class Dear:
-    """A drafter with a model: what it has added, by what was expected without it; and the plain steps that a question takes, and
-    the first one of a row, for which it reads the prompt: medians, since the very first ones measure what later ones then know.
-    asked: questions for each row; usual: for one that has ended.
-    """
-
-    added: dict[int, Added] = field(default_factory=lambda: defaultdict(Added))
-    taken: tuple[deque[float], deque[float]] = field(default_factory=lambda: (deque(maxlen=RECENT), deque(maxlen=RECENT)))
-    steps: float = 0.0
-    first: float = 0.0
-    asked: dict[int, int] = field(default_factory=dict)
-    usual: float = OFTEN
-
-    def loss(self, row: int, size: int, pace: float) -> float:
-        """Plain steps that asking costs beyond what it adds, where a step gives so many tokens; the reading of a prompt is spread
-        over as many questions as usual.
-        """
-        added = self.added[size]
-        reading = 0.0 if row in self.asked else max(0.0, self.first - self.steps) / self.usual
-        return added.cost + self.steps + reading - added.tokens / pace
-
-    def enter(self, row: int, steps: float) -> None:
-        """A question for a row took so long."""
-        self.taken[row not in self.asked].append(steps)
-        self.steps, self.first = (statistics.median(each) if each else 0.0 for each in self.taken)
-        self.asked[row] = self.asked.get(row, 0) + 1
-
-    def forget(self, row: int) -> None:
-        """A row has ended."""
-        if row in self.asked:
-            self.usual += LATELY * (self.asked.pop(row) - self.usual)
 
 
 @dataclass
@@ -210,8 +155,7 @@ class Merged:
 
     def _pays(self, dear: Dear, draft: Draft) -> bool:
         """Whether asking a drafter with a model is worth its time; a few times it has to be found out."""
-        known = dear.added[draft.size].times >= FIRST
-        loss = dear.loss(draft.row.id, draft.size, self.pace) if known else 0.0
+        loss = dear.loss(draft.row.id, draft.size, self.pace) if dear.knows(draft.size) else 0.0
         return loss <= 0 or self.lost + loss <= VENTURE * self.taken
 
     def _weigh(self, draft: Draft, price: Price | None) -> None:

@@ -12,7 +12,8 @@ import torch
 
 import paceline
 from paceline.arm import Arm
-from paceline.drafters.merge import Added, Draft, Merge
+from paceline.drafters._dear import Added
+from paceline.drafters.merge import Draft, Merge
 from paceline.drafters.small_model import SmallModel
 from paceline.engine import Engine
 from paceline.errors import SpecError
