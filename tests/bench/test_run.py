@@ -280,9 +280,9 @@ def test_the_verb_prints_a_table_and_writes_json(paceline_cli: Callable, folder:
 def test_repeats_of_a_prompt_do_not_draft_from_each_other() -> None:
     """`suffix` keeps past outputs: a second call with the same prompt must not find the first one's."""
     lm = tiny_lm()
-    method = Paceline("suffix", lm, "suffix", {})
+    method = Paceline("suffix", lm, "suffix:worth=0", {})
     first, again = (method.run([list(range(3, 30))], 24).stats[0] for _ in range(2))
     assert again.sources.get("past", [0, 0])[1] == 0 and again.rounds == first.rounds
-    held = Paceline("suffix", lm, "suffix", {"tenant": "mine"})
+    held = Paceline("suffix", lm, "suffix:worth=0", {"tenant": "mine"})
     first, again = (held.run([list(range(3, 30))], 24).stats[0] for _ in range(2))
     assert again.rounds < first.rounds  # whose store it is, says whoever names it
