@@ -46,9 +46,9 @@ class Order:
     rounds: int = 1
 
     @staticmethod
-    def of(arm: Arm) -> "Order":
-        """This arm for one round, whatever anybody says."""
-        return Order(((arm, 0.0),))
+    def of(pick: "Arm | Order") -> "Order":
+        """An order as it is; an arm for one round, whatever anybody says."""
+        return pick if isinstance(pick, Order) else Order(((pick, 0.0),))
 
     def settle(self, offers: Sequence[Offer]) -> tuple[Arm, Offer | None]:
         """Who drafts, given what those said that are asked; and the offer that is taken."""

@@ -50,14 +50,14 @@ class Turn:
         self.offers.append(Offer(drafter, len(proposal)))
 
     def settle(self) -> bool:
-        """Decide who drafts; whether that drafter still has to be asked. What was drawn is taken whatever it promises: to look at
-        it first would change its law.
+        """Decide who drafts; whether that drafter still has to be asked. What was drawn is taken whole, whatever it promises: to
+        look at it first would change its law.
         """
         arm, taken = self.order.settle(self.offers)
         who = None if taken is None else taken.drafter
-        for drafter, (proposal, _) in self.said.items():
-            if not proposal.all_chosen and drafter != who:
-                who, arm = drafter, Arm(drafter, self.room)
+        for ask in self.order.asks:
+            if ask.drafter in self.said and not self.said[ask.drafter][0].all_chosen:
+                who, arm = ask.drafter, Arm(ask.drafter, len(ask.by) - 1)
         usable = self.row.drafting and not self.row.struck(arm.drafter)
         self.arm = Arm(arm.drafter, max(0, min(arm.budget, self.room)) if usable else 0)
         if who is None:

@@ -152,8 +152,7 @@ class Engine:
         for b, (turn, score, verdict) in enumerate(zip(turns, scores, verdicts, strict=True)):
             if self._shadow is not None and turn.said:
                 self._shadow.keep(turn, len(turn.row.tokens))
-            shown = seen(wanted[b], score, verdict, [q[b] for q in queries or ()]) if wanted[b] else {}
-            self._commit(turn, score, verdict, shown)
+            self._commit(turn, score, verdict, seen(wanted[b], score, verdict, [q[b] for q in queries or ()]))
         self._played.append((turns, clock.seconds))
         self._stands -= 1
         if self._stands <= 0 or any(row.finish_reason is not None for row in rows):
@@ -229,7 +228,7 @@ class Engine:
             self._shadow.tell(rows)
             free = [self._shadow.free(row) for row in rows]
         picked = self.controller.pick([View(r.id, len(r.tokens), r.left, f) for r, f in zip(rows, free, strict=True)])
-        self._orders = [each if isinstance(each, Order) else Order.of(each) for each in picked]
+        self._orders = [Order.of(each) for each in picked]
         self._stands = min(order.rounds for order in self._orders)
         if self._shadow is not None:
             self._shadow.probe(rows, self._orders, self.drafting.ask)

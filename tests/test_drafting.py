@@ -83,6 +83,14 @@ def test_what_was_drawn_is_taken_whatever_it_promises(promise: float) -> None:
     assert list(turn.proposal.tokens) == [5, 6] and not turn.proposal.all_chosen and turn.arm.drafter == 0 and not other.asked
 
 
+def test_what_was_drawn_is_not_cut_by_how_much_there_is_of_it() -> None:
+    """Where two nodes are best left to the arm of one, a drawn chain keeps both."""
+    order = Order([(Arm(0, 0), 0.0)], [Ask(0, [(Arm(0, 1), 1.0)] * 9)])
+    for drawn, tokens in ((False, [5]), (True, [5, 6])):
+        [turn] = Drafting([Says(5, 6, drawn=drawn)], 9, chains=False).turns([row(0)], [order], CONTEXT)
+        assert list(turn.proposal.tokens) == tokens
+
+
 class Counting:
     """A controller whose orders stand for five rounds, and what it is told."""
 

@@ -54,7 +54,7 @@ class Merge:
 
 @dataclass
 class Draft:
-    """One row's tree in the making. trees: of all drafters; chosen: of those that drew nothing; drawn: what one drew, told:
+    """One row's tree in the making. trees: of all drafters; chosen: of those that drew nothing; drawn: what one drew, and
     the same with chances. nodes: the best of all, where that is known; tokens, cost: what it promises, and in how many plain
     steps.
     """
@@ -63,8 +63,7 @@ class Draft:
     budget: int
     trees: list[Trie] = field(default_factory=list)
     chosen: list[Trie] = field(default_factory=list)
-    drawn: Proposal | None = None
-    told: Trie | None = None
+    drawn: tuple[Proposal, Trie] | None = None
     nodes: list[int] | None = None
     tokens: float = 1.0
     cost: float = 1.0
@@ -80,7 +79,7 @@ class Draft:
         if proposal is None or proposal.all_chosen:
             self.chosen.append(tree)
         elif self.drawn is None:
-            self.drawn, self.told = proposal, tree
+            self.drawn = proposal, tree
 
 
 class Merged:
@@ -171,9 +170,9 @@ class Merged:
         assert draft.nodes is not None
         self.taken += draft.cost
         self.pace += (1 - KEEP) * (max(1.0, draft.tokens / draft.cost) - self.pace)
-        if draft.drawn is None or draft.told is None:
+        if draft.drawn is None:
             return draft.trees[0].proposal(draft.nodes)
-        return grafted(draft.drawn, self._further(draft, draft.drawn, draft.told, price))
+        return grafted(draft.drawn[0], self._further(draft, *draft.drawn, price))
 
     def _further(self, draft: Draft, drawn: Proposal, told: Trie, price: Price | None) -> Proposal:
         """What was chosen and is worth scoring beside what is drawn. What chance there is that the text takes a node which is not

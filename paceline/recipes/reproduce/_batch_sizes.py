@@ -67,7 +67,7 @@ def played(spec: str, rows: int, rounds: int, seed: int) -> float:
     taken = dice.geometric(1 - CHANCE, (rounds, rows)) - 1  # tokens of an endless draft that would be accepted
     views, tokens, seconds = [View(row, 0, FAR) for row in range(rows)], 0, 0.0
     for accepted in taken.tolist():
-        arms = [each.settle(())[0] if isinstance(each, Order) else each for each in controller.pick(views)]
+        arms = [Order.of(each).settle(())[0] for each in controller.pick(views)]
         draft = drafting(rows, max(arm.budget for arm in arms))
         verify = verifying(rows + sum(arm.budget for arm in arms))
         outcomes = [outcome(row, arm, min(n, arm.budget), draft / rows if arm.budget else 0.0, verify / rows)
