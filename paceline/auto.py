@@ -57,6 +57,8 @@ def controlling(spec: Any, drafters: Sequence[Any], lm: Any = None, alone: str =
     already stays itself. What its `calibration` file knows of these specs, with this model on this machine, it begins with.
     """
     made = plugins.make("controller", spec or ("cost" if len(drafters) > 1 else alone))
+    if getattr(made, "forwards", None) == () and lm is not None:
+        made = replace(made, forwards=lm.costs.rounds(max(made.budgets)))
     if getattr(made, "calibration", None):
         made = informed(made, drafters, lm)
     return made.attach(len(drafters)) if hasattr(made, "attach") else made

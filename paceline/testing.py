@@ -27,7 +27,8 @@ class ToyLM:
     asked_forward, asked_packed, fused, exact_trees = "stock", False, None, False
     score, prefill, extend, grammars = LM.score, LM.prefill, LM.extend, LM.grammars
     costs = SimpleNamespace(token=lambda rows=1: 0.12, further=lambda nodes, rows=1: 0.12, branching=0.05,
-                            extra=lambda nodes, rows=1: 0.12 * nodes, draft=lambda small, rows=1: 0.05, renew=lambda: None)
+                            extra=lambda nodes, rows=1: 0.12 * nodes, draft=lambda small, rows=1: 0.05, renew=lambda: None,
+                            rounds=lambda nodes: ())
 
     def __init__(self, vocab: int = 4, seed: int = 0, sharpness: float = 1.5, tokenizer: Any = None) -> None:
         random = torch.Generator().manual_seed(seed)

@@ -10,7 +10,7 @@ import pytest
 
 import paceline
 from paceline.arm import Arm
-from paceline.auto import attached, fitting, limited, suited
+from paceline.auto import attached, controlling, fitting, limited, suited
 from paceline.controllers.cost import Cost, Priced
 from paceline.drafters.small_model import SmallModel
 from paceline.engine import Engine
@@ -90,6 +90,14 @@ def test_several_drafters_are_chosen_among_by_cost_and_one_is_not() -> None:
     assert isinstance(Engine(lm, ["ngram", "suffix"]).controller, Priced)
     assert isinstance(Engine(lm, "auto").controller, Priced)
     assert not isinstance(Engine(lm, "ngram").controller, Priced)
+
+
+def test_costs_of_the_model_are_what_choosing_begins_with() -> None:
+    lm = tiny_lm()
+    line = controlling("cost:budgets=[4]", ["suffix"], lm).here.settled
+    assert [line.knows(nodes) for nodes in (0, 1, 3, 4)] == [True, True, True, False]
+    assert line.at(0) == lm.costs.seconds(1) and not line.seen(0)
+    assert not controlling("cost", ["suffix"]).here.settled
 
 
 def test_a_budget_holds_for_whatever_is_picked() -> None:

@@ -24,6 +24,9 @@ class Costs:
     share: float = 0.05
     branching: float = 0.0
 
+    def rounds(self, nodes: int) -> tuple[tuple[int, float], ...]:
+        return ()
+
     def renew(self) -> None: ...
 
     def token(self, rows: int = 1) -> float:

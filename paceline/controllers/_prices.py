@@ -41,15 +41,24 @@ class Line:
         return bool(self._means)
 
     def knows(self, nodes: int) -> bool:
-        """Whether about so many were seen."""
+        """Whether about so many were seen, or expected."""
         return nodes.bit_length() in self._means
+
+    def seen(self, nodes: int) -> bool:
+        """Whether about so many were, and are not only expected to take what they take."""
+        return self.knows(nodes) and self._means[nodes.bit_length()].weight > 0
+
+    def expect(self, nodes: int, seconds: float) -> None:
+        """Until about so many are seen, they are taken to take this."""
+        size = nodes.bit_length()
+        self._means[size], self._nodes[size] = Mean(seconds), nodes
+        self._order = sorted(self._means)
 
     def add(self, nodes: int, seconds: float) -> None:
         """Enter a round."""
         size = nodes.bit_length()
         if size not in self._means:
-            self._means[size], self._nodes[size] = Mean(), nodes
-            self._order = sorted(self._means)
+            self.expect(nodes, 0.0)
         mean = self._means[size]
         mean.add(seconds)
         self._nodes[size] += (nodes - self._nodes[size]) / mean.weight

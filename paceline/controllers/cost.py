@@ -39,6 +39,7 @@ LONG = 16  # and at most, where one order was like the last time and again
 ASKED, ASKED_ALL = 0.1, 0.02  # weights of the last offer in what asking a drafter is worth, on a text and on all
 HOPE = 0.5  # plain steps that asking is believed to be worth before the first offer
 EVERY = 4  # rounds without a draft of which one is timed
+EXPECTED = 32  # rounds for which what plain decoding is expected to take is believed unseen
 SHORT = 12  # tokens left from which on nothing new is tried
 
 
@@ -49,8 +50,10 @@ class Cost:
     texts that count for a new one. fade: weight that a round of this text loses with each later one. venture: share of all
     seconds that trying new arms may have lost before the next is tried; the first drafter is tried at once. prior: what is known
     beforehand of every arm, in the order of arms: (tokens of a round, its seconds, seconds of catching up for each token), or
-    None. calibration: file of `paceline doctor --save` that the engine makes the prior from, where it holds for the model and the
-    machine; nothing is read here. Raises SpecError for values out of range.
+    None. forwards: seconds of the model's forwards by drafted nodes, for one row, as they are taken to be until rounds with about
+    as many were seen; the engine gives what the model's costs were measured to be, so that a first text need not begin by
+    measuring plain decoding. calibration: file of `paceline doctor --save` that the engine makes the prior from, where it holds
+    for the model and the machine; nothing is read here. Raises SpecError for values out of range.
     """
 
     budgets: tuple[int, ...] = (16,)
@@ -59,6 +62,7 @@ class Cost:
     fade: float = 0.97
     venture: float = 0.05
     prior: tuple[tuple[float, float, float] | None, ...] = ()
+    forwards: tuple[tuple[int, float], ...] = ()
     calibration: str | None = None
 
     def __post_init__(self) -> None:
@@ -90,6 +94,8 @@ class Priced:
         self.lost = 0.0  # seconds that new arms took beyond what the best known would have
         self._texts: dict[int, Text] = {}
         self._at(1)
+        for nodes, seconds in options.forwards:
+            self.here.settled.expect(nodes, seconds)
         for arm, known in enumerate(options.prior):
             if known is not None:
                 self._believe(arm, *known)
@@ -106,7 +112,7 @@ class Priced:
         nodes = sum([outcome.drafted for outcome in outcomes]) // max(1, len(outcomes))  # rows share the seconds of a forward
         for outcome in outcomes:
             arm, text = self._which(outcome.arm), self._text(outcome.row)
-            if nodes or text.rounds % EVERY == 0:
+            if nodes or text.rounds % EVERY == 0 or not self.here.settled.seen(0):
                 self.here.enter(nodes, outcome.seconds - outcome.draft_seconds, text.rounds)
             if arm:
                 self._learn(arm, text, outcome)
@@ -143,7 +149,7 @@ class Priced:
         what promises more by what they say.
         """
         text = self._text(view.row, view.length)
-        text.pace, new = self._pace(text), self._new(text, view.left)
+        text.pace, new = self._pace(text), self._new(text, view)
         if new is not None:
             text.order = Order.of(self.arms[new])
             return text.order
@@ -155,17 +161,19 @@ class Priced:
         text.order = Order(others, [Ask(drafter, self._promises(drafter, text)) for drafter in asked], rounds)
         return text.order
 
-    def _new(self, text: Text, left: int) -> int | None:
+    def _new(self, text: Text, view: View) -> int | None:
         """The first arm that was not tried often enough and can be tried now: plain decoding first, since the others are measured
-        by it, and again where only the slow beginning of a text has shown it; the first drafter at once, others when their try,
-        which may hold a good deal of catching up, is no more than may be lost.
+        by it, and again where only the slow beginning of a text has shown it, or nothing but what was expected, for long; the
+        first drafter at once, others when their try, which may hold a good deal of catching up, is no more than may be lost. Free
+        drafters need no try: they say what they would propose.
         """
         here = self.here
-        if not here.line.knows(0) or (left > SHORT and text.rounds >= START and not here.settled.knows(0)):
+        late = EXPECTED if here.settled.knows(0) else START
+        if not here.line.knows(0) or (view.left > SHORT and text.rounds >= late and not here.settled.seen(0)):
             return 0
-        for arm in range(1, len(self.arms)) if left > SHORT else ():
+        for arm in range(1, len(self.arms)) if view.left > SHORT else ():
             tried = self.shared[arm].all.rounds
-            if tried < TRIES or self._drafting(arm) is None:
+            if self.arms[arm].drafter not in view.free and (tried < TRIES or self._drafting(arm) is None):
                 risk = 0.0 if tried else FIRST * here.line.at(0)
                 if (arm == 1 and not tried) or self.lost + risk <= self.options.venture * self.spent:
                     return arm
@@ -199,8 +207,6 @@ class Priced:
         line, best = self.here.line, [(self.arms[0], -math.inf)] * (self.most + 1)
         costs = [text.pace * line.at(nodes) / line.at(0) for nodes in range(self.most + 1)]
         for arm in self._of(drafter):
-            if not self.shared[arm].all.rounds:
-                continue
             past, (scale, more), budget = self.shared[arm], self._scale(arm, text), self.arms[arm].budget
             sizes = [past.expects(offering(1 << size >> 1))[0] * scale + more for size in range(self.most.bit_length() + 1)]
             for nodes in range(self.most + 1):

@@ -45,6 +45,16 @@ class Costs:
         self._ensure((tokens, False))
         return self._typical[tokens, False]
 
+    def rounds(self, nodes: int) -> tuple[tuple[int, float], ...]:
+        """(drafted nodes, seconds of a forward that scores them for one row) at the sizes that are measured, up to so many nodes
+        and as far as the context goes.
+        """
+        most, sizes = min(1 + nodes, self.lm.context - PREFIX - 1), list[int]()
+        while (size := STEP ** len(sizes)) <= most:
+            sizes.append(size)
+        self._ensure(*((size, False) for size in sizes))
+        return tuple((size - 1, self._typical[size, False]) for size in sizes)
+
     def renew(self) -> None:
         """Measure what is known once more, and what is known of models that draft for this one, if it is time for that: to be
         called often, and where nothing else is being timed.

@@ -13,7 +13,7 @@ import pytest
 
 from paceline.arm import Arm, Ask, Offer, Order, Outcome, View
 from paceline.controllers._prices import START
-from paceline.controllers.cost import TRIES, Cost
+from paceline.controllers.cost import EXPECTED, TRIES, Cost
 from paceline.errors import SpecError
 
 
@@ -368,3 +368,39 @@ def test_the_slow_rounds_after_a_prompt_are_not_taken_for_the_price_of_plain_dec
                                   1.0 + slow + (0.8 if nodes else 0.0))])
         plain.append(arm.budget == 0)
     assert controller.here.line.at(0) == 1.0 and all(plain[START + 8 :])
+
+
+# -- what forwards are expected to take ------------------------------------------------------------------------------------
+
+EXPECTS = Cost(caution=0.0, forwards=((0, 1.0), (1, 1.1), (3, 1.3), (7, 1.7), (15, 2.5)))
+
+
+def test_where_forwards_have_their_price_a_text_begins_with_drafting() -> None:
+    """No plain round first, and what a free drafter proposes is taken at its word until it has shown what that is worth."""
+    [order] = EXPECTS.attach(1).pick([View(0, 100, 1000, (0,))])
+    arms = [order.settle([Offer(0, nodes)])[0] for nodes in (0, 4, 16)]
+    assert [ask.drafter for ask in order.asks] == [0] and arms == [Arm(0, 0), Arm(0, 16), Arm(0, 16)]
+    assert pick(EXPECTS.attach(1), [View(0, 100, 1000)]) == [Arm(0, 16)]  # another drafter is tried at once
+
+
+def test_what_is_wrong_is_not_proposed_for_long() -> None:
+    controller, drafted = EXPECTS.attach(1), 0
+    for length in range(200):
+        [order] = controller.pick([View(0, 100 + length, 1000, (0,))])
+        offers = (Offer(0, 4),) if order.asks else ()
+        arm, _ = order.settle(offers)
+        nodes = 4 if arm.budget else 0
+        drafted += bool(nodes)
+        controller.learn([Outcome(0, arm, nodes, [False] * nodes, 1, 0.1, 1.0, False, 1.1 + 0.1 * nodes, 0, offers)])
+    assert drafted <= 4
+
+
+def test_a_price_that_was_only_expected_is_measured_after_a_while() -> None:
+    """Where drafting has always paid, plain decoding is tried once behind `EXPECTED` rounds, and is what it then took."""
+    controller, plain = EXPECTS.attach(1), []
+    for index in range(2 * EXPECTED):
+        [arm] = pick(controller, [View(0, 100 + index, 1000)])
+        nodes, tokens, took = (4, 4, 1.3) if arm.budget else (0, 1, 0.9)
+        controller.learn([Outcome(0, arm, nodes, [True] * nodes, tokens, 0.1 * bool(nodes), 1.0, False, took, 0)])
+        plain += [index] * (not nodes)
+    assert plain == [EXPECTED] and controller.here.line.at(0) == 0.9

@@ -11,7 +11,7 @@ import torch
 
 from paceline.drafters.ngram import Ngram
 from paceline.lm import cost
-from paceline.lm.cost import UNKNOWN, Costs, clamped
+from paceline.lm.cost import PREFIX, UNKNOWN, Costs, clamped
 from paceline.lm.head import Head
 from paceline.lm.head_lm import HeadLM
 from paceline.lm.head_shape import shape_for
@@ -61,6 +61,15 @@ def test_the_slope_is_found_and_rises_with_the_rows(clock: Clock) -> None:
 def test_the_price_of_a_further_token_rises_where_arithmetic_begins_to_count(clock: Clock) -> None:
     costs = pretend(clock, lambda tokens: 0.004 * max(1.0, tokens / 4))
     assert costs.further(2) == 0.01 and abs(costs.further(6) - 0.25) < 1e-9 and abs(costs.further(9) - 0.25) < 1e-9
+
+
+def test_rounds_are_told_at_the_sizes_that_are_measured_as_far_as_the_context_goes(clock: Clock) -> None:
+    costs = pretend(clock, lambda tokens: 1.0 + 0.1 * tokens)
+    assert costs.rounds(16) == tuple((nodes, pytest.approx(1.1 + 0.1 * nodes)) for nodes in (0, 1, 3, 7, 15))
+    costs.lm.context = PREFIX + 5
+    assert [nodes for nodes, _ in costs.rounds(16)] == [0, 1, 3]
+    costs.lm.context = PREFIX
+    assert costs.rounds(16) == ()
 
 
 def test_a_slow_model_is_timed_a_few_times_only(clock: Clock) -> None:
