@@ -43,13 +43,13 @@ class Dear:
     asked: dict[int, int] = field(default_factory=dict)
     usual: float = OFTEN
 
-    def loss(self, row: int, size: int, pace: float) -> float:
-        """Plain steps that asking costs beyond what it adds, where a step gives so many tokens; the reading of a prompt is spread
+    def trade(self, row: int, size: int, pace: float) -> tuple[float, float]:
+        """What asking adds and what it costs, in plain steps, where a step gives so many tokens; the reading of a prompt is spread
         over as many questions as usual.
         """
         added = self.added[size]
         reading = 0.0 if row in self.asked else max(0.0, self.first - self.steps) / self.usual
-        return added.cost + self.steps + reading - added.tokens / pace
+        return added.tokens / pace, added.cost + self.steps + reading
 
     def knows(self, size: int) -> bool:
         """Whether it was asked often enough where so much was expected."""
