@@ -44,8 +44,8 @@ class Dear:
     usual: float = OFTEN
 
     def trade(self, row: int, size: int, pace: float) -> tuple[float, float]:
-        """What asking adds and what it costs, in plain steps, where a step gives so many tokens; the reading of a prompt is spread
-        over as many questions as usual.
+        """What asking adds and what it costs, in plain steps, where a step gives so many tokens; the reading of a prompt is
+        spread over as many questions as usual.
         """
         added = self.added[size]
         reading = 0.0 if row in self.asked else max(0.0, self.first - self.steps) / self.usual

@@ -27,8 +27,8 @@ from paceline.proposal import Proposal
 __all__ = ["Merge"]
 
 DEEP = 6  # depths beyond this are alike
-VENTURE, LEAST = 0.01, 0.25  # share of all time that finding out again may cost where a model is nearly worth asking; and what
-# part of that where it is not by far
+VENTURE = 0.01  # share of all time that finding out again may cost where a model is nearly worth asking
+LEAST = 0.25  # part of that, at least, where it is not by far
 KEEP = 0.95  # what a round's pace still weighs one round later
 
 
@@ -148,15 +148,15 @@ class Merged:
         steps = (time.perf_counter() - start) / self.lm.costs.seconds(len(drafts))
         for draft, (size, tokens, cost) in zip(asked, before, strict=True):
             self._weigh(draft, price)
-            gain, cost_now = dear.trade(draft.row.id, size, self.pace)
-            self.lost += max(0.0, cost_now - gain)
+            gain, paid = dear.trade(draft.row.id, size, self.pace)
+            self.lost += max(0.0, paid - gain)
             dear.added[size].enter(draft.tokens - tokens, draft.cost - cost)
             dear.enter(draft.row.id, steps)
             draft.cost += dear.steps
 
     def _pays(self, dear: Dear, draft: Draft) -> bool:
-        """Whether asking a drafter with a model is worth its time; a few times it has to be found out, and again now and then, the
-        seldomer the less it has brought.
+        """Whether asking a drafter with a model is worth its time; a few times it has to be found out, and again now and then,
+        the seldomer the less it has brought.
         """
         gain, cost = dear.trade(draft.row.id, draft.size, self.pace) if dear.knows(draft.size) else (0.0, 0.0)
         return gain >= cost or self.lost + cost - gain <= VENTURE * max(LEAST, gain / cost) * self.taken

@@ -7,7 +7,7 @@ The stock forward reaches it through transformers' `AttentionInterface` (`paceli
 import math
 import time
 from collections.abc import Callable, Sequence
-from functools import lru_cache, partial
+from functools import cached_property, lru_cache, partial
 from typing import Any
 
 import torch
@@ -42,12 +42,20 @@ class Call:
         self.dropped = [slot.dropped for slot in slots]  # what is to be added to them to be positions
         if not kv.window:
             kv.reserve(max(self.starts) + width)
-        self.index = kv.index(slots)
-        self.length = min(kv.span(max(self.starts) + width), kv.capacity)
         self.queries: list[torch.Tensor] | None = None  # receives every layer's, where somebody wants them
         self._masks: dict[tuple[Any, ...], torch.Tensor] = {}
         self._parts: bool | None = None
         self._positions: list[list[int]] | None = None
+
+    @cached_property
+    def index(self) -> slice | list[int]:
+        """Of the slots in the cache."""
+        return self.kv.index(self.slots)
+
+    @cached_property
+    def length(self) -> int:
+        """Keys that a view shows."""
+        return min(self.kv.span(max(self.starts) + self.width), self.kv.capacity)
 
     def positions(self) -> list[list[int]]:
         """Absolute position of every new token, [B][T]: committed length plus depth."""
@@ -117,10 +125,10 @@ class Call:
         if rows > STAIRS_ROWS or self.kv.capacity > STAIRS_CAPACITY:
             return stairs(rows, self.length, start, window, groups, like)
         key = (window, groups, like.dtype, self.kv.capacity)
-        if key not in self.kv.stairs:
-            self.kv.stairs[key] = stairs(STAIRS_ROWS, 2 * self.kv.capacity, self.kv.capacity, window, groups, like)
+        if key not in self.kv.derived:
+            self.kv.derived[key] = stairs(STAIRS_ROWS, 2 * self.kv.capacity, self.kv.capacity, window, groups, like)
         left = self.kv.capacity - start
-        return self.kv.stairs[key][:rows, left : left + self.length]
+        return self.kv.derived[key][:rows, left : left + self.length]
 
     def _tree_mask(self, b: int, rows: int, like: torch.Tensor, window: int | None, groups: int) -> torch.Tensor:
         """The committed prefix within the window, then ancestors-or-self; padding sees what the pending token sees."""

@@ -9,7 +9,9 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
+#include <memory>
 #include <omp.h>
 #include <utility>
 #include <vector>
@@ -105,29 +107,49 @@ struct Model {
     float eps;
 };
 
-struct Call {
-    const int32_t *tokens, *position, *dropped, *slot, *place, *end, *paths, *path_start;  // per new token, M of them
-    // dropped: how far its position is beyond its place among its slot's keys.
-    // place: where its key goes in its slot; it sees keys [0, end) and then those at paths[path_start[m] .. path_start[m + 1])
-    const int32_t *read_slot, *read_end;  // of the other model's cache, where layers read one
-    const int32_t* wanted;   // tokens whose logits are wanted, L of them
-    void* const* cache;      // per layer [2, slots, kv_heads, capacity, D]
-    void* const* read_cache;
-    float* work;
-    float* queries;  // [layers, M, heads * D]: receives what every token asks, rotated and scaled; or nothing
-    void* logits;  // [L, V] in the weights' dtype
-    int64_t kv_stride, slot_stride, head_stride, read_kv_stride, read_slot_stride, read_head_stride;
-    int32_t m, l, most_keys, threads;
+struct Row {
+    int32_t slot, start, dropped;      // its slot; how many keys are committed there; how many before them are not held
+    int32_t read_slot, read_length;    // of the other model's cache, where layers read one: its slot there, and the keys that it holds
 };
 
-int64_t work_floats(const Model* model, int32_t m, int32_t most_keys, int32_t threads);
+struct Call {
+    const int64_t* tokens;    // [count, width] ids
+    const Row* rows;          // [count]
+    const int32_t* parents;   // [count, width], of each token among its row's, -1 = what is committed; null: every row is a chain
+    const int32_t* wanted;    // tokens whose logits are wanted, `l` of them; null: all
+    void* const* cache;       // per layer [2, slots, kv_heads, capacity, D]
+    void* const* read_cache;  // or null
+    float* queries;           // [layers, count * width, heads * D]: receives what every token asks, rotated and scaled; or null
+    void* logits;             // [l, V] in the weights' dtype
+    int64_t kv_stride, slot_stride, head_stride, read_kv_stride, read_slot_stride, read_head_stride;
+    int32_t count, width, l;
+    int32_t last, positions, known;  // a chain's padding has this position at most; how many positions and ids there are
+    int32_t threads;
+};
+
+enum Fault : int32_t { NONE, UNKNOWN_ID, TOO_LONG };
+
 int64_t size_of(int32_t what);  // of Layer, Model and Call in bytes, for whoever describes them in another language
-void forward(const Model* model, const Call* call);
-void extend(const Model* model, const Call* call, int32_t steps, float least, float price, const float* odds, int32_t bins,
-            int32_t top, int32_t* likely, float* shares);
+int32_t forward(const Model* model, const Call* call);  // a Fault, found before anything is written
+int32_t extend(const Model* model, const Call* call, int32_t steps, float least, float price, const float* odds, int32_t bins,
+               int32_t top, int32_t* likely, float* shares);
 }
 
 namespace {
+
+struct Batch {  // a call, token by token: M of them
+    const int32_t *token, *position, *dropped, *slot, *place, *end, *paths, *path_start;
+    // dropped: how far its position is beyond its place among its slot's keys.
+    // place: where its key goes in its slot; it sees keys [0, end) and then those at paths[path_start[m] .. path_start[m + 1])
+    const int32_t *read_slot, *read_end;  // of the other model's cache
+    const int32_t* wanted;
+    void* const* cache;
+    void* const* read_cache;
+    float *work, *queries;
+    void* logits;
+    int64_t kv_stride, slot_stride, head_stride, read_kv_stride, read_slot_stride, read_head_stride;
+    int32_t m, l, most_keys, threads;
+};
 
 struct Team {
     int id, size;
@@ -481,7 +503,7 @@ void attend_any(const View& view, Args... args) {
 }
 
 // Norm and rotation of a token's queries for another model's keys.
-void turn(const Model& model, const Layer& layer, const Call& c, int m, float* q) {
+void turn(const Model& model, const Layer& layer, const Batch& c, int m, float* q) {
     const int d = model.cross_dim;
     const float *cos = model.cross_cos + int64_t(c.position[m]) * d, *sin = model.cross_sin + int64_t(c.position[m]) * d;
     for (int h = 0; h < model.cross_heads; h++) {
@@ -492,7 +514,7 @@ void turn(const Model& model, const Layer& layer, const Call& c, int m, float* q
 
 // Norms and rotation of queries and keys, and the new keys' and values' way into the cache, for one token.
 template <class C>
-void place(const Model& model, const Layer& layer, const Call& c, int index, int m, float* qkv) {
+void place(const Model& model, const Layer& layer, const Batch& c, int index, int m, float* qkv) {
     const int d = model.dim, hq = model.heads, hk = model.kv_heads;
     float *q = qkv, *k = qkv + hq * d, *v = k + hk * d;
     if (layer.q_norm && layer.norm_heads) {
@@ -547,7 +569,7 @@ void likeliest(const C* logits, int n, int top, int32_t* tokens, float* shares) 
 }
 
 template <class C>
-void run(const Model& model, const Call& c) {
+void run(const Model& model, const Batch& c) {
     const int m = c.m, width = model.width, d = model.dim, hq = model.heads, groups = hq / model.kv_heads;
     const int64_t inner = std::max({width, hq * d, model.cross_heads * model.cross_dim});
     const int64_t joint = std::max<int64_t>((hq + 2 * model.kv_heads) * d, model.cross_heads * model.cross_dim);
@@ -591,7 +613,7 @@ void run(const Model& model, const Call& c) {
         };
         for (int row = low; row < high; row++)
             for (int i = 0; i < width; i++)
-                x[row * width + i] = get(((const C*)model.embedding)[int64_t(c.tokens[row]) * width + i]);
+                x[row * width + i] = get(((const C*)model.embedding)[int64_t(c.token[row]) * width + i]);
         for (int index = 0; index < model.count; index++) {
             const Layer& layer = model.layers[index];
             team.wait();
@@ -655,17 +677,90 @@ void run(const Model& model, const Call& c) {
     }
 }
 
+int64_t work_floats(const Model& model, int32_t m, int32_t most_keys, int32_t threads) {
+    const int64_t d = model.dim, cross = model.cross_heads * model.cross_dim;
+    const int64_t inner = std::max({int64_t(model.width), model.heads * d, cross});
+    const int64_t joint = std::max((model.heads + 2 * model.kv_heads) * d, cross);
+    const int64_t groups = std::max(model.heads / model.kv_heads, cross ? model.cross_heads / model.cross_kv_heads : 0);
+    return m * (model.width + 2 * inner + joint + model.ffn) + m + 1 +
+           threads * (std::min(QUERIES, m) * groups * most_keys + KEYS * std::max(model.dim, model.cross_dim));
+}
+
+// What a thread needs while it answers a call; kept, since fresh memory costs page faults. Vectors lie in whole cache lines.
+struct Room {
+    std::vector<int32_t> numbers;
+    std::unique_ptr<float, decltype(&std::free)> work{nullptr, std::free};
+    int64_t floats = 0;
+    float* of(int64_t n) {
+        if (n > floats) {
+            floats = (n + n / 2 + 15) / 16 * 16;
+            work.reset((float*)std::aligned_alloc(64, 4 * floats));
+        }
+        return work.get();
+    }
+};
+
+// The call token by token, with room for `steps` tokens behind each row's.
+Fault spell(const Model& model, const Call& c, int steps, Room& room, Batch& batch) {
+    const int m = c.count * c.width, l = c.l;
+    int64_t path = 0;
+    for (int i = 0; c.parents && i < m; i++)
+        for (int at = i; at != -1; path++) at = c.parents[at] == -1 ? -1 : i - i % c.width + c.parents[at];
+    room.numbers.resize(9 * int64_t(m) + 1 + path + (c.wanted ? 0 : l));
+    int32_t* next = room.numbers.data();
+    const auto take = [&](int64_t n) { return std::exchange(next, next + n); };
+    int32_t *token = take(m), *position = take(m), *dropped = take(m), *slot = take(m), *place = take(m), *end = take(m);
+    int32_t *read_slot = take(m), *read_end = take(m), *path_start = take(m + 1), *paths = take(path), most = 0;
+    path_start[0] = 0;
+    for (int b = 0; b < c.count; b++) {
+        const Row& row = c.rows[b];
+        most = std::max({most, row.start + c.width + steps, row.read_length});
+        for (int t = 0, i = b * c.width; t < c.width; t++, i++) {
+            if (c.tokens[i] < 0 || c.tokens[i] >= c.known) return UNKNOWN_ID;
+            const int parent = c.parents ? c.parents[i] : t - 1, first = row.start + row.dropped;
+            token[i] = int32_t(c.tokens[i]), slot[i] = row.slot, dropped[i] = row.dropped, place[i] = row.start + t;
+            position[i] = !c.parents ? std::min(first + t, c.last) : parent == -1 ? first : position[b * c.width + parent] + 1;
+            if (position[i] + steps > c.positions) return TOO_LONG;
+            read_slot[i] = row.read_slot, read_end[i] = std::min(row.read_length, position[i]);
+            end[i] = c.parents ? row.start : place[i] + 1;
+            int32_t* stop = path_start + i + 1;
+            *stop = path_start[i];
+            if (c.parents) {  // its parent's path and itself
+                if (parent != -1) {
+                    const int above = b * c.width + parent;
+                    *stop += path_start[above + 1] - path_start[above];
+                    std::copy(paths + path_start[above], paths + path_start[above + 1], paths + path_start[i]);
+                }
+                paths[(*stop)++] = place[i];
+            }
+        }
+    }
+    const int32_t* wanted = c.wanted;
+    if (!wanted) {
+        int32_t* all = take(l);
+        for (int i = 0; i < l; i++) all[i] = i;
+        wanted = all;
+    }
+    most = (most + LANES - 1) / LANES * LANES + LANES;
+    batch = {token, position, dropped, slot, place, end, paths, path_start, read_slot, read_end, wanted, c.cache, c.read_cache,
+             room.of(work_floats(model, m, most, c.threads)), c.queries, c.logits, c.kv_stride, c.slot_stride, c.head_stride,
+             c.read_kv_stride, c.read_slot_stride, c.read_head_stride, m, l, most, c.threads};
+    return NONE;
+}
+
+void run_any(const Model& model, const Batch& batch) { model.half ? run<bf16>(model, batch) : run<float>(model, batch); }
+
+thread_local Room rooms;
+
 }  // namespace
 
 int64_t size_of(int32_t what) { return what == 0 ? sizeof(Layer) : what == 1 ? sizeof(Model) : sizeof(Call); }
 
-int64_t work_floats(const Model* model, int32_t m, int32_t most_keys, int32_t threads) {
-    const int64_t d = model->dim, cross = model->cross_heads * model->cross_dim;
-    const int64_t inner = std::max({int64_t(model->width), model->heads * d, cross});
-    const int64_t joint = std::max((model->heads + 2 * model->kv_heads) * d, cross);
-    const int64_t groups = std::max(model->heads / model->kv_heads, cross ? model->cross_heads / model->cross_kv_heads : 0);
-    return m * (model->width + 2 * inner + joint + model->ffn) + m + 1 +
-           threads * (std::min(QUERIES, m) * groups * most_keys + KEYS * std::max(model->dim, model->cross_dim));
+int32_t forward(const Model* model, const Call* call) {
+    Batch batch;
+    const Fault fault = spell(*model, *call, 1, rooms, batch);
+    if (fault == NONE) run_any(*model, batch);
+    return fault;
 }
 
 // Greedy continuation: the call's wanted tokens are the last ones of their rows, L of them; each row gets up to `steps` more tokens.
@@ -673,42 +768,41 @@ int64_t work_floats(const Model* model, int32_t m, int32_t most_keys, int32_t th
 // -1 from where the chance of the row's path falls below `least` or, but for the first token, below `price` times the tokens for each
 // plain step that the row's round has so far, or 1. The chance is the product of probabilities, or of odds[row * bins + bin of the
 // probability]. All drafted tokens but the last are also fed. Their keys go behind the row's.
-void extend(const Model* model, const Call* call, int32_t steps, float least, float price, const float* odds, int32_t bins,
-            int32_t top, int32_t* likely, float* shares) {
+int32_t extend(const Model* model, const Call* call, int32_t steps, float least, float price, const float* odds, int32_t bins,
+               int32_t top, int32_t* likely, float* shares) {
+    Batch first;
+    if (const Fault fault = spell(*model, *call, steps, rooms, first); fault != NONE) return fault;
     const int l = call->l;
     std::vector<float> path(l, 1.0f), gain(l, 1.0f);
-    std::vector<int32_t> next(l);
     std::fill_n(likely, steps * l * top, -1);
-    Call c = *call;
-    std::vector<int32_t> position(l), dropped(l), slot(l), place(l), end(l), none(l + 1, 0), each(l), read_slot(l), read_end(l);
+    std::vector<int32_t> next(l), position(l), dropped(l), slot(l), place(l), end(l), none(l + 1, 0), each(l), read_slot(l), read_end(l);
     for (int i = 0; i < l; i++) {
-        const int row = call->wanted[i];
-        position[i] = call->position[row], dropped[i] = call->dropped[row], slot[i] = call->slot[row], place[i] = call->place[row], each[i] = i;
-        if (call->read_cache) read_slot[i] = call->read_slot[row], read_end[i] = call->read_end[row];
+        const int row = first.wanted[i];
+        position[i] = first.position[row], dropped[i] = first.dropped[row], slot[i] = first.slot[row], place[i] = first.place[row];
+        each[i] = i, read_slot[i] = first.read_slot[row], read_end[i] = first.read_end[row];
     }
-    c.read_slot = read_slot.data(), c.read_end = read_end.data();
-    c.position = position.data(), c.dropped = dropped.data(), c.slot = slot.data(), c.place = place.data(), c.end = end.data(), c.path_start = none.data();
-    c.wanted = each.data(), c.m = l;
+    Batch later = first;
+    later.token = next.data(), later.position = position.data(), later.dropped = dropped.data(), later.slot = slot.data();
+    later.place = place.data(), later.end = end.data(), later.path_start = none.data(), later.wanted = each.data();
+    later.read_slot = read_slot.data(), later.read_end = read_end.data(), later.m = l;
     for (int step = 0; step < steps; step++) {
-        forward(model, step ? &c : call);
+        run_any(*model, step ? later : first);
         const int v = model->head.out;
         bool going = false;
         for (int i = 0; i < l; i++) {
             const int64_t row = int64_t(i) * v;
             int32_t* tokens = likely + (int64_t(step) * l + i) * top;
             float* sure = shares + (int64_t(step) * l + i) * top;
-            if (model->half) likeliest((const bf16*)c.logits + row, v, top, tokens, sure);
-            else likeliest((const float*)c.logits + row, v, top, tokens, sure);
+            if (model->half) likeliest((const bf16*)call->logits + row, v, top, tokens, sure);
+            else likeliest((const float*)call->logits + row, v, top, tokens, sure);
             next[i] = tokens[0];
             path[i] *= bins ? odds[i * bins + std::max(0, std::min(bins - 1, int(sure[0] * bins)))] : sure[0];
             if (!(sure[0] >= 0)) path[i] = -1.0f;  // no number: nothing is drafted
             if (path[i] >= least && (!step || path[i] >= price * std::max(1.0f, gain[i] / (1 + step * price)))) going = true, gain[i] += path[i];
             else tokens[0] = -1, path[i] = -1.0f;
         }
-        if (!going) return;
-        c.tokens = next.data();
+        if (!going) break;
         for (int i = 0; i < l; i++) position[i]++, end[i] = ++place[i] + 1;
     }
+    return NONE;
 }
-
-void forward(const Model* model, const Call* call) { model->half ? run<bf16>(*model, *call) : run<float>(*model, *call); }

@@ -28,8 +28,8 @@ from paceline.lm.tiles import Tiled, compact, in_bytes, tiles
 __all__ = ["Fused", "build"]
 
 NORMS = ("before_attention", "after_attention", "before_cross", "before_mlp", "after_mlp")
-PARTS = ("tokens", "position", "dropped", "slot", "place", "end", "paths", "path_start", "read_slot", "read_end", "wanted")
-LANES, MOST_GROUPS = 16, 64  # as in the source
+MOST_GROUPS = 64  # as in the source
+UNKNOWN_ID, TOO_LONG = 1, 2  # faults, as in the source
 DTYPES = (torch.float32, torch.bfloat16)
 KINDS = {torch.float32: 0, torch.bfloat16: 1, torch.int8: 2}  # of a linear's weights, as in the source
 
@@ -60,11 +60,10 @@ class CModel(ctypes.Structure):
 
 class CCall(ctypes.Structure):
     _fields_ = [
-        *((name, ctypes.c_void_p) for name in PARTS),
-        ("cache", ctypes.POINTER(ctypes.c_void_p)), ("read_cache", ctypes.POINTER(ctypes.c_void_p)),
-        *((name, ctypes.c_void_p) for name in ("work", "queries", "logits")),
+        *((name, ctypes.c_void_p) for name in ("tokens", "rows", "parents", "wanted")),
+        *((name, ctypes.c_void_p) for name in ("cache", "read_cache", "queries", "logits")),
         *((f"{who}{name}_stride", ctypes.c_int64) for who in ("", "read_") for name in ("kv", "slot", "head")),
-        *((name, ctypes.c_int32) for name in ("m", "l", "most_keys", "threads")),
+        *((name, ctypes.c_int32) for name in ("count", "width", "l", "last", "positions", "known", "threads")),
     ]  # fmt: skip
 
 
@@ -102,16 +101,19 @@ class Fused:
             cross_heads=cross.heads if cross else 0,
             cross_kv_heads=cross.kv_heads if cross else 0, cross_dim=cross.dim if cross else 0,
         )  # fmt: skip
+        self.address = ctypes.byref(self.model)
+        self.reading = self.cross_rotary is not None
         self._grow(1)
 
     def __call__(self, tokens: torch.Tensor, call: Call, at: Sequence[int] | slice | None) -> torch.Tensor | None:
-        every = range(tokens.numel())
-        wanted = () if at is None else every[at] if isinstance(at, slice) else [every[i] for i in at]
-        if len(wanted) > len(every):
-            raise ShapeError(f"Expected at most one row of logits for each of {len(every)} tokens, found {len(wanted)}.")
+        every, wanted = range(tokens.numel()), None
+        if at != slice(None):
+            wanted = () if at is None else every[at] if isinstance(at, slice) else [every[i] for i in at]
+            if len(wanted) > len(every):
+                raise ShapeError(f"Expected at most one row of logits for each of {len(every)} tokens, found {len(wanted)}.")
         made = self._prepare(tokens, call, wanted)
         asked = self._watched(call, made.call) if call.queries is not None else None
-        self.code.forward(ctypes.byref(self.model), ctypes.byref(made.call))
+        self._check(self.code.forward(self.address, ctypes.byref(made.call)), tokens, call)
         if asked is not None and call.queries is not None:
             call.queries += asked.unflatten(1, tokens.shape).transpose(2, 3)
         return made.logits if at is not None else None
@@ -124,10 +126,10 @@ class Fused:
         bins, top, places = len(odds[0]) if odds else 0, min(top, self.vocab), steps * len(at)
         table = (ctypes.c_float * (bins * len(at)))(*itertools.chain.from_iterable(odds or ()))
         likely, shares = (ctypes.c_int32 * (places * top))(), (ctypes.c_float * (places * top))()
-        self.code.extend(
-            ctypes.byref(self.model), ctypes.byref(made.call), steps, *map(ctypes.c_float, worth), table, bins, top, likely,
-            shares,
+        fault = self.code.extend(
+            self.address, ctypes.byref(made.call), steps, *map(ctypes.c_float, worth), table, bins, top, likely, shares,
         )  # fmt: skip
+        self._check(fault, tokens, call, steps)
         rows = [[i * top for i in range(b, places, len(at)) if likely[i * top] >= 0] for b in range(len(at))]
         return [[list(zip(likely[i : i + top], shares[i : i + top], strict=True)) for i in row] for row in rows]
 
@@ -138,57 +140,69 @@ class Fused:
         described.queries = room.data_ptr()
         return room
 
-    def _prepare(self, tokens: torch.Tensor, call: Call, wanted: Sequence[int], steps: int = 1) -> "Prepared":
-        """Everything the code is told of a forward, in one array of numbers."""
+    def _prepare(self, tokens: torch.Tensor, call: Call, wanted: Sequence[int] | None, steps: int = 1) -> Prepared:
+        """What the code is told of a forward; wanted: tokens whose logits are asked for, None = all."""
         b, t = tokens.shape
-        m = b * t
-        places = [place for start in call.starts for place in range(start, start + t)]
-        positions = [p for row in call.positions() for p in row]
-        if max(positions) + steps > self.context:
-            raise ShapeError(f"Expected positions below {self.context}, found {max(positions) + steps - 1}: too long a text.")
-        self._reach(max(positions) + steps)
-        slots = [slot.index for slot in call.slots for _ in range(t)]
-        paths, starts, ends = trees(call) if call.parents is not None else ([], [0] * (m + 1), [place + 1 for place in places])
-        ids = tokens.flatten().tolist()
-        if max(ids) >= self.known or min(ids) < 0:
-            raise ShapeError(f"Expected token ids from 0 to {self.known - 1}, found {min(ids)} to {max(ids)}.")
-        read_slots, read_ends, read_cache, read_strides = self._other(call)
-        dropped = [n for n in call.dropped for _ in range(t)]
-        parts = (ids, positions, dropped, slots, places, ends, paths, starts, read_slots, read_ends, wanted)
-        numbers = array("i", itertools.chain.from_iterable(parts))
+        tokens, numbers = tokens.contiguous(), array("i")
+        for slot, start, dropped in zip(call.slots, call.starts, call.dropped, strict=True):
+            other = slot.reads if self.reading else None
+            numbers.extend((slot.index, start, dropped, 0, 0) if other is None else
+                           (slot.index, start, dropped, other.index, other.length))
+        self._reach(min(self.context, max(map(sum, zip(call.starts, call.dropped, strict=True))) + t + steps))
+        parents = wants = None
+        if call.parents is not None:
+            parents = 4 * len(numbers)
+            for row in call.parents:
+                numbers.extend(row)
+                numbers.extend([-1] * (t - len(row)))
+        if wanted is not None:
+            wants = 4 * len(numbers)
+            numbers.extend(wanted)
         address, _ = numbers.buffer_info()
-        offsets = itertools.accumulate((4 * len(part) for part in parts[:-1]), initial=address)
-        most = -(-max(max(call.starts) + t + steps, *read_ends, 0) // LANES) * LANES + LANES
-        threads = torch.get_num_threads()
-        work = torch.empty(self.code.work_floats(ctypes.byref(self.model), m, most, threads))
-        logits = torch.empty((len(wanted), self.vocab), dtype=self.dtype)
+        asked = b * t if wanted is None else len(wanted)
+        logits = torch.empty((asked, self.vocab), dtype=self.dtype)
         cache, strides = self._cache(call.kv)
-        made = CCall(*offsets, cache, read_cache, work.data_ptr(), None, logits.data_ptr(), *strides, *read_strides, m,
-                     len(wanted), most, threads)
-        return Prepared(made, logits, (numbers, work, cache, read_cache))
+        read_cache, read_strides = self._other(call) if self.reading else (None, (0, 0, 0))
+        made = CCall(
+            tokens.data_ptr(), address, parents and address + parents, wants and address + wants, ctypes.addressof(cache),
+            read_cache and ctypes.addressof(read_cache), None, logits.data_ptr(), *strides, *read_strides, b, t, asked,
+            call.context - 1, self.context, self.known, torch.get_num_threads(),
+        )  # fmt: skip
+        return Prepared(made, logits, (tokens, numbers, cache, read_cache))
+
+    def _check(self, fault: int, tokens: torch.Tensor, call: Call, steps: int = 1) -> None:
+        """Raise ShapeError for what the code has refused."""
+        if fault == UNKNOWN_ID:
+            raise ShapeError(f"Expected token ids from 0 to {self.known - 1}, found {int(tokens.min())} to {int(tokens.max())}.")
+        if fault == TOO_LONG:
+            most = max(p for row in call.positions() for p in row) + steps - 1
+            raise ShapeError(f"Expected positions below {self.context}, found {most}: too long a text.")
 
     def _cache(self, kv: KV) -> tuple[Any, tuple[int, ...]]:
-        """Addresses of a cache's layers, made where they are not there yet, and its strides."""
-        tensors = [kv.layer(i, self.like) for i in range(len(self.layers))]
-        return (ctypes.c_void_p * len(tensors))(*(x.data_ptr() for x in tensors)), tensors[0].stride()[:3]
+        """Addresses of a cache's layers, made where they are not there yet, and its strides; the cache keeps them."""
+        if self not in kv.derived:
+            tensors = [kv.layer(i, self.like) for i in range(len(self.layers))]
+            kv.derived[self] = addresses(tensors), tensors[0].stride()[:3]
+        return kv.derived[self]
 
-    def _other(self, call: Call) -> tuple[list[int], list[int], Any, tuple[int, ...]]:
-        """Of the cache that layers read in another model: slot and visible keys of every new token, addresses, strides."""
-        if self.cross_rotary is None:
-            return [], [], None, (0, 0, 0)
+    def _other(self, call: Call) -> tuple[Any, tuple[int, ...]]:
+        """Of the cache that layers read in another model: addresses and strides."""
         reads = [slot.reads for slot in call.slots if slot.reads is not None]
         if len(reads) < len(call.slots) or any(slot.kv is not reads[0].kv for slot in reads):
             raise ShapeError("Expected every row of a draft head to read a slot of one and the same cache; set Slot.reads.")
-        held = reads[0].kv.layers  # none before the target's first forward; nothing of it is seen then
-        layers = [held[layer] if 0 <= layer < len(held) else None for layer in self.reads]
-        slots = [slot.index for slot in reads for _ in range(call.width)]
-        addresses = (ctypes.c_void_p * len(layers))(*(0 if x is None else x.data_ptr() for x in layers))
-        strides = next((x.stride()[:3] for x in layers if x is not None), (0, 0, 0))
-        return slots, [end for row in call.read_ends() for end in row], addresses, strides
+        kv = reads[0].kv
+        if self not in kv.derived:
+            held = kv.layers  # none before the target's first forward; nothing of it is seen then
+            layers = [held[layer] if 0 <= layer < len(held) else None for layer in self.reads]
+            found = addresses(layers), next((x.stride()[:3] for x in layers if x is not None), (0, 0, 0))
+            if not held:
+                return found
+            kv.derived[self] = found
+        return kv.derived[self]
 
     def _reach(self, length: int) -> None:
         """Rotations for positions below `length`; older tables are kept, since another thread's call may be reading them."""
-        if length <= len(self.rotary.cos):
+        if length <= self.reached:
             return
         with self._lock:
             self._grow(length)
@@ -196,6 +210,7 @@ class Fused:
     def _grow(self, length: int) -> None:
         self._kept += [table for r in (self.rotary, self.cross_rotary) if r is not None for table in (r.cos, r.sin)]
         self.rotary.reach(length)
+        self.reached = len(self.rotary.cos)
         self.model.cos, self.model.sin = self.rotary.cos.data_ptr(), self.rotary.sin.data_ptr()
         if self.cross_rotary is not None:
             self.cross_rotary.reach(length)
@@ -253,19 +268,8 @@ class Fused:
         return self._kept[-1]
 
 
-def trees(call: Call) -> tuple[list[int], list[int], list[int]]:
-    """For all new tokens: the places of each one's ancestors and itself among its slot's keys, one token's after the other's;
-    where in that list a token's begin, and the end; and how far it sees all keys before that.
-    """
-    paths: list[list[int]] = []
-    for start, parents in zip(call.starts, call.parents or (), strict=True):
-        row: list[list[int]] = []
-        for i in range(call.width):
-            parent = parents[i] if i < len(parents) else -1
-            row.append([*(row[parent] if parent != -1 else ()), start + i])
-        paths += row
-    starts = list(itertools.accumulate(map(len, paths), initial=0))
-    return [place for path in paths for place in path], starts, [start for start in call.starts for _ in range(call.width)]
+def addresses(tensors: Sequence[torch.Tensor | None]) -> Any:
+    return (ctypes.c_void_p * len(tensors))(*(0 if x is None else x.data_ptr() for x in tensors))
 
 
 def put(parent: torch.nn.Module, old: torch.nn.Module, new: torch.nn.Module) -> None:
@@ -293,7 +297,7 @@ def build(lean: Lean | None, head: torch.Tensor, rough: bool = False) -> tuple[F
     code, why = compiler.library()
     if code is None:
         return None, why
-    code.work_floats.restype = code.size_of.restype = ctypes.c_int64
+    code.size_of.restype = ctypes.c_int64
     if any(code.size_of(i) != ctypes.sizeof(kind) for i, kind in enumerate((CLayer, CModel, CCall))):
         return None, "the compiled code is of another version of Paceline; restart"
     return Fused(code, lean, head, rough), ""

@@ -9,6 +9,7 @@ freed, the last one moves into its place, and its `Slot` object, which callers h
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -55,7 +56,7 @@ class KV:
         self.room = slots
         self.active: list[Slot] = []
         self.layers: list[torch.Tensor | None] = []
-        self.stairs: dict[tuple, torch.Tensor] = {}  # attention's mask tables for this capacity
+        self.derived: dict[Any, Any] = {}  # what others keep as long as the layers stay: mask tables, addresses
 
     def round(self, length: int) -> int:
         """Up to the next multiple of the quantum."""
@@ -195,4 +196,4 @@ class KV:
                 new[:, : self.room, :, : self.capacity] = old
                 self.layers[i] = new
         self.room, self.capacity = room, capacity
-        self.stairs.clear()
+        self.derived.clear()

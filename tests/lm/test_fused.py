@@ -12,6 +12,10 @@ import torch
 import paceline
 from paceline.errors import ModelError, ShapeError
 from paceline.lm import LM, compiler, fused, lean, tiles
+from paceline.lm.head import Head
+from paceline.lm.head_lm import HeadLM
+from paceline.lm.head_shape import shape_for
+from paceline.lm.kv import KV
 from paceline.proposal import Proposal
 from paceline.testing import tiny_model
 
@@ -247,6 +251,25 @@ def test_logits_are_given_for_the_places_asked_for() -> None:
         lm.forward(kv, [slot], tokens, at=[6])
     with pytest.raises(ShapeError, match="at most one row"):
         lm.forward(kv, [slot], tokens, at=[0] * 7)
+
+
+@needs_compiler
+def test_a_cache_that_has_grown_is_found_again() -> None:
+    """Addresses are kept as long as a cache's layers stay, by the model and by a head that reads it."""
+    lm = paceline.load(tiny_model(), forward="fused")
+    head = HeadLM(Head(shape_for(lm, width=48, heads=3, kv_heads=1, ffn=80)), lm)
+    written = []
+    for capacity in (64, 512):
+        kv, own = KV(1, capacity=capacity), head.cache()
+        slot, reader = kv.take(), own.take()
+        reader.reads = slot
+        for start in range(0, 160, 20):
+            tokens = torch.tensor([ids(160)[start : start + 20]])
+            written.append((lm.forward(kv, [slot], tokens), head.forward(own, [reader], tokens)))
+            kv.keep([slot], [range(20)])
+            own.keep([reader], [range(20)])
+    for small, large in zip(written[:8], written[8:], strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(small, large, strict=True))
 
 
 @needs_compiler
