@@ -83,7 +83,7 @@ class Line:
 class Prices:
     """For so many rows together: a round but for its drafting, whoever drafted (`settled`); the drafting, by drafter; and whole
     rounds of a row alone, by arm, of those that were picked unasked. The first rounds of a text say little of those that follow:
-    they count (`young`) only until later ones were seen with no node.
+    they count (`young`) only until later ones with no node were seen, or are expected.
     """
 
     drafting: list[Line]

@@ -159,7 +159,8 @@ class Merged:
         the seldomer the less it has brought.
         """
         gain, cost = dear.trade(draft.row.id, draft.size, self.pace) if dear.knows(draft.size) else (0.0, 0.0)
-        return gain >= cost or self.lost + cost - gain <= VENTURE * max(LEAST, gain / cost) * self.taken
+        near = gain / cost if cost > 0 else 0.0
+        return gain >= cost or self.lost + cost - gain <= VENTURE * max(LEAST, near) * self.taken
 
     def _weigh(self, draft: Draft, price: Price | None) -> None:
         """Choose the best of what there is so far."""

@@ -194,10 +194,7 @@ class Fused:
         if self not in kv.derived:
             held = kv.layers  # none before the target's first forward; nothing of it is seen then
             layers = [held[layer] if 0 <= layer < len(held) else None for layer in self.reads]
-            found = addresses(layers), next((x.stride()[:3] for x in layers if x is not None), (0, 0, 0))
-            if not held:
-                return found
-            kv.derived[self] = found
+            kv.derived[self] = addresses(layers), next((x.stride()[:3] for x in layers if x is not None), (0, 0, 0))
         return kv.derived[self]
 
     def _reach(self, length: int) -> None:

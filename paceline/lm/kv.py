@@ -148,6 +148,7 @@ class KV:
         if cache is None:
             h, d = like.shape[1], like.shape[3]
             cache = self.layers[layer] = like.new_zeros((2, self.room, h, self.capacity, d))
+            self.derived.clear()
         return cache
 
     def index(self, slots: Sequence[Slot]) -> slice | list[int]:

@@ -117,6 +117,13 @@ def test_where_a_step_gives_more_a_model_has_to_add_more(pace: float, begun: boo
     assert drafter._pays(dear, Draft(SimpleNamespace(id=0), 8))
 
 
+def test_a_model_that_costs_nothing_and_takes_tokens_away_is_not_asked() -> None:
+    drafter = Merge(("suffix", Says([2], "m"))).attach(SimpleNamespace(costs=Costs()))
+    [dear] = drafter.dear.values()
+    dear.added[1] = Added(times=9, tokens=-1.0)
+    assert not drafter._pays(dear, Draft(SimpleNamespace(id=0), 8))
+
+
 def test_how_sure_a_drafter_was_tells_what_its_tokens_are_worth() -> None:
     """Two chains of one token: the one its drafter was sure of has always been right, the other never."""
     sure = {9: [2], 1: [7]}
