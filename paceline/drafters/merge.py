@@ -4,20 +4,23 @@ Nodes that two drafters propose stand once. What a node is worth is learned as i
 drafter was, from every node whose parent the text came to, drafted or not. The nodes' sources stay with them, so a run shows who
 gave what.
 
-Drafters that cost next to nothing (suffix, recycle, toolcall) are asked always. One with a model is asked where that has paid:
-the more the others expect of what they have, the less a model adds, and what it added is known each time it was asked. Nobody
-ships the like (TensorRT-LLM's suffix automaton beside a trained head comes near).
+Drafters that cost next to nothing (suffix, recycle, toolcall) are asked always. One with a model is asked where that has paid,
+by kind of text and by how much the others expect of what they have (`_dear.py`). Nobody ships the like (TensorRT-LLM's suffix
+automaton beside a trained head comes near).
 """
 
+import math
 import time
+from collections import defaultdict
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from paceline import plugins
-from paceline.drafters._dear import Dear
+from paceline.drafters._dear import Asked, Dear, Row
 from paceline.errors import SpecError
 from paceline.lookup.guess import Guess
+from paceline.lookup.kinds import Kinds
 from paceline.lookup.odds import believed, bin_of
 from paceline.lookup.rates import Rates
 from paceline.lookup.trie import Price, Trie, price_of
@@ -27,9 +30,9 @@ from paceline.proposal import Proposal
 __all__ = ["Merge"]
 
 DEEP = 6  # depths beyond this are alike
-VENTURE = 0.01  # share of all time that finding out again may cost where a model is nearly worth asking
-LEAST = 0.25  # part of that, at least, where it is not by far
+LONG = 50  # plain steps from which on something else was done between two drafts
 KEEP = 0.95  # what a round's pace still weighs one round later
+BEGIN = 10.0  # plain steps that the pace of other texts of its kind counts for
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,47 @@ class Merge:
 
 
 @dataclass
+class Pace:
+    """Tokens of recent rounds, and the plain steps that these took, whatever took them."""
+
+    tokens: float = 0.0
+    steps: float = 0.0
+
+    def enter(self, tokens: float, steps: float) -> None:
+        """One more round."""
+        self.tokens, self.steps = KEEP * self.tokens + tokens, KEEP * self.steps + steps
+
+    @property
+    def rate(self) -> float:
+        """Tokens in the time of a plain step."""
+        return self.tokens / self.steps if self.steps else 1.0
+
+
+@dataclass
+class Known:
+    """Of a row: what each drafter thought of its text, and, for those with a model, what asking them was worth; the paces of its
+    kind and of itself, which begins as that; when it was drafted for last, and with how many tokens.
+    """
+
+    guesses: list[Guess]
+    asked: dict[int, Row]
+    usual: Pace
+    pace: Pace
+    then: float = -math.inf
+    length: int = 0
+
+    def begin(self, now: float, length: int, plain: float) -> float:
+        """A round ends and the next one begins: all that was done in it counts, if nothing else was done. Its plain steps."""
+        steps, tokens = (now - self.then) / plain, length - self.length
+        self.then, self.length = now, length
+        if steps > LONG:
+            return 0.0
+        self.usual.enter(tokens, steps)
+        self.pace.enter(tokens, steps)
+        return steps
+
+
+@dataclass
 class Draft:
     """One row's tree in the making. trees: of all drafters; chosen: of those that drew nothing; drawn: what one drew, and
     the same with chances. nodes: the best of all, where that is known; tokens, cost: what it promises, and in how many plain
@@ -61,6 +105,7 @@ class Draft:
     """
 
     row: Any
+    known: Known
     budget: int
     trees: list[Trie] = field(default_factory=list)
     chosen: list[Trie] = field(default_factory=list)
@@ -73,6 +118,12 @@ class Draft:
     def size(self) -> int:
         """About what is expected already."""
         return int(self.tokens).bit_length()
+
+    @property
+    def best(self) -> tuple[Trie, list[int]]:
+        """The best of all nodes, in their tree, once they are chosen."""
+        assert self.nodes is not None
+        return self.trees[0], self.nodes
 
     def add(self, tree: Trie, proposal: Proposal | None = None) -> None:
         """What one drafter proposes; of several that draw the first alone counts."""
@@ -95,17 +146,21 @@ class Merged:
         self.reads = tuple({what for drafter in inner for what in getattr(drafter, "reads", ())})
         self.dear = {which: Dear() for which, drafter in enumerate(inner) if options.worth is None
                      and not hasattr(drafter, "grown") and not getattr(drafter, "free", False)}
-        self.rates = Rates(believed_of)
-        self.pace = 1.0  # tokens that a plain step's time is expected to give, from the last rounds
-        self.taken = self.lost = 0.0  # plain steps of all rounds, and those that asking in vain has cost
-        self._rows: dict[int, list[Guess]] = {}  # one for each drafter
+        self.kinds, every = Kinds(), Rates(believed_of)
+        self.rates = defaultdict[int, Rates](lambda: Rates(pool=every))  # by kind of text
+        self.paces = defaultdict[int, Pace](Pace)
+        self.spent = 0.0  # plain steps of all rounds
+        self._rows: dict[int, Known] = {}
 
     def propose(self, rows: Sequence[Any], budgets: Sequence[int]) -> list[Proposal]:
         """One tree for each row, its nodes chosen: whether they stand depends on what others proposed. Under sampling all that a
         model drew stands, drawn, and beside it what was chosen without looking at that.
         """
         price = price_of(self.lm, self.options.worth, len(rows))
-        drafts = [Draft(row, budget) for row, budget in zip(rows, budgets, strict=True)]
+        drafts = [Draft(row, self._known(row), budget) for row, budget in zip(rows, budgets, strict=True)]
+        if self.dear:
+            now, plain = time.perf_counter(), self.lm.costs.seconds(len(rows))
+            self.spent += sum([draft.known.begin(now, len(draft.row.tokens), plain) for draft in drafts]) / max(1, len(drafts))
         for which in range(len(self.inner)):
             if which not in self.dear:
                 self._ask(which, drafts)
@@ -114,9 +169,9 @@ class Merged:
         return [self._best(draft, price) for draft in drafts]
 
     def forget(self, row: Any) -> None:
-        self._rows.pop(row.id, None)
-        for dear in self.dear.values():
-            dear.forget(row.id)
+        known = self._rows.pop(row.id, None)
+        for which, asked in known.asked.items() if known is not None else ():
+            self.dear[which].forget(asked, row.tokens)
         for drafter, own in zip(self.inner, self.own, strict=True):
             if own or row.finish_reason is None:  # what has failed may be half written, whose ever it is
                 drafter.forget(row)
@@ -130,7 +185,7 @@ class Merged:
             return
         found = drafter.propose([draft.row for draft in drafts], [draft.budget for draft in drafts])
         for draft, proposal in zip(drafts, found, strict=True):
-            draft.add(self._told(which, draft.row, proposal), proposal)
+            draft.add(self._told(which, draft, proposal), proposal)
 
     def _ask_if_it_pays(self, which: int, drafts: Sequence[Draft], price: Price | None) -> None:
         """Ask one with a model for those rows in which that has paid where as much was expected without it; for others as far as
@@ -139,28 +194,29 @@ class Merged:
         assert price is not None  # with a price given, none is dear
         dear = self.dear[which]
         for draft in drafts:
+            dear.settle(draft.known.asked[which], draft.row.tokens)
             self._weigh(draft, price)
-        asked = [draft for draft in drafts if self._pays(dear, draft)]
+        asked = [draft for draft in drafts
+                 if dear.pays(draft.known.asked[which], draft.size, draft.known.pace.rate, self.spent)]
         if not asked:
             return
-        before, start = [(draft.size, draft.tokens, draft.cost) for draft in asked], time.perf_counter()
+        before, start = [(draft.size, draft.tokens, draft.cost, draft.best) for draft in asked], time.perf_counter()
         self._ask(which, asked)
         steps = (time.perf_counter() - start) / self.lm.costs.seconds(len(drafts))
-        for draft, (size, tokens, cost) in zip(asked, before, strict=True):
+        for draft, (size, tokens, cost, without) in zip(asked, before, strict=True):
             self._weigh(draft, price)
-            gain, paid = dear.trade(draft.row.id, size, self.pace)
-            self.lost += max(0.0, paid - gain)
-            dear.added[size].enter(draft.tokens - tokens, draft.cost - cost)
-            dear.enter(draft.row.id, steps)
-            draft.cost += dear.steps
+            question = Asked(len(draft.row.tokens), size, without, draft.best, draft.tokens - tokens, draft.cost - cost)
+            dear.enter(draft.known.asked[which], steps, question, draft.known.pace.rate)
 
-    def _pays(self, dear: Dear, draft: Draft) -> bool:
-        """Whether asking a drafter with a model is worth its time; a few times it has to be found out, and again now and then,
-        the seldomer the less it has brought.
-        """
-        gain, cost = dear.trade(draft.row.id, draft.size, self.pace) if dear.knows(draft.size) else (0.0, 0.0)
-        near = gain / cost if cost > 0 else 0.0
-        return gain >= cost or self.lost + cost - gain <= VENTURE * max(LEAST, near) * self.taken
+    def _known(self, row: Any) -> Known:
+        """What is known of a row; the first time it is seen it is told what kind of text it is, where that matters."""
+        known = self._rows.get(row.id)
+        if known is None:
+            kind = self.kinds.of(row.tokens) if self.dear else 0
+            guesses, usual = [Guess(self.rates[kind]) for _ in self.inner], self.paces[kind]
+            known = Known(guesses, {which: Row(kind) for which in self.dear}, usual, Pace(BEGIN * usual.rate, BEGIN))
+            self._rows[row.id] = known
+        return known
 
     def _weigh(self, draft: Draft, price: Price | None) -> None:
         """Choose the best of what there is so far."""
@@ -173,8 +229,6 @@ class Merged:
         if draft.nodes is None:
             self._weigh(draft, price)
         assert draft.nodes is not None
-        self.taken += draft.cost
-        self.pace += (1 - KEEP) * (max(1.0, draft.tokens / draft.cost) - self.pace)
         if draft.drawn is None:
             return draft.trees[0].proposal(draft.nodes)
         return grafted(draft.drawn[0], self._further(draft, *draft.drawn, price))
@@ -200,10 +254,10 @@ class Merged:
             taken.append(node)
         return tree.proposal(taken if tokens / base > alone / cost else [])
 
-    def _told(self, which: int, row: Any, proposal: Proposal) -> Trie:
+    def _told(self, which: int, draft: Draft, proposal: Proposal) -> Trie:
         """A proposal with the chances of the drafter's past: of nodes as deep, of which it was as sure where it says how sure."""
-        guesses = self._rows.get(row.id) or self._rows.setdefault(row.id, [Guess(self.rates) for _ in self.inner])
-        tree, rates = guesses[which].renew(row.tokens), guesses[which].rates
+        guess = draft.known.guesses[which]
+        tree, rates = guess.renew(draft.row.tokens), guess.rates
         for node, depth in enumerate(proposal.depths()):
             parent = proposal.parents[node]
             sure = dict(proposal.likely.get(parent, ())).get(proposal.tokens[node])

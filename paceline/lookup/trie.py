@@ -97,6 +97,15 @@ class Trie:
                 return
             node = found
 
+    def taken(self, nodes: Sequence[int], text: Sequence[int]) -> int:
+        """How many of these nodes, which hold their parents, a text goes through."""
+        among, node = set(nodes), -1
+        for depth, token in enumerate(text):
+            node = self.child.get((node, token), -1)
+            if node not in among:
+                return depth
+        return len(text)
+
     def best(self, budget: int, price: Price | None = None) -> Proposal:
         """The most valuable nodes, at most `budget`, all chosen: the main chain, then the branches, parents before children.
 

@@ -12,7 +12,6 @@ import torch
 
 import paceline
 from paceline.arm import Arm
-from paceline.drafters._dear import Added
 from paceline.drafters.merge import Draft, Merge
 from paceline.drafters.small_model import SmallModel
 from paceline.engine import Engine
@@ -81,47 +80,71 @@ class Costs:
         return 1.0
 
 
+class Model(Says):
+    """What it says depends on how a text begins, and takes a while; a plain step takes a second."""
+
+    def __init__(self, clock: list[float], takes: float, tokens: dict[int, list[int]]) -> None:
+        super().__init__([], "m")
+        self.clock, self.takes, self.by, self.asked = clock, takes, tokens, list[int]()
+
+    def propose(self, rows: Sequence[Any], budgets: Sequence[int]) -> list[Proposal]:
+        self.clock[0] += self.takes
+        self.asked += [row.tokens[0] for row in rows]
+        return [Proposal.chain(self.by[row.tokens[0]], "m") for row in rows]
+
+
+def decode(drafter: Any, clock: list[float], begins: list[int], steps: int, identity: int = 0) -> None:
+    """A text that goes on with twos as far as they were drafted, and then with what was never seen."""
+    growing = row(begins)
+    growing.id = identity
+    for step in range(steps):
+        [tree] = drafter.propose([growing], [8])
+        hits = [token == 2 for token in tree.tokens]
+        growing.tokens += [2] * (*hits, False).index(False) + [1000 + 97 * identity + step]
+        clock[0] += 1.0 + 0.1 * len(tree)
+    drafter.forget(growing)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    now = [0.0]
+    monkeypatch.setattr(paceline.drafters.merge.time, "perf_counter", lambda: now[0])
+    return now
+
+
 @pytest.mark.parametrize(("takes", "says", "least", "most"), [
-    (0.1, [2, 2, 2], 299, 300), (5.0, [2, 2, 2], 4, 10), (0.1, [], 6, 60),
+    (0.1, [2, 2, 2], 290, 300), (5.0, [2, 2, 2], 1, 10), (0.1, [], 4, 60), (0.1, [3, 3, 3], 4, 60),
 ])  # fmt: skip
 def test_one_with_a_model_is_asked_as_often_as_it_pays(
-        monkeypatch: pytest.MonkeyPatch, takes: float, says: list[int], least: int, most: int) -> None:
-    """Three tokens, all right, for a tenth of a step, for five steps, and none at all; the other drafter has nothing to say."""
-    now, asked = [0.0], []
-
-    class Model(Says):
-        def propose(self, rows: Sequence[Any], budgets: Sequence[int]) -> list[Proposal]:
-            now[0] += takes
-            asked.append(len(rows))
-            return super().propose(rows, budgets)
-
-    monkeypatch.setattr(paceline.drafters.merge.time, "perf_counter", lambda: now[0])
-    drafter = Merge(("suffix", Model(says, "m"))).attach(SimpleNamespace(costs=Costs()))
-    growing = row([0, 1])
-    for step in range(300):
-        [tree] = drafter.propose([growing], [8])
-        growing.tokens += [2] * (1 + len(tree)) + [3 + step]  # what was drafted is right, and nothing repeats itself for long
-    assert least <= len(asked) <= most, len(asked)
+        clock: list[float], takes: float, says: list[int], least: int, most: int) -> None:
+    """Three tokens, all right, for a tenth of a step, for five steps; none; and wrong ones. The other has nothing to say."""
+    model = Model(clock, takes, {0: says})
+    drafter = Merge(("suffix", model)).attach(SimpleNamespace(costs=Costs()))
+    decode(drafter, clock, [0, 1], 300)
+    assert least <= len(model.asked) <= most, len(model.asked)
 
 
-@pytest.mark.parametrize(("pace", "begun", "pays"),
-                         [(1.1, False, True), (1.3, False, False), (1.3, True, True), (1.5, True, False)])
-def test_where_a_step_gives_more_a_model_has_to_add_more(pace: float, begun: bool, pays: bool) -> None:
-    """A token more for seven tenths of a step; the reading of the prompt, eight tenths, is spread over eight questions."""
-    drafter = Merge(("suffix", Says([2], "m"))).attach(SimpleNamespace(costs=Costs()))
-    [dear] = drafter.dear.values()
-    dear.added[1] = Added(times=9, tokens=1.0, cost=0.2)
-    dear.steps, dear.first, drafter.pace, dear.asked = 0.5, 1.3, pace, {0: 1} if begun else {}
-    assert drafter._pays(dear, Draft(SimpleNamespace(id=0), 8)) is pays
-    drafter.taken = 100.0  # finding out may cost a hundredth of all time
-    assert drafter._pays(dear, Draft(SimpleNamespace(id=0), 8))
+def test_it_is_asked_for_the_kind_of_text_on_which_it_is_right(clock: list[float]) -> None:
+    """Texts of two kinds in turn, on one of which the model, as sure of itself there, is always wrong."""
+    model = Model(clock, 0.8, {0: [2, 2, 2], 50: [3, 3, 3]})
+    drafter = Merge(("suffix", model)).attach(SimpleNamespace(costs=Costs()))
+    for text in range(40):
+        first = 50 * (text % 2)
+        decode(drafter, clock, [first, *range(first + 1, first + 40)], 30, identity=text)
+        if text == 19:
+            model.asked.clear()
+    right, wrong = model.asked.count(0), model.asked.count(50)
+    assert right > 250 and wrong < 30, (right, wrong)
 
 
-def test_a_model_that_costs_nothing_and_takes_tokens_away_is_not_asked() -> None:
-    drafter = Merge(("suffix", Says([2], "m"))).attach(SimpleNamespace(costs=Costs()))
-    [dear] = drafter.dear.values()
-    dear.added[1] = Added(times=9, tokens=-1.0)
-    assert not drafter._pays(dear, Draft(SimpleNamespace(id=0), 8))
+def test_the_pace_is_that_of_whole_rounds_and_of_each_kind(clock: list[float]) -> None:
+    drafter = Merge(("suffix", Model(clock, 0.0, {0: [2, 2, 2]}))).attach(SimpleNamespace(costs=Costs()))
+    decode(drafter, clock, [0, 1], 60)
+    begun = clock[0]
+    assert drafter.spent == pytest.approx(begun, rel=0.03) and 2.0 < drafter.paces[0].rate < 4 / 1.3
+    clock[0] += 1000.0  # nothing was to be done
+    decode(drafter, clock, [0, 1], 2, identity=1)
+    assert drafter.paces[0].rate > 2.0 and drafter.spent < begun + 3
 
 
 def test_how_sure_a_drafter_was_tells_what_its_tokens_are_worth() -> None:
@@ -136,7 +159,7 @@ def test_how_sure_a_drafter_was_tells_what_its_tokens_are_worth() -> None:
     for _ in range(20):
         tree = drafter.propose([growing], [1])[0]
         growing.tokens.append(2)
-    assert list(tree.tokens) == sure[9] and {kind[2] for kind in drafter.rates._seen} == {9, 1}
+    assert list(tree.tokens) == sure[9] and {kind[2] for kind in drafter.rates[0]._seen} == {9, 1}
 
 
 def test_drafters_that_stand_beside_it_are_shared_and_not_forgotten_twice() -> None:
@@ -175,7 +198,8 @@ def test_what_is_chosen_beside_a_drawn_chain_has_to_be_worth_it() -> None:
         law = torch.tensor([0.0, share, 1 - share])
         drawn, told = Proposal.chain([2], "m", drawn=True, laws=[law]), Trie()
         told.add([(2, 0.5)], "m")
-        found.append(list(drafter._further(Draft(row([0]), 8, chosen=[tree]), drawn, told, Price(lambda n: 0.2 * n)).tokens))
+        draft = Draft(row([0]), drafter._known(row([0])), 8, chosen=[tree])
+        found.append(list(drafter._further(draft, drawn, told, Price(lambda n: 0.2 * n)).tokens))
     assert found == [[1, 2], []]
 
 

@@ -75,3 +75,11 @@ def test_what_the_text_took_judges_all_beside_it() -> None:
     assert sorted(tree.judged([1, 5, 9])) == [(0, True), (1, False), (3, False), (4, True)]
     assert sorted(tree.judged([7])) == [(0, False), (3, False)]
     assert list(tree.judged([])) == []
+
+
+@given(CANDIDATES, st.integers(0, 12), st.lists(st.integers(0, 3), max_size=5))
+def test_a_text_takes_the_nodes_on_its_path(candidates: list[list[tuple[int, float]]], budget: int, text: list[int]) -> None:
+    tree = built(candidates)
+    nodes = tree.choose(budget)
+    paths = [[tree.tokens[i] for i in tree.path(node)] for node in nodes]
+    assert tree.taken(nodes, text) == max((len(path) for path in paths if path == text[: len(path)]), default=0)
