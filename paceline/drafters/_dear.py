@@ -22,6 +22,7 @@ OWN = 16.0  # tokens for which what is expected is believed
 FIRST = 4  # questions for a kind before what it adds is known
 NEW, TRIAL = 0.03, 8  # share of all time that finding this out may cost, and the questions that it is feared to take
 VENTURE, LEAST = 0.004, 0.25  # the same, to find out again what is nearly worth it; part of that where it is by far not
+BEYOND = 1.3  # times what it takes that a question costs: it drives the target's weights out of the processor's caches
 
 
 @dataclass
@@ -128,6 +129,7 @@ class Dear:
         seldomer the less it has brought.
         """
         gain, cost = self.trade(row, size, pace)
+        cost *= BEYOND
         if gain >= cost:
             return True
         near = gain / cost if cost > 0 else 0.0
