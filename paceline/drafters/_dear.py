@@ -61,7 +61,7 @@ class Truth:
 
 @dataclass
 class Texts:
-    """What asking adds to texts, of one kind or of all, by what was expected without it."""
+    """Of texts of one kind: what asking was expected to add, by what was expected without it, and how much of that came true."""
 
     sizes: dict[int, Added] = field(default_factory=lambda: defaultdict(Added))
     truth: Truth = field(default_factory=Truth)
@@ -108,13 +108,13 @@ class Row:
 
 @dataclass
 class Dear:
-    """A drafter with a model: what it has added, for all texts and for each kind of them; the plain steps that a question takes,
-    and the first one of a row, for which it reads the prompt: medians, since the very first ones measure what later ones then
-    know. usual: questions for a row of a kind, at its end; lost: plain steps that asking in vain has cost; believed: what it is
-    expected to add, until it is asked again.
+    """A drafter with a model: what it was expected to add, for all texts, and for each kind of them; the plain steps that a
+    question takes, and the first one of a row, for which it reads the prompt: medians, since the very first ones measure what
+    later ones then know. usual: questions for a row of a kind, at its end; lost: plain steps that asking in vain has cost;
+    believed: what it is expected to add, until it is asked again.
     """
 
-    every: Texts = field(default_factory=Texts)
+    every: dict[int, Added] = field(default_factory=lambda: defaultdict(Added))
     kinds: dict[int, Texts] = field(default_factory=lambda: defaultdict(Texts))
     taken: tuple[deque[float], deque[float]] = field(default_factory=lambda: (deque(maxlen=RECENT), deque(maxlen=RECENT)))
     steps: float = 0.0
@@ -144,7 +144,7 @@ class Dear:
         is spread over as many questions as usual.
         """
         reading = 0.0 if row.times else max(0.0, self.first - self.steps) / self.usual[row.kind]
-        return self.expects(row.kind, size) * row.truth.lift / pace, self.every.sizes[size].cost + self.steps + reading
+        return self.expects(row.kind, size) * row.truth.lift / pace, self.every[size].cost + self.steps + reading
 
     def expects(self, kind: int, size: int) -> float:
         """Tokens that it adds, for a text of this kind."""
@@ -171,9 +171,10 @@ class Dear:
             if added is None:
                 continue
             row.open.remove(asked)
-            row.truth.enter(added, asked.tokens * self.kinds[row.kind].truth.lift)
-            for texts in (self.every, self.kinds[row.kind]):
-                texts.enter(asked, added)
+            kind = self.kinds[row.kind]
+            row.truth.enter(added, asked.tokens * kind.truth.lift)
+            kind.enter(asked, added)
+            self.every[asked.size].enter(asked.tokens, asked.cost)
             self.believed.clear()
 
     def forget(self, row: Row, text: Sequence[int]) -> None:
@@ -184,7 +185,7 @@ class Dear:
 
     def _usual(self, size: int) -> float:
         """Tokens that it adds, for a text of any kind; where more is expected without it, it is believed to add less."""
-        every = self.every.sizes[size]
+        every = self.every[size]
         return (every.weight * every.tokens + TRUST * HOPE / (1 << size >> 1)) / (every.weight + TRUST)
 
     def _lift(self, kind: int) -> float:

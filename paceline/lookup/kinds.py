@@ -21,7 +21,7 @@ class Kinds:
     """
 
     def __init__(self, most: int = 8) -> None:
-        self.means = np.zeros((most, WIDTH))  # before they are weighed
+        self.means = np.zeros((most, WIDTH))  # of roots of counts, not weighed
         self.sizes: list[int] = []  # prompts of each kind
         self._having = np.zeros(WIDTH)  # prompts with a token
 

@@ -35,10 +35,10 @@ def test_as_long_as_the_text_may_go_on_through_its_nodes_that_is_not_known() -> 
     dear, row = Dear(), Row(0)
     dear.enter(row, 1.0, asked(), 1.0)
     dear.settle(row, [0, 0, 5])
-    assert not dear.every.sizes[1].times and len(row.open) == 1
+    assert not dear.every[1].times and len(row.open) == 1
     dear.settle(row, [0, 0, 5, 6, 7, 8])
-    for texts in (dear.every, dear.kinds[0]):
-        assert texts.sizes[1].times == 1 and texts.truth.added == 2.0 and texts.truth.expected == 1.5
+    texts = dear.kinds[0]
+    assert dear.every[1].times == texts.sizes[1].times == 1 and texts.truth.added == 2.0 and texts.truth.expected == 1.5
     assert not row.open and row.truth.added == 2.0
 
 
@@ -49,8 +49,8 @@ def taught(tokens: dict[int, float], took: float = 1.0, times: int = 40) -> Dear
     dear = Dear(steps=1.0, first=1.0)
     for kind, each in tokens.items():
         for _ in range(times):
-            for texts in (dear.every, dear.kinds[kind]):
-                texts.enter(Asked(0, 1, (Trie(), ()), (Trie(), ()), each, 0.0), took * each)
+            dear.every[1].enter(each, 0.0)
+            dear.kinds[kind].enter(Asked(0, 1, (Trie(), ()), (Trie(), ()), each, 0.0), took * each)
     return dear
 
 
