@@ -23,7 +23,7 @@ __all__ = ["AUTO", "attached", "built", "check", "controlling", "fitting", "limi
 
 AUTO = "auto"
 FREE = ("suffix",)  # tried at once
-MERGED = ("merge:drafters=[suffix,longspec]",)  # instead, where they fit
+MERGED = ("merge:drafters=[suffix,glide]",)  # instead, where they fit
 EMBEDDED = ("cape:inner=glide", "longspec", "small_model:model=zoo:tiny-draft")
 
 log = logging.getLogger("paceline")

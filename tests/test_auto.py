@@ -30,7 +30,7 @@ def test_models_of_ones_own_get_the_drafters_that_need_none() -> None:
 
 def test_the_embedded_target_also_gets_its_draft_models_grown_or_not() -> None:
     lm = paceline.load("zoo:tiny")
-    assert suited(lm) == ["merge:drafters=[suffix,longspec]"] and suited(paceline.load(grow(lm.model, 20e6))) == suited(lm)
+    assert suited(lm) == ["merge:drafters=[suffix,glide]"] and suited(paceline.load(grow(lm.model, 20e6))) == suited(lm)
     assert {*suited(lm), "suffix", "ngram", "cape:inner=glide", "small_model:model=zoo:tiny-draft"} < set(fitting(lm))
     assert fitting(tiny_lm()) == ["suffix", "ngram"]
 

@@ -117,7 +117,7 @@ def test_the_terminal_shows_the_verdict_first_and_cuts_nothing(width: int) -> No
 
 
 def test_brackets_in_a_table_are_those_of_a_spec(capsys: pytest.CaptureFixture[str]) -> None:
-    spec = "merge:drafters=[suffix,longspec]"
+    spec = "merge:drafters=[suffix,glide]"
     show(report(candidate(spec, 1.5), candidate("ngram", 1.1)))
     assert sum("1.50x" in line and spec in line for line in capsys.readouterr().out.splitlines()) == 2  # verdict and table
 
