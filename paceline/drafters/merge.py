@@ -9,30 +9,27 @@ by kind of text and by how much the others expect of what they have (`_dear.py`)
 automaton beside a trained head comes near).
 """
 
-import math
 import time
 from collections import defaultdict
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from paceline import plugins
 from paceline.drafters._dear import Asked, Dear, Row
+from paceline.drafters._graft import further, grafted, merged
+from paceline.drafters._pace import Pace, Paced
 from paceline.errors import SpecError
 from paceline.lookup.guess import Guess
 from paceline.lookup.kinds import Kinds
 from paceline.lookup.odds import believed, bin_of
 from paceline.lookup.rates import Rates
 from paceline.lookup.trie import Price, Trie, price_of
-from paceline.lookup.worth import worthwhile
 from paceline.proposal import Proposal
 
 __all__ = ["Merge"]
 
 DEEP = 6  # depths beyond this are alike
-LONG = 50  # plain steps from which on something else was done between two drafts
-KEEP = 0.95  # what a round's pace still weighs one round later
-BEGIN = 10.0  # plain steps that the pace of other texts of its kind counts for
 
 
 @dataclass(frozen=True)
@@ -57,44 +54,12 @@ class Merge:
 
 
 @dataclass
-class Pace:
-    """Tokens of recent rounds, and the plain steps that these took, whatever took them."""
-
-    tokens: float = 0.0
-    steps: float = 0.0
-
-    def enter(self, tokens: float, steps: float) -> None:
-        """One more round."""
-        self.tokens, self.steps = KEEP * self.tokens + tokens, KEEP * self.steps + steps
-
-    @property
-    def rate(self) -> float:
-        """Tokens in the time of a plain step."""
-        return self.tokens / self.steps if self.steps else 1.0
-
-
-@dataclass
 class Known:
-    """Of a row: what each drafter thought of its text, and, for those with a model, what asking them was worth; the paces of its
-    kind and of itself, which begins as that; when it was drafted for last, and with how many tokens.
-    """
+    """Of a row: what each drafter thought of its text, what asking those with a model was worth for it, and its pace."""
 
     guesses: list[Guess]
     asked: dict[int, Row]
-    usual: Pace
-    pace: Pace
-    then: float = -math.inf
-    length: int = 0
-
-    def begin(self, now: float, length: int, plain: float) -> float:
-        """A round ends and the next one begins: all that was done in it counts, if nothing else was done. Its plain steps."""
-        steps, tokens = (now - self.then) / plain, length - self.length
-        self.then, self.length = now, length
-        if steps > LONG:
-            return 0.0
-        self.usual.enter(tokens, steps)
-        self.pace.enter(tokens, steps)
-        return steps
+    pace: Paced
 
 
 @dataclass
@@ -160,7 +125,8 @@ class Merged:
         drafts = [Draft(row, self._known(row), budget) for row, budget in zip(rows, budgets, strict=True)]
         if self.dear:
             now, plain = time.perf_counter(), self.lm.costs.seconds(len(rows))
-            self.spent += sum([draft.known.begin(now, len(draft.row.tokens), plain) for draft in drafts]) / max(1, len(drafts))
+            steps = [draft.known.pace.begin(now, len(draft.row.tokens), plain) for draft in drafts]
+            self.spent += sum(steps) / max(1, len(steps))
         for which in range(len(self.inner)):
             if which not in self.dear:
                 self._ask(which, drafts)
@@ -170,10 +136,11 @@ class Merged:
 
     def forget(self, row: Any) -> None:
         known = self._rows.pop(row.id, None)
-        for which, asked in known.asked.items() if known is not None else ():
+        ended = row.finish_reason is not None  # what fails in the midst of a text leaves its last questions unanswered
+        for which, asked in known.asked.items() if known is not None and ended else ():
             self.dear[which].forget(asked, row.tokens)
         for drafter, own in zip(self.inner, self.own, strict=True):
-            if own or row.finish_reason is None:  # what has failed may be half written, whose ever it is
+            if own or not ended:  # what has failed may be half written, whose ever it is
                 drafter.forget(row)
 
     def _ask(self, which: int, drafts: Sequence[Draft]) -> None:
@@ -197,7 +164,7 @@ class Merged:
             dear.settle(draft.known.asked[which], draft.row.tokens)
             self._weigh(draft, price)
         asked = [draft for draft in drafts
-                 if dear.pays(draft.known.asked[which], draft.size, draft.known.pace.rate, self.spent)]
+                 if dear.pays(draft.known.asked[which], draft.size, draft.known.pace.own.rate, self.spent)]
         if not asked:
             return
         before, start = [(draft.size, draft.tokens, draft.cost, draft.best) for draft in asked], time.perf_counter()
@@ -206,16 +173,15 @@ class Merged:
         for draft, (size, tokens, cost, without) in zip(asked, before, strict=True):
             self._weigh(draft, price)
             question = Asked(len(draft.row.tokens), size, without, draft.best, draft.tokens - tokens, draft.cost - cost)
-            dear.enter(draft.known.asked[which], steps, question, draft.known.pace.rate)
+            dear.enter(draft.known.asked[which], steps, question, draft.known.pace.own.rate)
 
     def _known(self, row: Any) -> Known:
         """What is known of a row; the first time it is seen it is told what kind of text it is, where that matters."""
         known = self._rows.get(row.id)
         if known is None:
             kind = self.kinds.of(row.tokens) if self.dear else 0
-            guesses, usual = [Guess(self.rates[kind]) for _ in self.inner], self.paces[kind]
-            known = Known(guesses, {which: Row(kind) for which in self.dear}, usual, Pace(BEGIN * usual.rate, BEGIN))
-            self._rows[row.id] = known
+            guesses, asked = [Guess(self.rates[kind]) for _ in self.inner], {which: Row(kind) for which in self.dear}
+            known = self._rows[row.id] = Known(guesses, asked, Paced(self.paces[kind]))
         return known
 
     def _weigh(self, draft: Draft, price: Price | None) -> None:
@@ -231,28 +197,8 @@ class Merged:
         assert draft.nodes is not None
         if draft.drawn is None:
             return draft.trees[0].proposal(draft.nodes)
-        return grafted(draft.drawn[0], self._further(draft, *draft.drawn, price))
-
-    def _further(self, draft: Draft, drawn: Proposal, told: Trie, price: Price | None) -> Proposal:
-        """What was chosen and is worth scoring beside what is drawn. What chance there is that the text takes a node which is not
-        drawn anyway is told by the law, not by the draws.
-        """
-        tree, room = merged(draft.chosen), draft.budget - len(drawn)
-        if price is None:
-            return tree.best(room)
-        tops: list[int] = []
-        for node, parent in enumerate(tree.parents):
-            tops.append(node if parent == -1 else tops[parent])
-        chances = [value * (1 - float(drawn.laws[-1][tree.tokens[top]])) for value, top in zip(tree.values, tops, strict=True)]
-        alone, cost = 1 + sum(told.values), 1 + price.nodes(len(drawn))
-        tokens, taken, base = alone, list[int](), cost + price.branching
-        for node in sorted(range(len(tree)), key=lambda node: (-chances[node], node))[:room]:
-            more = 1 + price.nodes(len(drawn) + len(taken) + 1) + price.branching
-            if not worthwhile(chances[node], more - base, tokens, base):
-                break
-            tokens, base = tokens + chances[node], more
-            taken.append(node)
-        return tree.proposal(taken if tokens / base > alone / cost else [])
+        drawn, told = draft.drawn
+        return grafted(drawn, further(draft.chosen, draft.budget - len(drawn), drawn, told, price))
 
     def _told(self, which: int, draft: Draft, proposal: Proposal) -> Trie:
         """A proposal with the chances of the drafter's past: of nodes as deep, of which it was as sure where it says how sure."""
@@ -270,33 +216,6 @@ def believed_of(kind: Hashable) -> float:
     """The chance of a node before any was seen."""
     assert isinstance(kind, tuple)
     return 0.5 if kind[2] is None else believed(kind[2])
-
-
-def merged(trees: Sequence[Trie]) -> Trie:
-    """All nodes in one tree; where several stand the highest chance counts."""
-    whole = Trie()
-    for tree in trees:
-        place = {-1: -1}
-        for node, parent in enumerate(tree.parents):
-            chance = tree.values[node] / (tree.values[parent] if parent != -1 else 1.0)
-            place[node] = whole.step(place[parent], tree.tokens[node], chance, tree.sources[node])
-    return whole
-
-
-def grafted(drawn: Proposal, chosen: Proposal) -> Proposal:
-    """A drawn tree, and behind its nodes those of a chosen one that it lacks."""
-    tokens, parents, source = list(drawn.tokens), list(drawn.parents), list(drawn.source)
-    known, place = {pair: node for node, pair in enumerate(zip(parents, tokens, strict=True))}, {-1: -1}
-    for node, (token, parent) in enumerate(zip(chosen.tokens, chosen.parents, strict=True)):
-        pair = place[parent], token
-        if pair not in known:
-            known[pair] = len(tokens)
-            tokens.append(token)
-            parents.append(pair[0])
-            source.append(chosen.source[node])
-        place[node] = known[pair]
-    flags = [*drawn.drawn, *[False] * (len(tokens) - len(drawn))]
-    return replace(drawn, tokens=tokens, parents=parents, drawn=flags, source=source)
 
 
 def tiny(lm: Any) -> Merge:

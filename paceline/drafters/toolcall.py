@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from paceline.drafters._graft import merged
 from paceline.drafters._released import Released
 from paceline.drafters._state import model_of, state_of
-from paceline.drafters.merge import merged
 from paceline.drafters.recycle import Recycle
 from paceline.drafters.suffix import Suffix
 from paceline.errors import ModelError, SpecError

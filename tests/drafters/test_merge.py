@@ -8,15 +8,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import torch
 
 import paceline
 from paceline.arm import Arm
-from paceline.drafters.merge import Draft, Merge
+from paceline.drafters.merge import Merge
 from paceline.drafters.small_model import SmallModel
 from paceline.engine import Engine
 from paceline.errors import SpecError
-from paceline.lookup.trie import Price, Trie
 from paceline.proposal import Proposal
 from paceline.sampling import Sampling
 from paceline.testing import ToyLM, tiny_lm
@@ -102,6 +100,7 @@ def decode(drafter: Any, clock: list[float], begins: list[int], steps: int, iden
         hits = [token == 2 for token in tree.tokens]
         growing.tokens += [2] * (*hits, False).index(False) + [1000 + 97 * identity + step]
         clock[0] += 1.0 + 0.1 * len(tree)
+    growing.finish_reason, growing.new_tokens = "length", []
     drafter.forget(growing)
 
 
@@ -137,14 +136,20 @@ def test_it_is_asked_for_the_kind_of_text_on_which_it_is_right(clock: list[float
     assert right > 250 and wrong < 30, (right, wrong)
 
 
-def test_the_pace_is_that_of_whole_rounds_and_of_each_kind(clock: list[float]) -> None:
+def test_time_goes_by_as_the_clock_says_and_by_kind_of_text(clock: list[float]) -> None:
     drafter = Merge(("suffix", Model(clock, 0.0, {0: [2, 2, 2]}))).attach(SimpleNamespace(costs=Costs()))
     decode(drafter, clock, [0, 1], 60)
-    begun = clock[0]
-    assert drafter.spent == pytest.approx(begun, rel=0.03) and 2.0 < drafter.paces[0].rate < 4 / 1.3
-    clock[0] += 1000.0  # nothing was to be done
-    decode(drafter, clock, [0, 1], 2, identity=1)
-    assert drafter.paces[0].rate > 2.0 and drafter.spent < begun + 3
+    assert drafter.spent == pytest.approx(clock[0], rel=0.03) and 2.0 < drafter.paces[0].rate < 4 / 1.3
+
+
+def test_a_draft_that_fails_in_the_midst_of_a_text_leaves_its_question_unanswered(clock: list[float]) -> None:
+    """What has failed is forgotten while the row goes on; its text has not shown what the last question was worth."""
+    drafter, growing = Merge(("suffix", Model(clock, 0.1, {0: [2, 2, 2]}))).attach(SimpleNamespace(costs=Costs())), row([0, 1])
+    for finish_reason, answered in ((None, 0), ("length", 1)):
+        drafter.propose([growing], [8])
+        growing.finish_reason, growing.new_tokens = finish_reason, []
+        drafter.forget(growing)
+        assert sum(added.times for added in drafter.dear[1].every.values()) == answered and not drafter._rows
 
 
 def test_how_sure_a_drafter_was_tells_what_its_tokens_are_worth() -> None:
@@ -187,20 +192,6 @@ def test_the_sampled_law_is_exact_where_one_draws_and_others_choose(drafters: tu
     assert distance(law, plain_law(TARGET, [1], sampling, 2)) < TIGHT
     trees = [tree for made in seen for tree in made if len(tree) > 2]
     assert any(set(tree.drawn) == {True, False} for tree in trees) and all(tree.drawn[0] for tree in trees)
-
-
-def test_what_is_chosen_beside_a_drawn_chain_has_to_be_worth_it() -> None:
-    """The chance that the text takes a node which is not drawn anyway is less, the likelier the law has it."""
-    drafter = Merge(("recycle",)).attach(SimpleNamespace(costs=Costs()))
-    tree, found = Trie(), []
-    tree.add([(1, 0.9), (2, 0.9)], "a")
-    for share in (0.1, 0.95):
-        law = torch.tensor([0.0, share, 1 - share])
-        drawn, told = Proposal.chain([2], "m", drawn=True, laws=[law]), Trie()
-        told.add([(2, 0.5)], "m")
-        draft = Draft(row([0]), drafter._known(row([0])), 8, chosen=[tree])
-        found.append(list(drafter._further(draft, drawn, told, Price(lambda n: 0.2 * n)).tokens))
-    assert found == [[1, 2], []]
 
 
 class Both:
