@@ -47,7 +47,7 @@ def grafted(drawn: Proposal, chosen: Proposal) -> Proposal:
 
 def further(chosen: Sequence[Trie], room: int, drawn: Proposal, told: Trie, price: Price | None) -> Proposal:
     """Of what was chosen, at most `room` nodes that are worth scoring beside what is drawn (told: that with its chances). What
-    chance there is that the text takes a node which is not drawn anyway is told by the law, not by the draws.
+    chance there is that the text takes a node which is not drawn anyway is told by the law [V] behind the root, not by the draws.
     """
     tree = merged(chosen)
     if price is None:
