@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet -c constraints.txt
 
-.PHONY: demo test test-all check bench bench-gpu docs clean
+.PHONY: demo test test-all check bench bench-gpu docs wheel clean
 .DEFAULT_GOAL := demo
 
 demo: $(VENV)/.user
@@ -29,6 +29,11 @@ bench-gpu: $(VENV)/.user
 
 docs: $(VENV)/.docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+# A wheel with the compiled forward for every processor of this architecture, in dist/.
+wheel: | $(BIN)/python
+	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
+	@ls dist/*.whl
 
 # One stamp for each set of extras; touching pyproject.toml or the pins installs again.
 $(VENV)/.user: pyproject.toml constraints.txt | $(BIN)/python

@@ -1,81 +1,213 @@
-"""Compiles our one C++ source with the machine's own compiler, once per machine, and loads it."""
+"""Compiles the C++ sources and loads what comes of them: one library, with an object for each kind of processor it is for.
 
+A wheel carries that library, so no compiler is needed where it is installed. From a folder of sources it is compiled at first
+use, for this processor alone, and kept in the user's cache folder. Needs the standard library only: the wheel's build runs it.
+"""
+
+import contextlib
 import ctypes
 import hashlib
 import os
 import platform
 import shutil
+import stat
 import subprocess
+import sys
 import tempfile
-from functools import lru_cache
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from typing import Any
 
-__all__ = ["library"]
+__all__ = ["PATHS", "Code", "build", "cache_folder", "library"]
 
-SOURCE = Path(__file__).with_name("fused.cpp")
-FLAGS = ("-O3", "-march=native", "-fopenmp", "-std=c++17", "-shared", "-fPIC")
-# GCC tuned for some processors splits multiply-adds in one copy of a loop and not in another, which would round differently.
-FUSE = ("-ffp-contract=fast", "--param=avoid-fma-max-bits=0")
-PATIENCE_S = 120
+HERE = Path(__file__).parent
+SOURCE, CHOICE = HERE / "fused.cpp", HERE / "paths.cpp"
+SHIPPED = HERE / "fused.so"
+X86 = platform.machine().lower() in ("x86_64", "amd64")
+# Kinds of processors, the best first, and what makes the compiler write for each.
+PATHS: dict[str, tuple[str, ...]] = {"native": ("-mcpu=native",)}
+if X86:
+    PATHS = {"avx512": ("-march=x86-64-v4",), "avx2": ("-march=x86-64-v3",), "portable": ("-O2",)}
+FLAGS = ("-O3", "-fopenmp", "-std=c++17", "-fPIC", "-ffp-contract=fast", "-Wno-psabi")
+LINK = ("-shared", "-fopenmp", "-static-libgcc", "-static-libstdc++")
+PATIENCE_S = 300
+HOW = "install g++ or clang++, or a wheel of Paceline made by `make wheel`, which carries the compiled code"
 
 
-@lru_cache(maxsize=1)
-def library() -> tuple[ctypes.CDLL | None, str]:
-    """The compiled library, or None and why there is none; kept in the user's cache folder, named after all it depends on.
+@dataclass(frozen=True)
+class Code:
+    """A loaded library's functions for one kind of processor."""
 
-    Looks for `$CXX`, then g++, clang++ and c++. With g++ OpenMP resolves to the runtime torch has loaded, so that both
-    share one team of threads.
+    path: str
+    forward: Any
+    extend: Any
+    size_of: Any
+
+
+def library(path: str | None = None) -> tuple[Code | None, str]:
+    """The compiled code, or None and why there is none.
+
+    path: a kind of processor of `PATHS` to play; by default `$PACELINE_CPU`, else the best that this processor has. With g++
+    OpenMP resolves to the runtime that torch has loaded, so that both share one team of threads.
     """
-    names = filter(None, (os.environ.get("CXX"), "g++", "clang++", "c++"))
-    compiler = next((found for name in names if (found := shutil.which(name))), None)
-    if compiler is None:
-        return None, "no C++ compiler was found (g++ or clang++)"
+    return _library(path or os.environ.get("PACELINE_CPU") or "")
+
+
+@cache
+def _library(path: str) -> tuple[Code | None, str]:
+    if path and path not in PATHS:
+        return None, f"PACELINE_CPU names no kind of processor known here: expected {' or '.join(PATHS)}, found {path!r}"
     try:
-        path = cache_folder() / f"fused-{fingerprint(compiler)}.so"
-        if not path.exists():
-            build(compiler, path)
-        return ctypes.CDLL(str(path)), ""
+        if SHIPPED.exists():
+            return opened(SHIPPED, path), ""
+        compiler = found_compiler()
+        if compiler is None:
+            return None, f"no C++ compiler was found; {HOW}"
+        return compiled(compiler, path), ""
     except subprocess.SubprocessError as error:
-        words = (getattr(error, "stderr", None) or str(error)).strip().splitlines()
-        return None, f"{compiler} could not compile {SOURCE.name}: {words[0] if words else error}"
-    except (OSError, RuntimeError) as error:
+        return None, f"{SOURCE.name} could not be compiled: {_reason(error)}"
+    except (OSError, RuntimeError, AttributeError) as error:
         return None, f"the compiled forward could not be stored or loaded: {error}"
 
 
-def cache_folder() -> Path:
-    """Where compiled code is kept: `$XDG_CACHE_HOME/paceline`, by default `~/.cache/paceline`."""
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "paceline"
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+def found_compiler() -> str | None:
+    """`$CXX`, else g++, clang++ or c++; None where there is none of them."""
+    names = filter(None, (os.environ.get("CXX"), "g++", "clang++", "c++"))
+    return next((found for name in names if (found := shutil.which(name))), None)
 
 
-def fingerprint(compiler: str) -> str:
-    """A name that changes with the source, the flags, the compiler and the processor."""
+def opened(file: Path, path: str) -> Code:
+    """The functions of a library for `path`, or for the best that it holds and this processor runs. Raises OSError."""
+    code = ctypes.CDLL(str(file))
+    path = path or best_path(code)
+    code[f"size_of_{path}"].restype = ctypes.c_int64
+    return Code(path, *(code[f"{name}_{path}"] for name in ("forward", "extend", "size_of")))
+
+
+def best_path(code: ctypes.CDLL) -> str:
+    """What the processor says of itself. Raises OSError where the library holds nothing that it runs."""
+    code.best_path.restype = ctypes.c_char_p
+    best = code.best_path().decode()
+    if not best:
+        raise OSError("this processor can run none of the kinds of code in it")
+    return best
+
+
+def compiled(compiler: str, path: str) -> Code:
+    """The library for one kind of processor, from the cache folder; built there, once, whoever else wants it at the same time."""
+    folder = cache_folder()
+    path = path or own_path(compiler, folder)
+    file = folder / f"fused-{path}-{fingerprint(compiler, path)}.so"
+    with locked(file.with_suffix(".lock")):
+        if file.exists():
+            with contextlib.suppress(OSError):  # one that was cut short is built again
+                return opened(file, path)
+        with told(f"compiling the fast forward for this processor ({path}), once"):
+            build(compiler, file, [path])
+    return opened(file, path)
+
+
+def own_path(compiler: str, folder: Path) -> str:
+    """The best kind for this processor, which the sources' own choice tells; anywhere but on x86-64 there is one kind only."""
+    if len(PATHS) == 1:
+        return next(iter(PATHS))
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        file = Path(scratch) / "choice.so"
+        run([compiler, "-shared", "-fPIC", *(f"-DHAS_{name}" for name in PATHS), str(CHOICE), "-o", str(file)])
+        return best_path(ctypes.CDLL(str(file)))
+
+
+def build(compiler: str, file: Path, paths: Sequence[str]) -> None:
+    """Compile an object for each of these kinds of processors and link them into `file`, which appears whole or not at all.
+
+    Raises SubprocessError where the compiler fails, is ended, or writes nothing.
+    """
+    with tempfile.TemporaryDirectory(dir=file.parent) as scratch:
+        objects = {name: str(Path(scratch) / f"{name}.o") for name in (*paths, "choice")}
+        commands = [[compiler, "-O2", "-fPIC", *(f"-DHAS_{name}" for name in paths), "-c", str(CHOICE), "-o", objects["choice"]]]
+        for name in paths:
+            commands.append([compiler, *FLAGS, *PATHS[name], f"-DPACELINE_PATH={name}", "-c", str(SOURCE), "-o", objects[name]])
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            list(pool.map(run, commands))
+        whole = Path(scratch) / file.name
+        run([compiler, *LINK, *objects.values(), "-o", str(whole)])
+        if not whole.exists() or not whole.stat().st_size:
+            raise subprocess.SubprocessError(f"{compiler} ended without an error and wrote nothing")
+        os.replace(whole, file)
+
+
+def run(command: list[str]) -> None:
+    """Run a compiler's command. Raises SubprocessError where it fails."""
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, errors="replace")
+    done.check_returncode()
+
+
+def _reason(error: subprocess.SubprocessError) -> str:
+    """Why a compiler gave nothing: the line of its own that says so, or what ended it."""
+    if isinstance(error, subprocess.CalledProcessError) and error.returncode < 0:
+        return f"{error.cmd[0]} was ended by signal {-error.returncode}"
+    lines = (getattr(error, "stderr", None) or str(error)).strip().splitlines() or ["it said nothing"]
+    return next((line for line in lines if "error" in line), lines[0])
+
+
+def fingerprint(compiler: str, path: str) -> str:
+    """A name that changes with the sources, the flags and the compiler; where code is for the very processor, with that too."""
     version = subprocess.run([compiler, "--version"], capture_output=True, text=True, timeout=PATIENCE_S, check=True).stdout
-    parts = (SOURCE.read_text(), *FLAGS, *FUSE, version, processor())
+    parts = [SOURCE.read_text(encoding="utf-8"), CHOICE.read_text(encoding="utf-8"), *FLAGS, *LINK, *PATHS[path], version]
+    if path == "native":
+        parts.append(processor())
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 
 def processor() -> str:
-    """What the processor can do, as far as the system tells: `-march=native` depends on it."""
+    """What the processor can do, as far as the system tells."""
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         return "\n".join(sorted({line for line in lines if line.startswith(("flags", "Features", "model name"))}))
     except OSError:
         return f"{platform.machine()} {platform.processor()}"
 
 
-def build(compiler: str, path: Path) -> None:
-    """Compile to a temporary name, then move into place: two processes may do it at once."""
-    handle, temporary = tempfile.mkstemp(suffix=".so", dir=path.parent)
-    os.close(handle)
+@cache
+def _folder(wished: Path) -> Path:
+    """`wished` where it can be written, else a private one among the temporary files. Raises OSError where neither can."""
+    with contextlib.suppress(OSError):
+        wished.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=wished):
+            return wished
+    own = Path(tempfile.gettempdir()) / f"paceline-{getattr(os, 'getuid', int)()}"
+    own.mkdir(mode=0o700, exist_ok=True)
+    status = own.lstat()
+    if not stat.S_ISDIR(status.st_mode) or (hasattr(os, "getuid") and (status.st_uid != os.getuid() or status.st_mode & 0o022)):
+        raise OSError(f"neither {wished} nor {own} is a folder of yours that can be written to")
+    return own
+
+
+def cache_folder() -> Path:
+    """Where what was made for this machine is kept: `$XDG_CACHE_HOME/paceline`, by default `~/.cache/paceline`."""
+    return _folder(Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "paceline")
+
+
+@contextlib.contextmanager
+def locked(file: Path) -> Iterator[None]:
+    """Hold a lock file, so that of two processes that want the same thing one makes it. No lock where the system has none."""
     try:
-        for more in (FUSE, FUSE[:1]):  # other compilers do not know the second flag
-            command = [compiler, *FLAGS, *more, str(SOURCE), "-o", temporary]
-            done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S)
-            if done.returncode == 0:
-                break
-        done.check_returncode()
-        os.replace(temporary, path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
+        import fcntl
+    except ImportError:
+        yield
+        return
+    with file.open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+@contextlib.contextmanager
+def told(what: str) -> Iterator[None]:
+    """One line on a terminal while something takes its time."""
+    shown = sys.stderr is not None and sys.stderr.isatty()
+    if shown:
+        print(f"paceline: {what} …", file=sys.stderr, flush=True)
+    yield

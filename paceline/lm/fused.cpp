@@ -11,19 +11,21 @@
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
-#include <memory>
 #include <omp.h>
 #include <utility>
-#include <vector>
 
 namespace {
 
-#ifdef __AVX512F__
+// The most rows are those whose sums, two vectors each, leave registers for two vectors of weights and one of inputs.
+#if defined(__AVX512F__)
 constexpr int LANES = 16, MOST_ROWS = 12;
+#elif defined(__x86_64__) && !defined(__AVX__)
+constexpr int LANES = 4, MOST_ROWS = 6;
 #else
-constexpr int LANES = 8, MOST_ROWS = 3;
+constexpr int LANES = 8, MOST_ROWS = 6;
 #endif
-constexpr int TILE = 32, PARTS = TILE / LANES;  // outputs of a linear that are made together
+constexpr int TILE = 32, PARTS = TILE / LANES;  // outputs of a linear that lie together
+constexpr int BLOCK = 128;                      // inputs that are gone through together, so that their weights stay in cache
 constexpr int64_t AHEAD = 8192;                 // bytes of weights fetched in advance
 constexpr int KEYS = 64, QUERIES = 32;          // keys and tokens that attention takes together, to stay in cache
 
@@ -76,6 +78,11 @@ inline V exponential(V x) {  // e^x to about one unit in the last place; Cephes'
 
 }  // namespace
 
+// Every object of the library is this source, compiled for one kind of processor, which names what it offers.
+#define JOINED(name, path) name##_##path
+#define NAMED(name, path) JOINED(name, path)
+#define OFFERED(name) NAMED(name, PACELINE_PATH)
+
 extern "C" {
 
 enum Kind : int32_t { FLOATS, HALVES, BYTES };
@@ -127,12 +134,12 @@ struct Call {
     int32_t threads;
 };
 
-enum Fault : int32_t { NONE, UNKNOWN_ID, TOO_LONG };
+enum Fault : int32_t { NONE, UNKNOWN_ID, TOO_LONG, NO_MEMORY, NO_TREE };
 
-int64_t size_of(int32_t what);  // of Layer, Model and Call in bytes, for whoever describes them in another language
-int32_t forward(const Model* model, const Call* call);  // a Fault, found before anything is written
-int32_t extend(const Model* model, const Call* call, int32_t steps, float least, float price, const float* odds, int32_t bins,
-               int32_t top, int32_t* likely, float* shares);
+int64_t OFFERED(size_of)(int32_t what);  // of Layer, Model and Call in bytes, for whoever describes them in another language
+int32_t OFFERED(forward)(const Model* model, const Call* call);  // a Fault, found before anything is written
+int32_t OFFERED(extend)(const Model* model, const Call* call, int32_t steps, float least, float price, const float* odds, int32_t bins,
+                        int32_t top, int32_t* likely, float* shares);
 }
 
 namespace {
@@ -163,55 +170,115 @@ struct Team {
 
 typedef float Sums[MOST_ROWS][TILE];
 
-inline void fetch(const void* row) {  // towards the caches; the hardware's own prefetching reaches half of the memory's rate
-    for (int64_t line = 0; line < TILE * 4; line += 64) __builtin_prefetch((const char*)row + AHEAD + line, 0, 1);
+template <int BYTES>
+inline void fetch(const char* ahead) {  // towards the caches; the hardware's own prefetching reaches half of the memory's rate
+#pragma GCC unroll 4
+    for (int64_t line = 0; line < BYTES; line += 64) __builtin_prefetch(ahead + line, 0, 1);
 }
 
-// sums[n][m][TILE] = x[m] . tile n, for ROWS rows of x and TILES tiles, `size` apart; every sum runs over the inputs in order. Of
-// smaller numbers two inputs' halves, or four inputs' bytes, stand side by side in 32 bits, so that each costs an operation or two to
-// widen. A byte is taken as the highest one of an integer, so what is made of it is 2^24 times as large.
-template <int ROWS, int TILES, class W>
-void multiply(const float* x, int64_t ldx, const W* tile, int64_t size, int in, Sums* sums) {
-    constexpr int SIDE = 4 / sizeof(W), BITS = 8 * sizeof(W);
-    V acc[TILES][ROWS][PARTS] = {};
-    for (int k = 0; k < in; k += SIDE) {
-        U all[TILES][PARTS];
-        for (int n = 0; n < TILES; n++) {
-            const W* row = tile + n * size + int64_t(k) * TILE;
-            fetch(row);
-            for (int p = 0; p < PARTS; p++) std::memcpy(&all[n][p], row + SIDE * p * LANES, sizeof(U));
-        }
-        auto add = [&](int one) {
-            for (int n = 0; n < TILES; n++) {
-                V w[PARTS];
-                for (int p = 0; p < PARTS; p++) {
-                    const U bits = (all[n][p] << (32 - BITS - one * BITS)) & (0xffffffffu << (32 - BITS));
-                    if (sizeof(W) > 1) std::memcpy(&w[p], &bits, sizeof bits);
-                    else w[p] = __builtin_convertvector((I)bits, V);
-                }
-                for (int m = 0; m < ROWS; m++)
-                    for (int p = 0; p < PARTS; p++) acc[n][m][p] += w[p] * x[m * ldx + k + one];
+// W's in 32 bits; of smaller numbers two inputs' halves, or four inputs' bytes, stand side by side there, so that each costs an operation
+// or two to widen. A byte is taken as the highest one of an integer, so what is made of it is 2^24 times as large.
+template <class W>
+constexpr int SIDE = 4 / sizeof(W);
+
+template <class W, int ONE>
+inline V widened(const W* at) {
+    U bits;
+    std::memcpy(&bits, at, sizeof bits);
+    constexpr int BITS = 8 * sizeof(W), SHIFT = 32 - BITS - ONE * BITS;
+    if constexpr (SHIFT > 0) bits <<= SHIFT;
+    if constexpr (sizeof(W) < 4 && SHIFT < 32 - BITS) bits &= 0xffffffffu << (32 - BITS);
+    V v;
+    if constexpr (sizeof(W) == 1) v = __builtin_convertvector((I)bits, V);
+    else std::memcpy(&v, &bits, sizeof v);
+    return v;
+}
+
+// A sum, in a register here and now: of weights that are widened, GCC loads more than it has room for, and moves sums to the stack.
+template <class W>
+inline V in_register(V v) {
+#if defined(__AVX512F__)
+    if constexpr (sizeof(W) < 4) __asm__("" : "+v"(v));
+#elif defined(__AVX__)
+    if constexpr (sizeof(W) < 4) __asm__("" : "+x"(v));
+#endif
+    return v;
+}
+
+// Inputs k + ONE of ROWS rows times P vectors of weights of TILES tiles, `size` apart.
+template <int ROWS, int TILES, int P, int ONE, class W>
+inline void add_input(V (&acc)[TILES][ROWS][P], const float* x, int64_t ldx, const W* weights, int64_t size) {
+#pragma GCC unroll 2
+    for (int n = 0; n < TILES; n++) {
+        const W* tile = weights + n * size;
+        if constexpr (ROWS < P) {  // the fewer of inputs and weights wait in registers
+#pragma GCC unroll 8
+            for (int p = 0; p < P; p++) {
+                const V w = widened<W, ONE>(tile + SIDE<W> * p * LANES);
+#pragma GCC unroll 8
+                for (int m = 0; m < ROWS; m++) acc[n][m][p] = in_register<W>(acc[n][m][p] + w * x[m * ldx + ONE]);
             }
-        };
-        if (k + SIDE <= in) {
-#pragma GCC unroll 4
-            for (int one = 0; one < SIDE; one++) add(one);
         } else {
-            for (int one = 0; one < in - k; one++) add(one);
+            V w[P];
+#pragma GCC unroll 8
+            for (int p = 0; p < P; p++) w[p] = widened<W, ONE>(tile + SIDE<W> * p * LANES);
+#pragma GCC unroll 12
+            for (int m = 0; m < ROWS; m++)
+#pragma GCC unroll 8
+                for (int p = 0; p < P; p++) acc[n][m][p] = in_register<W>(acc[n][m][p] + w[p] * x[m * ldx + ONE]);
         }
     }
-    for (int n = 0; n < TILES; n++)
-        for (int m = 0; m < ROWS; m++)
-            for (int p = 0; p < PARTS; p++) store(sums[n][m] + p * LANES, acc[n][m][p]);
 }
 
-// Of one or two rows two tiles at once: one alone would wait for its own sums.
+// sums[n][m][..] += x[m] . tile n over inputs [from, to), for P vectors of each tile's outputs; in order, in registers throughout:
+// every loop over rows, tiles and vectors is unrolled whole, or the compiler would keep the sums on the stack.
+template <int ROWS, int TILES, int P, class W>
+void multiply(const float* x, int64_t ldx, const W* weights, int64_t size, int from, int to, Sums* sums, int first) {
+    V acc[TILES][ROWS][P];
+#pragma GCC unroll 2
+    for (int n = 0; n < TILES; n++)
+#pragma GCC unroll 12
+        for (int m = 0; m < ROWS; m++)
+#pragma GCC unroll 8
+            for (int p = 0; p < P; p++) acc[n][m][p] = from ? load(sums[n][m] + first + p * LANES) : V{};
+    int k = from;
+    const W* row = weights + int64_t(k) * TILE + SIDE<W> * first;
+    const char* ahead = (const char*)(row - SIDE<W> * first) + AHEAD + int64_t(to - from) * sizeof(W) * first;  // line by line, whatever P
+    for (; k + SIDE<W> <= to; k += SIDE<W>, row += SIDE<W> * TILE, ahead += P * LANES * 4) {
+#pragma GCC unroll 2
+        for (int n = 0; n < TILES; n++) fetch<P * LANES * 4>(ahead + n * size * sizeof(W));
+        add_input<ROWS, TILES, P, 0>(acc, x + k, ldx, row, size);
+        if constexpr (SIDE<W> > 1) add_input<ROWS, TILES, P, 1>(acc, x + k, ldx, row, size);
+        if constexpr (SIDE<W> > 2) add_input<ROWS, TILES, P, 2>(acc, x + k, ldx, row, size);
+        if constexpr (SIDE<W> > 2) add_input<ROWS, TILES, P, 3>(acc, x + k, ldx, row, size);
+    }
+    if constexpr (SIDE<W> > 1) {
+        if (k < to) add_input<ROWS, TILES, P, 0>(acc, x + k, ldx, row, size);
+        if constexpr (SIDE<W> > 2) {
+            if (k + 1 < to) add_input<ROWS, TILES, P, 1>(acc, x + k, ldx, row, size);
+            if (k + 2 < to) add_input<ROWS, TILES, P, 2>(acc, x + k, ldx, row, size);
+        }
+    }
+#pragma GCC unroll 2
+    for (int n = 0; n < TILES; n++)
+#pragma GCC unroll 12
+        for (int m = 0; m < ROWS; m++)
+#pragma GCC unroll 8
+            for (int p = 0; p < P; p++) store(sums[n][m] + first + p * LANES, acc[n][m][p]);
+}
+
+// sums[n][m][TILE] = x[m] . tile n, for `rows` rows and `tiles` tiles. A few rows take whole tiles, and one of them two tiles: each alone
+// would wait for its own sums. More rows take two vectors of a tile at a time, of a block of inputs, so that the others stay in cache.
 template <class W, int ROWS = MOST_ROWS>
 void multiply_rows(int rows, int tiles, const float* x, int64_t ldx, const W* tile, int64_t size, int in, Sums* sums) {
+    constexpr int P = ROWS * PARTS <= 12 ? PARTS : 2;
     if (rows == ROWS) {
-        if constexpr (ROWS <= 2)
-            if (tiles == 2) return multiply<ROWS, 2>(x, ldx, tile, size, in, sums);
-        for (int n = 0; n < tiles; n++) multiply<ROWS, 1>(x, ldx, tile + n * size, size, in, sums + n);
+        if constexpr (2 * ROWS * PARTS <= 8)
+            if (tiles == 2) return multiply<ROWS, 2, P>(x, ldx, tile, size, 0, in, sums, 0);
+        for (int n = 0; n < tiles; n++)
+            for (int from = 0; from < in; from += P < PARTS ? BLOCK : in)
+                for (int first = 0; first < TILE; first += P * LANES)
+                    multiply<ROWS, 1, P>(x, ldx, tile + n * size, size, from, P < PARTS ? std::min(in, from + BLOCK) : in, sums + n, first);
         return;
     }
     if constexpr (ROWS > 1) multiply_rows<W, ROWS - 1>(rows, tiles, x, ldx, tile, size, in, sums);
@@ -221,11 +288,10 @@ void multiply_rows(int rows, int tiles, const float* x, int64_t ldx, const W* ti
 template <int WIDE, class W, class Then>
 void apply_to(const Team& team, const Linear& linear, const float* x, int64_t ldx, int m, Then then) {
     const int tiles = (linear.out + TILE - 1) / TILE;
-    constexpr int side = 4 / sizeof(W);
-    const int64_t size = int64_t(linear.in + side - 1) / side * side * TILE;
+    const int64_t size = int64_t(linear.in + SIDE<W> - 1) / SIDE<W> * SIDE<W> * TILE;
     Sums sums[2];
     for (int t = team.from(tiles), step = 1; t < team.to(tiles); t += step) {
-        if (WIDE == 1) step = m <= 2 && t + 1 < team.to(tiles) ? 2 : 1;
+        if (WIDE == 1) step = 2 * m * PARTS <= 8 && t + 1 < team.to(tiles) ? 2 : 1;
         const int taken = WIDE * step;
         for (int row = 0; row < m; row += MOST_ROWS) {
             const int rows = std::min(MOST_ROWS, m - row);
@@ -298,55 +364,68 @@ inline V totals(const V* v) {
     else return fold<HALF>(totals<HALF * 2>(v), totals<HALF * 2>(v + LANES / 2 / HALF), lanes);
 }
 
-// How a query meets keys, and weights meet values: with ND vectors to a head, or (ND = 0) for any size. `row(k)` is the k-th key
-// or value. PACK queries meet the values together, so that each is loaded once for all.
+// How R queries meet keys, and their weights meet values: with ND vectors to a head, or (ND = 0) for any size. `row(k)` is the k-th key
+// or value, loaded once for all R. PACK of them meet values together, HELD vectors of a head at a time, so that the sums stay in registers.
 template <int ND>
 struct Meet {
-    static constexpr int PACK = ND <= 5 * LANES / 16 ? 4 : ND <= 8 * LANES / 16 ? 2 : 1;
+    static constexpr int HELD = ND % 4 == 0 ? 4 : ND % 5 == 0 ? 5 : ND % 3 == 0 ? 3 : ND;
+    static constexpr int PACK = std::min(4, (LANES == 16 ? 24 : 12) / HELD), PAIR = 2;
 
-    template <class Row>
-    static void scores(const float* q, Row row, int, int n, float* out) {
-        V query[ND];
-        for (int i = 0; i < ND; i++) query[i] = load(q + i * LANES);
-        for (int first = 0; first < n; first += LANES) {
-            V acc[LANES];
-            for (int k = 0; k < LANES; k++) {
-                const float* key = row(std::min(first + k, n - 1));
-                acc[k] = V{};
-                for (int i = 0; i < ND; i++) acc[k] += query[i] * load(key + i * LANES);
-            }
-            const V sums = totals<1>(acc);
-            if (first + LANES <= n) store(out + first, sums);
-            else for (int k = first; k < n; k++) out[k] = sums[k - first];
+    template <int R, class Row>
+    static void scores(const float* const* q, Row row, int, int n, float* const* out) {
+        constexpr int K = LANES / R;  // keys together; a sum does not depend on how many there are
+        for (int first = 0; first < n; first += K) {
+            V acc[LANES] = {};
+            const float* keys[K];
+            for (int k = 0; k < K; k++) keys[k] = row(std::min(first + k, n - 1));
+#pragma GCC unroll 4
+            for (int i = 0; i < ND; i++)
+#pragma GCC unroll 16
+                for (int k = 0; k < K; k++) {
+                    const V key = load(keys[k] + i * LANES);
+#pragma GCC unroll 2
+                    for (int r = 0; r < R; r++) acc[r * K + k] += load(q[r] + i * LANES) * key;
+                }
+            float sums[LANES];
+            store(sums, totals<1>(acc));
+            for (int r = 0; r < R; r++) std::copy_n(sums + r * K, std::min(K, n - first), out[r] + first);
         }
     }
 
     template <int R, class Row>
     static void add(const float* const* weights, Row row, int, int n, float* const* out) {
-        V acc[R][ND];
-        for (int r = 0; r < R; r++)
-            for (int i = 0; i < ND; i++) acc[r][i] = load(out[r] + i * LANES);
-        for (int k = 0; k < n; k++) {
-            const float* value = row(k);
-            for (int i = 0; i < ND; i++) {
-                const V v = load(value + i * LANES);
-                for (int r = 0; r < R; r++) acc[r][i] += v * weights[r][k];
+        for (int base = 0; base < ND * LANES; base += HELD * LANES) {
+            V acc[R][HELD];
+#pragma GCC unroll 4
+            for (int r = 0; r < R; r++)
+#pragma GCC unroll 5
+                for (int i = 0; i < HELD; i++) acc[r][i] = load(out[r] + base + i * LANES);
+            for (int k = 0; k < n; k++) {
+                const float* value = row(k) + base;
+#pragma GCC unroll 5
+                for (int i = 0; i < HELD; i++) {
+                    const V v = load(value + i * LANES);
+#pragma GCC unroll 4
+                    for (int r = 0; r < R; r++) acc[r][i] += v * weights[r][k];
+                }
             }
+#pragma GCC unroll 4
+            for (int r = 0; r < R; r++)
+#pragma GCC unroll 5
+                for (int i = 0; i < HELD; i++) store(out[r] + base + i * LANES, acc[r][i]);
         }
-        for (int r = 0; r < R; r++)
-            for (int i = 0; i < ND; i++) store(out[r] + i * LANES, acc[r][i]);
     }
 };
 
 template <>
 struct Meet<0> {
-    static constexpr int PACK = 1;
+    static constexpr int PACK = 1, PAIR = 1;
 
-    template <class Row>
-    static void scores(const float* q, Row row, int d, int n, float* out) {
+    template <int R, class Row>
+    static void scores(const float* const* q, Row row, int d, int n, float* const* out) {
         for (int k = 0; k < n; k++) {
-            out[k] = 0;
-            for (int i = 0; i < d; i++) out[k] += q[i] * row(k)[i];
+            out[0][k] = 0;
+            for (int i = 0; i < d; i++) out[0][k] += q[0][i] * row(k)[i];
         }
     }
 
@@ -411,7 +490,6 @@ template <int ND, class C>
 void attend(const View& view, int h, int first, int rows, const float* q, int64_t ldq, float* out, int64_t ldo, float* scores,
             float* room) {
     typedef Meet<ND> Heads;
-    constexpr int PACK = Heads::PACK;
     const int d = ND ? ND * LANES : view.dim, groups = view.heads / view.kv_heads, queries = rows * groups;
     const C* keys = (const C*)view.cache + view.slot[first] * view.slot_stride + h * view.head_stride;
     const C* values = keys + view.kv_stride;
@@ -436,44 +514,52 @@ void attend(const View& view, int h, int first, int rows, const float* q, int64_
     auto on_path = [&](const C* all, int n, auto work) {  // work(row) for the keys beside the common ones
         for (int a = 0; a < of(n).extra; a++) work(a, block_of(all + int64_t(of(n).path[a]) * d, d, room));
     };
-    by_block(keys, [&](int block, int end, const float* rows) {
-        for (int n = 0; n < queries; n++) {
-            const int from = std::max(block, of(n).from), count = std::min(end, of(n).end) - from;
-            auto row = [=](int k) { return rows + int64_t(from - block + k) * d; };
-            if (count > 0) Heads::scores(query(n), row, d, count, weights(n) + from - of(n).from);
-        }
+    // Of R queries from n on: what all of them see of a block together, what is before and after it each by itself.
+    auto meet = [&](int block, int end, const float* rows, int n, auto size, auto work) {
+        constexpr int R = decltype(size)::value;
+        int from = block, to = end;
+        for (int r = n; r < n + R; r++) from = std::max(from, of(r).from), to = std::min(to, of(r).end);
+        to = std::max(from, to);
+        const auto part = [&](int n, auto size, int from, int to) {
+            if (to > from) work(n, size, [=](int k) { return rows + int64_t(from - block + k) * d; }, from, to - from);
+        };
+        for (int r = n; R > 1 && r < n + R; r++) part(r, std::integral_constant<int, 1>{}, std::max(block, of(r).from), std::min({from, end, of(r).end}));
+        part(n, size, from, to);
+        for (int r = n; R > 1 && r < n + R; r++) part(r, std::integral_constant<int, 1>{}, to, std::min(end, of(r).end));
+    };
+    auto meet_all = [&](const C* all, auto pack, auto work) {
+        constexpr int PACK = decltype(pack)::value, SOME = PACK > 2 ? 2 : 1;
+        by_block(all, [&](int block, int end, const float* rows) {
+            int n = 0;
+            for (; n + PACK <= queries; n += PACK) meet(block, end, rows, n, pack, work);
+            for (; n + SOME <= queries; n += SOME) meet(block, end, rows, n, std::integral_constant<int, SOME>{}, work);
+            for (; n < queries; n++) meet(block, end, rows, n, std::integral_constant<int, 1>{}, work);
+        });
+    };
+    meet_all(keys, std::integral_constant<int, Heads::PAIR>{}, [&](int n, auto size, auto row, int from, int count) {
+        constexpr int R = decltype(size)::value;
+        const float* asked[R];
+        float* into[R];
+        for (int r = 0; r < R; r++) asked[r] = query(n + r), into[r] = weights(n + r) + from - of(n + r).from;
+        Heads::template scores<R>(asked, row, d, count, into);
     });
     float sums[QUERIES * 64];
     for (int n = 0; n < queries; n++) {
         float* beside = weights(n) + of(n).end - of(n).from;
-        on_path(keys, n, [&](int a, const float* key) { Heads::scores(query(n), [=](int) { return key; }, d, 1, beside + a); });
+        const float* asked = query(n);
+        on_path(keys, n, [&](int a, const float* key) {
+            float* into = beside + a;
+            Heads::template scores<1>(&asked, [=](int) { return key; }, d, 1, &into);
+        });
         sums[n] = soften(weights(n), of(n).end - of(n).from + of(n).extra);
         std::fill_n(result(n), d, 0.0f);
     }
-    by_block(values, [&](int block, int end, const float* rows) {
-        auto one = [&](int n, int from, int to) {
-            from = std::max(from, of(n).from), to = std::min(to, of(n).end);
-            const float* w = weights(n) + from - of(n).from;
-            float* o = result(n);
-            if (to > from) Heads::template add<1>(&w, [=](int k) { return rows + int64_t(from - block + k) * d; }, d, to - from, &o);
-        };
-        // What several see together; before and after it each by itself.
-        auto some = [&](int n, auto size) {
-            constexpr int R = decltype(size)::value;
-            int from = block, to = end;
-            for (int r = n; r < n + R; r++) from = std::max(from, of(r).from), to = std::min(to, of(r).end);
-            to = std::max(from, to);
-            const float* w[R];
-            float* o[R];
-            for (int r = 0; r < R; r++) w[r] = weights(n + r) + from - of(n + r).from, o[r] = result(n + r);
-            for (int r = n; r < n + R; r++) one(r, block, std::min(from, end));
-            if (to > from) Heads::template add<R>(w, [=](int k) { return rows + int64_t(from - block + k) * d; }, d, to - from, o);
-            for (int r = n; r < n + R; r++) one(r, std::min(to, end), end);
-        };
-        int n = 0;
-        for (; n + PACK <= queries; n += PACK) some(n, std::integral_constant<int, PACK>{});
-        for (; PACK > 2 && n + 2 <= queries; n += 2) some(n, std::integral_constant<int, PACK == 1 ? 1 : 2>{});
-        for (; n < queries; n++) one(n, block, end);
+    meet_all(values, std::integral_constant<int, Heads::PACK>{}, [&](int n, auto size, auto row, int from, int count) {
+        constexpr int R = decltype(size)::value;
+        const float* w[R];
+        float* o[R];
+        for (int r = 0; r < R; r++) w[r] = weights(n + r) + from - of(n + r).from, o[r] = result(n + r);
+        Heads::template add<R>(w, row, d, count, o);
     });
     for (int n = 0; n < queries; n++) {
         const float* beside = weights(n) + of(n).end - of(n).from;
@@ -537,35 +623,73 @@ void place(const Model& model, const Layer& layer, const Batch& c, int index, in
     }
 }
 
-// The `top` likeliest tokens, at least one, and their probabilities; of equals the first.
+// The likeliest tokens of a row's logits are found in PIECES of the vocabulary, which threads share; the same pieces for any number of them.
+constexpr int PIECES = 8, SHARED_FROM = 1 << 14;  // fewer logits are not worth waking the team
+
+struct Piece {
+    float most, sum;  // the largest logit, and the sum of e^(logit - most)
+    int32_t found;    // tokens kept
+};
+
+// Of logits [from, to) the `top` largest in order, of equals the first.
 template <class C>
-void likeliest(const C* logits, int n, int top, int32_t* tokens, float* shares) {
+Piece piece_of(const C* logits, int from, int to, int top, int32_t* tokens) {
     float most = -INFINITY, rest = 0.0f;
-    int i = 0;
     V tops = V{} - INFINITY, sum = {};
-    for (; i + LANES <= n; i += LANES) {
+    int i = from;
+    for (; i + LANES <= to; i += LANES) {
         const V x = load(logits + i);
         tops = x > tops ? x : tops;
     }
     for (int j = 0; j < LANES; j++) most = std::max(most, tops[j]);
-    for (; i < n; i++) most = std::max(most, get(logits[i]));
-    for (i = 0; i + LANES <= n; i += LANES) sum += exponential(load(logits + i) - most);
-    for (; i < n; i++) rest += std::exp(get(logits[i]) - most);
-    int found = 0;
-    if (top == 1)
-        while (found < n - 1 && !(get(logits[found]) >= most)) found++;
-    tokens[0] = found;
-    if (top > 1) {  // kept in order; most logits are below the last one kept
-        int kept = 0;
-        for (i = 0; i < n; i++) {
-            const float x = get(logits[i]);
-            if (kept == top && !(x > get(logits[tokens[top - 1]]))) continue;
-            int place = kept < top ? kept++ : top - 1;
-            for (; place > 0 && x > get(logits[tokens[place - 1]]); place--) tokens[place] = tokens[place - 1];
-            tokens[place] = i;
-        }
+    for (; i < to; i++) most = std::max(most, get(logits[i]));
+    const float least = most > -INFINITY ? most : 0.0f;
+    for (i = from; i + LANES <= to; i += LANES) sum += exponential(load(logits + i) - least);
+    for (; i < to; i++) rest += std::exp(get(logits[i]) - least);
+    int kept = 0;
+    if (top == 1) {
+        for (i = from; i < to - 1 && !(get(logits[i]) >= most);) i++;
+        tokens[kept++] = std::min(i, to - 1);
     }
-    for (i = 0; i < top; i++) shares[i] = std::exp(get(logits[tokens[i]]) - most) / (total(sum) + rest);
+    for (i = from; top > 1 && i < to; i++) {  // most logits are below the last one kept
+        const float x = get(logits[i]);
+        if (kept == top && !(x > get(logits[tokens[top - 1]]))) continue;
+        int place = kept < top ? kept++ : top - 1;
+        for (; place > 0 && x > get(logits[tokens[place - 1]]); place--) tokens[place] = tokens[place - 1];
+        tokens[place] = i;
+    }
+    return {most, total(sum) + rest, kept};
+}
+
+// A row's `top` likeliest tokens and their probabilities, from its pieces and the tokens that each has kept.
+template <class C>
+void join(const C* logits, const Piece* pieces, const int32_t* kept, int top, int32_t* tokens, float* shares) {
+    float most = -INFINITY, sum = 0.0f;
+    for (int p = 0; p < PIECES; p++) most = std::max(most, pieces[p].most);
+    for (int p = 0; p < PIECES; p++)
+        if (pieces[p].most > -INFINITY) sum += pieces[p].sum * std::exp(pieces[p].most - most);
+    int taken[PIECES] = {};
+    for (int i = 0; i < top; i++) {
+        int best = -1;
+        for (int p = 0; p < PIECES; p++) {
+            if (taken[p] == pieces[p].found) continue;
+            if (best < 0 || get(logits[kept[p * top + taken[p]]]) > get(logits[kept[best * top + taken[best]]])) best = p;
+        }
+        tokens[i] = kept[best * top + taken[best]++];
+        shares[i] = std::exp(get(logits[tokens[i]]) - most) / sum;
+    }
+}
+
+// The `top` likeliest tokens, at least one and no more than there are, of each of `rows` rows of n logits, and their probabilities.
+template <class C>
+void likeliest(const C* logits, int rows, int n, int top, Piece* pieces, int32_t* kept, int threads, int32_t* tokens, float* shares) {
+    const auto edge = [&](int p) { return int(int64_t(n) * p / PIECES); };
+#pragma omp parallel for num_threads(threads) schedule(static) if (int64_t(rows) * n >= SHARED_FROM)
+    for (int i = 0; i < rows * PIECES; i++)
+        pieces[i] = edge(i % PIECES) == edge(i % PIECES + 1) ? Piece{-INFINITY, 0.0f, 0}
+            : piece_of(logits + int64_t(i / PIECES) * n, edge(i % PIECES), edge(i % PIECES + 1), top, kept + int64_t(i) * top);
+    for (int row = 0; row < rows; row++)
+        join(logits + int64_t(row) * n, pieces + row * PIECES, kept + int64_t(row) * PIECES * top, top, tokens + row * top, shares + row * top);
 }
 
 template <class C>
@@ -686,18 +810,28 @@ int64_t work_floats(const Model& model, int32_t m, int32_t most_keys, int32_t th
            threads * (std::min(QUERIES, m) * groups * most_keys + KEYS * std::max(model.dim, model.cross_dim));
 }
 
-// What a thread needs while it answers a call; kept, since fresh memory costs page faults. Vectors lie in whole cache lines.
-struct Room {
-    std::vector<int32_t> numbers;
-    std::unique_ptr<float, decltype(&std::free)> work{nullptr, std::free};
-    int64_t floats = 0;
-    float* of(int64_t n) {
-        if (n > floats) {
-            floats = (n + n / 2 + 15) / 16 * 16;
-            work.reset((float*)std::aligned_alloc(64, 4 * floats));
+// Memory that a thread keeps from call to call, since fresh memory costs page faults; in whole cache lines. No std container: what these
+// compile to could be shared among the objects of several processors.
+template <class T>
+struct Buffer {
+    T* at = nullptr;
+    int64_t size = 0;
+    ~Buffer() { std::free(at); }
+    T* of(int64_t n) {  // null where there is no more memory
+        if (n > size) {
+            std::free(at);
+            size = (n + n / 2 + 63) / 64 * 64;
+            at = (T*)std::aligned_alloc(64, sizeof(T) * size);
+            if (!at) size = 0;
         }
-        return work.get();
+        return at;
     }
+};
+
+struct Room {
+    Buffer<int32_t> numbers, later, kept;
+    Buffer<float> work, chances;
+    Buffer<Piece> pieces;
 };
 
 // The call token by token, with room for `steps` tokens behind each row's.
@@ -705,9 +839,11 @@ Fault spell(const Model& model, const Call& c, int steps, Room& room, Batch& bat
     const int m = c.count * c.width, l = c.l;
     int64_t path = 0;
     for (int i = 0; c.parents && i < m; i++)
+        if (c.parents[i] < -1 || c.parents[i] >= i % c.width) return NO_TREE;
+    for (int i = 0; c.parents && i < m; i++)
         for (int at = i; at != -1; path++) at = c.parents[at] == -1 ? -1 : i - i % c.width + c.parents[at];
-    room.numbers.resize(9 * int64_t(m) + 1 + path + (c.wanted ? 0 : l));
-    int32_t* next = room.numbers.data();
+    int32_t* next = room.numbers.of(9 * int64_t(m) + 1 + path + (c.wanted ? 0 : l));
+    if (!next) return NO_MEMORY;
     const auto take = [&](int64_t n) { return std::exchange(next, next + n); };
     int32_t *token = take(m), *position = take(m), *dropped = take(m), *slot = take(m), *place = take(m), *end = take(m);
     int32_t *read_slot = take(m), *read_end = take(m), *path_start = take(m + 1), *paths = take(path), most = 0;
@@ -742,8 +878,9 @@ Fault spell(const Model& model, const Call& c, int steps, Room& room, Batch& bat
         wanted = all;
     }
     most = (most + LANES - 1) / LANES * LANES + LANES;
-    batch = {token, position, dropped, slot, place, end, paths, path_start, read_slot, read_end, wanted, c.cache, c.read_cache,
-             room.of(work_floats(model, m, most, c.threads)), c.queries, c.logits, c.kv_stride, c.slot_stride, c.head_stride,
+    float* work = room.work.of(work_floats(model, m, most, c.threads));
+    if (!work) return NO_MEMORY;
+    batch = {token, position, dropped, slot, place, end, paths, path_start, read_slot, read_end, wanted, c.cache, c.read_cache, work, c.queries, c.logits, c.kv_stride, c.slot_stride, c.head_stride,
              c.read_kv_stride, c.read_slot_stride, c.read_head_stride, m, l, most, c.threads};
     return NONE;
 }
@@ -754,9 +891,9 @@ thread_local Room rooms;
 
 }  // namespace
 
-int64_t size_of(int32_t what) { return what == 0 ? sizeof(Layer) : what == 1 ? sizeof(Model) : sizeof(Call); }
+int64_t OFFERED(size_of)(int32_t what) { return what == 0 ? sizeof(Layer) : what == 1 ? sizeof(Model) : sizeof(Call); }
 
-int32_t forward(const Model* model, const Call* call) {
+int32_t OFFERED(forward)(const Model* model, const Call* call) {
     Batch batch;
     const Fault fault = spell(*model, *call, 1, rooms, batch);
     if (fault == NONE) run_any(*model, batch);
@@ -768,33 +905,40 @@ int32_t forward(const Model* model, const Call* call) {
 // -1 from where the chance of the row's path falls below `least` or, but for the first token, below `price` times the tokens for each
 // plain step that the row's round has so far, or 1. The chance is the product of probabilities, or of odds[row * bins + bin of the
 // probability]. All drafted tokens but the last are also fed. Their keys go behind the row's.
-int32_t extend(const Model* model, const Call* call, int32_t steps, float least, float price, const float* odds, int32_t bins,
-               int32_t top, int32_t* likely, float* shares) {
+int32_t OFFERED(extend)(const Model* model, const Call* call, int32_t steps, float least, float price, const float* odds, int32_t bins,
+                        int32_t top, int32_t* likely, float* shares) {
     Batch first;
     if (const Fault fault = spell(*model, *call, steps, rooms, first); fault != NONE) return fault;
-    const int l = call->l;
-    std::vector<float> path(l, 1.0f), gain(l, 1.0f);
+    const int l = call->l, v = model->head.out;
     std::fill_n(likely, steps * l * top, -1);
-    std::vector<int32_t> next(l), position(l), dropped(l), slot(l), place(l), end(l), none(l + 1, 0), each(l), read_slot(l), read_end(l);
+    int32_t *numbers = rooms.later.of(10 * int64_t(l) + 1), *kept = rooms.kept.of(int64_t(l) * PIECES * top);
+    float* path = rooms.chances.of(2 * int64_t(l));
+    Piece* pieces = rooms.pieces.of(int64_t(l) * PIECES);
+    if (!numbers || !kept || !path || !pieces) return NO_MEMORY;
+    const auto take = [&](int64_t n) { return std::exchange(numbers, numbers + n); };
+    int32_t *next = take(l), *position = take(l), *dropped = take(l), *slot = take(l), *place = take(l), *end = take(l), *each = take(l);
+    int32_t *read_slot = take(l), *read_end = take(l), *none = take(l + 1);
+    float* gain = path + l;
+    std::fill_n(path, 2 * l, 1.0f);
+    std::fill_n(none, l + 1, 0);
     for (int i = 0; i < l; i++) {
         const int row = first.wanted[i];
         position[i] = first.position[row], dropped[i] = first.dropped[row], slot[i] = first.slot[row], place[i] = first.place[row];
         each[i] = i, read_slot[i] = first.read_slot[row], read_end[i] = first.read_end[row];
     }
     Batch later = first;
-    later.token = next.data(), later.position = position.data(), later.dropped = dropped.data(), later.slot = slot.data();
-    later.place = place.data(), later.end = end.data(), later.path_start = none.data(), later.wanted = each.data();
-    later.read_slot = read_slot.data(), later.read_end = read_end.data(), later.m = l;
+    later.token = next, later.position = position, later.dropped = dropped, later.slot = slot, later.place = place, later.end = end;
+    later.path_start = none, later.wanted = each, later.read_slot = read_slot, later.read_end = read_end, later.m = l;
     for (int step = 0; step < steps; step++) {
         run_any(*model, step ? later : first);
-        const int v = model->head.out;
+        int32_t* here = likely + int64_t(step) * l * top;
+        float* chances = shares + int64_t(step) * l * top;
+        if (model->half) likeliest((const bf16*)call->logits, l, v, top, pieces, kept, call->threads, here, chances);
+        else likeliest((const float*)call->logits, l, v, top, pieces, kept, call->threads, here, chances);
         bool going = false;
         for (int i = 0; i < l; i++) {
-            const int64_t row = int64_t(i) * v;
-            int32_t* tokens = likely + (int64_t(step) * l + i) * top;
-            float* sure = shares + (int64_t(step) * l + i) * top;
-            if (model->half) likeliest((const bf16*)call->logits + row, v, top, tokens, sure);
-            else likeliest((const float*)call->logits + row, v, top, tokens, sure);
+            int32_t* tokens = here + int64_t(i) * top;
+            const float* sure = chances + int64_t(i) * top;
             next[i] = tokens[0];
             path[i] *= bins ? odds[i * bins + std::max(0, std::min(bins - 1, int(sure[0] * bins)))] : sure[0];
             if (!(sure[0] >= 0)) path[i] = -1.0f;  // no number: nothing is drafted

@@ -29,7 +29,7 @@ __all__ = ["Fused", "build"]
 
 NORMS = ("before_attention", "after_attention", "before_cross", "before_mlp", "after_mlp")
 MOST_GROUPS = 64  # as in the source
-UNKNOWN_ID, TOO_LONG = 1, 2  # faults, as in the source
+UNKNOWN_ID, TOO_LONG, NO_MEMORY, NO_TREE = 1, 2, 3, 4  # faults, as in the source
 DTYPES = (torch.float32, torch.bfloat16)
 KINDS = {torch.float32: 0, torch.bfloat16: 1, torch.int8: 2}  # of a linear's weights, as in the source
 
@@ -78,23 +78,24 @@ class Prepared(NamedTuple):
 class Fused:
     """`fused(tokens [B, T], call, at) -> logits [len(at), V]` in the weights' dtype, or None where `at` is None."""
 
-    def __init__(self, code: ctypes.CDLL, lean: Lean, head: torch.Tensor, rough: bool) -> None:
+    def __init__(self, code: compiler.Code, lean: Lean, head: torch.Tensor, rough: bool) -> None:
         self.rough = rough
         self.code, self.dtype, self.vocab, self.known = code, head.dtype, head.shape[0], lean.embed.shape[0]
         self.context = lean.context
-        self.rotary = Rotary(lean.rotary.module, lean.context, torch.zeros(0))
-        self.cross_rotary = None if lean.cross_rotary is None else Rotary(lean.cross_rotary.module, lean.context, torch.zeros(0))
+        floats = torch.zeros(0, dtype=torch.float32, device="cpu")
+        self.rotary = Rotary(lean.rotary.module, lean.context, floats)
+        self.cross_rotary = None if lean.cross_rotary is None else Rotary(lean.cross_rotary.module, lean.context, floats)
         self._kept: list[torch.Tensor] = []  # whatever the structures point at
         self._lock = threading.Lock()
         self.weight_bytes = 0  # that a decoded token reads
         self.tiled: list[dict[str, Tiled]] = [{} for _ in lean.layers]
         self.layers = (CLayer * len(lean.layers))(*(self._layer(i, layer, lean.head_dim) for i, layer in enumerate(lean.layers)))
         self.reads = [-1 if layer.cross is None else layer.cross.layer for layer in lean.layers]
-        self.like = torch.empty((1, lean.kv_heads, 1, lean.head_dim), dtype=head.dtype)
+        self.like = torch.empty((1, lean.kv_heads, 1, lean.head_dim), dtype=head.dtype, device="cpu")
         cross = next((layer.cross for layer in lean.layers if layer.cross), None)
         last = self._vector(lean.norm.weight) if lean.norm else 0
         self.model = CModel(
-            layers=self.layers, embedding=self._keep(lean.embed).data_ptr(), norm=last,
+            layers=self.layers, embedding=pointer(self._keep(lean.embed), head.dtype), norm=last,
             head=self._linear({}, "head", head, None), count=len(lean.layers), width=lean.embed.shape[1], heads=lean.heads,
             kv_heads=lean.kv_heads, dim=lean.head_dim, ffn=max(layer.gate_up.out for layer in self.layers),
             half=head.dtype is torch.bfloat16, eps=lean.norm.eps if lean.norm else 0.0,
@@ -136,13 +137,13 @@ class Fused:
     def _watched(self, call: Call, described: CCall) -> torch.Tensor:
         """Room [layers, B * T, H, D] for the queries of this forward."""
         m, (heads, dim) = len(call.slots) * call.width, (self.model.heads, self.model.dim)
-        room = torch.empty((len(self.layers), m, heads, dim))
-        described.queries = room.data_ptr()
+        room = torch.empty((len(self.layers), m, heads, dim), dtype=torch.float32, device="cpu")
+        described.queries = pointer(room, torch.float32)
         return room
 
     def _prepare(self, tokens: torch.Tensor, call: Call, wanted: Sequence[int] | None, steps: int = 1) -> Prepared:
         """What the code is told of a forward; wanted: tokens whose logits are asked for, None = all."""
-        b, t = tokens.shape
+        b, t = self._checked(tokens, call, wanted, steps)
         tokens, numbers = tokens.contiguous(), array("i")
         for slot, start, dropped in zip(call.slots, call.starts, call.dropped, strict=True):
             other = slot.reads if self.reading else None
@@ -160,18 +161,36 @@ class Fused:
             numbers.extend(wanted)
         address, _ = numbers.buffer_info()
         asked = b * t if wanted is None else len(wanted)
-        logits = torch.empty((asked, self.vocab), dtype=self.dtype)
+        logits = torch.empty((asked, self.vocab), dtype=self.dtype, device="cpu")
         cache, strides = self._cache(call.kv)
         read_cache, read_strides = self._other(call) if self.reading else (None, (0, 0, 0))
         made = CCall(
-            tokens.data_ptr(), address, parents and address + parents, wants and address + wants, ctypes.addressof(cache),
-            read_cache and ctypes.addressof(read_cache), None, logits.data_ptr(), *strides, *read_strides, b, t, asked,
-            call.context - 1, self.context, self.known, torch.get_num_threads(),
+            pointer(tokens, torch.int64), address, parents and address + parents, wants and address + wants,
+            ctypes.addressof(cache), read_cache and ctypes.addressof(read_cache), None, pointer(logits, self.dtype),
+            *strides, *read_strides, b, t, asked, call.context - 1, self.context, self.known, torch.get_num_threads(),
         )  # fmt: skip
         return Prepared(made, logits, (tokens, numbers, cache, read_cache))
 
+    @staticmethod
+    def _checked(tokens: torch.Tensor, call: Call, wanted: Sequence[int] | None, steps: int) -> torch.Size:
+        """[B, T], where nothing in the call points beyond what there is: the code itself looks at ids, positions and trees only.
+        Raises ShapeError."""
+        b, t = tokens.shape
+        kv, ends = call.kv, max(call.starts) + t + steps - 1
+        if len(call.slots) != b or any(not 0 <= slot.index < kv.room for slot in call.slots) or ends > kv.capacity:
+            raise ShapeError(f"Expected {b} slots of this cache for {ends} keys each; it has {kv.room} of {kv.capacity}.")
+        if call.parents is not None and (len(call.parents) != b or max(map(len, call.parents)) > t):
+            raise ShapeError(f"Expected parents for {b} rows of at most {t} tokens.")
+        if wanted is not None and any(not 0 <= i < b * t for i in wanted):
+            raise ShapeError(f"Expected places of logits from 0 to {b * t - 1}, found {min(wanted)} to {max(wanted)}.")
+        return tokens.shape
+
     def _check(self, fault: int, tokens: torch.Tensor, call: Call, steps: int = 1) -> None:
         """Raise ShapeError for what the code has refused."""
+        if fault == NO_MEMORY:
+            raise MemoryError(f"There is no memory for a forward of {tokens.numel()} tokens.")
+        if fault == NO_TREE:
+            raise ShapeError("Expected every token's parent among the tokens before it, or -1.")
         if fault == UNKNOWN_ID:
             raise ShapeError(f"Expected token ids from 0 to {self.known - 1}, found {int(tokens.min())} to {int(tokens.max())}.")
         if fault == TOO_LONG:
@@ -182,7 +201,7 @@ class Fused:
         """Addresses of a cache's layers, made where they are not there yet, and its strides; the cache keeps them."""
         if self not in kv.derived:
             tensors = [kv.layer(i, self.like) for i in range(len(self.layers))]
-            kv.derived[self] = addresses(tensors), tensors[0].stride()[:3]
+            kv.derived[self] = addresses(tensors, self.like), tensors[0].stride()[:3]
         return kv.derived[self]
 
     def _other(self, call: Call) -> tuple[Any, tuple[int, ...]]:
@@ -194,7 +213,8 @@ class Fused:
         if self not in kv.derived:
             held = kv.layers  # none before the target's first forward; nothing of it is seen then
             layers = [held[layer] if 0 <= layer < len(held) else None for layer in self.reads]
-            kv.derived[self] = addresses(layers), next((x.stride()[:3] for x in layers if x is not None), (0, 0, 0))
+            like = self.like.new_empty((1, self.model.cross_kv_heads, 1, self.model.cross_dim))
+            kv.derived[self] = addresses(layers, like), next((x.stride()[:3] for x in layers if x is not None), (0, 0, 0))
         return kv.derived[self]
 
     def _reach(self, length: int) -> None:
@@ -208,11 +228,11 @@ class Fused:
         self._kept += [table for r in (self.rotary, self.cross_rotary) if r is not None for table in (r.cos, r.sin)]
         self.rotary.reach(length)
         self.reached = len(self.rotary.cos)
-        self.model.cos, self.model.sin = self.rotary.cos.data_ptr(), self.rotary.sin.data_ptr()
+        self.model.cos, self.model.sin = (pointer(x, torch.float32) for x in (self.rotary.cos, self.rotary.sin))
         if self.cross_rotary is not None:
             self.cross_rotary.reach(length)
             other = self.cross_rotary
-            self.model.cross_cos, self.model.cross_sin = other.cos.data_ptr(), other.sin.data_ptr()
+            self.model.cross_cos, self.model.cross_sin = (pointer(x, torch.float32) for x in (other.cos, other.sin))
 
     def replace(self, model: Any) -> None:
         """Let the model's layers take their weights from here, so that they are held once; they are made anew at every use."""
@@ -250,7 +270,8 @@ class Fused:
         home[name] = Tiled(made, (weight.shape[0] // (1 + gated), weight.shape[1]), gated)
         self.weight_bytes += made.numel() * made.element_size()
         scales = 0 if scale is None else self._vector(self._tiled(scale[:, None] / 2**24, gated))
-        return CLinear(made.data_ptr(), scales, 0 if bias is None else self._vector(bias), *home[name].shape, KINDS[weight.dtype])
+        biases = 0 if bias is None else self._vector(bias)
+        return CLinear(pointer(made, weight.dtype), scales, biases, *home[name].shape, KINDS[weight.dtype])
 
     @staticmethod
     def _tiled(weight: torch.Tensor, gated: bool) -> torch.Tensor:
@@ -258,15 +279,29 @@ class Fused:
         return torch.stack([tiles(half) for half in weight.chunk(2)], 1) if gated else tiles(weight)
 
     def _vector(self, x: torch.Tensor) -> int:
-        return self._keep(x.detach().float()).data_ptr()
+        return pointer(self._keep(x.detach().float()), torch.float32)
 
     def _keep(self, x: torch.Tensor) -> torch.Tensor:
         self._kept.append(x.contiguous())
         return self._kept[-1]
 
 
-def addresses(tensors: Sequence[torch.Tensor | None]) -> Any:
-    return (ctypes.c_void_p * len(tensors))(*(0 if x is None else x.data_ptr() for x in tensors))
+def pointer(x: torch.Tensor, dtype: torch.dtype) -> int:
+    """The address of a tensor that compiled code may read: the one door. Raises ShapeError for any other dtype or device, and for
+    one that is not contiguous."""
+    if x.dtype is not dtype or x.device.type != "cpu" or not x.is_contiguous():
+        rest = "" if x.is_contiguous() else ", not contiguous"
+        raise ShapeError(f"Expected a contiguous tensor of {dtype} on the CPU, found {x.dtype} on {x.device.type}{rest}.")
+    return x.data_ptr()
+
+
+def addresses(tensors: Sequence[torch.Tensor | None], like: torch.Tensor) -> Any:
+    """Of a cache's layers [2, slots, H, capacity, D], all of one shape, with the heads and the dtype of `like` [1, H, 1, D]."""
+    found, (h, d) = [x for x in tensors if x is not None], like.shape[1::2]
+    for x in found:
+        if x.shape != found[0].shape or (x.shape[2], x.shape[4]) != (h, d):
+            raise ShapeError(f"Expected layers of a cache alike, with {h} heads of {d}, found {list(x.shape)}.")
+    return (ctypes.c_void_p * len(tensors))(*(0 if x is None else pointer(x, like.dtype) for x in tensors))
 
 
 def put(parent: torch.nn.Module, old: torch.nn.Module, new: torch.nn.Module) -> None:
@@ -294,7 +329,6 @@ def build(lean: Lean | None, head: torch.Tensor, rough: bool = False) -> tuple[F
     code, why = compiler.library()
     if code is None:
         return None, why
-    code.size_of.restype = ctypes.c_int64
     if any(code.size_of(i) != ctypes.sizeof(kind) for i, kind in enumerate((CLayer, CModel, CCall))):
         return None, "the compiled code is of another version of Paceline; restart"
     return Fused(code, lean, head, rough), ""

@@ -7,24 +7,35 @@ The two operators are what torch's own CPU compiler emits; they are semi-private
 
 import time
 from collections.abc import Callable, Iterable, Sequence
+from functools import cache
 from typing import Any
 
 import torch
 from torch import nn
 from torch.nn.functional import linear, pad
 
-__all__ = ["ROWS", "Dense", "Packed", "PackedLinear", "Restored", "can_pack", "fuse", "make", "pays"]
+__all__ = ["ROWS", "Dense", "Packed", "PackedLinear", "Restored", "can_pack", "fuse", "make", "packs", "pays"]
 
 _PACKABLE = (torch.float32, torch.bfloat16)
 ROWS = 256  # most rows of one call whose results are the same bits as any other number of rows
 
 
 def can_pack(weight: torch.Tensor) -> bool:
-    """True for plain CPU weights of a dtype the packed kernel takes, where torch has the kernel."""
-    ops = getattr(torch.ops, "mkldnn", None)
-    return (type(weight) in (torch.Tensor, nn.Parameter) and weight.device.type == "cpu" and weight.dtype in _PACKABLE
-            and weight.dim() == 2 and torch.backends.mkldnn.is_available() and hasattr(ops, "_reorder_linear_weight")
-            and hasattr(ops, "_linear_pointwise"))
+    """True for plain CPU weights of a dtype that the packed kernel takes on this processor."""
+    return (type(weight) in (torch.Tensor, nn.Parameter) and weight.device.type == "cpu" and weight.dim() == 2
+            and packs(weight.dtype))
+
+
+@cache
+def packs(dtype: torch.dtype) -> bool:
+    """Whether weights of this dtype can be packed, which depends on the processor too (bf16 wants AVX-512): tried once."""
+    if dtype not in _PACKABLE or not torch.backends.mkldnn.is_available():
+        return False
+    try:
+        Packed(torch.ones(16, 16, dtype=dtype, device="cpu"), None)(torch.ones(2, 16, dtype=dtype, device="cpu"))
+    except (RuntimeError, AttributeError):  # torch raises the first where the processor, the second where torch itself lacks it
+        return False
+    return True
 
 
 class Dense:

@@ -21,7 +21,7 @@ from paceline.lm import fused, lean
 from paceline.lm.attend import NAME, Call
 from paceline.lm.cost import Costs
 from paceline.lm.kv import KV, Slot
-from paceline.lm.linear import ROWS, Packed, PackedLinear, can_pack, make, pays
+from paceline.lm.linear import ROWS, Packed, PackedLinear, can_pack, make, packs, pays
 from paceline.lm.promise import BLOCK, TAILS, promise, promise_trees
 from paceline.lm.suits import context_of, refuse
 from paceline.lm.trace import Trace
@@ -63,6 +63,8 @@ class LM:
         self.lean: lean.Lean | None = None
         self.fused: fused.Fused | None = None
         self.fused = self._fused(forward) if forward == "fused" or (forward == "auto" and packed) else None
+        if self.fused is None and packed and self.device.type == "cpu" and not packs(self.dtype):
+            self.notes.append(f"no packed weights: torch cannot pack {self.dtype} on this processor, so its plain linears serve")
         self.packed = self.fused is None and packed and pays(m.weight for m in model.modules() if type(m) is nn.Linear)
         if self.fused is None:
             self.lean = self._lean(forward)

@@ -6,8 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from paceline.lm.linear import Dense, Packed, can_pack, fuse, make, pays
+import paceline
+from paceline.lm import LM, linear
+from paceline.lm.linear import Dense, Packed, can_pack, fuse, make, packs, pays
 from paceline.lm.lm import pack
+from paceline.testing import tiny_model
 
 WEIGHT = torch.randn(96, 64, generator=torch.Generator().manual_seed(0))
 needs_packing = pytest.mark.skipif(not can_pack(WEIGHT), reason="this torch has no packed linears")
@@ -16,7 +19,10 @@ needs_packing = pytest.mark.skipif(not can_pack(WEIGHT), reason="this torch has 
 @needs_packing
 @pytest.mark.parametrize("rows", [1, 2, 7, 64, 65])
 @pytest.mark.parametrize("bias", [False, True])
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 0.1)])
+@pytest.mark.parametrize(("dtype", "tolerance"), [
+    (torch.float32, 1e-5),
+    pytest.param(torch.bfloat16, 0.1, marks=pytest.mark.skipif(not packs(torch.bfloat16), reason="not on this processor")),
+])  # fmt: skip
 def test_packed_equals_dense(rows: int, bias: bool, dtype: torch.dtype, tolerance: float) -> None:
     random = torch.Generator().manual_seed(rows)
     x, add = (torch.randn(rows, n, generator=random).to(dtype) for n in (64, 96))
@@ -35,6 +41,25 @@ def test_only_plain_cpu_matrices_are_packed() -> None:
     assert not can_pack(WEIGHT.as_subclass(Quantised))
     assert not pays([WEIGHT.double()])
     assert isinstance(make(WEIGHT.double(), None, True), Dense) and isinstance(make(WEIGHT, None, False), Dense)
+
+
+def test_an_operator_that_the_processor_lacks_is_tried_once_and_done_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried = []
+
+    class Lacking:
+        def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None) -> None:
+            tried.append(weight.dtype)
+            raise RuntimeError("needs avx512bw")
+
+    monkeypatch.setattr(linear, "Packed", Lacking)
+    packs.cache_clear()
+    try:
+        assert all(type(make(WEIGHT.bfloat16(), None, True)) is Dense for _ in range(3)) and tried == [torch.bfloat16]
+        lm = LM(tiny_model("gpt2").bfloat16())
+        assert not lm.packed and any("cannot pack torch.bfloat16" in note for note in lm.notes)
+        assert len(paceline.generate(lm, [[5, 6, 7]], max_new_tokens=3, eos=())[0].tokens) == 3
+    finally:
+        packs.cache_clear()
 
 
 def test_fusing_stacks_weights_and_fills_missing_biases() -> None:
