@@ -124,3 +124,20 @@ def test_a_wheel_carries_the_library_and_needs_no_compiler(tmp_path: Path) -> No
     child = "import paceline; lm = paceline.load('zoo:tiny'); print(paceline.__file__, lm.forward_name)"
     done = subprocess.run([sys.executable, "-c", child], env=empty, capture_output=True, text=True, timeout=300, cwd=tmp_path)
     assert str(tmp_path) in done.stdout and "fused" in done.stdout, done.stderr
+
+
+@pytest.mark.slow
+@needs_compiler
+def test_the_kernel_s_own_tests_pass_under_address_sanitizer(tmp_path: Path) -> None:
+    """Compiled with checks of every access, at a level at which that takes a minute."""
+    runtime = subprocess.run([str(CXX), "-print-file-name=libasan.so"], capture_output=True, text=True, check=True).stdout.strip()
+    if not Path(runtime).exists():
+        pytest.skip("this compiler has no address sanitizer")
+    wrapped = tmp_path / "c++"
+    wrapped.write_text(f'#!/bin/sh\nexec {CXX} "$@" -fsanitize=address -O1\n', encoding="utf-8")
+    wrapped.chmod(0o755)
+    checked = {**os.environ, "CXX": str(wrapped), "XDG_CACHE_HOME": str(tmp_path / "cache"), "LD_PRELOAD": runtime,
+               "ASAN_OPTIONS": "detect_leaks=0"}
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-k", "not portable", str(Path(__file__).with_name("test_fused.py"))]
+    done = subprocess.run(command, env=checked, capture_output=True, text=True, timeout=1500)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
