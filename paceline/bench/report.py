@@ -7,7 +7,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-__all__ = ["caption", "interval", "markdown", "rows", "show", "wide_console"]
+from paceline.bench.noise import CALM, disagreement, enough
+
+__all__ = ["NOISY", "caption", "interval", "markdown", "remarks", "rows", "show", "wide_console"]
 
 COLUMNS = (
     "method",
@@ -21,13 +23,19 @@ COLUMNS = (
     "looping",
     "draft / verify / other",
 )
+SPEEDS = ("speedup", "speedup_after_prefill")
 
 
-def interval(figure: dict[str, float] | None, digits: int = 2) -> str:
-    """`1.83x [1.79, 1.88]`, or a dash where there is no figure."""
+NOISY = "too noisy"  # in place of a speed that acceptance does not allow
+
+
+def interval(figure: dict[str, Any] | None, digits: int = 2, unit: str = "x") -> str:
+    """`1.83x [1.79, 1.88]`; `1.83x [–]` of one prompt, which has no interval; a dash where there is no figure."""
     if not figure:
         return "–"
-    return f"{figure['value']:.{digits}f}x [{figure['low']:.{digits}f}, {figure['high']:.{digits}f}]"
+    edges = [figure["low"], figure["high"]]
+    told = "–" if None in edges else ", ".join(f"{edge:.{digits}f}" for edge in edges)
+    return f"{figure['value']:.{digits}f}{unit} [{told}]"
 
 
 def rows(methods: dict[str, Any], part: str | None = None) -> Iterator[tuple[str, ...]]:
@@ -38,8 +46,7 @@ def rows(methods: dict[str, Any], part: str | None = None) -> Iterator[tuple[str
         yield (
             name,
             f"{figures['tokens_per_second']:.0f}",
-            interval(figures["speedup"]),
-            interval(figures.get("speedup_after_prefill")),
+            *(NOISY if figures.get("above_acceptance") else interval(figures.get(speed)) for speed in SPEEDS),
             f"{expected:.2f}x" if expected else "–",
             f"{length:.2f}" if length else "–",
             str(figures["target_forwards"] or "–"),
@@ -72,6 +79,21 @@ def caption(report: dict[str, Any]) -> str:
     )
 
 
+def remarks(report: dict[str, Any]) -> list[str]:
+    """What has to be said of a benchmark's speeds before they are believed."""
+    few, noise = report["prompts"] < enough(report["settings"]["rows"]), report.get("noise")
+    said = [f"Too few prompts for a verdict: {report['prompts']}; it takes {enough(report['settings']['rows'])}."] if few else []
+    if noise:
+        said.append(f"Noise: plain decoding came to {interval(noise)} of its own speed, even repeats against odd ones.")
+        if (spread := disagreement(noise)) > CALM:
+            said.append(f"Machine too noisy, no verdict on any speed-up within {spread:.0%} of 1.")
+    doubted = [name for name, method in report["methods"].items() if method.get("above_acceptance")]
+    if doubted:
+        said.append(f"Machine too noisy, no verdict on {', '.join(doubted)}: the rounds came out quicker than plain ones, which "
+                    "none is; acceptance allows no such speed.")
+    return said
+
+
 def wide_console(stderr: bool = False) -> Any:
     """A console for tables; where nobody's terminal sets a width, wide enough to cut nothing. Brackets are those of specs."""
     from rich.console import Console
@@ -94,7 +116,8 @@ def show(report: dict[str, Any]) -> None:
         for row in rows(report["methods"], part):
             table.add_row(*row)
         console.print(table)
-    console.print(caption(report), highlight=False)
+    for line in [*remarks(report), caption(report)]:
+        console.print(line, highlight=False)
     for name, method in report["methods"].items():
         for failure in method.get("failures", ()):
             console.print(f"note: {name}: {failure}")

@@ -11,7 +11,7 @@ from paceline.bench.metrics import accept_per_position, expected_speedup, first_
 from paceline.bench.timing import Group, Runs
 from paceline.row import is_looping
 
-__all__ = ["PLAIN", "summarise"]
+__all__ = ["PLAIN", "decoding", "impossible", "rounds", "summarise", "table"]
 
 PLAIN = "paceline/plain"
 TIE = 1e-5  # a flip at a smaller gap between the two likeliest tokens is a tie: no rounding can be held to it
@@ -53,26 +53,47 @@ def table(runs: Runs, groups: Sequence[int]) -> np.ndarray:
 
 def decoding(runs: Runs, groups: Sequence[int]) -> np.ndarray:
     """The same without prefill, which no draft can shorten."""
-    prefill = [sum(s.seconds["prefill"] for s in runs.stats(g)) for g in groups]
-    return table(runs, groups) - np.array([[seconds, 0.0] for seconds in prefill])
+    return table(runs, groups) - np.array([[runs.typical(g).reading, 0.0] for g in groups])
+
+
+def rounds(runs: Runs, groups: Sequence[int]) -> np.ndarray:
+    """[G, 2] float64: rounds and new tokens of each group, whose ratio is the acceptance length."""
+    return np.array([[sum(s.rounds for s in runs.stats(g)), sum(map(len, runs.tokens(g)))] for g in groups], dtype=np.float64)
+
+
+def impossible(runs: Runs, plain: Runs, groups: Sequence[int]) -> bool:
+    """True when the rounds came out quicker than plain ones of the same forward, beyond the interval: noise, since each has a
+    forward of at least as many tokens. Speed is then above acceptance.
+    """
+    ours, theirs = (np.column_stack([decoding(each, groups)[:, 0], rounds(each, groups)[:, 0]]) for each in (runs, plain))
+    pace = ratio(ours, theirs)
+    return bool((pace["value"] if pace["low"] is None else pace["low"]) > 1.0)
 
 
 def _figures(name: str, runs: dict[str, Runs], groups: Sequence[int]) -> dict[str, Any]:
     ours = table(runs[name], groups)
     tokens, seconds = int(ours[:, 1].sum()), float(ours[:, 0].sum())
-    compared = {other: ratio(ours, table(runs[other], groups)) for other in runs if other != name}
+    compared = {other: ratio(ours, table(runs[other], groups), _limit(name, other, runs, groups)) for other in runs}
     figures = {
         "outputs": sum(len(runs[name].tokens(g)) for g in groups),
         "new_tokens": tokens,
         "total_seconds": seconds,
         "tokens_per_second": tokens / max(seconds, 1e-12),
-        "speedup": compared.get(PLAIN, {"value": 1.0, "low": 1.0, "high": 1.0}),
-        "speedup_vs": compared,
+        "speedup": compared[PLAIN],
+        "speedup_vs": {other: figure for other, figure in compared.items() if other != name},
         "looping": share([is_looping(row) for g in groups for row in runs[name].tokens(g)]),
     }
     if runs[name].stats(groups[0]):
-        figures["speedup_after_prefill"] = ratio(decoding(runs[name], groups), decoding(runs[PLAIN], groups))
+        limit = _limit(name, PLAIN, runs, groups)
+        figures["speedup_after_prefill"] = ratio(decoding(runs[name], groups), decoding(runs[PLAIN], groups), limit)
+        figures["above_acceptance"] = limit is not None and impossible(runs[name], runs[PLAIN], groups)
     return figures | _speculation(name, runs, groups, tokens)
+
+
+def _limit(name: str, other: str, runs: dict[str, Runs], groups: Sequence[int]) -> np.ndarray | None:
+    """The rounds that bound the speed-up over plain decoding; None where the other is not that, or not by the same forward."""
+    same = other == PLAIN and runs[name].forward == runs[PLAIN].forward
+    return rounds(runs[name], groups) if same else None
 
 
 def _speculation(name: str, runs: dict[str, Runs], groups: Sequence[int], tokens: int) -> dict[str, Any]:
@@ -110,11 +131,11 @@ def _expected(plain: Runs, groups: Sequence[int], seconds: dict[str, float], rou
     return expected_speedup(tokens / rounds, seconds["draft"] / rounds, seconds["verify"] / rounds, step)
 
 
-def _mean_over(name: str, runs: dict[str, Runs], by_kind: dict[str, list[int]]) -> dict[str, dict[str, float]]:
+def _mean_over(name: str, runs: dict[str, Runs], by_kind: dict[str, list[int]]) -> dict[str, dict[str, Any]]:
     """Against every other method: the mean over kinds of text of the ratio within each kind."""
     kept = [groups for groups in by_kind.values() if groups]
     others = [other for other in runs if other != name] if kept else []
-    return {o: mean_ratio([(table(runs[name], g), table(runs[o], g)) for g in kept]) for o in others}
+    return {o: mean_ratio([(table(runs[name], g), table(runs[o], g), _limit(name, o, runs, g)) for g in kept]) for o in others}
 
 
 def _identity(name: str, runs: dict[str, Runs], groups: Sequence[Group], margin: Margin) -> dict[str, Any]:
