@@ -50,7 +50,7 @@ def _doubt(best: dict[str, Any], plain: dict[str, Any], rows: int) -> str | None
     noise, what = plain["noise"], f"{best['drafter']} with a budget of {best['budget']}"
     came = f"the best draft, {what}, to {interval(best['measured'])}"
     if plain["prompts"] < enough(rows):
-        return (f"Too few prompts for a verdict{_rows(rows)}: {plain['prompts']} were checked, it takes {enough(rows)} (give "
+        return (f"Too few prompts for a verdict{_rows(rows)}: {plain['prompts']} checked, it takes {enough(rows)} (give "
                 f"more, or a larger --limit). On these, {what} came to {interval(best['measured'])} of plain decoding's speed.")
     if noise is None:
         return f"One repeat does not tell noise from speed, no verdict{_rows(rows)}: give --repeats 2 or more."

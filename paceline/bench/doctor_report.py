@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from paceline.bench.noise import PROMPTS
-from paceline.bench.report import NOISY, interval, wide_console
+from paceline.bench.report import NOISY, interval, show_table, wide_console
 
 __all__ = ["COLUMNS", "caption", "closing", "megabytes", "place", "rows", "show"]
 
@@ -78,29 +78,14 @@ def show(report: dict[str, Any], console: Any = None) -> None:
     for verdict in report["verdicts"]:
         console.print(verdict["sentence"], style="bold", highlight=False)
     for verdict in report["verdicts"]:
-        _table(report, verdict["rows"], console)
+        if cells := list(rows(report, verdict["rows"], console.width < WIDE)):
+            show_table(COLUMNS, cells, console, f"{verdict['rows']} rows together" if verdict["rows"] > 1 else None)
         for reason in verdict["reasons"]:
             console.print(f"- {reason}", highlight=False, markup=False)
         _settings(verdict["settings"], console)
     console.print()
     for line in [*closing(report), caption(report)]:
         console.print(line, highlight=False, markup=False, style="dim")
-
-
-def _table(report: dict[str, Any], together: int, console: Any) -> None:
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-
-    title = f"{together} rows together" if together > 1 else None
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for column in COLUMNS:
-        left = column == "drafter"
-        head = column.replace("tokens a", "tokens\na") if console.width < WIDE else column
-        table.add_column(head, justify="left" if left else "right", overflow="fold", no_wrap=not left)
-    for row in rows(report, together, console.width < WIDE):
-        table.add_row(*row)
-    if table.row_count:
-        console.print(table)
 
 
 def _settings(settings: dict[str, str], console: Any) -> None:

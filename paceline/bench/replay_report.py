@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from paceline.bench.report import wide_console
+from paceline.bench.report import show_table, wide_console
 
 __all__ = ["caption", "rows", "show", "sources"]
 
@@ -56,18 +56,10 @@ def caption(report: dict[str, Any]) -> str:
 
 def show(report: dict[str, Any]) -> None:
     """Print both tables, the caption, and what has to be said of single drafters."""
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-
     console = wide_console()
     for columns, cells in ((COLUMNS, list(rows(report))), (SOURCES, list(sources(report)))):
-        table = Table(box=SIMPLE_HEAD)
-        for column in columns:
-            table.add_column(column, justify="left" if column in SOURCES[:2] else "right")
-        for row in cells:
-            table.add_row(*row)
         if cells:
-            console.print(table)
+            show_table(columns, cells, console)
     console.print(caption(report), highlight=False)
     for spec, f in report["drafters"].items():
         for note in [*f["notes"], *f["failures"]]:

@@ -4,12 +4,13 @@ budget.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import textwrap
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from paceline.bench.noise import CALM, disagreement, enough
 
-__all__ = ["NOISY", "caption", "interval", "markdown", "remarks", "rows", "show", "wide_console"]
+__all__ = ["NOISY", "caption", "interval", "markdown", "remarks", "rows", "show", "show_table", "wide_console"]
 
 COLUMNS = (
     "method",
@@ -26,6 +27,7 @@ COLUMNS = (
 SPEEDS = ("speedup", "speedup_after_prefill")
 
 
+NAME = 16  # characters that names have at least in the first column
 NOISY = "too noisy"  # in place of a speed that acceptance does not allow
 
 
@@ -82,7 +84,7 @@ def caption(report: dict[str, Any]) -> str:
 def remarks(report: dict[str, Any]) -> list[str]:
     """What has to be said of a benchmark's speeds before they are believed."""
     few, noise = report["prompts"] < enough(report["settings"]["rows"]), report.get("noise")
-    said = [f"Too few prompts for a verdict: {report['prompts']}; it takes {enough(report['settings']['rows'])}."] if few else []
+    said = [f"Too few prompts for a verdict: {report['prompts']} measured, it takes {enough(report['settings']['rows'])}."] if few else []
     if noise:
         said.append(f"Noise: plain decoding came to {interval(noise)} of its own speed, even repeats against odd ones.")
         if (spread := disagreement(noise)) > CALM:
@@ -102,20 +104,50 @@ def wide_console(stderr: bool = False) -> Any:
     return console if console.is_terminal else Console(stderr=stderr, width=180, markup=False)
 
 
-def show(report: dict[str, Any]) -> None:
-    """Print a report's tables: all prompts, then each kind of text."""
+def show_table(columns: Sequence[str], cells: Sequence[Sequence[str]], console: Any, title: str | None = None) -> None:
+    """Print a table; names in its first column are broken where they must be, then headings; where the rest does not fit the
+    terminal's width even so, a paragraph for each row instead, so that nothing is cut.
+    """
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    console = wide_console()
+    broken = [textwrap.fill(head, max(map(len, [*column, *head.split()]))) for head, *column in zip(columns, *cells, strict=True)]
+    heads = next((heads for heads in (columns, broken) if _fits(heads, cells, console.width)), None)
+    if heads is None:
+        _paragraphs(columns, cells, console, title)
+        return
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for i, head in enumerate(heads):
+        table.add_column(head, justify="right" if i else "left", overflow="fold", no_wrap=bool(i))
+    for row in cells:
+        table.add_row(*row)
+    console.print(table)
+
+
+def _fits(heads: Sequence[str], cells: Sequence[Sequence[str]], width: int) -> bool:
+    """Whether all columns but that of the names stand in one line each, two spaces between them."""
+    lines = [[*head.split("\n"), *column] for head, *column in zip(heads, *cells, strict=True)]
+    return NAME + sum(2 + max(map(len, column)) for column in lines[1:]) <= width
+
+
+def _paragraphs(columns: Sequence[str], cells: Sequence[Sequence[str]], console: Any, title: str | None) -> None:
+    from rich.padding import Padding
+    from rich.text import Text
+
+    console.print(f"\n{title}" if title else "", style="italic")
+    for name, *rest in cells:
+        console.print(name, style="bold", highlight=False)
+        told = ", ".join(f"{head} {cell}" for head, cell in zip(columns[1:], rest, strict=True))
+        console.print(Padding(Text(told), (0, 0, 0, 2)))
+    console.print()
+
+
+def show(report: dict[str, Any], console: Any = None) -> None:
+    """Print a report's tables: all prompts, then each kind of text."""
+    console = console or wide_console()
     kinds = list(next(iter(report["methods"].values()))["by_task"])
     for part in [None, *(kinds if len(kinds) > 1 else [])]:
-        table = Table(title=part or "all prompts", title_justify="left", box=SIMPLE_HEAD)
-        for column in COLUMNS:
-            table.add_column(column, justify="left" if column == "method" else "right")
-        for row in rows(report["methods"], part):
-            table.add_row(*row)
-        console.print(table)
+        show_table(COLUMNS, list(rows(report["methods"], part)), console, part or "all prompts")
     for line in [*remarks(report), caption(report)]:
         console.print(line, highlight=False)
     for name, method in report["methods"].items():

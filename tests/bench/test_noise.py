@@ -167,10 +167,9 @@ def examined(first: Timed, second: Timed, plain: Clock, prompts: int = 12, repea
 
 def told(**changes: Any) -> dict[str, Any]:
     """The verdict on drafts of two tokens a round that cost as much as plain rounds, with this much noise."""
-    noise, seed = changes.pop("noise", 0.0), changes.pop("seed", 0)
-    now = clock(noise, seed)
-    report = examined(Timed("", now, 2, 1.1), Timed("", now, **{"length": 2, "pace": 1.1} | changes.pop("second", {})), now, **changes)
-    return verdict(report, 1)
+    now = clock(changes.pop("noise", 0.0), changes.pop("seed", 0))
+    second = {"length": 2, "pace": 1.1} | changes.pop("second", {})
+    return verdict(examined(Timed("", now, 2, 1.1), Timed("", now, **second), now, **changes), 1)
 
 
 def test_tokens_a_round_and_the_measured_speed_come_from_the_same_prompts() -> None:
@@ -187,7 +186,7 @@ def test_a_calm_machine_and_enough_prompts_get_a_verdict() -> None:
 
 
 @pytest.mark.parametrize(("changes", "words"), [
-    ({"prompts": PROMPTS - 1}, f"Too few prompts for a verdict: {PROMPTS - 1} were checked, it takes {PROMPTS}"),
+    ({"prompts": PROMPTS - 1}, f"Too few prompts for a verdict: {PROMPTS - 1} checked, it takes {PROMPTS}"),
     ({"prompts": 1}, "1.17x [–]"), ({"repeats": 1}, "give --repeats 2 or more"),
     ({"second": {"pace": 0.5}, "noise": 0.01}, "Machine too noisy, no verdict: rounds of ngram"),
     ({"noise": 1.0}, "Machine too noisy, no verdict: plain decoding came to"),
