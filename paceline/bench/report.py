@@ -83,9 +83,9 @@ def caption(report: dict[str, Any]) -> str:
 
 def remarks(report: dict[str, Any]) -> list[str]:
     """What has to be said of a benchmark's speeds before they are believed."""
-    few, noise = report["prompts"] < enough(report["settings"]["rows"]), report.get("noise")
-    said = [f"Too few prompts for a verdict: {report['prompts']} measured, it takes {enough(report['settings']['rows'])}."] if few else []
-    if noise:
+    measured, needed = report["prompts"], enough(report["settings"]["rows"])
+    said = [f"Too few prompts for a verdict: {measured} measured, it takes {needed}."] if measured < needed else []
+    if noise := report.get("noise"):
         said.append(f"Noise: plain decoding came to {interval(noise)} of its own speed, even repeats against odd ones.")
         if (spread := disagreement(noise)) > CALM:
             said.append(f"Machine too noisy, no verdict on any speed-up within {spread:.0%} of 1.")
