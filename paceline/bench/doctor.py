@@ -38,8 +38,8 @@ class Config:
     drafters: candidates beside those that suit the model. prompts, data: as for the benchmark; replay: recorded prompts and
     outputs instead, on which drafters that need no model are judged without running it. rows: how many prompts are decoded
     together, each number by itself. budgets: most nodes a round; none given = the default and one more. limit: prompts of each
-    kind, half of them to calibrate with (None = 6 of several kinds, 24 of one). threads: None = as torch has it, which is what
-    `paceline generate` uses. Raises RequestError or SpecError on bad values.
+    kind, half of them to calibrate with (None = 6 of several kinds, 24 of one; more for many rows). threads: None = as torch has
+    it, which is what `paceline generate` uses. Raises RequestError or SpecError on bad values.
     """
 
     model: str = "zoo:tiny"

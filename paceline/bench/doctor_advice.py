@@ -48,10 +48,10 @@ def _gains(best: dict[str, Any], noise: dict[str, Any]) -> bool:
 def _doubt(best: dict[str, Any], plain: dict[str, Any], rows: int) -> str | None:
     """Why the measurement carries no verdict; None where it does."""
     noise, what = plain["noise"], f"{best['drafter']} with a budget of {best['budget']}"
-    came = f"the best draft, {what}, to {interval(best['measured'])}"
+    measured = interval(best["measured"])
     if plain["prompts"] < enough(rows):
         return (f"Too few prompts for a verdict{_rows(rows)}: {plain['prompts']} checked, it takes {enough(rows)} (give "
-                f"more, or a larger --limit). On these, {what} came to {interval(best['measured'])} of plain decoding's speed.")
+                f"more, or a larger --limit). On these, {what} came to {measured} of plain decoding's speed.")
     if noise is None:
         return f"One repeat does not tell noise from speed, no verdict{_rows(rows)}: give --repeats 2 or more."
     if best["above_acceptance"]:
@@ -59,7 +59,7 @@ def _doubt(best: dict[str, Any], plain: dict[str, Any], rows: int) -> str | None
                 f"draft can make them ({best['acceptance_length']['value']:.2f} tokens a round).")
     if hides(noise, best["measured"]["value"]):
         return (f"Machine too noisy, no verdict{_rows(rows)}: plain decoding came to {interval(noise)} of its own speed, and "
-                f"{came}.")
+                f"the best draft, {what}, to {measured}.")
     return None
 
 

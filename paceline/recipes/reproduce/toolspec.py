@@ -145,7 +145,8 @@ def decoding(config: Config, lm: LM, prompts: Sequence[list[int]], grow: float |
 def summary(each: list[list[Stats]], plain: list[list[Stats]]) -> dict[str, Any]:
     """Tokens for each forward and speed against plain decoding, with bootstrap intervals over prompts."""
     length = per([s[0].rounds for s in each], [s[0].new_tokens for s in each])
-    whole, after = (ratio(timed(each, prefill), timed(plain, prefill)) for prefill in (True, False))
+    rounds = np.array([[s[0].rounds, s[0].new_tokens] for s in each])
+    whole, after = (ratio(timed(each, prefill), timed(plain, prefill), rounds) for prefill in (True, False))
     total = sum(s.decoding_seconds for repeats in each for s in repeats)
     sources: dict[str, list[int]] = {}
     for repeats in each:
