@@ -7,8 +7,8 @@ from typing import Any
 from paceline import plugins
 from paceline.bench.methods import Paceline
 from paceline.bench.metrics import ratio
-from paceline.bench.summary import impossible, rounds, table
-from paceline.bench.timing import Group, Runs, measure
+from paceline.bench.noise import impossible
+from paceline.bench.timing import Group, Runs, measure, rounds, table
 from paceline.doors import encode
 from paceline.lm import LM
 from paceline.rules import is_lossless

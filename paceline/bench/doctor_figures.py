@@ -15,9 +15,8 @@ from paceline.bench.doctor_model import Spent, modelled, tallied
 from paceline.bench.doctor_runs import Candidate
 from paceline.bench.machine import describe
 from paceline.bench.metrics import ratio, share
-from paceline.bench.noise import against_itself
-from paceline.bench.summary import impossible, rounds, table
-from paceline.bench.timing import Group, Runs
+from paceline.bench.noise import against_itself, impossible
+from paceline.bench.timing import Group, Runs, rounds, table
 from paceline.calibration import Measured, identity
 from paceline.engine import peak_memory
 from paceline.lm import LM

@@ -6,13 +6,15 @@ difference at all, so a gain has to be larger than that.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from paceline.bench.metrics import ratio
-from paceline.bench.summary import table
-from paceline.bench.timing import Runs
+import numpy as np
 
-__all__ = ["CALM", "PROMPTS", "against_itself", "disagreement", "enough", "hides"]
+from paceline.bench.metrics import ratio
+from paceline.bench.timing import Runs, decoding, rounds, table
+
+__all__ = ["CALM", "PROMPTS", "against_itself", "disagreement", "enough", "hides", "impossible"]
 
 PROMPTS = 8  # where nothing differs, the interval of 3 prompts lies above 1 in one case of seven, that of 8 in one of seventeen
 CALM = 0.05  # so much beside 1 is usual where plain decoding is held against itself
@@ -42,3 +44,12 @@ def hides(noise: dict[str, Any] | None, claim: float) -> bool:
 def enough(rows: int = 1) -> int:
     """Prompts that a verdict takes: of several decoded together two groups at least, since one has no interval."""
     return max(PROMPTS, 2 * rows)
+
+
+def impossible(runs: Runs, plain: Runs, groups: Sequence[int]) -> bool:
+    """True when rounds came out quicker than plain ones of the same forward, beyond the interval (of one prompt, by more than is
+    usual): noise, since each has a forward of at least as many tokens. Speed is then above acceptance.
+    """
+    ours, theirs = (np.column_stack([decoding(each, groups)[:, 0], rounds(each, groups)[:, 0]]) for each in (runs, plain))
+    pace = ratio(ours, theirs)
+    return bool(pace["value"] > 1.0 + CALM if pace["low"] is None else pace["low"] > 1.0)

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 
 from paceline.bench.metrics import accept_per_position, expected_speedup, first_divergence, mean_ratio, ratio, share
-from paceline.bench.timing import Group, Runs
+from paceline.bench.noise import impossible
+from paceline.bench.timing import Group, Runs, decoding, rounds, table
 from paceline.row import is_looping
 
-__all__ = ["PLAIN", "decoding", "impossible", "rounds", "summarise", "table"]
+__all__ = ["PLAIN", "summarise"]
 
 PLAIN = "paceline/plain"
 TIE = 1e-5  # a flip at a smaller gap between the two likeliest tokens is a tie: no rounding can be held to it
@@ -44,30 +45,6 @@ def _method(name: str, runs: dict[str, Runs], groups: Sequence[Group], margin: M
         **_identity(name, runs, groups, margin),
         "stable_over_repeats": runs[name].stable(),
     }
-
-
-def table(runs: Runs, groups: Sequence[int]) -> np.ndarray:
-    """[G, 2] float64: median seconds and new tokens of each group."""
-    return np.array([[runs.seconds(g), sum(map(len, runs.tokens(g)))] for g in groups], dtype=np.float64)
-
-
-def decoding(runs: Runs, groups: Sequence[int]) -> np.ndarray:
-    """The same without prefill, which no draft can shorten."""
-    return table(runs, groups) - np.array([[runs.typical(g).reading, 0.0] for g in groups])
-
-
-def rounds(runs: Runs, groups: Sequence[int]) -> np.ndarray:
-    """[G, 2] float64: rounds and new tokens of each group, whose ratio is the acceptance length."""
-    return np.array([[sum(s.rounds for s in runs.stats(g)), sum(map(len, runs.tokens(g)))] for g in groups], dtype=np.float64)
-
-
-def impossible(runs: Runs, plain: Runs, groups: Sequence[int]) -> bool:
-    """True when the rounds came out quicker than plain ones of the same forward, beyond the interval: noise, since each has a
-    forward of at least as many tokens. Speed is then above acceptance.
-    """
-    ours, theirs = (np.column_stack([decoding(each, groups)[:, 0], rounds(each, groups)[:, 0]]) for each in (runs, plain))
-    pace = ratio(ours, theirs)
-    return bool((pace["value"] if pace["low"] is None else pace["low"]) > 1.0)
 
 
 def _figures(name: str, runs: dict[str, Runs], groups: Sequence[int]) -> dict[str, Any]:

@@ -13,10 +13,12 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from paceline.bench.methods import Batch, Method
 from paceline.row import Stats, is_looping
 
-__all__ = ["Group", "Runs", "measure"]
+__all__ = ["Group", "Runs", "decoding", "measure", "rounds", "table"]
 
 
 @dataclass(frozen=True)
@@ -99,3 +101,18 @@ def _share_prefill(calls: Sequence[list[Batch]]) -> None:
 
 def _forwards(method: Method, group: Group, max_new_tokens: int) -> int | None:
     return method.count_forwards(group.prompts[0], max_new_tokens) if len(group.prompts) == 1 else None
+
+
+def table(runs: Runs, groups: Sequence[int]) -> np.ndarray:
+    """[G, 2] float64: median seconds and new tokens of each group."""
+    return np.array([[runs.seconds(g), sum(map(len, runs.tokens(g)))] for g in groups], dtype=np.float64)
+
+
+def decoding(runs: Runs, groups: Sequence[int]) -> np.ndarray:
+    """The same without prefill, which no draft can shorten."""
+    return table(runs, groups) - np.array([[runs.typical(g).reading, 0.0] for g in groups])
+
+
+def rounds(runs: Runs, groups: Sequence[int]) -> np.ndarray:
+    """[G, 2] float64: rounds and new tokens of each group, whose ratio is the acceptance length."""
+    return np.array([[sum(s.rounds for s in runs.stats(g)), sum(map(len, runs.tokens(g)))] for g in groups], dtype=np.float64)

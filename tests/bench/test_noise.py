@@ -122,6 +122,14 @@ def test_rounds_quicker_than_plain_ones_are_noise_and_said_to_be() -> None:
     assert "no verdict on x" in remarks(report)[-1]
 
 
+@pytest.mark.parametrize(("pace", "noisy"), [(0.97, False), (0.9, True)])
+def test_one_prompt_a_little_above_acceptance_is_cut_and_far_above_it_is_noise(pace: float, noisy: bool) -> None:
+    """There is no interval to go by."""
+    runs = run(Timed(PLAIN, lambda: 1.0), Timed("x", lambda: 1.0, 3, pace), prompts=1)
+    found = summarise(runs, groups(1), lambda *_: 0.0)["x"]
+    assert found["speedup_after_prefill"]["value"] == 3.0 and found["above_acceptance"] is noisy
+
+
 def test_another_forward_may_be_quicker_than_plain_decoding() -> None:
     quick = Timed("x", lambda: 1.0, pace=0.5, forward="inexact")
     runs = run(Timed(PLAIN, lambda: 1.0), quick, OneByOne(Timed("y", lambda: 1.0, pace=0.5)), prompts=2)
