@@ -202,8 +202,8 @@ def _report(config: Config, lm: LM, methods: list[Method], groups: list[Group], 
     described = {name: {"what": what[name], **figures[name]} for name in runs}
     report: dict[str, Any] = {
         "machine": describe(), "model": lm.describe(), "settings": asdict(config), "node_budget": config.budget,
-        "grown": config.grow is not None, "prompts": sum(len(g.prompts) for g in groups), "noise": against_itself(runs[PLAIN]),
-        "methods": described,
+        "grown": config.grow is not None, "prompts": sum(len(g.prompts) for g in groups), "methods": described,
+        "noise": against_itself(runs[PLAIN]),
     }  # fmt: skip
     for method in methods:
         if isinstance(method, LlamaCpp):
