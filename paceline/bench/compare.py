@@ -6,7 +6,9 @@ from typing import Any
 
 from paceline import plugins
 from paceline.bench.methods import Paceline
-from paceline.bench.timing import Group, Runs, measure
+from paceline.bench.metrics import ratio
+from paceline.bench.noise import impossible
+from paceline.bench.timing import Group, Runs, measure, rounds, table
 from paceline.doors import encode
 from paceline.lm import LM
 from paceline.rules import is_lossless
@@ -24,21 +26,22 @@ def compare(lm: LM, prompt: Any, settings: dict[str, Any], repeats: int) -> dict
     shared = {key: value for key, value in settings.items() if key not in ("drafter", "max_new_tokens")}
     methods = [Paceline("plain", lm, "none", shared), Paceline("drafted", lm, settings["drafter"], shared)]
     runs = measure(methods, [Group("prompt", [ids])], settings["max_new_tokens"], repeats)
-    rate = {name: len(r.tokens(0)[0]) / r.seconds(0) for name, r in runs.items()}
     return {
         "identical": runs["plain"].tokens(0) == runs["drafted"].tokens(0),
         "greedy": settings["sampling"].greedy,
         "lossless": is_lossless(plugins.make("rule", settings.get("rule", "lossless"))),
         "setting": f"{lm.forward_name} forward, {str(lm.dtype).removeprefix('torch.')}, median of {repeats}.",
-        "methods": {name: _row(r, rate[name], rate[name] / rate["plain"]) for name, r in runs.items()},
+        "methods": {name: _row(r, runs["plain"]) for name, r in runs.items()},
     }
 
 
-def _row(runs: Runs, rate: float, speedup: float) -> dict[str, Any]:
+def _row(runs: Runs, plain: Runs) -> dict[str, Any]:
+    """One prompt tells no interval, so a speed-up that acceptance does not allow is cut to what it does, and said to be noise."""
     [stats] = runs.stats(0)
     return {
-        "tokens_per_second": rate,
-        "speedup": speedup,
+        "tokens_per_second": len(runs.tokens(0)[0]) / runs.seconds(0),
+        "speedup": ratio(table(runs, [0]), table(plain, [0]), rounds(runs, [0]))["value"],
+        "above_acceptance": impossible(runs, plain, [0]),
         "seconds_per_repeat": [batch.seconds for batch in runs.batches[0]],
         "median_seconds": runs.seconds(0),
         "acceptance_length": stats.acceptance_length,

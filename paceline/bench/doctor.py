@@ -38,8 +38,8 @@ class Config:
     drafters: candidates beside those that suit the model. prompts, data: as for the benchmark; replay: recorded prompts and
     outputs instead, on which drafters that need no model are judged without running it. rows: how many prompts are decoded
     together, each number by itself. budgets: most nodes a round; none given = the default and one more. limit: prompts of each
-    kind, half of them to calibrate with (None = 6 of several kinds, 24 of one). threads: None = as torch has it, which is what
-    `paceline generate` uses. Raises RequestError or SpecError on bad values.
+    kind, half of them to calibrate with (None = 6 of several kinds, 24 of one; more for many rows). threads: None = as torch has
+    it, which is what `paceline generate` uses. Raises RequestError or SpecError on bad values.
     """
 
     model: str = "zoo:tiny"
@@ -74,8 +74,8 @@ class Config:
 
     @property
     def most(self) -> int:
-        """Prompts of each kind."""
-        return self.limit or (24 if self.prompts or self.replay else 6)
+        """Prompts of each kind; of four kinds so many that both halves have two groups of the largest number of rows."""
+        return self.limit or max(6, *(rows + rows % 2 for rows in self.rows)) * (4 if self.prompts or self.replay else 1)
 
     def benchmark(self) -> bench.Config:
         """The benchmark's settings that load the same model and the same prompts, one at a time."""
@@ -139,7 +139,7 @@ def _with_rows(ward: Ward, tried: Sequence[Candidate], rows: int) -> dict[str, A
     useful, same = distinct({c: known[c][0] for c in tried})
     runs, _ = _measured(ward, [plain, *useful], second, "check")
     return {
-        "rows": rows, "plain": plain_figures(known[plain], runs[plain.name], len(second)), "same": same,
+        "rows": rows, "plain": plain_figures(known[plain], runs[plain.name], second), "same": same,
         "candidates": [figures(ward.lm, c, known, runs) | {"rows": rows, "replayed": c in replays} for c in useful],
         "arms": [arm(c, known) for c in (plain, *useful)],
     }

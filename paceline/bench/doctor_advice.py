@@ -1,8 +1,8 @@
 """From figures to advice: whether to draft, why, and the settings for it, here and in other engines. Pure.
 
 The candidate advised is the fastest by both halves of the prompts, predicted on the one and measured on the other. Drafting is
-advised where the measured figure lies above 1 with its interval, and the prediction too: a gain that cannot be told from none is
-no reason.
+advised where the measured figure lies above 1 with its interval, and beyond what plain decoding showed against itself, and the
+prediction lies above 1 too: a gain that cannot be told from none is no reason. Few prompts and noisy machines get no verdict.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import Any
 
 from paceline.bench.doctor_elsewhere import elsewhere
 from paceline.bench.doctor_model import best_length, break_even
+from paceline.bench.noise import disagreement, enough, hides
 from paceline.bench.report import interval
 
 __all__ = ["verdict"]
@@ -20,20 +21,46 @@ LARGE_PREFILL = 0.3  # share of plain decoding's time from which on it deserves 
 
 def verdict(report: dict[str, Any], rows: int) -> dict[str, Any]:
     """What to do with so many rows: `drafter` and `budget` (None where plain decoding is best), `sentence`, `reasons` and
-    `settings`, engine -> what to type.
+    `settings`, engine -> what to type. `sure` is False where the measurement carries no verdict; the sentence says why.
     """
     judged = [c for c in report["candidates"] if c["rows"] == rows]
     if not judged:
-        return {"rows": rows, "pays": False, "drafter": None, "budget": None, "settings": {},
+        return {"rows": rows, "sure": True, "pays": False, "drafter": None, "budget": None, "settings": {},
                 "sentence": f"Plain decoding{_rows(rows)}: no drafter could be tried.", "reasons": []}
     best = max(judged, key=lambda c: c["measured"]["value"] * c["modelled"]["value"])
-    pays = best["measured"]["low"] > 1.0 and best["modelled"]["value"] > 1.0
+    plain = report["plain"][str(rows)]
+    doubt = _doubt(best, plain, rows)
+    pays = not doubt and _gains(best, plain["noise"])
     curve = {int(n): v for n, v in report["cost"]["relative"][str(rows)].items()}
     return {
-        "rows": rows, "pays": pays, "drafter": best["drafter"] if pays else None, "budget": best["budget"] if pays else None,
-        "sentence": _sentence(best, rows, pays), "reasons": reasons(report, best, curve, rows),
+        "rows": rows, "sure": not doubt, "pays": pays,
+        "drafter": best["drafter"] if pays else None, "budget": best["budget"] if pays else None,
+        "sentence": doubt or _sentence(best, rows, pays), "reasons": reasons(report, best, curve, rows),
         "settings": _settings(report, best, curve) if pays else {},
     }  # fmt: skip
+
+
+def _gains(best: dict[str, Any], noise: dict[str, Any]) -> bool:
+    measured = best["measured"]
+    return bool(measured["low"] > 1.0 and measured["value"] > 1.0 + disagreement(noise) and best["modelled"]["value"] > 1.0)
+
+
+def _doubt(best: dict[str, Any], plain: dict[str, Any], rows: int) -> str | None:
+    """Why the measurement carries no verdict; None where it does."""
+    noise, what = plain["noise"], f"{best['drafter']} with a budget of {best['budget']}"
+    measured = interval(best["measured"])
+    if plain["prompts"] < enough(rows):
+        return (f"Too few prompts for a verdict{_rows(rows)}: {plain['prompts']} checked, it takes {enough(rows)} (give "
+                f"more, or a larger --limit). On these, {what} came to {measured} of plain decoding's speed.")
+    if noise is None:
+        return f"One repeat does not tell noise from speed, no verdict{_rows(rows)}: give --repeats 2 or more."
+    if best["above_acceptance"]:
+        return (f"Machine too noisy, no verdict{_rows(rows)}: rounds of {what} came out quicker than plain decoding's, which no "
+                f"draft can make them ({best['acceptance_length']['value']:.2f} tokens a round).")
+    if hides(noise, best["measured"]["value"]):
+        return (f"Machine too noisy, no verdict{_rows(rows)}: plain decoding came to {interval(noise)} of its own speed, and "
+                f"the best draft, {what}, to {measured}.")
+    return None
 
 
 def _sentence(best: dict[str, Any], rows: int, pays: bool) -> str:
@@ -65,9 +92,9 @@ def _prices(curve: dict[int, float], rows: int) -> list[str]:
 
 
 def _round(best: dict[str, Any], part: dict[str, float]) -> str:
-    return (f"A round of {best['drafter']} takes {sum(part.values()):.2f} plain rounds (drafting "
+    return (f"A round of {best['drafter']} takes {best['round']['break_even_length']:.2f} plain rounds (drafting "
             f"{part['draft'] + part['catching_up']:.2f}, forward {part['forward']:.2f}, the rest {part['host']:.2f}): so many "
-            f"tokens it needs to break even, and it gives {best['acceptance_length']['value']:.2f}.")
+            f"tokens it needs to break even, and it gives {best['modelled_acceptance_length']['value']:.2f}.")
 
 
 def _first(best: dict[str, Any], draft: float, curve: dict[int, float]) -> list[str]:

@@ -15,8 +15,8 @@ from paceline.bench.doctor_model import Spent, modelled, tallied
 from paceline.bench.doctor_runs import Candidate
 from paceline.bench.machine import describe
 from paceline.bench.metrics import ratio, share
-from paceline.bench.summary import table
-from paceline.bench.timing import Runs
+from paceline.bench.noise import against_itself, impossible
+from paceline.bench.timing import Group, Runs, rounds, table
 from paceline.calibration import Measured, identity
 from paceline.engine import peak_memory
 from paceline.lm import LM
@@ -27,21 +27,22 @@ Known = dict[Candidate, tuple[list[list[Noted]], list[Spent]]]
 
 
 def figures(lm: LM, candidate: Candidate, known: Known, runs: dict[str, Runs]) -> dict[str, Any]:
-    """One candidate: acceptance and prediction from the calibration half, the measured speed-up from the other."""
+    """One candidate: the prediction and its acceptance length from the calibration half, the measured ones from the other."""
     calls, took = known[candidate]
     plain = _plain(known)
     expected = modelled(known[plain][1], took)
     mine, theirs = runs[candidate.name], runs[plain.name]
     every = range(len(mine.batches))
-    measured = ratio(table(mine, every), table(theirs, every))
+    measured = ratio(table(mine, every), table(theirs, every), rounds(mine, every))
     stats = [s for g in every for s in mine.stats(g)]
     return {
         "drafter": candidate.spec, "budget": candidate.budget,
-        "acceptance_length": expected["length"], "accept_per_position": positions(calls),
+        "acceptance_length": ratio(rounds(mine, every), rounds(theirs, every)),  # a round of plain decoding gives one token
+        "modelled_acceptance_length": expected["length"], "accept_per_position": positions(calls),
         "drafted_per_round": sum(r.outcome.drafted for call in calls for r in call) / sum(map(len, calls)),
         "modelled": expected["whole"], "modelled_without_prefill": expected["decoding"], "measured": measured,
         "prediction_error": abs(expected["whole"]["value"] / measured["value"] - 1),
-        "checked_acceptance_length": sum(s.new_tokens for s in stats) / sum(s.rounds for s in stats),
+        "above_acceptance": impossible(mine, theirs, every),
         "identical": share([a == b for g in every for a, b in zip(mine.tokens(g), theirs.tokens(g), strict=True)]),
         "looping": share([mine.loops(g) for g in every]), "round": tallied(known[plain][1], took),
         "weight_bytes": sum(weights_of(d, lm) for d in candidate.drafters),
@@ -56,14 +57,17 @@ def positions(calls: Sequence[Sequence[Noted]]) -> list[float]:
     return [float(np.mean([len(a) > i and bool(a[i]) for a in accepted])) for i in range(depth)]
 
 
-def plain_figures(known: tuple[list[list[Noted]], list[Spent]], runs: Runs, groups: int) -> dict[str, Any]:
-    """Plain decoding: seconds of a round (a row's share of it), and how much of all time the prefill takes."""
+def plain_figures(known: tuple[list[list[Noted]], list[Spent]], runs: Runs, groups: Sequence[Group]) -> dict[str, Any]:
+    """Plain decoding: seconds of a round (a row's share of it), how much of all time the prefill takes, and, of the `prompts`
+    of the check, how fast it was against itself (`noise`).
+    """
     took = known[1]
     whole = sum(s.prefill + s.verify + s.host for s in took)
-    seconds, tokens = table(runs, range(groups)).sum(0)
+    seconds, tokens = table(runs, range(len(groups))).sum(0)
     return {"round_seconds": sum(s.verify + s.host for s in took) / sum(s.rounds for s in took),
             "host_share": sum(s.host for s in took) / whole, "prefill_share": sum(s.prefill for s in took) / whole,
-            "tokens_per_second": float(tokens / seconds)}
+            "tokens_per_second": float(tokens / seconds), "prompts": sum(len(g.prompts) for g in groups),
+            "noise": against_itself(runs)}
 
 
 def arm(candidate: Candidate, known: Known) -> dict[str, Any]:

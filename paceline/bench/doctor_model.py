@@ -6,7 +6,8 @@ Throughput is the mean tokens of a round over its mean seconds (renewal view), s
 
 with the seconds of forwards from the cost curve, measured apart, and all else counted in the calibration runs. After the classic
 formula (Leviathan et al., arXiv 2211.17192, section 3.3), with measured costs in place of its c and its assumption that a forward
-of several tokens costs as much as one of one.
+of several tokens costs as much as one of one. A round counts as at least a plain one, and prefill as the same: noise in any of
+the times cannot carry the speed-up above the tokens a round.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from paceline.bench.doctor_costs import Curve, Noted
+from paceline.bench.metrics import figure
 
 __all__ = ["Spent", "best_length", "break_even", "modelled", "spent", "tallied"]
 
@@ -75,22 +77,18 @@ def modelled(plain: Sequence[Spent], drafted: Sequence[Spent], draws: int = 2000
     picks = np.random.default_rng(seed).integers(0, len(ours), (draws, len(ours)))
     once = _speedups(theirs.sum(0), ours.sum(0))
     spread = _speedups(theirs[picks].sum(1), ours[picks].sum(1))
-    return {name: _interval(once[name], spread[name]) for name in once}
+    return {name: figure(once[name], spread[name], len(ours)) for name in once}
 
 
 def _speedups(plain: np.ndarray, ours: np.ndarray) -> dict[str, np.ndarray]:
     """plain, ours [..., 8]: sums of `Spent` over prompts."""
-    base_tokens, base_rounds, base_forward, base_verify, _, _, base_host, base_prefill = np.moveaxis(plain, -1, 0)
+    _, base_rounds, base_forward, base_verify, _, _, base_host, base_prefill = np.moveaxis(plain, -1, 0)
     tokens, rounds, forward, _, draft, late, host, prefill = np.moveaxis(ours, -1, 0)
-    slow = (base_verify + base_host) / base_tokens * tokens
+    step = (base_verify + base_host) / base_rounds
     fast = draft + late + forward + rounds * (base_verify - base_forward) / base_rounds + host
-    return {"whole": (slow + base_prefill / base_tokens * tokens) / (fast + prefill), "decoding": slow / fast,
-            "length": tokens / rounds}
-
-
-def _interval(value: np.ndarray, spread: np.ndarray) -> dict[str, float]:
-    low, high = np.quantile(spread, [0.025, 0.975])
-    return {"value": float(value), "low": float(low), "high": float(high)}
+    fast, length = np.maximum(fast, rounds * step), tokens / rounds
+    whole = (tokens * step + base_prefill) / (fast + np.maximum(prefill, base_prefill))
+    return {"whole": np.minimum(whole, length), "decoding": np.minimum(tokens * step / fast, length), "length": length}
 
 
 def tallied(plain: Sequence[Spent], drafted: Sequence[Spent]) -> dict[str, float]:
@@ -101,7 +99,7 @@ def tallied(plain: Sequence[Spent], drafted: Sequence[Spent]) -> dict[str, float
     parts = {"draft": sum(s.draft for s in drafted) / rounds, "forward": sum(s.forward for s in drafted) / rounds + beyond,
              "host": sum(s.host for s in drafted) / rounds, "catching_up": sum(s.late for s in drafted) / rounds}
     return {"plain_round_seconds": step, **{f"{name}_seconds": value for name, value in parts.items()},
-            "break_even_length": sum(parts.values()) / step}
+            "break_even_length": max(1.0, sum(parts.values()) / step)}
 
 
 def break_even(curve: dict[int, float], draft: float) -> float:

@@ -16,6 +16,7 @@ body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto
 body { color: #212529; background: #fff }
 h1 { font-size: 1.3rem } h2 { font-size: 1.05rem; margin-top: 2rem } .verdict { font-size: 1.15rem; font-weight: 600 }
 .yes { border-left: 6px solid #2b8a3e; padding-left: .8rem } .no { border-left: 6px solid #868e96; padding-left: .8rem }
+.unsure { border-left: 6px dotted #e67700; padding-left: .8rem }
 .wide { overflow-x: auto } table { border-collapse: collapse; width: 100% }
 td, th { padding: .3rem .6rem; text-align: right; border-bottom: 1px solid #dee2e6; white-space: nowrap }
 td:first-child, th:first-child { text-align: left }
@@ -41,7 +42,8 @@ def page(report: dict[str, Any]) -> str:
 
 def _verdicts(report: dict[str, Any]) -> Iterator[str]:
     for verdict in report["verdicts"]:
-        yield f'<p class="verdict {"yes" if verdict["pays"] else "no"}">{escape(verdict["sentence"])}</p>'
+        mark = "yes" if verdict["pays"] else "no" if verdict["sure"] else "unsure"
+        yield f'<p class="verdict {mark}">{escape(verdict["sentence"])}</p>'
         yield _table(report, verdict["rows"])
         yield "<ul>" + "".join(f"<li>{escape(reason)}</li>" for reason in verdict["reasons"]) + "</ul>"
         if verdict["settings"]:

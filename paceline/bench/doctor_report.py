@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from paceline.bench.report import interval, wide_console
+from paceline.bench.noise import PROMPTS
+from paceline.bench.report import NOISY, interval, show_table, wide_console
 
 __all__ = ["COLUMNS", "caption", "closing", "megabytes", "place", "rows", "show"]
 
-COLUMNS = ("drafter", "budget", "tokens a round", "modelled", "measured", "memory")
+COLUMNS = ("drafter", "budget", "tokens a round", "measured", "modelled", "memory")
 WIDE = 100  # characters from which on a terminal holds every interval
 
 
@@ -17,10 +18,11 @@ def rows(report: dict[str, Any], together: int, narrow: bool = False) -> Iterato
     """One row of cells per candidate with so many rows, the fastest first; narrow: without the interval of the acceptance."""
     judged = [c for c in report["candidates"] if c["rows"] == together]
     for c in sorted(judged, key=lambda c: -c["measured"]["value"]):
-        length = c["acceptance_length"]
-        spread = f"{length['value']:.2f}" + (f" [{length['low']:.1f}, {length['high']:.1f}]" if not narrow else "")
+        length = f"{c['acceptance_length']['value']:.2f}" if narrow else interval(c["acceptance_length"], unit="")
+        measured = NOISY if c["above_acceptance"] else interval(c["measured"])
+        modelled = f"{c['modelled']['value']:.2f}x at {c['modelled_acceptance_length']['value']:.2f}"
         extra = megabytes(c["weight_bytes"]) if c["weight_bytes"] else "–"
-        yield c["drafter"], str(c["budget"]), spread, f"{c['modelled']['value']:.2f}x", interval(c["measured"]), extra
+        yield c["drafter"], str(c["budget"]), length, measured, modelled, extra
 
 
 def megabytes(count: float) -> str:
@@ -37,8 +39,10 @@ def caption(report: dict[str, Any]) -> str:
         f"{settings['model']}, {model['parameters'] / 1e6:.1f} M parameters{grown}, {model['dtype']}, {model['forward']} "
         f"forward, {place(report)}. Acceptance and costs come from {first} prompts, the measured speed from {second} others "
         f"({source}; {settings['max_new_tokens']} tokens each, {settings['repeats']} repeats in turns, greedy, prefill "
-        "included); brackets are 95 % intervals over prompts. Tokens a round: acceptance length; plain decoding has 1.00. "
-        "Modelled: from acceptance and costs alone, before the check was run. Memory: the drafter's own weights."
+        "included); brackets are 95 % intervals over prompts. Tokens a round: acceptance length on the prompts measured; plain "
+        "decoding has 1.00, and no speed-up exceeds it. Modelled: from acceptance and costs alone, before the check was run, at "
+        "the tokens a round of the prompts it comes from. Memory: the drafter's own weights. A verdict takes "
+        f"{PROMPTS} prompts measured, two repeats, and a gain beyond what plain decoding shows against itself."
     )
 
 
@@ -57,6 +61,8 @@ def closing(report: dict[str, Any]) -> list[str]:
            f"keys and values for each token of text; the most this process held was {megabytes(memory['peak_bytes'])}."]
     if error is not None:
         out.append(f"The modelled figures were off by {error:.0%} (median over all).")
+    out += [f"Plain decoding{f' with {rows} rows' if int(rows) > 1 else ''} came to {interval(plain['noise'])} of its own speed, "
+            "even repeats against odd ones." for rows, plain in report["plain"].items() if plain["noise"]]
     out += [f"Left out: {s['drafter']}: {s['why']}" for s in report["skipped"]]
     out += [f"Note: {c['drafter']}: {failure}" for c in report["candidates"] for failure in c["failures"]]
     if report["dropped_prompts"]:
@@ -72,29 +78,14 @@ def show(report: dict[str, Any], console: Any = None) -> None:
     for verdict in report["verdicts"]:
         console.print(verdict["sentence"], style="bold", highlight=False)
     for verdict in report["verdicts"]:
-        _table(report, verdict["rows"], console)
+        if cells := list(rows(report, verdict["rows"], console.width < WIDE)):
+            show_table(COLUMNS, cells, console, f"{verdict['rows']} rows together" if verdict["rows"] > 1 else None)
         for reason in verdict["reasons"]:
             console.print(f"- {reason}", highlight=False, markup=False)
         _settings(verdict["settings"], console)
     console.print()
     for line in [*closing(report), caption(report)]:
         console.print(line, highlight=False, markup=False, style="dim")
-
-
-def _table(report: dict[str, Any], together: int, console: Any) -> None:
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-
-    title = f"{together} rows together" if together > 1 else None
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for column in COLUMNS:
-        left = column == "drafter"
-        head = column.replace("tokens a", "tokens\na") if console.width < WIDE else column
-        table.add_column(head, justify="left" if left else "right", overflow="fold", no_wrap=not left)
-    for row in rows(report, together, console.width < WIDE):
-        table.add_row(*row)
-    if table.row_count:
-        console.print(table)
 
 
 def _settings(settings: dict[str, str], console: Any) -> None:

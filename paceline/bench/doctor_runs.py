@@ -12,7 +12,7 @@ from paceline import generate
 from paceline.auto import attached, fitting
 from paceline.bench import replay
 from paceline.bench.doctor_costs import Curve, Ledger, Noted
-from paceline.bench.methods import Batch
+from paceline.bench.methods import Batch, watches
 from paceline.bench.replay_file import Record
 from paceline.bench.timing import Group, Runs
 from paceline.controllers.fixed import Fixed
@@ -67,7 +67,7 @@ class Watched:
                        slots=len(prompts), tenant=tenant)
         seconds = time.perf_counter() - start
         done.append(ledger.rounds)
-        return Batch(seconds, [g.tokens for g in out], [g.stats for g in out])
+        return Batch(seconds, [g.tokens for g in out], [g.stats for g in out], watched=watches(self.candidate.drafters))
 
     def count_forwards(self, prompt: list[int], max_new_tokens: int) -> int | None:
         return None
@@ -79,7 +79,7 @@ def kept(method: Watched, runs: Runs, groups: Sequence[Group]) -> list[tuple[lis
     for group, batches in zip(groups, runs.batches, strict=True):
         calls = method.calls[tuple(map(tuple, group.prompts))][-len(batches):]
         which = sorted(range(len(batches)), key=lambda i: batches[i].seconds)[(len(batches) - 1) // 2]
-        out.append((calls[which], sum(s.seconds["prefill"] for s in batches[which].stats)))
+        out.append((calls[which], batches[which].reading))
     return out
 
 

@@ -4,24 +4,43 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from paceline import generate
 from paceline.auto import built, controlling, listed, lone
 from paceline.lm import LM
 from paceline.row import Stats
+from paceline.seen import reads
 
-__all__ = ["Batch", "Method", "OneByOne", "Paceline"]
+__all__ = ["Batch", "Method", "OneByOne", "Paceline", "watches"]
 
 
 @dataclass(frozen=True)
 class Batch:
-    """One timed call: wall seconds from prompt ids to the last token id, prefill included; every row's new tokens."""
+    """One timed call: wall seconds from prompt ids to the last token id, prefill included; every row's new tokens.
+
+    forward: which of our forwards took the steps, "" = plain decoding's: rounds by the same one can be held against each other.
+    watched: whether more was done in the prefill than plain decoding does.
+    """
 
     seconds: float
     tokens: list[list[int]]
     stats: list[Stats] = field(default_factory=list)  # empty for rivals, which keep none
+    forward: str = ""
+    watched: bool = False
+
+    @property
+    def reading(self) -> float:
+        """Seconds of the prefill, as far as it is told apart."""
+        return sum(s.seconds["prefill"] for s in self.stats)
+
+    def reading_in(self, seconds: float) -> Batch:
+        """The same call with so many seconds of prefill, its rows having equal shares."""
+        each = {"prefill": seconds / max(1, len(self.stats))}
+        stats = [replace(s, seconds=s.seconds | each) for s in self.stats]
+        return replace(self, seconds=self.seconds - self.reading + seconds, stats=stats)
 
 
 class Method(Protocol):
@@ -39,6 +58,11 @@ class Method(Protocol):
 
     def count_forwards(self, prompt: list[int], max_new_tokens: int) -> int | None:
         """Target forwards for one prompt, in an untimed run; None where the stats of `run` tell."""
+
+
+def watches(drafters: Sequence[Any]) -> bool:
+    """Whether one of these attached drafters has more done in the prefill than plain decoding has."""
+    return any("queries" in reads(drafter) for drafter in drafters)
 
 
 @dataclass
@@ -81,7 +105,8 @@ class Paceline:
         start = time.perf_counter()
         out = generate(self.lm, prompts, drafter=self.drafters, max_new_tokens=max_new_tokens,
                        **self.settings | {"controller": self.controller, "tenant": tenant})
-        return Batch(time.perf_counter() - start, [g.tokens for g in out], [g.stats for g in out])
+        seconds, forward = time.perf_counter() - start, "inexact" if self.settings.get("exact") is False else ""
+        return Batch(seconds, [g.tokens for g in out], [g.stats for g in out], forward, watches(self.drafters))
 
     def count_forwards(self, prompt: list[int], max_new_tokens: int) -> int | None:
         return None
@@ -103,7 +128,8 @@ class OneByOne:
     def run(self, prompts: list[list[int]], max_new_tokens: int) -> Batch:
         single = [self.method.run([prompt], max_new_tokens) for prompt in prompts]
         stats = [s for batch in single for s in batch.stats]
-        return Batch(sum(batch.seconds for batch in single), [batch.tokens[0] for batch in single], stats)
+        seconds, tokens = sum(batch.seconds for batch in single), [batch.tokens[0] for batch in single]
+        return Batch(seconds, tokens, stats, f"{single[0].forward}, one by one", single[0].watched)
 
     def count_forwards(self, prompt: list[int], max_new_tokens: int) -> int | None:
         return self.method.count_forwards(prompt, max_new_tokens)

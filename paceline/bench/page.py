@@ -6,7 +6,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from paceline.bench.report import caption, markdown
+from paceline.bench.noise import PROMPTS, hides
+from paceline.bench.report import caption, markdown, remarks
 from paceline.bench.targets import TARGETS, Figure, Target
 
 __all__ = ["render"]
@@ -38,15 +39,24 @@ def _line(target: Target, reports: dict[str, Any]) -> str:
     found = [_read(target, reports, quiet) for quiet in (False, True)]
     if found[0] is None:
         return f"| {target.figure} | {bound} | not measured | – | – | – |"
-    met = all(figure is None or target.met(figure) for figure in found)
     cells = [
         target.figure,
         bound,
         *map(_cell, found),
-        "yes" if met else "**no**",
+        _met(target, found, reports[target.benchmark]),
         f"[{target.benchmark}](#{target.benchmark})",
     ]
     return f"| {' | '.join(cells)} |"
+
+
+def _met(target: Target, found: list[Figure | None], report: dict[str, Any]) -> str:
+    """Whether the target holds, for all outputs and without the looping ones; nothing is said of few prompts or within noise."""
+    shown = [figure for figure in found if figure is not None]
+    if report["prompts"] < PROMPTS:
+        return "too few prompts"
+    if any(figure.low is not None and hides(report.get("noise"), figure.value / target.bound) for figure in shown):
+        return "machine too noisy"
+    return "yes" if all(map(target.met, shown)) else "**no**"
 
 
 def _read(target: Target, reports: dict[str, Any], quiet: bool) -> Figure | None:
@@ -65,7 +75,7 @@ def _cell(figure: Figure | None) -> str:
 
 
 def _section(name: str, report: dict[str, Any]) -> str:
-    parts = [f"\n## {name}\n", f"`{report['command']}`\n", caption(report), "", markdown(report)]
+    parts = [f"\n## {name}\n", f"`{report['command']}`\n", " ".join([caption(report), *remarks(report)]), "", markdown(report)]
     kinds = list(next(iter(report["methods"].values()))["by_task"])
     for kind in kinds if len(kinds) > 1 else []:
         parts.append(f"\n**{kind}**\n\n{markdown(report, kind)}")

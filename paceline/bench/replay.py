@@ -131,7 +131,7 @@ def _lengths(stats: Sequence[Stats]) -> dict[str, Any]:
         "new_tokens": sum(s.new_tokens for s in stats),
         "target_forwards": sum(s.rounds for s in stats),
         "acceptance_length": length["value"],
-        "acceptance_length_interval": [length["low"], length["high"]],
+        "acceptance_length_interval": edges(length),
     }
 
 
@@ -148,7 +148,7 @@ def _figures(stats: Sequence[Stats]) -> dict[str, Any]:
         "accept_per_position": accept_per_position([s.accepted_per_position for s in stats], lengths["target_forwards"]),
         "sources": _sources(stats),
         "draft_seconds_per_token": seconds["value"],
-        "draft_seconds_per_token_interval": [seconds["low"], seconds["high"]],
+        "draft_seconds_per_token_interval": edges(seconds),
         "failures": sorted({failure for s in stats for failure in s.failures}),
     }
 
@@ -162,7 +162,12 @@ def _sources(stats: Sequence[Stats]) -> dict[str, dict[str, Any]]:
     return {source: {"drafted": d, "accepted": a, "acceptance_rate": a / d} for source, (d, a) in sorted(total.items())}
 
 
-def per(whole: Sequence[float], part: Sequence[float]) -> dict[str, float]:
+def edges(figure: dict[str, Any]) -> list[float] | None:
+    """A figure's interval; None for one record, which has none."""
+    return None if figure["low"] is None else [figure["low"], figure["high"]]
+
+
+def per(whole: Sequence[float], part: Sequence[float]) -> dict[str, Any]:
     """The sum of `part` over the sum of `whole`, with a bootstrap 95 % interval over records."""
     ours = np.array([whole, part], dtype=np.float64).T
     return ratio(ours, ours[:, [0, 0]])  # against a rate of 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from paceline.bench.report import wide_console
+from paceline.bench.report import show_table, wide_console
 
 __all__ = ["caption", "rows", "show", "sources"]
 
@@ -27,7 +27,7 @@ def rows(report: dict[str, Any]) -> Iterator[tuple[str, ...]]:
             f"{f['drafted_per_forward']:.1f}",
             "–" if rate is None else f"{rate:.0%}",
             ", ".join(f"{share:.2f}" for share in f["accept_per_position"][:4]) or "–",
-            _interval(1e6 * f["draft_seconds_per_token"], [1e6 * s for s in f["draft_seconds_per_token_interval"]], 1),
+            _interval(f["draft_seconds_per_token"], f["draft_seconds_per_token_interval"], 1, 1e6),
         )
 
 
@@ -38,8 +38,9 @@ def sources(report: dict[str, Any]) -> Iterator[tuple[str, ...]]:
             yield spec, source, str(counts["drafted"]), str(counts["accepted"]), f"{counts['acceptance_rate']:.0%}"
 
 
-def _interval(value: float, interval: list[float], digits: int) -> str:
-    return f"{value:.{digits}f} [{interval[0]:.{digits}f}, {interval[1]:.{digits}f}]"
+def _interval(value: float, edges: list[float] | None, digits: int, scale: float = 1.0) -> str:
+    told = ", ".join(f"{scale * edge:.{digits}f}" for edge in edges) if edges else "–"
+    return f"{scale * value:.{digits}f} [{told}]"
 
 
 def caption(report: dict[str, Any]) -> str:
@@ -55,18 +56,10 @@ def caption(report: dict[str, Any]) -> str:
 
 def show(report: dict[str, Any]) -> None:
     """Print both tables, the caption, and what has to be said of single drafters."""
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-
     console = wide_console()
     for columns, cells in ((COLUMNS, list(rows(report))), (SOURCES, list(sources(report)))):
-        table = Table(box=SIMPLE_HEAD)
-        for column in columns:
-            table.add_column(column, justify="left" if column in SOURCES[:2] else "right")
-        for row in cells:
-            table.add_row(*row)
         if cells:
-            console.print(table)
+            show_table(columns, cells, console)
     console.print(caption(report), highlight=False)
     for spec, f in report["drafters"].items():
         for note in [*f["notes"], *f["failures"]]:

@@ -4,10 +4,13 @@ budget.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import textwrap
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-__all__ = ["caption", "interval", "markdown", "rows", "show", "wide_console"]
+from paceline.bench.noise import CALM, disagreement, enough
+
+__all__ = ["NOISY", "caption", "interval", "markdown", "remarks", "rows", "show", "show_table", "wide_console"]
 
 COLUMNS = (
     "method",
@@ -21,13 +24,20 @@ COLUMNS = (
     "looping",
     "draft / verify / other",
 )
+SPEEDS = ("speedup", "speedup_after_prefill")
 
 
-def interval(figure: dict[str, float] | None, digits: int = 2) -> str:
-    """`1.83x [1.79, 1.88]`, or a dash where there is no figure."""
+NAME = 16  # characters that names have at least in the first column
+NOISY = "too noisy"  # in place of a speed that acceptance does not allow
+
+
+def interval(figure: dict[str, Any] | None, digits: int = 2, unit: str = "x") -> str:
+    """`1.83x [1.79, 1.88]`; `1.83x [–]` of one prompt, which has no interval; a dash where there is no figure."""
     if not figure:
         return "–"
-    return f"{figure['value']:.{digits}f}x [{figure['low']:.{digits}f}, {figure['high']:.{digits}f}]"
+    edges = [figure["low"], figure["high"]]
+    told = "–" if None in edges else ", ".join(f"{edge:.{digits}f}" for edge in edges)
+    return f"{figure['value']:.{digits}f}{unit} [{told}]"
 
 
 def rows(methods: dict[str, Any], part: str | None = None) -> Iterator[tuple[str, ...]]:
@@ -38,8 +48,7 @@ def rows(methods: dict[str, Any], part: str | None = None) -> Iterator[tuple[str
         yield (
             name,
             f"{figures['tokens_per_second']:.0f}",
-            interval(figures["speedup"]),
-            interval(figures.get("speedup_after_prefill")),
+            *(NOISY if figures.get("above_acceptance") else interval(figures.get(speed)) for speed in SPEEDS),
             f"{expected:.2f}x" if expected else "–",
             f"{length:.2f}" if length else "–",
             str(figures["target_forwards"] or "–"),
@@ -72,6 +81,21 @@ def caption(report: dict[str, Any]) -> str:
     )
 
 
+def remarks(report: dict[str, Any]) -> list[str]:
+    """What has to be said of a benchmark's speeds before they are believed."""
+    measured, needed = report["prompts"], enough(report["settings"]["rows"])
+    said = [f"Too few prompts for a verdict: {measured} measured, it takes {needed}."] if measured < needed else []
+    if noise := report.get("noise"):
+        said.append(f"Noise: plain decoding came to {interval(noise)} of its own speed, even repeats against odd ones.")
+        if (spread := disagreement(noise)) > CALM:
+            said.append(f"Machine too noisy, no verdict on any speed-up within {spread:.0%} of 1.")
+    doubted = [name for name, method in report["methods"].items() if method.get("above_acceptance")]
+    if doubted:
+        said.append(f"Machine too noisy, no verdict on {', '.join(doubted)}: the rounds came out quicker than plain ones, which "
+                    "none is; acceptance allows no such speed.")
+    return said
+
+
 def wide_console(stderr: bool = False) -> Any:
     """A console for tables; where nobody's terminal sets a width, wide enough to cut nothing. Brackets are those of specs."""
     from rich.console import Console
@@ -80,21 +104,52 @@ def wide_console(stderr: bool = False) -> Any:
     return console if console.is_terminal else Console(stderr=stderr, width=180, markup=False)
 
 
-def show(report: dict[str, Any]) -> None:
-    """Print a report's tables: all prompts, then each kind of text."""
+def show_table(columns: Sequence[str], cells: Sequence[Sequence[str]], console: Any, title: str | None = None) -> None:
+    """Print a table; names in its first column are broken where they must be, then headings; where the rest does not fit the
+    terminal's width even so, a paragraph for each row instead, so that nothing is cut.
+    """
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    console = wide_console()
+    broken = [textwrap.fill(head, max(map(len, [*column, *head.split()]))) for head, *column in zip(columns, *cells, strict=True)]
+    heads = next((heads for heads in (columns, broken) if _fits(heads, cells, console.width)), None)
+    if heads is None:
+        _paragraphs(columns, cells, console, title)
+        return
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for i, head in enumerate(heads):
+        table.add_column(head, justify="right" if i else "left", overflow="fold", no_wrap=bool(i))
+    for row in cells:
+        table.add_row(*row)
+    console.print(table)
+
+
+def _fits(heads: Sequence[str], cells: Sequence[Sequence[str]], width: int) -> bool:
+    """Whether all columns but that of the names stand in one line each, two spaces between them."""
+    lines = [[*head.split("\n"), *column] for head, *column in zip(heads, *cells, strict=True)]
+    return NAME + sum(2 + max(map(len, column)) for column in lines[1:]) <= width
+
+
+def _paragraphs(columns: Sequence[str], cells: Sequence[Sequence[str]], console: Any, title: str | None) -> None:
+    from rich.padding import Padding
+    from rich.text import Text
+
+    console.print(f"\n{title}" if title else "", style="italic")
+    for name, *rest in cells:
+        console.print(name, style="bold", highlight=False)
+        told = ", ".join(f"{head} {cell}" for head, cell in zip(columns[1:], rest, strict=True))
+        console.print(Padding(Text(told), (0, 0, 0, 2)))
+    console.print()
+
+
+def show(report: dict[str, Any], console: Any = None) -> None:
+    """Print a report's tables: all prompts, then each kind of text."""
+    console = console or wide_console()
     kinds = list(next(iter(report["methods"].values()))["by_task"])
     for part in [None, *(kinds if len(kinds) > 1 else [])]:
-        table = Table(title=part or "all prompts", title_justify="left", box=SIMPLE_HEAD)
-        for column in COLUMNS:
-            table.add_column(column, justify="left" if column == "method" else "right")
-        for row in rows(report["methods"], part):
-            table.add_row(*row)
-        console.print(table)
-    console.print(caption(report), highlight=False)
+        show_table(COLUMNS, list(rows(report["methods"], part)), console, part or "all prompts")
+    for line in [*remarks(report), caption(report)]:
+        console.print(line, highlight=False)
     for name, method in report["methods"].items():
         for failure in method.get("failures", ()):
             console.print(f"note: {name}: {failure}")

@@ -19,6 +19,7 @@ from paceline.bench.long_prompts import LONG_KINDS, long_prompts
 from paceline.bench.machine import describe, pin_threads, reading
 from paceline.bench.made_prompts import MADE_KINDS, made_prompts
 from paceline.bench.methods import Method, OneByOne, Paceline
+from paceline.bench.noise import against_itself
 from paceline.bench.rivals import Weights, check_names, rivals
 from paceline.bench.summary import PLAIN, summarise
 from paceline.bench.tasks import KINDS, SPEC_BENCH, Prompt, builtin, encode, from_data, read_prompts
@@ -202,6 +203,7 @@ def _report(config: Config, lm: LM, methods: list[Method], groups: list[Group], 
     report: dict[str, Any] = {
         "machine": describe(), "model": lm.describe(), "settings": asdict(config), "node_budget": config.budget,
         "grown": config.grow is not None, "prompts": sum(len(g.prompts) for g in groups), "methods": described,
+        "noise": against_itself(runs[PLAIN]),
     }  # fmt: skip
     for method in methods:
         if isinstance(method, LlamaCpp):

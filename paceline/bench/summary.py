@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from paceline.bench.metrics import accept_per_position, expected_speedup, first_divergence, mean_ratio, ratio, share
-from paceline.bench.timing import Group, Runs
+from paceline.bench.noise import impossible
+from paceline.bench.timing import Group, Runs, decoding, rounds, table
 from paceline.row import is_looping
 
 __all__ = ["PLAIN", "summarise"]
@@ -46,33 +47,30 @@ def _method(name: str, runs: dict[str, Runs], groups: Sequence[Group], margin: M
     }
 
 
-def table(runs: Runs, groups: Sequence[int]) -> np.ndarray:
-    """[G, 2] float64: median seconds and new tokens of each group."""
-    return np.array([[runs.seconds(g), sum(map(len, runs.tokens(g)))] for g in groups], dtype=np.float64)
-
-
-def decoding(runs: Runs, groups: Sequence[int]) -> np.ndarray:
-    """The same without prefill, which no draft can shorten."""
-    prefill = [sum(s.seconds["prefill"] for s in runs.stats(g)) for g in groups]
-    return table(runs, groups) - np.array([[seconds, 0.0] for seconds in prefill])
-
-
 def _figures(name: str, runs: dict[str, Runs], groups: Sequence[int]) -> dict[str, Any]:
     ours = table(runs[name], groups)
     tokens, seconds = int(ours[:, 1].sum()), float(ours[:, 0].sum())
-    compared = {other: ratio(ours, table(runs[other], groups)) for other in runs if other != name}
+    compared = {other: ratio(ours, table(runs[other], groups), _limit(name, other, runs, groups)) for other in runs}
     figures = {
         "outputs": sum(len(runs[name].tokens(g)) for g in groups),
         "new_tokens": tokens,
         "total_seconds": seconds,
         "tokens_per_second": tokens / max(seconds, 1e-12),
-        "speedup": compared.get(PLAIN, {"value": 1.0, "low": 1.0, "high": 1.0}),
-        "speedup_vs": compared,
+        "speedup": compared[PLAIN],
+        "speedup_vs": {other: figure for other, figure in compared.items() if other != name},
         "looping": share([is_looping(row) for g in groups for row in runs[name].tokens(g)]),
     }
     if runs[name].stats(groups[0]):
-        figures["speedup_after_prefill"] = ratio(decoding(runs[name], groups), decoding(runs[PLAIN], groups))
+        limit = _limit(name, PLAIN, runs, groups)
+        figures["speedup_after_prefill"] = ratio(decoding(runs[name], groups), decoding(runs[PLAIN], groups), limit)
+        figures["above_acceptance"] = limit is not None and impossible(runs[name], runs[PLAIN], groups)
     return figures | _speculation(name, runs, groups, tokens)
+
+
+def _limit(name: str, other: str, runs: dict[str, Runs], groups: Sequence[int]) -> np.ndarray | None:
+    """The rounds that bound the speed-up over plain decoding; None where the other is not that, or not by the same forward."""
+    same = other == PLAIN and runs[name].forward == runs[PLAIN].forward
+    return rounds(runs[name], groups) if same else None
 
 
 def _speculation(name: str, runs: dict[str, Runs], groups: Sequence[int], tokens: int) -> dict[str, Any]:
@@ -110,11 +108,11 @@ def _expected(plain: Runs, groups: Sequence[int], seconds: dict[str, float], rou
     return expected_speedup(tokens / rounds, seconds["draft"] / rounds, seconds["verify"] / rounds, step)
 
 
-def _mean_over(name: str, runs: dict[str, Runs], by_kind: dict[str, list[int]]) -> dict[str, dict[str, float]]:
+def _mean_over(name: str, runs: dict[str, Runs], by_kind: dict[str, list[int]]) -> dict[str, dict[str, Any]]:
     """Against every other method: the mean over kinds of text of the ratio within each kind."""
     kept = [groups for groups in by_kind.values() if groups]
     others = [other for other in runs if other != name] if kept else []
-    return {o: mean_ratio([(table(runs[name], g), table(runs[o], g)) for g in kept]) for o in others}
+    return {o: mean_ratio([(table(runs[name], g), table(runs[o], g), _limit(name, o, runs, g)) for g in kept]) for o in others}
 
 
 def _identity(name: str, runs: dict[str, Runs], groups: Sequence[Group], margin: Margin) -> dict[str, Any]:

@@ -80,7 +80,10 @@ def _low(benchmark: str, method: str, *tasks: str) -> Callable[[Reports, bool], 
 
     def read(reports: Reports, quiet: bool) -> Figure:
         by_task = reports[benchmark]["methods"][method]["by_task_without_looping" if quiet else "by_task"]
-        return Figure(min(by_task[task]["speedup"]["low"] for task in tasks if task in by_task))
+        lows = [by_task[task]["speedup"]["low"] for task in tasks if task in by_task]
+        if None in lows:
+            raise ValueError("A kind of text with one prompt has no interval.")
+        return Figure(min(lows))
 
     return read
 

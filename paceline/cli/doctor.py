@@ -25,7 +25,8 @@ class Options:
     drafter: list[str] = flag([], "A further candidate, a drafter spec; may be given again.")
     rows: list[int] = flag([1], "Prompts decoded together; may be given again, each number is examined.")
     budget: list[int] = flag([], "Most drafted tokens scored in a round; may be given again. Default: 16, and 4 or 32.")
-    limit: int | None = flag(None, "Prompts of each kind of text, half of them for the check. Default: 6, of one kind 24.")
+    limit: int | None = flag(None, "Prompts of each kind of text, half of them for the check. Default: 6, of one kind 24; more "
+                                   "for many rows.")
     max_new_tokens: int = flag(96, "New tokens per prompt.")
     repeats: int = flag(3, "Timed passes over the prompts.")
     dtype: str | None = flag(None, "float32, bfloat16 or float16.")

@@ -128,7 +128,7 @@ def _table(comparison: dict[str, Any]) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    from paceline.bench.report import wide_console
+    from paceline.bench.report import NOISY, wide_console
 
     console, table = wide_console(stderr=True), Table(box=SIMPLE_HEAD)
     for column in (
@@ -147,8 +147,8 @@ def _table(comparison: dict[str, Any]) -> None:
         s = row["seconds"]
         times = (s["prefill"], s["draft"], s["verify"], s["commit"] + s["host"])
         table.add_row(
-            name, f"{row['tokens_per_second']:.0f}", f"{row['speedup']:.2f}x", f"{row['acceptance_length']:.2f}",
-            str(row["target_forwards"]), *(f"{1000 * t:.0f} ms" for t in times),
+            name, f"{row['tokens_per_second']:.0f}", NOISY if row["above_acceptance"] else f"{row['speedup']:.2f}x",
+            f"{row['acceptance_length']:.2f}", str(row["target_forwards"]), *(f"{1000 * t:.0f} ms" for t in times),
         )  # fmt: skip
     console.print(table)
     if told := sources_told([comparison["methods"]["drafted"]["sources"]]):

@@ -29,6 +29,8 @@ def test_every_candidate_is_predicted_and_measured_on_different_prompts(report: 
     assert report["prompts"] == [4, 4] and {c["drafter"].split(":")[0] for c in report["candidates"]} >= {"small_model", "suffix"}
     for found in report["candidates"]:
         assert found["identical"] == 1.0 and found["modelled"]["value"] > 0 and found["measured"]["value"] > 0
+        assert found["measured"]["value"] <= found["acceptance_length"]["value"]
+        assert found["modelled"]["value"] <= found["modelled_acceptance_length"]["value"]
         assert found["prediction_error"] == abs(found["modelled"]["value"] / found["measured"]["value"] - 1)
         assert all(a >= b for a, b in zip(found["accept_per_position"], found["accept_per_position"][1:], strict=False))
 
@@ -75,7 +77,7 @@ def test_with_a_replay_acceptance_is_that_of_the_recorded_texts(model_folder: Pa
     path.write_text("\n".join(map(json.dumps, records)))
     found = examine(Config(model=str(model_folder), replay=str(path), budgets=(4,), max_new_tokens=40, repeats=1))
     by_name = {c["drafter"]: c for c in found["candidates"]}
-    assert by_name["ngram"]["replayed"] and by_name["ngram"]["acceptance_length"]["value"] > 2.5
+    assert by_name["ngram"]["replayed"] and by_name["ngram"]["modelled_acceptance_length"]["value"] > 2.5
     assert found["settings"]["replay"] == str(path) and found["prompts"] == [2, 2]
 
 

@@ -19,8 +19,9 @@ def test_it_prints_a_verdict_and_writes_what_is_asked(paceline_cli: Callable, mo
     outcome = paceline_cli("doctor", "--model", model_folder, *SMALL, "--json", files["r.json"], "--html", files["r.html"],
                            "--save", files["c.json"])
     assert outcome.code == 0, outcome.err
-    assert outcome.out.startswith(("Draft: ", "Plain decoding is best here")) and "modelled" in outcome.out
+    assert outcome.out.startswith("Too few prompts for a verdict: 4 checked, it takes 8") and "modelled" in outcome.out
     report = json.loads(files["r.json"].read_text())
+    assert not report["verdicts"][0]["pays"] and 'class="verdict unsure"' in files["r.html"].read_text()
     assert report["verdicts"][0]["sentence"] in outcome.out and report["node_budgets"] == [4]
     assert "<svg" in files["r.html"].read_text()
     holds_for, arms = read_calibration(files["c.json"])

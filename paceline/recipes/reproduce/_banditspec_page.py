@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from paceline.bench.report import interval
 from paceline.recipes.reproduce._batch_sizes import CHANCE, KNEE, LENGTHS, STEP
 from paceline.recipes.reproduce._record import table
 
@@ -121,8 +122,8 @@ nodes, hardly tell apart.
 def decoding_section(decoding: dict[str, Any]) -> str:
     """Drafters as arms on the real target."""
     parts = list(decoding["methods"]["plain"]["length"])
-    rows = [[name, between(f["length"]["all"]), *(f"{f['length'][part]['value']:.2f}" for part in parts[1:]),
-             between(f["speed"]["all"])] for name, f in decoding["methods"].items()]
+    rows = [[name, interval(f["length"]["all"], unit=""), *(f"{f['length'][part]['value']:.2f}" for part in parts[1:]),
+             interval(f["speed"]["all"], unit="")] for name, f in decoding["methods"].items()]
     grow = decoding["grow"]
     target = f" grown to about {grow:.0f} M parameters (identity blocks: the same text at a realistic cost)" if grow else ""
     return f"""## Drafters as arms on a real target
@@ -136,10 +137,6 @@ which favours `ngram` and `suffix`.
 
 {table(["method", "tokens for each forward", *parts[1:], "speed"], rows)}
 """
-
-
-def between(figure: dict[str, float]) -> str:
-    return f"{figure['value']:.2f} [{figure['low']:.2f}, {figure['high']:.2f}]"
 
 
 def draw(found: dict[str, Any], axes: Any) -> None:

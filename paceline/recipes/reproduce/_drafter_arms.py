@@ -75,7 +75,13 @@ def figures(lengths: list[Stats], speeds: list[Stats], plain: list[Stats], kinds
     parts = {"all": range(len(kinds)), **{kind: [i for i, k in enumerate(kinds) if k == kind] for kind in KINDS}}
     return {"length": {name: per([lengths[i].rounds for i in part], [lengths[i].new_tokens for i in part])
                        for name, part in parts.items()},
-            "speed": {name: ratio(timed(speeds, part), timed(plain, part)) for name, part in parts.items()}}
+            "speed": {name: ratio(timed(speeds, part), timed(plain, part), counted(speeds, part))
+                      for name, part in parts.items()}}
+
+
+def counted(stats: list[Stats], part: Sequence[int]) -> np.ndarray:
+    """Rounds and tokens, which bound the speed."""
+    return np.array([[stats[i].rounds, stats[i].new_tokens] for i in part])
 
 
 def timed(stats: list[Stats], part: Sequence[int]) -> np.ndarray:

@@ -27,7 +27,7 @@ ARMS: Mapping[str, tuple[Any, int]] = {
 }  # fmt: skip
 
 
-def speeds(lm: LM, draft: Path, images: int) -> dict[str, dict[str, float]]:
+def speeds(lm: LM, draft: Path, images: int) -> dict[str, dict[str, Any]]:
     """Arm -> its speed over plain decoding with a 95 % bootstrap interval over images, the tokens of a forward, and what an image
     spent. One image at a time; the arms take turns, each image beginning with another arm.
     """
@@ -45,8 +45,9 @@ def speeds(lm: LM, draft: Path, images: int) -> dict[str, dict[str, float]]:
     return {name: summed(out[name], took[name], took[PLAIN]) for name in engines}
 
 
-def summed(out: list[Any], took: list[float], plain: list[float]) -> dict[str, float]:
+def summed(out: list[Any], took: list[float], plain: list[float]) -> dict[str, Any]:
     """One arm's figures."""
     tokens, stats = [g.stats.new_tokens for g in out], [g.stats for g in out]
+    ours, theirs, rounds = (np.array([each, tokens], dtype=float).T for each in (took, plain, [s.rounds for s in stats]))
     return {"acceptance_length": sum(tokens) / sum(s.rounds for s in stats), "spent": sum(s.spent for s in stats) / len(out),
-            **ratio(np.array([took, tokens], dtype=float).T, np.array([plain, tokens], dtype=float).T)}
+            **ratio(ours, theirs, rounds)}

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from paceline.bench.metrics import ratio
+from paceline.bench.metrics import figure, ratio
 from paceline.bench.replay import per
 from paceline.recipes.reproduce._record import Mean, mean_of
 
@@ -46,8 +46,8 @@ def beside(found: dict[str, Any], names: Sequence[str], other: str, straight: bo
         return (sums[..., -1, 1] / sums[..., -1, 0]) / (sums[..., 0, 1] / sums[..., 0, 0])
 
     picks = np.random.default_rng(0).integers(0, len(ours), (2000, len(ours)))
-    low, high = np.quantile(kept(ours[picks].sum(1)) / kept(theirs[picks].sum(1)), [0.025, 0.975])
-    return {"value": float(kept(ours.sum(0)) / kept(theirs.sum(0))), "low": float(low), "high": float(high)}
+    spread = kept(ours[picks].sum(1)) / kept(theirs[picks].sum(1))
+    return figure(kept(ours.sum(0)) / kept(theirs.sum(0)), spread, len(ours))
 
 
 def gained(found: dict[str, Any], seeds: int, part: int) -> tuple[Mean, list[float]]:

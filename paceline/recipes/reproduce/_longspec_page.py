@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+from paceline.bench.report import interval
 from paceline.recipes.reproduce._lengths import CEILING, CONTROL, SHIPPED, WAYS, after
 from paceline.recipes.reproduce._longspec_figures import beside, counted, fall, gained, length_at
-from paceline.recipes.reproduce._record import Mean, mean_of, table
+from paceline.recipes.reproduce._record import Mean, bars, mean_of, table
 
 __all__ = ["draw", "written_up"]
 
 
 def between(edges: list[int]) -> list[str]:
     return [f"{a} to {b}" for a, b in zip(edges, edges[1:], strict=False)]
-
-
-def interval(found: dict[str, float]) -> str:
-    return f"{found['value']:.2f} [{found['low']:.2f}, {found['high']:.2f}]"
 
 
 def heads_of(found: dict[str, Any], way: str) -> dict[str, list[str]]:
@@ -98,12 +95,12 @@ def way_part(found: dict[str, Any], way: str) -> str:
     marks, who = found["lengths"], heads_of(found, way)
     control = who[CONTROL][0]
     kinds, last = list(found["who"][control]), f"{marks[-1]} over {marks[0]}"
-    rows = [[f"{name}{text}", *(interval(length_at(found, names, i, None, straight)) for i in range(len(marks))),
-             interval(fall(found, names, None, straight)),
-             *(interval(beside(found, names, f"{way}, {other}", straight)) for other in others(way))]
+    rows = [[f"{name}{text}", *(interval(length_at(found, names, i, None, straight), unit="") for i in range(len(marks))),
+             interval(fall(found, names, None, straight), unit=""),
+             *(interval(beside(found, names, f"{way}, {other}", straight), unit="") for other in others(way))]
             for straight, text in samples(found, control) for name, names in who.items()]
     beside_whom = [f"that over the {other.split(':')[0]}'s" for other in others(way)]
-    each = [[name, *(interval(fall(found, names, kind)) for kind in kinds)] for name, names in who.items()]
+    each = [[name, *(interval(fall(found, names, kind), unit="") for kind in kinds)] for name, names in who.items()]
     return f"""{way.capitalize()}, {len(counted(found, [control]))} prompts:
 
 {table(["who drafts", *(f"behind {n}" for n in marks), last, *beside_whom], rows)}
@@ -171,8 +168,7 @@ def draw(found: dict[str, Any], axes: Any) -> None:
     marks, edges = found["lengths"]["lengths"], found["edges"]
     for who, names in heads_of(found["lengths"], "greedy").items():
         each = [length_at(found["lengths"], names, i) for i in range(len(marks))]
-        bars = [[one["value"] - one["low"] for one in each], [one["high"] - one["value"] for one in each]]
-        axes[0].errorbar(marks, [one["value"] for one in each], bars, marker="o", capsize=2, label=who)
+        axes[0].errorbar(marks, [one["value"] for one in each], bars(each), marker="o", capsize=2, label=who)
     axes[0].set(xlabel="tokens of the prompt", ylabel="tokens a target forward", xscale="log", ylim=(1, None))
     axes[0].set_xticks(marks, [str(mark) for mark in marks])
     axes[0].set_xticks([], minor=True)

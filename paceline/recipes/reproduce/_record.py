@@ -11,7 +11,7 @@ from typing import Any
 
 from paceline.errors import DataError, ModelError
 
-__all__ = ["Mean", "mean_of", "once", "picture", "table", "write_record"]
+__all__ = ["Mean", "bars", "mean_of", "once", "picture", "table", "write_record"]
 
 # Student's t at 97.5 % for n - 1 degrees of freedom, n = 2, 3, …
 _T = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
@@ -42,6 +42,11 @@ def mean_of(values: Sequence[float]) -> Mean:
     spread = math.sqrt(sum((v - mean) ** 2 for v in values) / (n - 1)) if n > 1 else math.nan
     mean.half = _T[min(n - 2, len(_T) - 1)] * spread / math.sqrt(n) if n > 1 else math.nan
     return mean
+
+
+def bars(figures: Sequence[dict[str, Any]]) -> list[list[float]]:
+    """For pictures: how far intervals reach below and above their values, [2, N]; nothing where there is none."""
+    return [[0.0 if f[edge] is None else abs(f[edge] - f["value"]) for f in figures] for edge in ("low", "high")]
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:

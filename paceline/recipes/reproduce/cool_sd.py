@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from paceline.bench.report import interval
 from paceline.data.digits import CLASSES, PIXELS, Images, load_digits, made_up
 from paceline.engine import Engine
 from paceline.errors import DataError, RequestError
@@ -165,7 +166,7 @@ def line(found: dict[str, Any], name: str) -> list[str]:
 def timed_line(found: dict[str, Any], name: str) -> list[str]:
     runs = [part[name] for part in found["speed"].values()]
     return [name, f"{runs[0]['acceptance_length']:.2f}", f"{runs[0]['spent']:.2f}",
-            *(f"{r['value']:.2f}x [{r['low']:.2f}, {r['high']:.2f}]" for r in runs)]
+            *map(interval, runs)]
 
 
 def spent_at(found: dict[str, Any], schedule: str, more: float) -> str:

@@ -176,7 +176,7 @@ def by_length(config: Config, lm: LM, length: int, seed: int) -> dict[str, Any]:
                            for same in zip(*(turn[arm] for turn in turns), strict=True)]) for arm in turns[0]}
     costs = step_costs(config, lm, length)
     found = {arm: {"accepted": share_accepted(out), "acceptance_length": per_forward(out),
-                   "speedup": ratio(best[arm], best[PLAIN]), "predicted": predicted(config, arm, out, costs)}
+                   "speedup": ratio(best[arm], best[PLAIN], rounds(out)), "predicted": predicted(config, arm, out, costs)}
              for arm, out in turns[0].items()}
     return {"arms": found, "costs": costs, "loss": loss(lm, asked[-1:])}
 
@@ -197,6 +197,11 @@ def loss(lm: LM, asked: Sequence[Request]) -> float:
 def share_accepted(out: Sequence[Generation]) -> float:
     """Accepted tokens over drafted ones; the last round's surplus counts as drafted."""
     return sum(g.stats.accepted for g in out) / max(1, sum(g.stats.drafted for g in out))
+
+
+def rounds(out: Sequence[Generation]) -> np.ndarray:
+    """Rounds and tokens of each text, which bound the speed."""
+    return np.array([[g.stats.rounds, g.stats.new_tokens] for g in out])
 
 
 def per_forward(out: Sequence[Generation]) -> float:

@@ -22,6 +22,7 @@ from paceline.bench import run as bench
 from paceline.bench.metrics import ratio
 from paceline.bench.replay import decode, engine, per, target
 from paceline.bench.replay_file import Record
+from paceline.bench.report import interval
 from paceline.bench.rivals import Weights, rivals
 from paceline.data import read
 from paceline.data.zoo_texts import API_BANK_TRAIN
@@ -31,7 +32,7 @@ from paceline.errors import ModelError, RequestError
 from paceline.lm import LM
 from paceline.lm.load import load_tokenizer, resolve
 from paceline.lookup.tool_prompt import tools_in
-from paceline.recipes.reproduce._record import once, picture, table, write_record
+from paceline.recipes.reproduce._record import bars, once, picture, table, write_record
 from paceline.row import Request, Stats
 from paceline.train.checkpoint import claim_folder
 
@@ -144,7 +145,8 @@ def decoding(config: Config, lm: LM, prompts: Sequence[list[int]], grow: float |
 def summary(each: list[list[Stats]], plain: list[list[Stats]]) -> dict[str, Any]:
     """Tokens for each forward and speed against plain decoding, with bootstrap intervals over prompts."""
     length = per([s[0].rounds for s in each], [s[0].new_tokens for s in each])
-    whole, after = (ratio(timed(each, prefill), timed(plain, prefill)) for prefill in (True, False))
+    rounds = np.array([[s[0].rounds, s[0].new_tokens] for s in each])
+    whole, after = (ratio(timed(each, prefill), timed(plain, prefill), rounds) for prefill in (True, False))
     total = sum(s.decoding_seconds for repeats in each for s in repeats)
     sources: dict[str, list[int]] = {}
     for repeats in each:
@@ -242,12 +244,8 @@ def earlier(config: Config) -> list[Record]:
 # -- the page ---------------------------------------------------------------------------------------------------------------
 
 
-def between(figure: dict[str, float]) -> str:
-    return f"{figure['value']:.2f} [{figure['low']:.2f}, {figure['high']:.2f}]"
-
-
 def arm_table(found: dict[str, Any]) -> str:
-    rows = [[arm, between(f["acceptance_length"]), between(f["speedup_after_prefill"]) + "x", between(f["speedup"]) + "x",
+    rows = [[arm, interval(f["acceptance_length"], unit=""), interval(f["speedup_after_prefill"]), interval(f["speedup"]),
              f"{100 * f['draft_share']:.1f} %"] for arm, f in found["arms"].items()]
     return table(["drafter", "tokens for each forward", "speed without prefill", "with prefill", "drafting's share"], rows)
 
@@ -255,7 +253,7 @@ def arm_table(found: dict[str, Any]) -> str:
 def target_page(found: dict[str, Any], name: str) -> str:
     figures = found[name]
     lookup, given = figures[LOOKUP], figures["arms"][FULL_ARM]["sources"]
-    rival = f"\nWith prefill, ToolSpec against transformers' prompt lookup: {between(lookup)}x.\n" if lookup else ""
+    rival = f"\nWith prefill, ToolSpec against transformers' prompt lookup: {interval(lookup)}.\n" if lookup else ""
     sources = ", ".join(f"{n} {a} of {d}" for n, (d, a) in sorted(given.items(), key=lambda each: -each[1][1]))
     return f"""{arm_table(figures)}
 
@@ -268,9 +266,9 @@ def written_up(found: dict[str, Any]) -> str:
     head = f"\n## The same target grown to about 100 M parameters, {found['grown_prompts']} prompts\n\n"
     grown = head + target_page(found, "grown") if "grown" in found else ""
     names = list(found["replay"])
-    replay = [[arm, *(between(found["replay"][name][arm]) for name in names)] for arm in REPLAYED]
+    replay = [[arm, *(interval(found["replay"][name][arm], unit="") for name in names)] for arm in REPLAYED]
     limit = f" --prompts {found['limit']}" if found["limit"] else ""
-    stores = [[size, *(between(f) for f in arms.values())] for size, arms in found["stores"].items()]
+    stores = [[size, *(interval(f, unit="") for f in arms.values())] for size, arms in found["stores"].items()]
     return f"""# ToolSpec, again
 
 `paceline cook reproduce/toolspec --data DIR{limit}`. The first {found["prompts"]} prompts of API-Bank (level 1 from
@@ -307,8 +305,7 @@ def draw(found: dict[str, Any], axes: Any) -> None:
     """Tokens for each forward by arm; and by the size of the store."""
     arms = found["zoo"]["arms"]
     values = [f["acceptance_length"] for f in arms.values()]
-    spread = [[v["value"] - v["low"] for v in values], [v["high"] - v["value"] for v in values]]
-    axes[0].bar(range(len(arms)), [v["value"] for v in values], yerr=spread, capsize=3, color="teal")
+    axes[0].bar(range(len(arms)), [v["value"] for v in values], yerr=bars(values), capsize=3, color="teal")
     axes[0].set_xticks(range(len(arms)), list(arms), rotation=30, ha="right", fontsize=8)
     axes[0].set(ylabel="tokens for each forward of the target")
     for arm in HELD:
