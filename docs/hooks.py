@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,8 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
     """mkdocs calls this for every page before it is rendered."""
-    sources = {"<!-- catalogue -->": render, "<!-- contributing -->": (ROOT / "CONTRIBUTING.md").read_text}
+    contributing = partial((ROOT / "CONTRIBUTING.md").read_text, encoding="utf-8")
+    sources = {"<!-- catalogue -->": render, "<!-- contributing -->": contributing}
     for mark, source in sources.items():
         if mark in markdown:
             markdown = markdown.replace(mark, source())

@@ -1,4 +1,4 @@
-"""A conversation as text: messages and tools through a tokenizer's chat template. What it will not take is said in one sentence."""
+"""A conversation as text: messages and tools through a tokenizer's chat template; what it does not take is one clear sentence."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,9 +11,9 @@ __all__ = ["conversation", "tools_in"]
 Message = Mapping[str, Any]
 
 
-def conversation(tokenizer: Any, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] | None = None,
+def conversation(tokenizer: Any, messages: Any, tools: Sequence[Mapping[str, Any]] | None = None,
                  reply: bool = True) -> str:
-    """The text of a conversation. reply: end it where the model's own reply begins.
+    """The text of a conversation. messages: a list of {"role", "content"}. reply: end it where the model's own reply begins.
 
     Raises RequestError where there is no template, for messages that are none, and for those that the template does not know or
     refuses.
@@ -22,8 +22,8 @@ def conversation(tokenizer: Any, messages: Sequence[Message], tools: Sequence[Ma
         raise RequestError("This model's tokenizer has no chat template: give plain text instead of messages.")
     check(messages)
     if any(isinstance(message.get("content"), list) for message in messages) and not knows_parts(tokenizer):
-        raise RequestError("Expected the content of a message to be text; found a list of parts, which this model's chat template "
-                           "does not know: join their texts.")
+        raise RequestError("Expected the content of a message to be text; found a list of parts, which this model's chat "
+                           "template does not know: join their texts.")
     try:
         return templated(tokenizer, messages, tools=as_functions(tools) if tools else None, add_generation_prompt=reply)
     except Exception as error:  # a template is a program of the model's author, and fails as it likes

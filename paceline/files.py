@@ -1,4 +1,4 @@
-"""Files that people hand in: text, JSON and JSON lines, in UTF-8 with or without a byte-order mark. Knows nothing of what is in them.
+"""Files that people hand in: text, JSON and JSON lines, in UTF-8 with or without a byte-order mark. Knows not what they mean.
 
 Whatever is wrong with one is a DataError of one sentence that names the file, and the line where there are lines.
 """

@@ -135,8 +135,9 @@ def _wikitext(folder: Path, words: int = 48) -> list[Prompt]:
 
 
 def encode(tokenizer: Any, prompt: Prompt, answers: tuple[str, ...] = ()) -> list[int]:
-    """Token ids of a prompt. A conversation goes through the chat template where there is one, else as bare text. Raises DataError
-    with the line of one that the template does not take.
+    """Token ids of a prompt. A conversation goes through the chat template where there is one, else as bare text.
+
+    Raises DataError, with its line, for one that the template does not take.
     """
     if prompt.text is not None and prompt.tokens is not None:
         tail = tokenizer(prompt.tail, add_special_tokens=False).input_ids if prompt.tail else []

@@ -64,8 +64,8 @@ def read_stream(path: Path, tokenizer: PreTrainedTokenizerBase, skip_bad: bool =
 
 
 def documents(file: Path, tokenizer: PreTrainedTokenizerBase, bad: list[str] | None = None) -> Iterator[Document]:
-    """The documents of one file, between the tokenizer's begin and end marks. bad: takes what is wrong with a file or a line, which
-    is then left out; without it that is an error."""
+    """The documents of one file, between the tokenizer's begin and end marks. bad: takes what is wrong with a file or a line,
+    which is then left out; without it that is an error."""
     whole = file.suffix in TEXTS
     for where, raw in [(str(file), read_bytes(file))] if whole else lines(file) if file.suffix == ".jsonl" else ():
         try:

@@ -52,14 +52,14 @@ def cache_folder() -> Path:
 def fingerprint(compiler: str) -> str:
     """A name that changes with the source, the flags, the compiler and the processor."""
     version = subprocess.run([compiler, "--version"], capture_output=True, text=True, timeout=PATIENCE_S, check=True).stdout
-    parts = (SOURCE.read_text(), *FLAGS, *FUSE, version, processor())
+    parts = (SOURCE.read_text(encoding="utf-8"), *FLAGS, *FUSE, version, processor())
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 
 def processor() -> str:
     """What the processor can do, as far as the system tells: `-march=native` depends on it."""
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         return "\n".join(sorted({line for line in lines if line.startswith(("flags", "Features", "model name"))}))
     except OSError:
         return f"{platform.machine()} {platform.processor()}"

@@ -105,10 +105,10 @@ def run(config: Config) -> Path:
         seconds = train_heads(Beside(target, heads, masks, objective, longest), batches.batch, loop, report, team)
     rates = measured(config, target, heads, held)
     if team.leads:
-        report = {"tokens": steps_done(work / "heads") * config.rows * config.length, "minutes": round(seconds / 60, 1),
-                  "target": config.model, "loss": config.loss}
+        trained = {"tokens": steps_done(work / "heads") * config.rows * config.length, "minutes": round(seconds / 60, 1),
+                   "target": config.model, "loss": config.loss}
         for name, head in heads.items():
-            replace_folder(config.out / name, partial(write, head, {"accept_per_position": rates[name], **report}))
+            replace_folder(config.out / name, partial(write, head, {"accept_per_position": rates[name], **trained}))
     team.wait()
     return config.out
 

@@ -86,7 +86,7 @@ def test_chat_goes_through_the_template(go: Callable) -> None:
 
 
 def test_dash_reads_standard_input(go: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.stdin", io.StringIO("abc abc abc"))
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"abc abc abc")))
     assert go("-").out == go("abc abc abc").out
 
 

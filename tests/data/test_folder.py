@@ -53,7 +53,8 @@ def strict(words: PreTrainedTokenizerFast) -> PreTrainedTokenizerFast:
     words = copy.deepcopy(words)
     words.chat_template = (
         "{% if messages[0].role == 'system' %}{{ raise_exception('no system role') }}{% endif %}"
-        "{% for t in tools or [] %}<{{ t.function.name }}>{% endfor %}{% for m in messages %}{{ m.role + ' ' + m.content }};{% endfor %}"
+        "{% for t in tools or [] %}<{{ t.function.name }}>{% endfor %}"
+        "{% for m in messages %}{{ m.role + ' ' + m.content }};{% endfor %}"
     )
     return words
 
@@ -96,7 +97,8 @@ def test_data_are_told_apart_by_names_and_contents_and_not_by_place(tmp_path: Pa
 
     first = fingerprint(data("first", a_txt="one", b_txt="two"))
     assert first == fingerprint(data("moved", a_txt="one", b_txt="two", DS_Store="?"))
-    others = [data("text", a_txt="one", b_txt="tow"), data("cut", a_txt="onet", b_txt="wo"), data("name", a_txt="one", c_txt="two")]
+    others = [data("text", a_txt="one", b_txt="tow"), data("cut", a_txt="onet", b_txt="wo"),
+              data("name", a_txt="one", c_txt="two")]
     assert len({first, *map(fingerprint, others)}) == 4
 
 

@@ -154,8 +154,8 @@ def test_tokens_that_only_one_of_the_two_has_are_no_hindrance(lm: LM, options: d
     """They stand in the prompt, as a chat's marks do: in what is prefilled and in what is fed with the pending token."""
     more = extended("<|new|>", "<|newer|>")
     for target, small, prompt in ((more, lm, [5, 259] * 10 + [260]), (lm, more, [5, 6] * 10)):
-        plain = paceline.generate(target, [prompt], max_new_tokens=12, eos=())[0]
-        out = paceline.generate(target, [prompt], drafter=SmallModel(model=small, length=3, **options), max_new_tokens=12, eos=())[0]
+        drafter = SmallModel(model=small, length=3, **options)
+        plain, out = (paceline.generate(target, [prompt], drafter=d, max_new_tokens=12, eos=())[0] for d in ("none", drafter))
         assert out.tokens == plain.tokens and out.stats.drafted > 0 and not out.stats.failures
 
 
