@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from paceline.errors import DataError, RequestError
+from paceline.files import HALF
 from paceline.lookup.schema import as_functions
 
 __all__ = ["conversation", "tools_in"]
@@ -25,9 +26,13 @@ def conversation(tokenizer: Any, messages: Any, tools: Sequence[Mapping[str, Any
         raise RequestError("Expected the content of a message to be text; found a list of parts, which this model's chat "
                            "template does not know: join their texts.")
     try:
-        return templated(tokenizer, messages, tools=as_functions(tools) if tools else None, add_generation_prompt=reply)
+        text = templated(tokenizer, messages, tools=as_functions(tools) if tools else None, add_generation_prompt=reply)
     except Exception as error:  # a template is a program of the model's author, and fails as it likes
-        raise RequestError(f"This model's chat template does not take the messages: {error or type(error).__name__}.") from error
+        why = str(error).rstrip(".") or type(error).__name__
+        raise RequestError(f"This model's chat template does not take the messages: {why}.") from error
+    if half := HALF.search(text):
+        raise RequestError(f"Expected messages of whole characters; found half a surrogate pair, {ascii(half[0])}.")
+    return text
 
 
 def check(messages: Any) -> None:

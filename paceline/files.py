@@ -4,13 +4,16 @@ Whatever is wrong with one is a DataError of one sentence that names the file, a
 """
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from paceline.errors import DataError
 
-__all__ = ["decoded", "json_lines", "lines", "parsed", "read_bytes", "read_json", "read_text", "record_in"]
+__all__ = ["HALF", "decoded", "json_lines", "lines", "parsed", "read_bytes", "read_json", "read_text", "record_in"]
+
+HALF = re.compile("[\ud800-\udfff]")  # of a surrogate pair: it has no UTF-8, hence no tokens
 
 
 def read_bytes(path: Path) -> bytes:
@@ -31,17 +34,14 @@ def decoded(raw: bytes, where: str) -> str:
 
 
 def parsed(raw: bytes, where: str) -> Any:
-    """The JSON in these bytes. Text with half a surrogate pair in it (`"\\ud83d"`) is refused: it has no UTF-8, so no tokens."""
+    """The JSON in these bytes; strings with half a surrogate pair, such as "\\ud83d", are refused."""
     text = decoded(raw, where)
     try:
         value = json.loads(text)
-        if "\\u" in text:
-            json.dumps(value, ensure_ascii=False).encode()
-    except UnicodeEncodeError as error:
-        raise DataError(f"{where}: expected whole characters; found half a surrogate pair, {ascii(error.object[error.start])}."
-                        ) from error
     except (ValueError, RecursionError) as error:
         raise DataError(f"{where}: expected JSON, found {text.strip()[:60]!r} ({error}).") from error
+    if "\\u" in text and (half := HALF.search(json.dumps(value, ensure_ascii=False))):
+        raise DataError(f"{where}: expected whole characters; found half a surrogate pair, {ascii(half[0])}.")
     return value
 
 
