@@ -7,7 +7,7 @@ from paceline.errors import DataError, RequestError
 from paceline.files import HALF
 from paceline.lookup.schema import as_functions
 
-__all__ = ["conversation", "tools_in"]
+__all__ = ["conversation", "tools_of"]
 
 Message = Mapping[str, Any]
 
@@ -60,7 +60,7 @@ def templated(tokenizer: Any, messages: Sequence[Message], **options: Any) -> st
     return str(tokenizer.apply_chat_template(list(messages), tokenize=False, **options))
 
 
-def tools_in(record: Mapping[str, Any], where: str) -> list[dict[str, Any]]:
+def tools_of(record: Mapping[str, Any], where: str) -> list[dict[str, Any]]:
     """The tools of a record in a file; none where there are none, or null. Raises DataError for what is no list of objects."""
     tools = record.get("tools")
     if tools is None:

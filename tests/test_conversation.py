@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from paceline.conversation import conversation, tools_in
+from paceline.conversation import conversation, tools_of
 from paceline.errors import DataError, RequestError
 from paceline.testing import toy_tokenizer
 
@@ -54,8 +54,8 @@ def test_what_is_no_conversation_is_one_sentence(messages: Any, template: str | 
 
 
 def test_tools_of_a_record() -> None:
-    assert tools_in({}, "x") == tools_in({"tools": None}, "x") == tools_in({"tools": []}, "x") == []
-    assert tools_in({"tools": [{"name": "f"}]}, "x") == [{"name": "f"}]
+    assert tools_of({}, "x") == tools_of({"tools": None}, "x") == tools_of({"tools": []}, "x") == []
+    assert tools_of({"tools": [{"name": "f"}]}, "x") == [{"name": "f"}]
     for tools in ({"name": "f"}, ["f"], "f", 3):
         with pytest.raises(DataError, match="x, line 3: expected 'tools' to be a list of JSON objects; found"):
-            tools_in({"tools": tools}, "x, line 3")
+            tools_of({"tools": tools}, "x, line 3")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from paceline.conversation import conversation, tools_in
+from paceline.conversation import conversation, tools_of
 from paceline.doors import encode
 from paceline.errors import DataError, PacelineError, RequestError
 from paceline.files import json_lines
@@ -46,7 +46,7 @@ def read_recorded(path: Path, tokenizer: Any, limit: int | None = None) -> list[
 
 
 def _record(record: dict[str, Any], tokenizer: Any, ends: list[int], where: str) -> Record:
-    tools, tenant = tools_in(record, where), record.get("tenant", "")
+    tools, tenant = tools_of(record, where), record.get("tenant", "")
     if not isinstance(tenant, str):
         raise DataError(f"{where}: expected 'tenant' to be text; found {tenant!r}.")
     prompt = _prompt(record, tokenizer, tools, where)

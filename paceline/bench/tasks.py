@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from paceline.conversation import conversation, tools_in
+from paceline.conversation import conversation, tools_of
 from paceline.errors import DataError, RequestError, did_you_mean
 from paceline.files import json_lines, read_json, read_text
 
@@ -71,7 +71,7 @@ def _prompt(record: dict[str, Any], kind: str | None, where: str) -> Prompt:
     if not isinstance(system, str | None):
         raise DataError(f"{where}: expected 'system' to be text; found {system!r}.")
     if isinstance(turns, list) and turns and all(isinstance(turn, str) and turn for turn in turns):
-        return Prompt(kind, turns=tuple(turns), system=system, tools=tuple(tools_in(record, where)), where=where)
+        return Prompt(kind, turns=tuple(turns), system=system, tools=tuple(tools_of(record, where)), where=where)
     raise DataError(f'{where}: expected {{"prompt": "…"}} or {{"turns": ["…"]}}; found the fields {sorted(record)}.')
 
 

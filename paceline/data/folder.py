@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
-from paceline.conversation import conversation, tools_in
+from paceline.conversation import conversation, tools_of
 from paceline.data.corpus import Document, Stream, tokenise
 from paceline.errors import DataError, RequestError
 from paceline.files import decoded, lines, read_bytes, record_in
@@ -85,7 +85,7 @@ def _text(raw: bytes, where: str, tokenizer: PreTrainedTokenizerBase) -> tuple[s
     if "messages" not in record:
         raise DataError(f"{where}: expected a field text or messages; found {sorted(record)}.")
     try:
-        return "", conversation(tokenizer, record["messages"], tools_in(record, where), reply=False)
+        return "", conversation(tokenizer, record["messages"], tools_of(record, where), reply=False)
     except RequestError as error:
         raise DataError(f"{where}: {error}") from error
 

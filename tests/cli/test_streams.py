@@ -54,6 +54,8 @@ def test_generate_writes_its_text_and_its_json(small: Callable, model_folder: Pa
 def test_plugins_are_listed(small: Callable) -> None:
     code, printed = small("plugins", "drafter")
     assert code == 0 and "suffix" in printed
+    code, printed = small("generate", "--help")
+    assert code == 0 and "--drafter" in printed
 
 
 def test_what_cannot_be_shown_becomes_the_nearest_plain_character() -> None:
