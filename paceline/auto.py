@@ -102,11 +102,13 @@ def is_embedded(lm: Any) -> bool:
     """Whether this is the embedded target, as it is or changed only in ways that its draft models bear: grown, tokens added."""
     folder = Path(resolve("zoo:tiny-glide"))
     shape = shape_of(json.loads((folder / "config.json").read_text(encoding="utf-8")), folder)
+    if not hasattr(lm, "text_config") or shape.target != fingerprint(lm.model):
+        return False
     try:
         fits(shape, lm)
     except ModelError:
         return False
-    return shape.target == fingerprint(lm.model)
+    return True
 
 
 def attached(drafters: Sequence[Any], lm: LM) -> list[Any]:
