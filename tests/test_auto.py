@@ -54,7 +54,9 @@ def test_the_embedded_target_with_more_tokens_keeps_its_draft_models() -> None:
     plain = paceline.generate(lm, [prompt], max_new_tokens=24)[0]
     for drafter in ("auto", "glide:worth=0", "longspec:worth=0"):
         out = paceline.generate(lm, [prompt], drafter=drafter, max_new_tokens=24)[0]
-        assert out.tokens == plain.tokens and out.stats.drafted > 0 and not out.stats.failures
+        assert out.tokens == plain.tokens and not out.stats.failures
+        assert out.stats.drafted > 0 or drafter == "auto"  # which goes by the clock
+    assert suited(lm) == ["merge:drafters=[suffix,glide]"]
 
 
 def test_the_embedded_target_changed_in_what_its_heads_read_is_drafted_for_without_them() -> None:

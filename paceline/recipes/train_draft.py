@@ -21,6 +21,7 @@ from paceline.data.corpus import Stream
 from paceline.data.folder import fingerprint, read_stream, split
 from paceline.errors import ModelError, RequestError, SpecError, did_you_mean
 from paceline.lm.head import Head
+from paceline.lm.head_shape import fingerprint as made_for
 from paceline.lm.head_shape import longspec_shape, shape_for
 from paceline.lm.load import quiet, resolve
 from paceline.objectives.distil import distil
@@ -75,7 +76,7 @@ def run(config: Config) -> Path:
 
     Raises:
         RequestError, SpecError: options that no run can follow. ModelError: a target that heads cannot read.
-        DataError: no texts, or ``config.out`` holds the work of another configuration or of other texts.
+        DataError: no texts, or ``config.out`` holds the work of another configuration, target or text.
     """
     specs = check(config)
     flush_denormals()
@@ -86,6 +87,7 @@ def run(config: Config) -> Path:
     heads = {name: made(target, config, *spec) for name, spec in specs.items()}
     free = ("data", "out", "limit", "tokens", "skip_bad", "shard")
     settings = {key: str(value) for key, value in dataclasses.asdict(config).items() if key not in free}
+    settings["target"] = str(made_for(target))
     if team.leads:
         pack(config, claim_folder(config.out / "work", settings) / "texts", tokenizer)
     team.wait()
@@ -105,10 +107,8 @@ def run(config: Config) -> Path:
         seconds = train_heads(Beside(target, heads, masks, objective, longest), batches.batch, loop, report, team)
     rates = measured(config, target, heads, held)
     if team.leads:
-        trained = {"tokens": steps_done(work / "heads") * config.rows * config.length, "minutes": round(seconds / 60, 1),
-                   "target": config.model, "loss": config.loss}
-        for name, head in heads.items():
-            replace_folder(config.out / name, partial(write, head, {"accept_per_position": rates[name], **trained}))
+        tokens = steps_done(work / "heads") * config.rows * config.length
+        keep(config, heads, rates, {"tokens": tokens, "minutes": round(seconds / 60, 1)})
     team.wait()
     return config.out
 
@@ -231,6 +231,13 @@ def measured(config: Config, target: PreTrainedModel, heads: dict[str, Head], he
         head.eval().to(torch.bfloat16).float()
     batches = [rows.batch(i) for i in range(HELD_BATCHES if config.limit is None else 1)]
     return agreement(target, heads, batches, fast_dtype(target.device.type) is torch.bfloat16)
+
+
+def keep(config: Config, heads: dict[str, Head], rates: dict[str, list[float]], trained: dict[str, Any]) -> None:
+    """Write a folder for each head. trained: how long they were."""
+    for name, head in heads.items():
+        report = {"accept_per_position": rates[name], **trained, "target": config.model, "loss": config.loss}
+        replace_folder(config.out / name, partial(write, head, report))
 
 
 def write(head: Head, report: dict[str, Any], folder: Path) -> None:

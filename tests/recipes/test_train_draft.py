@@ -12,7 +12,9 @@ import pytest
 import paceline
 from paceline.errors import DataError, RequestError, SpecError
 from paceline.recipes.train_draft import Config, listed, run
+from paceline.testing import tiny_model
 from paceline.train import heads as training
+from tests.tiny import save_tiny
 
 BOTH = "glide,small,glide:[mask=causal,cross_norm=true]"
 
@@ -95,6 +97,15 @@ def test_the_verb(paceline_cli: Callable, config: Config, tmp_path: Path) -> Non
     changed = paceline_cli("train", "draft", *flags)
     assert changed.code == 1 and "was begun with data = " in changed.err and "use another folder" in changed.err
     assert paceline_cli("train", "draft", *flags, "--data", config.data).code == 1
+
+
+def test_a_folder_belongs_to_the_target_it_was_begun_for(config: Config, tmp_path: Path) -> None:
+    model = save_tiny(tmp_path)
+    small = replace(config, out=tmp_path / "heads", model=str(model), method="small", limit=1)
+    run(small)
+    tiny_model(vocab=257, seed=3).save_pretrained(model)
+    with pytest.raises(DataError, match="was begun with target = "):
+        run(small)
 
 
 def test_what_there_is_to_train(paceline_cli: Callable) -> None:
