@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 import typer
 
 import paceline
@@ -64,6 +63,8 @@ class Decoding:
 def open_model(choice: ModelChoice) -> Any:
     """`paceline.load` as the flags ask, on as many threads of this process as they ask."""
     if choice.threads is not None:
+        import torch
+
         torch.set_num_threads(choice.threads)
     return paceline.load(choice.model, dtype=choice.dtype, forward=choice.forward)
 

@@ -6,6 +6,8 @@ import codecs
 import sys
 import unicodedata
 
+from paceline.files import decoded
+
 __all__ = ["read_standard_input", "steady"]
 
 PLAIN = str.maketrans({
@@ -37,6 +39,4 @@ def read_standard_input() -> str:
     """All of standard input: from a file or pipe in UTF-8 whatever the terminal's encoding, from a terminal as it is typed."""
     if sys.stdin.isatty():
         return sys.stdin.read()
-    from paceline.files import decoded
-
     return decoded(sys.stdin.buffer.read(), "standard input")

@@ -66,26 +66,34 @@ def read_stream(path: Path, tokenizer: PreTrainedTokenizerBase, skip_bad: bool =
 def documents(file: Path, tokenizer: PreTrainedTokenizerBase, bad: list[str] | None = None) -> Iterator[Document]:
     """The documents of one file, between the tokenizer's begin and end marks. bad: takes what is wrong with a file or a line,
     which is then left out; without it that is an error."""
-    whole = file.suffix in TEXTS
-    for where, raw in [(str(file), read_bytes(file))] if whole else lines(file) if file.suffix == ".jsonl" else ():
+    begin, end = tokenizer.bos_token or "", tokenizer.eos_token or ""
+    for where, raw in pieces(file):
         try:
-            begin, text = (tokenizer.bos_token or "", decoded(raw, where)) if whole else _text(raw, where, tokenizer)
-            yield Document(f"{begin}{text}{tokenizer.eos_token or ''}")
+            text = begin + decoded(raw, where) if file.suffix in TEXTS else _line(raw, where, tokenizer, begin)
+            yield Document(text + end)
         except DataError as error:
             if bad is None:
                 raise
             bad.append(str(error))
 
 
-def _text(raw: bytes, where: str, tokenizer: PreTrainedTokenizerBase) -> tuple[str, str]:
-    """(begin mark, text) of one line; a conversation's marks are the template's."""
+def pieces(file: Path) -> Iterator[tuple[str, bytes]]:
+    """(where, bytes) of what becomes a document: a whole text file, each line of a ``.jsonl`` file."""
+    if file.suffix in TEXTS:
+        yield str(file), read_bytes(file)
+    elif file.suffix == ".jsonl":
+        yield from lines(file)
+
+
+def _line(raw: bytes, where: str, tokenizer: PreTrainedTokenizerBase, begin: str) -> str:
+    """One line's text behind the begin mark; a conversation's marks are the template's."""
     record = record_in(raw, where)
     if isinstance(record.get("text"), str):
-        return tokenizer.bos_token or "", record["text"]
+        return begin + str(record["text"])
     if "messages" not in record:
         raise DataError(f"{where}: expected a field text or messages; found {sorted(record)}.")
     try:
-        return "", conversation(tokenizer, record["messages"], tools_of(record, where), reply=False)
+        return conversation(tokenizer, record["messages"], tools_of(record, where), reply=False)
     except RequestError as error:
         raise DataError(f"{where}: {error}") from error
 
