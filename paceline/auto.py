@@ -14,9 +14,10 @@ from typing import Any
 
 from paceline import plugins
 from paceline.calibration import Measured, known, read_calibration, unlike
-from paceline.errors import DataError, PacelineError, SpecError
+from paceline.drafters._heads import fits
+from paceline.errors import DataError, ModelError, PacelineError, SpecError
 from paceline.lm import LM
-from paceline.lm.head_shape import fingerprint
+from paceline.lm.head_shape import fingerprint, shape_of
 from paceline.lm.load import resolve
 
 __all__ = ["AUTO", "attached", "built", "check", "controlling", "fitting", "limited", "listed", "lone", "suited"]
@@ -98,11 +99,16 @@ def fitting(lm: LM) -> list[str]:
 
 
 def is_embedded(lm: Any) -> bool:
-    """Whether this is the embedded target, as it is or grown."""
-    if not hasattr(lm, "text_config"):
+    """Whether this is the embedded target, as it is or changed only in ways that its draft models bear: grown, tokens added."""
+    folder = Path(resolve("zoo:tiny-glide"))
+    shape = shape_of(json.loads((folder / "config.json").read_text(encoding="utf-8")), folder)
+    if not hasattr(lm, "text_config") or shape.target != fingerprint(lm.model):
         return False
-    shape = json.loads((Path(resolve("zoo:tiny-glide")) / "config.json").read_text(encoding="utf-8"))["paceline"]
-    return bool(fingerprint(lm.model) == shape["target"])
+    try:
+        fits(shape, lm)
+    except ModelError:
+        return False
+    return True
 
 
 def attached(drafters: Sequence[Any], lm: LM) -> list[Any]:

@@ -4,11 +4,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from paceline.conversation import conversation
 from paceline.engine import Engine
 from paceline.errors import RequestError
 from paceline.guidance import Guidance
 from paceline.lm import LM, load
-from paceline.lookup.schema import as_functions, read_tools
+from paceline.lookup.schema import read_tools
 from paceline.row import Generation, Request
 from paceline.sampling import Sampling
 
@@ -107,11 +108,7 @@ def encode(lm: LM, prompt: Prompt, tools: Sequence[dict] | None = None) -> list[
         if not prompt:
             raise RequestError("The prompt is empty: give at least one character.")
         return list(lm.tokenizer(prompt)["input_ids"])
-    if not getattr(lm.tokenizer, "chat_template", None):
-        raise RequestError("This model's tokenizer has no chat template: give plain text instead of messages.")
-    given: dict[str, Any] = {"tools": as_functions(tools) if tools else None, "add_generation_prompt": True}
-    out = lm.tokenizer.apply_chat_template(list(prompt), tokenize=True, return_dict=True, **given)
-    return list(out["input_ids"])
+    return list(lm.tokenizer(conversation(lm.tokenizer, prompt, tools), add_special_tokens=False)["input_ids"])
 
 
 def end_tokens(lm: Any) -> frozenset[int]:

@@ -7,6 +7,8 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import paceline
 from paceline.arm import Arm
@@ -15,9 +17,11 @@ from paceline.controllers.cost import Cost, Priced
 from paceline.drafters.small_model import SmallModel
 from paceline.engine import Engine
 from paceline.errors import ModelError, SpecError
+from paceline.lm import LM
 from paceline.lm.grow import grow
 from paceline.lm.head import Head
 from paceline.lm.head_shape import shape_for
+from paceline.lm.load import resolve
 from paceline.row import Request
 from paceline.testing import ToyLM, tiny_lm
 from tests.lm.test_head import ids
@@ -33,6 +37,33 @@ def test_the_embedded_target_also_gets_its_draft_models_grown_or_not() -> None:
     assert suited(lm) == ["merge:drafters=[suffix,glide]"] and suited(paceline.load(grow(lm.model, 20e6))) == suited(lm)
     assert {*suited(lm), "suffix", "ngram", "cape:inner=glide", "small_model:model=zoo:tiny-draft"} < set(fitting(lm))
     assert fitting(tiny_lm()) == ["suffix", "ngram"]
+
+
+def changed(**options: object) -> LM:
+    """The embedded target with other settings, and with two more tokens where none are given."""
+    source = resolve("zoo:tiny")
+    model = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32, **options)
+    if not options:
+        model.resize_token_embeddings(model.config.vocab_size + 2, mean_resizing=False)
+    return paceline.load(model, tokenizer=AutoTokenizer.from_pretrained(source))
+
+
+def test_the_embedded_target_with_more_tokens_keeps_its_draft_models() -> None:
+    lm = changed()
+    prompt = [lm.vocab - 1, *lm.tokenizer("def binary_search(").input_ids]
+    plain = paceline.generate(lm, [prompt], max_new_tokens=24)[0]
+    for drafter in ("auto", "glide:worth=0", "longspec:worth=0"):
+        out = paceline.generate(lm, [prompt], drafter=drafter, max_new_tokens=24)[0]
+        assert out.tokens == plain.tokens and not out.stats.failures
+        assert out.stats.drafted > 0 or drafter == "auto"  # which goes by the clock
+    assert suited(lm) == ["merge:drafters=[suffix,glide]"]
+
+
+def test_the_embedded_target_changed_in_what_its_heads_read_is_drafted_for_without_them() -> None:
+    lm = changed(rope_parameters={"rope_type": "default", "rope_theta": 5000.0})
+    assert suited(lm) == ["suffix"] and Engine(lm, "auto").drafters
+    with pytest.raises(ModelError, match="another target: it has rope"):
+        Engine(lm, "glide")
 
 
 def test_auto_writes_plain_decodings_text_alone_and_in_a_batch() -> None:

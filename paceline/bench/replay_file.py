@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jinja2 import TemplateError
-
-from paceline.bench.tasks import records
+from paceline.conversation import conversation, tools_of
 from paceline.doors import encode
-from paceline.errors import DataError, PacelineError
+from paceline.errors import DataError, PacelineError, RequestError
+from paceline.files import json_lines
 
 __all__ = ["Record", "read_recorded"]
 
@@ -36,9 +35,9 @@ def read_recorded(path: Path, tokenizer: Any, limit: int | None = None) -> list[
     """
     turn_end, end = _turn_end(tokenizer), tokenizer.eos_token_id
     found = []
-    for line, record in records(path):
+    for where, record in json_lines(path):
         ends = [turn_end if "messages" in record else None, end]
-        found.append(_record(record, tokenizer, [e for e in ends if e is not None], f"{path}, line {line}"))
+        found.append(_record(record, tokenizer, [e for e in ends if e is not None], where))
         if len(found) == limit:
             break
     if not found:
@@ -47,9 +46,7 @@ def read_recorded(path: Path, tokenizer: Any, limit: int | None = None) -> list[
 
 
 def _record(record: dict[str, Any], tokenizer: Any, ends: list[int], where: str) -> Record:
-    tools, tenant = record.get("tools") or [], record.get("tenant", "")
-    if not isinstance(tools, list) or not all(isinstance(tool, dict) for tool in tools):
-        raise DataError(f"{where}: expected 'tools' to be a list of JSON objects; found {str(tools)[:40]!r}.")
+    tools, tenant = tools_of(record, where), record.get("tenant", "")
     if not isinstance(tenant, str):
         raise DataError(f"{where}: expected 'tenant' to be text; found {tenant!r}.")
     prompt = _prompt(record, tokenizer, tools, where)
@@ -68,12 +65,11 @@ def _prompt(record: dict[str, Any], tokenizer: Any, tools: list[dict[str, Any]],
     given = _field(record, name, where)
     if name == "prompt" and not isinstance(given, str):
         return _ids(given, name, where)
-    if name == "messages" and (isinstance(given, str) or not all(isinstance(m, dict) and "role" in m for m in given)):
-        found = str(given)[:40]
-        raise DataError(f"{where}: expected 'messages' to be a list of {{\"role\": …, \"content\": …}}; found {found!r}.")
     try:
-        return tuple(encode(_Words(tokenizer), given, tools or None))  # type: ignore[arg-type]
-    except (PacelineError, TemplateError) as error:
+        if name == "messages":
+            return tuple(tokenizer(conversation(tokenizer, given, tools), add_special_tokens=False)["input_ids"])
+        return tuple(encode(_Words(tokenizer), given))  # type: ignore[arg-type]
+    except PacelineError as error:
         raise DataError(f"{where}: {error}") from error
 
 
@@ -107,8 +103,8 @@ def _turn_end(tokenizer: Any) -> int | None:
         return None
     said = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "REPLY"}]
     try:
-        tail = tokenizer.apply_chat_template(said, tokenize=False).rpartition("REPLY")[2]
-    except (TemplateError, TypeError, KeyError):
+        tail = conversation(tokenizer, said, reply=False).rpartition("REPLY")[2]
+    except RequestError:
         return None
     first = tokenizer(tail, add_special_tokens=False)["input_ids"][:1]
     return first[0] if first and first[0] in tokenizer.added_tokens_decoder else None

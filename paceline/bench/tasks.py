@@ -6,16 +6,17 @@ Spec-Bench).
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from paceline.errors import DataError, did_you_mean
+from paceline.conversation import conversation, tools_of
+from paceline.errors import DataError, RequestError, did_you_mean
+from paceline.files import json_lines, read_json, read_text
 
-__all__ = ["KINDS", "SPEC_BENCH", "Prompt", "builtin", "encode", "from_data", "read_prompts", "records"]
+__all__ = ["KINDS", "SPEC_BENCH", "Prompt", "builtin", "encode", "from_data", "read_prompts"]
 
 KINDS = ("code", "math", "tools", "prose")
 MT_BENCH = frozenset(["writing", "roleplay", "reasoning", "math", "coding", "extraction", "stem", "humanities"])
@@ -26,7 +27,7 @@ FOLDER = Path(__file__).parent / "prompts"
 @dataclass(frozen=True)
 class Prompt:
     """One benchmark prompt: `text` to continue, or `turns` a user says, with the `tools` a reply may call. `tokens`: the text is
-    cut so that it and the `tail` behind it are so many.
+    cut so that it and the `tail` behind it are so many. where: the file and line it comes from.
     """
 
     kind: str
@@ -36,6 +37,7 @@ class Prompt:
     tools: tuple[dict[str, Any], ...] = ()
     tail: str = ""
     tokens: int | None = None
+    where: str = field(default="", compare=False)
 
     def messages(self, answers: tuple[str, ...] = ()) -> list[dict[str, Any]]:
         """The conversation up to the next open turn, given the answers so far."""
@@ -58,33 +60,18 @@ def read_prompts(path: Path, kind: str | None = None) -> list[Prompt]:
     """Prompts from a JSON-lines file: Spec-Bench records (`turns`, `category`) or `{"prompt": …}`. Raises DataError
     with the line.
     """
-    return [_prompt(record, kind, f"{path}, line {line}") for line, record in records(path)]
-
-
-def records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Line numbers and objects of a JSON-lines file. Raises DataError with the line."""
-    try:
-        lines = path.read_bytes().split(b"\n")
-    except OSError as error:
-        raise DataError(f"Cannot read the prompt file {path}: {error.strerror or error}.") from error
-    for number, raw in enumerate(lines, 1):
-        if raw.strip():
-            try:
-                record = json.loads(raw.decode("utf-8"))
-            except ValueError as error:
-                raise DataError(f"{path}, line {number}: expected one JSON object in UTF-8; {error}.") from error
-            if not isinstance(record, dict):
-                raise DataError(f"{path}, line {number}: expected a JSON object; found {type(record).__name__}.")
-            yield number, record
+    return [_prompt(record, kind, where) for where, record in json_lines(path)]
 
 
 def _prompt(record: dict[str, Any], kind: str | None, where: str) -> Prompt:
     kind = kind or str(record.get("category", "prompts"))
     if isinstance(record.get("prompt"), str) and record["prompt"]:
-        return Prompt(kind, text=record["prompt"])
-    turns = record.get("turns")
+        return Prompt(kind, text=record["prompt"], where=where)
+    turns, system = record.get("turns"), record.get("system")
+    if not isinstance(system, str | None):
+        raise DataError(f"{where}: expected 'system' to be text; found {system!r}.")
     if isinstance(turns, list) and turns and all(isinstance(turn, str) and turn for turn in turns):
-        return Prompt(kind, turns=tuple(turns), system=record.get("system"), tools=tuple(record.get("tools", ())))
+        return Prompt(kind, turns=tuple(turns), system=system, tools=tuple(tools_of(record, where)), where=where)
     raise DataError(f'{where}: expected {{"prompt": "…"}} or {{"turns": ["…"]}}; found the fields {sorted(record)}.')
 
 
@@ -118,20 +105,20 @@ def _spec_bench_group(group: str, folder: Path) -> list[Prompt]:
 
 
 def _humaneval(folder: Path) -> list[Prompt]:
-    return [Prompt("code", text=r["prompt"]) for _, r in records(folder / "humaneval" / "problems.jsonl")]
+    return [Prompt("code", text=r["prompt"]) for _, r in json_lines(folder / "humaneval" / "problems.jsonl")]
 
 
 def _gsm8k(folder: Path) -> list[Prompt]:
-    return [Prompt("math", turns=(r["question"],)) for _, r in records(folder / "gsm8k" / "test.jsonl")]
+    return [Prompt("math", turns=(r["question"],)) for _, r in json_lines(folder / "gsm8k" / "test.jsonl")]
 
 
 def _tools(folder: Path) -> list[Prompt]:
     """API-Bank's dialogues carry their tools inside the system message; BFCL's as schemas. Taken in turn."""
-    api_bank = json.loads(_text(folder / "api_bank" / "level-2.json"))
+    api_bank = read_json(folder / "api_bank" / "level-2.json")
     bank = [Prompt("tools", turns=(r["user"],), system=r["system"]) for r in api_bank]
     bfcl = [
         Prompt("tools", turns=(r["question"][0][0]["content"],), tools=tuple(map(_schema, r["function"])))
-        for _, r in records(folder / "bfcl" / "parallel.json")
+        for _, r in json_lines(folder / "bfcl" / "parallel.json")
     ]
     return [prompt for pair in zip(bank, bfcl, strict=False) for prompt in pair]
 
@@ -142,20 +129,16 @@ def _schema(function: dict[str, Any]) -> dict[str, Any]:
 
 def _wikitext(folder: Path, words: int = 48) -> list[Prompt]:
     """Openings of the long paragraphs: their first 48 words."""
-    paragraphs = [line.strip() for line in _text(folder / "wikitext-2" / "test.txt").splitlines()]
+    paragraphs = [line.strip() for line in read_text(folder / "wikitext-2" / "test.txt").splitlines()]
     long = [p.split() for p in paragraphs if not p.startswith("=") and len(p.split()) >= 2 * words]
     return [Prompt("prose", text=" ".join(p[:words])) for p in long]
 
 
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise DataError(f"Cannot read {path}: {error.strerror or error}.") from error
-
-
 def encode(tokenizer: Any, prompt: Prompt, answers: tuple[str, ...] = ()) -> list[int]:
-    """Token ids of a prompt. A conversation goes through the chat template where there is one, else as bare text."""
+    """Token ids of a prompt. A conversation goes through the chat template where there is one, else as bare text.
+
+    Raises DataError, with its line, for one that the template does not take.
+    """
     if prompt.text is not None and prompt.tokens is not None:
         tail = tokenizer(prompt.tail, add_special_tokens=False).input_ids if prompt.tail else []
         return tokenizer(prompt.text, verbose=False).input_ids[: prompt.tokens - len(tail)] + tail
@@ -163,7 +146,8 @@ def encode(tokenizer: Any, prompt: Prompt, answers: tuple[str, ...] = ()) -> lis
         return tokenizer(prompt.text).input_ids
     if not getattr(tokenizer, "chat_template", None):
         return tokenizer("\n\n".join(m["content"] for m in prompt.messages(answers)) + "\n\n").input_ids
-    text = tokenizer.apply_chat_template(
-        prompt.messages(answers), tools=list(prompt.tools) or None, add_generation_prompt=True, tokenize=False
-    )
+    try:
+        text = conversation(tokenizer, prompt.messages(answers), prompt.tools)
+    except RequestError as error:
+        raise DataError(f"{prompt.where or prompt.kind}: {error}") from error
     return tokenizer(text, add_special_tokens=False).input_ids

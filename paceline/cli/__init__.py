@@ -13,6 +13,7 @@ import traceback
 from typing import Any
 
 from paceline import __version__
+from paceline.cli._streams import steady
 from paceline.errors import PacelineError, did_you_mean
 
 __all__ = ["app", "main", "verbs"]
@@ -47,6 +48,7 @@ def _about() -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit. Errors a user can mend are one sentence on stderr, never a traceback."""
+    steady()
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     debug = DEBUG in arguments
     arguments = [a for a in arguments if a != DEBUG]

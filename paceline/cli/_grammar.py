@@ -9,7 +9,8 @@ import typer
 
 from paceline import Grammar
 from paceline.cli._flags import flag
-from paceline.errors import RequestError
+from paceline.errors import DataError, RequestError
+from paceline.files import read_text
 
 __all__ = ["Structure"]
 
@@ -41,7 +42,6 @@ def _schema(given: str) -> str:
     if given.lstrip()[:1] in ("{", "[", '"'):
         return given
     try:
-        return Path(given).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        why = getattr(error, "strerror", None) or "it is not text"
-        raise typer.BadParameter(f"--json-schema {given}: {why}. Give a file with a JSON schema, or the schema itself.") from None
+        return read_text(Path(given))
+    except DataError as error:
+        raise typer.BadParameter(f"{error} Give --json-schema a file with a JSON schema, or the schema itself.") from None

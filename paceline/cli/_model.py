@@ -16,7 +16,6 @@ from paceline.rules import is_lossless
 __all__ = ["Decoding", "ModelChoice", "as_prompt", "departure", "open_model"]
 
 
-
 @dataclass(frozen=True)
 class ModelChoice:
     """Which weights, in which number format, on which forward."""
@@ -24,6 +23,11 @@ class ModelChoice:
     model: str = flag("zoo:tiny", "zoo:NAME, a hub id, or a folder with a transformers model.")
     dtype: str | None = flag(None, "float32, bfloat16 or float16; the checkpoint's own (float32 for the zoo) if not given.")
     forward: str = flag("auto", "auto, fused (compiled: llama types on a CPU), lean (the same in torch) or stock.")
+    threads: int | None = flag(None, "CPU threads; as torch has them if not given.")
+
+    def __post_init__(self) -> None:
+        if self.threads is not None and self.threads < 1:
+            raise typer.BadParameter(f"--threads must be at least 1; found {self.threads}.")
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,11 @@ class Decoding:
 
 
 def open_model(choice: ModelChoice) -> Any:
-    """`paceline.load` as the flags ask."""
+    """`paceline.load` as the flags ask, on as many threads of this process as they ask."""
+    if choice.threads is not None:
+        import torch
+
+        torch.set_num_threads(choice.threads)
     return paceline.load(choice.model, dtype=choice.dtype, forward=choice.forward)
 
 

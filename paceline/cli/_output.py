@@ -50,8 +50,9 @@ def check_writable(target: str | None, flag: str = "--json") -> None:
 
 
 def write_json(value: Any, target: str) -> None:
-    """Write to a file, or to stdout for `-`."""
-    write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", target)
+    """Write to a file in UTF-8, or to stdout for `-`, in ASCII where its encoding lacks characters: JSON loses nothing by it."""
+    ascii_only = target == "-" and not (sys.stdout.encoding or "").lower().startswith("utf")
+    write_text(json.dumps(value, indent=2, ensure_ascii=ascii_only) + "\n", target)
 
 
 def write_text(text: str, target: str, flag: str = "--json") -> None:
@@ -62,7 +63,7 @@ def write_text(text: str, target: str, flag: str = "--json") -> None:
     path, temporary = Path(target), None
     try:
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".paceline-")
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
+        with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace") as file:
             file.write(text)
         os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)

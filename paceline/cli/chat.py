@@ -11,7 +11,7 @@ from paceline.cli._live import show
 from paceline.cli._model import Decoding, ModelChoice, departure, open_model
 from paceline.cli._output import check_writable, say, write_json
 from paceline.doors import encode
-from paceline.errors import RequestError
+from paceline.errors import PacelineError
 from paceline.sampling import Sampling
 
 __all__ = ["chat"]
@@ -36,26 +36,27 @@ def chat(options: Options, model: ModelChoice, decoding: Decoding, sampling: Sam
     encode(lm, [*messages, {"role": "user", "content": "?"}])  # no template: say so before the first question
     drafter = settings["drafter"]
     say(f"{model.model}, drafter {drafter}. /bye leaves.")
-    _talk(lm, messages, settings)
-    if options.json:
-        write_json({"model": lm.describe(), "drafter": drafter, "messages": messages}, options.json)
+    try:
+        _talk(lm, messages, settings)
+    finally:  # also when it is interrupted or fails: what was said is not lost
+        if options.json:
+            write_json({"model": lm.describe(), "drafter": drafter, "messages": messages}, options.json)
 
 
 def _talk(lm: Any, messages: list[dict[str, Any]], settings: dict[str, Any]) -> None:
-    """Ask, answer, repeat; `messages` grows by two a turn. A turn that does not fit is dropped, and the talk goes on."""
+    """Ask, answer, repeat; `messages` grows by two a turn. A turn that the model cannot take is dropped, and the talk goes on."""
     held = {key: settings.pop(key) for key in ("drafter", "rule", "controller", "exact")}
     engine = paceline.Engine(lm, **held, slots=1, park=1)  # the last turn's keys stay, so only new text is prefilled
     while (line := _ask()) is not None:
         if not line:
             continue
-        messages.append({"role": "user", "content": line})
+        asked = {"role": "user", "content": line}
         try:
-            generation = show(paceline.stream(lm, messages, engine=engine, **settings), _decoder(lm))
-        except RequestError as error:
-            messages.pop()
+            generation = show(paceline.stream(lm, [*messages, asked], engine=engine, **settings), _decoder(lm))
+        except PacelineError as error:  # too long, or beyond where the rotary embedding changes
             say(str(error))
             continue
-        messages.append({"role": "assistant", "content": generation.text})
+        messages += [asked, {"role": "assistant", "content": generation.text}]
         if departed := departure(held["rule"], [generation]):
             say(departed)
 

@@ -50,10 +50,6 @@ def doctor(options: Options) -> None:
     from paceline.bench.doctor import examine
 
     report = progress(examine, settings(options))
-    if options.json != "-":
-        from paceline.bench.doctor_report import show
-
-        show(report)
     if options.json:
         write_json(report, options.json)
     if options.html:
@@ -62,6 +58,10 @@ def doctor(options: Options) -> None:
         write_text(page(report), options.html, "--html")
     if options.save:
         _save(report, options.save)
+    if options.json != "-":  # last: nothing that befalls the terminal takes a file with it
+        from paceline.bench.doctor_report import show
+
+        show(report)
 
 
 def settings(options: Options) -> Any:

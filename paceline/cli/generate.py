@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +15,8 @@ from paceline.cli._grammar import Structure
 from paceline.cli._live import CONTROL, show
 from paceline.cli._model import Decoding, ModelChoice, as_prompt, departure, open_model
 from paceline.cli._output import check_writable, on_terminal, say, write_json
-from paceline.errors import DataError
+from paceline.cli._streams import read_standard_input
+from paceline.files import read_json
 from paceline.lookup.schema import read_tools
 from paceline.sampling import Sampling
 
@@ -51,7 +50,7 @@ def generate(options: Options, model: ModelChoice, decoding: Decoding, sampling:
     tools = read_json_tools(options.tools)
     settings |= {"tools": tools, "tenant": options.tenant, "guidance": options.guidance, "negative": options.negative}
     lm = open_model(model)
-    prompt = as_prompt(sys.stdin.read() if options.prompt == "-" else options.prompt, options.chat or bool(tools))
+    prompt = as_prompt(read_standard_input() if options.prompt == "-" else options.prompt, options.chat or bool(tools))
     generations = _write(lm, prompt, settings, options)
     departed = departure(decoding.rule, generations)
     report = {"model": lm.describe(), "drafter": settings["drafter"], "rule": decoding.rule, "lossless": not departed,
@@ -62,11 +61,12 @@ def generate(options: Options, model: ModelChoice, decoding: Decoding, sampling:
         from paceline.bench.compare import compare
 
         report["comparison"] = compare(lm, prompt, settings, options.repeats)
+    if options.json:
+        write_json(report, options.json)
+    if options.compare:
         _table(report["comparison"])
     elif on_terminal() and options.json != "-":
         _summary(generations)
-    if options.json:
-        write_json(report, options.json)
 
 
 def _write(lm: Any, prompt: Any, settings: dict[str, Any], options: Options) -> list[Any]:
@@ -86,10 +86,7 @@ def read_json_tools(path: str | None) -> list[dict[str, Any]]:
     """The functions in a JSON file, as they stand there. Raises DataError for what is none."""
     if path is None:
         return []
-    try:
-        found = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"--tools {path}: expected a JSON file of tools; {getattr(error, 'strerror', None) or error}.") from error
+    found = read_json(Path(path))
     found = found.get("tools", [found]) if isinstance(found, dict) else found
     read_tools(found)
     return found

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 from transformers import PreTrainedTokenizerBase
@@ -59,9 +60,12 @@ class Stream:
 
     @classmethod
     def load(cls, path: Path) -> Stream:
-        """Read what ``save`` wrote."""
-        with np.load(path) as arrays:
-            return cls(arrays["tokens"], arrays["starts"], arrays["learn"], int(arrays["bytes"]))
+        """Read what ``save`` wrote. Raises DataError for anything else."""
+        try:
+            with np.load(path) as arrays:
+                return cls(arrays["tokens"], arrays["starts"], arrays["learn"], int(arrays["bytes"]))
+        except (OSError, EOFError, ValueError, KeyError, TypeError, BadZipFile) as error:
+            raise DataError(f"{path}: expected a token stream as Paceline saves it; {error}.") from error
 
 
 def tokenise(documents: Iterable[Document], tokenizer: PreTrainedTokenizerBase) -> Stream:

@@ -2,74 +2,100 @@
 
 from __future__ import annotations
 
-import json
+import hashlib
 import logging
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
+from paceline.conversation import conversation, tools_of
 from paceline.data.corpus import Document, Stream, tokenise
-from paceline.data.read import text_of
-from paceline.errors import DataError
+from paceline.errors import DataError, RequestError
+from paceline.files import decoded, lines, read_bytes, record_in
 
-__all__ = ["read_stream", "split"]
+__all__ = ["fingerprint", "read_stream", "split"]
 
 log = logging.getLogger("paceline")
 
 TEXTS = (".txt", ".md", ".py")
+KINDS = (*TEXTS, ".jsonl", ".npz")
+
+
+def files_below(path: Path) -> list[Path]:
+    """The files that are read, in order. Raises DataError where there is nothing."""
+    if not path.exists():
+        raise DataError(f"There is no data at {path}: name a file or folder with --data.")
+    found = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+    return [file for file in found if file.suffix in KINDS]
+
+
+def fingerprint(path: Path) -> str:
+    """Tells data apart: by the names below ``path`` and the contents of all files that are read."""
+    files, digest = files_below(path), hashlib.blake2b(digest_size=8)
+    for file in files:
+        content = read_bytes(file)
+        digest.update(f"{file.relative_to(path).as_posix()} {len(content)} ".encode("utf-8", "surrogateescape"))
+        digest.update(content)
+    return f"{digest.hexdigest()} ({len(files)} files)"
 
 
 def read_stream(path: Path, tokenizer: PreTrainedTokenizerBase, skip_bad: bool = False) -> Stream:
     """All documents below ``path``: ``.txt``, ``.md`` and ``.py`` files whole, a document for each line of a ``.jsonl`` file
-    (``text``, or ``messages`` put through the chat template), and ``.npz`` streams for this tokenizer as they are.
+    (``text``, or ``messages`` with or without ``tools``, put through the chat template), and ``.npz`` streams for this tokenizer
+    as they are.
 
-    Raises DataError where there are none, or with the file and line that cannot be read; with ``skip_bad`` such lines are left
-    out, counted and named in the log.
+    Raises DataError where there are none, or with the file and line that cannot be read; with ``skip_bad`` such files and lines
+    are left out, counted and named in the log.
     """
-    files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+    files = files_below(path)
     bad: list[str] | None = [] if skip_bad else None
     texts = [document for file in files for document in documents(file, tokenizer, bad)]
     if bad:
-        log.warning("%d lines were left out, the first of them: %s", len(bad), "; ".join(bad[:3]))
+        log.warning("%d files or lines were left out, the first of them: %s", len(bad), "; ".join(bad[:3]))
     streams = [Stream.load(file) for file in files if file.suffix == ".npz"] + ([tokenise(texts, tokenizer)] if texts else [])
     if not streams:
         raise DataError(f"Expected .txt, .md, .py, .jsonl or .npz files in {path}, found none.")
-    if max(int(s.tokens.max()) for s in streams) >= len(tokenizer):
+    if max(int(s.tokens.max(initial=0)) for s in streams) >= len(tokenizer):
         raise DataError(f"A stream in {path} was made with another tokenizer: it has ids beyond {len(tokenizer) - 1}.")
     return joined(streams)
 
 
 def documents(file: Path, tokenizer: PreTrainedTokenizerBase, bad: list[str] | None = None) -> Iterator[Document]:
-    """The documents of one file, between the tokenizer's begin and end marks. bad: takes what is wrong with a line, which is then
-    left out; without it that is an error."""
+    """The documents of one file, between the tokenizer's begin and end marks. bad: takes what is wrong with a file or a line,
+    which is then left out; without it that is an error."""
     begin, end = tokenizer.bos_token or "", tokenizer.eos_token or ""
+    for where, raw in pieces(file):
+        try:
+            text = begin + decoded(raw, where) if file.suffix in TEXTS else _line(raw, where, tokenizer, begin)
+            yield Document(text + end)
+        except DataError as error:
+            if bad is None:
+                raise
+            bad.append(str(error))
+
+
+def pieces(file: Path) -> Iterator[tuple[str, bytes]]:
+    """(where, bytes) of what becomes a document: a whole text file, each line of a ``.jsonl`` file."""
     if file.suffix in TEXTS:
-        yield Document(f"{begin}{text_of(file)}{end}")
+        yield str(file), read_bytes(file)
     elif file.suffix == ".jsonl":
-        for number, line in enumerate(text_of(file).splitlines(), 1):
-            if line.strip():
-                try:
-                    yield Document(_text(line, f"{file}, line {number}", tokenizer, begin, end))
-                except DataError as error:
-                    if bad is None:
-                        raise
-                    bad.append(str(error))
+        yield from lines(file)
 
 
-def _text(line: str, where: str, tokenizer: PreTrainedTokenizerBase, begin: str, end: str) -> str:
+def _line(raw: bytes, where: str, tokenizer: PreTrainedTokenizerBase, begin: str) -> str:
+    """One line's text behind the begin mark; a conversation's marks are the template's."""
+    record = record_in(raw, where)
+    if isinstance(record.get("text"), str):
+        return begin + str(record["text"])
+    if "messages" not in record:
+        raise DataError(f"{where}: expected a field text or messages; found {sorted(record)}.")
     try:
-        record: Any = json.loads(line)
-    except ValueError as error:
-        raise DataError(f"{where}: expected one JSON object; {error}.") from error
-    if isinstance(record, dict) and isinstance(record.get("text"), str):
-        return f"{begin}{record['text']}{end}"
-    if isinstance(record, dict) and isinstance(record.get("messages"), list):
-        return f"{tokenizer.apply_chat_template(record['messages'], tokenize=False)}{end}"
-    found = sorted(record) if isinstance(record, dict) else repr(record)
-    raise DataError(f"{where}: expected a field text or messages; found {found}.")
+        return conversation(tokenizer, record["messages"], tools_of(record, where), reply=False)
+    except RequestError as error:
+        raise DataError(f"{where}: {error}") from error
 
 
 def joined(streams: list[Stream]) -> Stream:
@@ -81,7 +107,10 @@ def joined(streams: list[Stream]) -> Stream:
 
 
 def split(stream: Stream, every: int) -> tuple[Stream, Stream]:
-    """(the other documents, every ``every``-th document; of fewer the last)."""
+    """(the other documents, every ``every``-th document; of fewer the last, and of one the end)."""
+    total = len(stream.tokens)
+    if len(stream.starts) == 2 and total > 1:
+        stream = replace(stream, starts=np.array([0, total - max(1, total // every), total]))
     count = len(stream.starts) - 1
     every = min(every, count)
     held = np.arange(count) % every == every - 1

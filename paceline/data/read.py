@@ -13,7 +13,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from paceline.errors import DataError
+from paceline.files import json_lines, parsed, read_bytes, read_text
 from paceline.lookup.tool_prompt import native_tools
 
 __all__ = [
@@ -29,21 +29,11 @@ __all__ = [
     "passages",
     "records",
     "stdlib",
-    "text_of",
     "wikitext",
 ]
 
 Messages = list[dict[str, Any]]
 _NO_TRAINING = {"site-packages", "test", "tests", "idle_test", "__pycache__", "encodings"}
-
-
-def text_of(path: Path) -> str:
-    """The file's text, or a DataError that says what to do."""
-    try:
-        return path.read_text(encoding="utf-8")
-    except OSError as error:
-        hint = "give the folder that holds it with --data"
-        raise DataError(f"Expected a data file at {path}, found none ({error.strerror}); {hint}.") from error
 
 
 def records(path: Path) -> list[dict[str, Any]]:
@@ -52,18 +42,8 @@ def records(path: Path) -> list[dict[str, Any]]:
     Raises:
         DataError: unreadable, or not JSON (with the line number).
     """
-    text = text_of(path)
-    if text.lstrip().startswith("["):
-        return _parsed(text, str(path))
-    lines = [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
-    return [_parsed(line, f"{path}, line {number}") for number, line in lines]
-
-
-def _parsed(text: str, where: str) -> Any:
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        raise DataError(f"{where}: expected JSON, found {text[:60]!r} ({error}); get the file anew.") from error
+    raw = read_bytes(path)
+    return parsed(raw, str(path)) if raw.lstrip().startswith(b"[") else [record for _, record in json_lines(path)]
 
 
 def held_out(name: str, percent: int = 5) -> bool:
@@ -114,7 +94,7 @@ def wikitext(path: Path, mended: bool = False) -> list[str]:
     """
     articles: list[list[str]] = []
     lines: list[str] = []
-    text = text_of(path)
+    text = read_text(path)
     for line in (mend(text) if mended else text).splitlines():
         if re.fullmatch(r" = [^=].*[^=] = ?", line) and lines:
             articles.append(lines)

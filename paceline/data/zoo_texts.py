@@ -13,6 +13,7 @@ from paceline.data import read, words
 from paceline.data.corpus import Document
 from paceline.data.tokenizer import BOS, EOS, TURN_END
 from paceline.data.tool_dialogues import dialogue, listed
+from paceline.files import read_text
 
 __all__ = ["API_BANK_TRAIN", "MEASURED", "ORIGINS", "Origin", "SmallTexts", "Texts", "plain"]
 
@@ -128,7 +129,7 @@ class Texts:
         return [plain(text) for text in read.wikitext(self.folder / "wikitext-2" / "valid.txt", mended=True)]
 
     def _shakespeare(self) -> list[Document]:
-        return [plain(text) for text in read.passages(read.text_of(self.folder / "shakespeare" / "input.txt"))]
+        return [plain(text) for text in read.passages(read_text(self.folder / "shakespeare" / "input.txt"))]
 
 
 class SmallTexts(Texts):

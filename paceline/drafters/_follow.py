@@ -240,8 +240,13 @@ class Follower:
                 start = c.memory.committed = max(0, stop - self.kv.window)  # a block's keys depend on their own tokens only
                 self.kv.restart(c.memory.slot, start)
             if stop - start >= CATCH_UP:
-                self.lm.prefill(self.kv, c.memory.slot, c.row.tokens[start:stop])
+                self.lm.prefill(self.kv, c.memory.slot, self._missing(c, stop))
                 c.memory.committed = stop
+
+    def _missing(self, chain: Chain, stop: int | None = None) -> list[int]:
+        """The row's tokens that the drafting model has not read; its own last id stands for ids that only the target has."""
+        tokens = chain.row.tokens[chain.memory.committed : stop]
+        return tokens if self.lm.vocab >= self.vocab else [min(token, self.lm.vocab - 1) for token in tokens]
 
     def _is_plain(self, chains: Sequence[Chain]) -> bool:
         """True when every row wants the likeliest tokens and nothing else."""
@@ -251,7 +256,7 @@ class Follower:
 
     def _extend(self, chains: Sequence[Chain]) -> None:
         """All rows' chains in one call, of the longest's length."""
-        missing = [c.row.tokens[c.memory.committed :] for c in chains]
+        missing = [self._missing(c) for c in chains]
         length = max(c.length for c in chains)
         odds, fixed = [c.memory.odds.table for c in chains], self.options.worth
         worth = (self._least, self.worth) if fixed is None else (fixed, 0.0)
@@ -266,7 +271,7 @@ class Follower:
 
     def _grow_trees(self, chains: Sequence[Chain]) -> None:
         """A beam for each row, level by level. Nodes are scratch in the cache: each level's forward takes all nodes so far."""
-        missing = [c.row.tokens[c.memory.committed :] for c in chains]
+        missing = [self._missing(c) for c in chains]
         logits: torch.Tensor | None = self._feed(chains, missing, committed=True)
         beams = [Beam() for _ in chains]
         for depth in range(min(max(c.length for c in chains), len(self.widths))):
@@ -312,7 +317,7 @@ class Follower:
     def _ask(self, chains: Sequence[Chain], committed: bool = False) -> list[torch.Tensor]:
         """Feed what was committed since, or the last drafted token; logits [V] for each chain, its branches combined."""
         texts = texts_of(chains)
-        fresh = [c.row.tokens[c.memory.committed :] if committed else [c.tokens[-1]] for c in texts]
+        fresh = [self._missing(c) if committed else [c.tokens[-1]] for c in texts]
         found = {id(c): x for c, x in zip(texts, self._feed(texts, fresh, committed), strict=True)}
         return [found[id(c)] if c.other is None else
                 guided(found[id(c)], found[id(c.other)], c.row.request.guidance.scale) for c in chains]

@@ -15,7 +15,7 @@ from paceline.lm.head_lm import HeadLM
 from paceline.lm.head_shape import HeadShape, fingerprint, shape_for
 from paceline.lm.load import kept, resolve
 
-__all__ = ["follow"]
+__all__ = ["fits", "follow"]
 
 log = logging.getLogger("paceline")
 
@@ -50,12 +50,16 @@ def at_work(model: str | Head, lm: LM, method: str, rough: bool) -> HeadLM:
 
 
 def fits(shape: HeadShape, lm: LM) -> None:
-    """Raise ModelError, saying what differs, unless the head can read this target's keys and speaks its tokens."""
+    """Raise ModelError, saying what differs, unless the head can read this target's keys and speaks its tokens.
+
+    The target it was trained for may have been given more tokens since, or a padded embedding: the ids it had mean the same.
+    """
     if not hasattr(lm, "text_config"):
         raise ModelError("A draft head reads the keys of a transformers model; this is none.")
     now = shape_for(lm, width=shape.width, heads=shape.heads, kv_heads=shape.kv_heads, ffn=shape.ffn, layers=shape.layers,
                     reads=shape.reads or None)
-    names = ["vocab", "target_heads", "target_kv_heads", "target_head_dim", "rope", "q_norm"]
+    names = ["target_heads", "target_kv_heads", "target_head_dim", "rope", "q_norm"]
+    names = names if shape.target == now.target else ["vocab", *names]
     wrong = [f"{n} {getattr(shape, n)} instead of {getattr(now, n)}" for n in names if getattr(shape, n) != getattr(now, n)]
     if shape.shared and shape.width != lm.text_config.hidden_size:
         wrong.append(f"width {shape.width} instead of {lm.text_config.hidden_size}")

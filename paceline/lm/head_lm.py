@@ -31,9 +31,10 @@ class HeadLM:
     prefill, extend = LM.prefill, LM.extend
 
     def __init__(self, head: Head, target: LM, rough: bool = False) -> None:
-        self.model, self.vocab, self.costs = head, head.shape.vocab, Costs(self, target if head.shape.reads else None)
+        self.model, self.costs = head, Costs(self, target if head.shape.reads else None)
         self.context = min(head.shape.context, target.rope_switch or target.context)
         head.borrow(target.model)
+        self.vocab = head.output.shape[0]
         self.dtype, self.device, self.tokenizer = head.output.dtype, head.output.device, target.tokenizer
         self.lean = leaned(head, target.text_config.num_hidden_layers, self.context)
         self.fused = fused.build(self.lean, head.output.detach(), rough)[0] if target.fused is not None else None

@@ -104,11 +104,13 @@ def longspec_shape(lm: Any, **options: Any) -> HeadShape:
 
 
 def readable(model: Any) -> Any:
-    """The text configuration of a target that heads can read. Raises ModelError for one whose keys are rotated otherwise."""
+    """The text configuration of a target that heads can read. Raises ModelError for one of another kind."""
     config = model.config.get_text_config()
     rope = getattr(config, "rope_parameters", None)
     if not rope or "rope_type" not in rope or float(rope.get("partial_rotary_factor", 1.0)) != 1.0:
         raise ModelError(f"A head needs a target whose keys are rotated whole and in one way; {config.model_type}'s are not.")
+    if missing := [name for name in ("num_key_value_heads", "rms_norm_eps") if not hasattr(config, name)]:
+        raise ModelError(f"A head needs a target of Llama's kind; the configuration of {config.model_type} has no {missing[0]}.")
     return config
 
 

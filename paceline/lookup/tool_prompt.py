@@ -61,7 +61,7 @@ def _blocks(prompt: str) -> Iterator[Tool]:
 
 @lru_cache(maxsize=64)
 def _block(block: str, where: str) -> tuple[Tool, ...]:
-    texts = [block] if block.lstrip().startswith("[") else filter(str.strip, block.splitlines())
+    texts = [block] if block.lstrip().startswith("[") else filter(str.strip, block.split("\n"))  # strings may hold U+2028
     return tuple(tool for text in texts for tool in read_tools(_parsed(text, where), where))
 
 

@@ -85,7 +85,7 @@ def do(config: Config) -> None:
     own = drawn(config, work)
     fit(config, work, "draft", own, LlamaForCausalLM.from_pretrained(config.out / "target", dtype=torch.float32))
     report = measured(config, held)
-    replace_file(config.out / "images.json", lambda path: path.write_text(json.dumps(report, indent=2) + "\n"))
+    replace_file(config.out / "images.json", lambda path: path.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8"))
     sheet = pictures(config.out, asked(list(range(CLASSES)) * (1 if config.fast else 8), config.guidance, config.seed))
     write_png(config.out / "grid.png", grid(pixels(sheet) / (LEVELS - 1), CLASSES))
 

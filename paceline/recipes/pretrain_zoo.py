@@ -245,7 +245,7 @@ def _training(start: Path | None, name: str) -> dict[str, Any] | None:
         return None
     path = start / FOLDERS[name] / RECORD
     try:
-        return json.loads(path.read_text())
+        return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise DataError(f"Expected the record of an earlier run to go on from, {path}; {error}.") from error
 
@@ -302,6 +302,6 @@ def finish(
     making = Making(name, job.tokens(name), seconds, job.streams, shares, before, own)
     write_model(folder, model, job.tokenizer, (EOS, TURN_END), lambda fresh: write_card(fresh, rounded, held, making))
     path = job.config.out / "metrics.json"
-    metrics = json.loads(path.read_text()) if path.exists() else {}
+    metrics = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     metrics[folder.name] = {kind: dataclasses.asdict(result) for kind, result in held.items()}
-    path.write_text(json.dumps(metrics, indent=2) + "\n")
+    path.write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")

@@ -18,13 +18,14 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 
 from paceline import plugins
 from paceline.data.corpus import Stream
-from paceline.data.folder import read_stream, split
-from paceline.errors import DataError, ModelError, RequestError, SpecError, did_you_mean
+from paceline.data.folder import fingerprint, read_stream, split
+from paceline.errors import ModelError, RequestError, SpecError, did_you_mean
 from paceline.lm.head import Head
+from paceline.lm.head_shape import fingerprint as made_for
 from paceline.lm.head_shape import longspec_shape, shape_for
 from paceline.lm.load import quiet, resolve
 from paceline.objectives.distil import distil
-from paceline.train.checkpoint import claim_folder, replace_folder
+from paceline.train.checkpoint import claim_folder, replace_folder, steps_done
 from paceline.train.forward import Objective
 from paceline.train.heads import MASKS, Beside, agreement, train_heads
 from paceline.train.loop import Loop, Progress
@@ -40,6 +41,7 @@ HARD_SHARE = {"kl": 0.0, "both": 0.1, "ce": 1.0}
 METHODS = ("glide", "longspec", "small")
 FIELDS = {"width": int, "layers": int, "heads": int, "kv_heads": int, "ffn": int, "block": int, "window": int, "cross_norm": bool,
           "tied": bool, "bias": bool, "shared": bool, "final_norm": bool, "reads": int}
+TEXTS = "texts.npz"
 HELD_EVERY, HELD_BATCHES = 50, 16  # documents held out, and how many batches of them are measured
 
 
@@ -74,7 +76,7 @@ def run(config: Config) -> Path:
 
     Raises:
         RequestError, SpecError: options that no run can follow. ModelError: a target that heads cannot read.
-        DataError: no texts, or ``config.out`` holds the work of another configuration.
+        DataError: no texts, or ``config.out`` holds the work of another configuration, target or text.
     """
     specs = check(config)
     flush_denormals()
@@ -85,8 +87,9 @@ def run(config: Config) -> Path:
     heads = {name: made(target, config, *spec) for name, spec in specs.items()}
     free = ("data", "out", "limit", "tokens", "skip_bad", "shard")
     settings = {key: str(value) for key, value in dataclasses.asdict(config).items() if key not in free}
+    settings["target"] = str(made_for(target))
     if team.leads:
-        streams_of(config, claim_folder(config.out / "work", settings), tokenizer)
+        pack(config, claim_folder(config.out / "work", settings) / "texts", tokenizer)
     team.wait()
     work = claim_folder(config.out / "work", settings)
     streams, held = streams_of(config, work, tokenizer)
@@ -102,7 +105,10 @@ def run(config: Config) -> Path:
         half = team.agreed(fast_dtype(target.device.type) is torch.bfloat16 if config.half is None else config.half)
         loop = Loop(work / "heads", steps, leads=team.leads, autocast=half)
         seconds = train_heads(Beside(target, heads, masks, objective, longest), batches.batch, loop, report, team)
-    finish(config, target, heads, held, seconds, team.leads)
+    rates = measured(config, target, heads, held)
+    if team.leads:
+        tokens = steps_done(work / "heads") * config.rows * config.length
+        keep(config, heads, rates, {"tokens": tokens, "minutes": round(seconds / 60, 1)})
     team.wait()
     return config.out
 
@@ -196,14 +202,19 @@ def value(key: str, text: str) -> int | bool:
     raise SpecError(f"Expected {key} to be {wanted}, found {text!r}.")
 
 
+def pack(config: Config, folder: Path, tokenizer: PreTrainedTokenizerBase) -> None:
+    """The texts as one stream in ``folder``, made once. Raises DataError where it holds other texts than those at hand."""
+    made = folder / TEXTS
+    stream = None if made.exists() else read_stream(config.data, tokenizer, config.skip_bad)
+    claim_folder(folder, {"data": fingerprint(config.data)})  # once they are read: what cannot be read claims nothing
+    if stream is not None:
+        stream.save(made)
+
+
 def streams_of(config: Config, work: Path, tokenizer: PreTrainedTokenizerBase) -> tuple[dict[str, Source], Stream]:
     """What to learn from, half of it written by the target where that is asked for, and what to measure on; made once."""
-    path, own = work / "texts.npz", work / "written.npz"
-    if not path.exists():
-        if not config.data.exists():
-            raise DataError(f"There is no data at {config.data}: name a file or folder with --data.")
-        read_stream(config.data, tokenizer, config.skip_bad).save(path)
-    learned, held = split(Stream.load(path), HELD_EVERY)
+    own = work / "written.npz"
+    learned, held = split(Stream.load(work / "texts" / TEXTS), HELD_EVERY)
     sources = {"text": Source(learned, 1.0)}
     if config.written:
         if not own.exists():
@@ -213,16 +224,19 @@ def streams_of(config: Config, work: Path, tokenizer: PreTrainedTokenizerBase) -
     return sources, held
 
 
-def finish(config: Config, target: PreTrainedModel, heads: dict[str, Head], held: Stream, seconds: float, writes: bool) -> None:
-    """Measure the heads as they are kept (bf16) on held-out text, and write a folder for each."""
+def measured(config: Config, target: PreTrainedModel, heads: dict[str, Head], held: Stream) -> dict[str, list[float]]:
+    """How often each head, as it is kept (bf16), agrees with the target on held-out text, by depth."""
     rows = Batches({"text": Source(held, 1.0)}, HELD_BATCHES, config.rows, config.length, config.seed)
     for head in heads.values():
         head.eval().to(torch.bfloat16).float()
     batches = [rows.batch(i) for i in range(HELD_BATCHES if config.limit is None else 1)]
-    rates = agreement(target, heads, batches, fast_dtype(target.device.type) is torch.bfloat16)
-    for name, head in heads.items() if writes else ():
-        report: dict[str, Any] = {"accept_per_position": rates[name], "tokens": config.tokens, "minutes": round(seconds / 60, 1),
-                                  "target": config.model, "loss": config.loss}
+    return agreement(target, heads, batches, fast_dtype(target.device.type) is torch.bfloat16)
+
+
+def keep(config: Config, heads: dict[str, Head], rates: dict[str, list[float]], trained: dict[str, Any]) -> None:
+    """Write a folder for each head. trained: how long they were."""
+    for name, head in heads.items():
+        report = {"accept_per_position": rates[name], **trained, "target": config.model, "loss": config.loss}
         replace_folder(config.out / name, partial(write, head, report))
 
 

@@ -14,7 +14,7 @@ import torch
 
 from paceline.errors import DataError
 
-__all__ = ["claim_folder", "latest", "replace_file", "replace_folder", "save"]
+__all__ = ["claim_folder", "latest", "replace_file", "replace_folder", "save", "steps_done"]
 
 _NAME = re.compile(r"step-(\d+)\.pt")
 
@@ -37,6 +37,12 @@ def latest(folder: Path) -> dict[str, Any] | None:
     """The newest checkpoint in ``folder``, or None when there is none (a fresh start)."""
     found = _all(folder)
     return torch.load(found[-1], map_location="cpu", weights_only=True) if found else None
+
+
+def steps_done(folder: Path) -> int:
+    """The step of the newest checkpoint in ``folder``, 0 where there is none."""
+    found = _all(folder)
+    return int(found[-1].stem.removeprefix("step-")) if found else 0
 
 
 def replace_folder(folder: Path, write: Callable[[Path], object]) -> Path:
@@ -69,12 +75,12 @@ def claim_folder(folder: Path, settings: dict[str, Any]) -> Path:
     """
     path = folder / "settings.json"
     folder.mkdir(parents=True, exist_ok=True)
-    before = json.loads(path.read_text()) if path.exists() else {}
+    before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     for key, value in settings.items():
         if before and before.get(key) != value:
             raise DataError(f"{folder} was begun with {key} = {before.get(key)}, not {value}; use another folder.")
     partial = folder / f"settings.{os.getpid()}.tmp"
-    partial.write_text(json.dumps({**before, **settings}, indent=2) + "\n")
+    partial.write_text(json.dumps({**before, **settings}, indent=2) + "\n", encoding="utf-8")
     os.replace(partial, path)
     return folder
 

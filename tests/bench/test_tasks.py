@@ -56,12 +56,16 @@ def test_both_record_layouts_are_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        (b'{"prompt": "a"}\n{"prompt": ', "line 2: expected one JSON object"),
+        (b'{"prompt": "a"}\n{"prompt": ', "line 2: expected JSON"),
         (b'{"prompt": "a"}\n\n[1]', "line 3: expected a JSON object; found list"),
         (b'{"prompt": "a"}\n{"text": "b"}', r"line 2: expected .*found the fields \['text'\]"),
         (b'{"turns": []}', "line 1: expected"),
         (b'{"turns": [3]}', "line 1: expected"),
-        (b'{"prompt": "\xff"}', "line 1: expected one JSON object in UTF-8"),
+        (b'{"prompt": "\xff"}', "line 1: expected text in UTF-8; found the byte 0xff"),
+        (b'{"prompt": "a"}\n{"prompt": "\\ud83d"}', r"line 2: expected whole characters; found half a surrogate pair, '.ud83d'"),
+        (b'{"messages": []}', "line 1: expected"),
+        (b'{"turns": ["a"], "tools": {"name": "f"}}', "line 1: expected 'tools' to be a list of JSON objects"),
+        (b'{"turns": ["a"], "system": ["s"]}', "line 1: expected 'system' to be text"),
     ],
 )
 def test_a_broken_prompt_file_is_named_with_its_line(tmp_path: Path, text: bytes, complaint: str) -> None:
@@ -69,6 +73,23 @@ def test_a_broken_prompt_file_is_named_with_its_line(tmp_path: Path, text: bytes
     path.write_bytes(text)
     with pytest.raises(DataError, match=complaint):
         read_prompts(path)
+
+
+def test_tools_may_be_null_and_strings_hold_unicodes_line_ends(tmp_path: Path) -> None:
+    path = tmp_path / "p.jsonl"
+    path.write_text('\ufeff{"turns": ["a\u2028b\u2029c\x85d"], "tools": null}\r\n', encoding="utf-8", newline="")
+    assert read_prompts(path) == [Prompt("prompts", turns=("a\u2028b\u2029c\x85d",))]
+
+
+def test_a_prompt_that_the_template_refuses_is_named_with_its_line(tmp_path: Path) -> None:
+    class Strict(Words):
+        def apply_chat_template(self, messages: list, **_: object) -> str:
+            raise ValueError("System role not supported")
+
+    path = tmp_path / "p.jsonl"
+    path.write_text('{"prompt": "a"}\n{"turns": ["a"], "system": "s"}\n')
+    with pytest.raises(DataError, match="line 2: .* template does not take the messages: System role not supported"):
+        encode(Strict(), read_prompts(path)[1])
 
 
 def test_a_missing_prompt_file(tmp_path: Path) -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from paceline.testing import tiny_model
 
 
 def lines(monkeypatch: pytest.MonkeyPatch, *said: str) -> None:
@@ -57,6 +60,49 @@ def test_a_turn_that_does_not_fit_is_dropped(go: Callable, monkeypatch: pytest.M
     messages = json.loads((tmp_path / "talk.json").read_text())["messages"]
     assert outcome.code == 0 and "512" in outcome.err
     assert [m["content"] for m in messages if m["role"] == "user"] == ["hi"]
+
+
+def test_an_interrupted_talk_is_written(go: Callable, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    said = ["hello"]
+    monkeypatch.setattr("builtins.input", lambda prompt="": said.pop() if said else (_ for _ in ()).throw(KeyboardInterrupt))
+    assert go("--json", tmp_path / "talk.json").code == 130
+    messages = json.loads((tmp_path / "talk.json").read_text(encoding="utf-8"))["messages"]
+    assert [m["role"] for m in messages] == ["user", "assistant"]
+
+
+def test_a_turn_beyond_where_the_rotation_changes_is_dropped(
+    paceline_cli: Callable, model_folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    model = tmp_path / "phi"
+    shutil.copytree(model_folder, model)
+    longrope = {"rope_type": "longrope", "short_factor": [1.0] * 8, "long_factor": [4.0] * 8, "factor": 8.0, "rope_theta": 1e4}
+    tiny_model("phi3", vocab=257, rope_parameters={**longrope, "original_max_position_embeddings": 128}, eos_token_id=0,
+               original_max_position_embeddings=128).save_pretrained(model)
+    lines(monkeypatch, "hi", "x" * 120, "ho")
+    outcome = paceline_cli("chat", "--model", model, "--max-new-tokens", 8, "--json", tmp_path / "talk.json")
+    messages = json.loads((tmp_path / "talk.json").read_text(encoding="utf-8"))["messages"]
+    assert outcome.code == 0 and "rotary embedding changes beyond 128 tokens" in outcome.err
+    assert [m["content"] for m in messages if m["role"] == "user"] == ["hi", "ho"]
+
+
+def test_bytes_that_are_no_text_are_dropped(go: Callable, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    lines(monkeypatch, "caf\udce9", "hi")
+    outcome = go("--json", tmp_path / "talk.json")
+    messages = json.loads((tmp_path / "talk.json").read_text(encoding="utf-8"))["messages"]
+    assert outcome.code == 0 and "half a surrogate pair, '\\udce9'" in outcome.err and messages[0]["content"] == "hi"
+
+
+def test_a_template_that_refuses_the_system_role(
+    paceline_cli: Callable, model_folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    model = tmp_path / "strict"
+    shutil.copytree(model_folder, model)
+    (model / "chat_template.jinja").write_text(
+        "{% if messages[0].role == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}")
+    lines(monkeypatch, "hi")
+    outcome = paceline_cli("chat", "--model", model, "--system", "Be kind.")
+    assert outcome.code == 1 and outcome.out == ""
+    assert outcome.err == "paceline: This model's chat template does not take the messages: System role not supported.\n"
 
 
 def test_a_model_without_a_template(

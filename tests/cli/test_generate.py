@@ -86,8 +86,16 @@ def test_chat_goes_through_the_template(go: Callable) -> None:
 
 
 def test_dash_reads_standard_input(go: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.stdin", io.StringIO("abc abc abc"))
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"abc abc abc")))
     assert go("-").out == go("abc abc abc").out
+
+
+def test_threads_are_the_process_s(go: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = list[int]()
+    monkeypatch.setattr("torch.set_num_threads", asked.append)
+    assert go("abc", "--threads", 3).code == 0 and asked == [3]
+    refused = go("abc", "--threads", 0)
+    assert refused.code == 2 and "--threads must be at least 1" in refused.err
 
 
 def test_stop_strings_end_the_text(go: Callable) -> None:

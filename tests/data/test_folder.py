@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import re
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +11,7 @@ import pytest
 from transformers import PreTrainedTokenizerFast
 
 from paceline.data.corpus import Document, tokenise
-from paceline.data.folder import joined, read_stream, split
+from paceline.data.folder import fingerprint, joined, read_stream, split
 from paceline.errors import DataError
 
 
@@ -33,19 +35,71 @@ def test_every_kind_of_file_is_read(words: PreTrainedTokenizerFast, tmp_path: Pa
     assert texts_of(read_stream(tmp_path / "a.txt", words), words) == ["one<eos>"]
 
 
-@pytest.mark.parametrize(("line", "said"), [("{", "line 2: expected one JSON object"), ("3", "line 2: expected a field"),
-                                            ('{"words": 1}', "line 2: expected a field text")])
-def test_a_bad_line_is_named(line: str, said: str, words: PreTrainedTokenizerFast, tmp_path: Path) -> None:
-    (tmp_path / "a.jsonl").write_text('{"text": "fine"}\n' + line)
+BAD = [
+    (b"{", "line 2: expected JSON"), (b"3", "line 2: expected a JSON object"), (b'{"words": 1}', "line 2: expected a field text"),
+    (b'{"text": "\xe9"}', "line 2: expected text in UTF-8; found the byte 0xe9"),
+    (b'{"text": "\\ud83d"}', "line 2: expected whole characters"), (b"[" * 99999, "line 2: expected JSON"),
+    (b'{"messages": []}', "line 2: Expected messages"), (b'{"messages": {"role": "user"}}', "line 2: Expected messages"),
+    (b'{"messages": [{"content": "a"}]}', "line 2: Expected message 1"),
+    (b'{"messages": [{"role": "user", "content": [{"type": "text", "text": "a"}]}]}', "line 2: .* found a list of parts"),
+    (b'{"messages": [{"role": "system", "content": "a"}]}', "line 2: .* does not take the messages: no system role"),
+    (b'{"messages": [{"role": "user", "content": "a"}], "tools": {"name": "f"}}', "line 2: expected 'tools' to be a list"),
+]
+
+
+@pytest.fixture
+def strict(words: PreTrainedTokenizerFast) -> PreTrainedTokenizerFast:
+    """A template that refuses the system role and knows tools."""
+    words = copy.deepcopy(words)
+    words.chat_template = (
+        "{% if messages[0].role == 'system' %}{{ raise_exception('no system role') }}{% endif %}"
+        "{% for t in tools or [] %}<{{ t.function.name }}>{% endfor %}"
+        "{% for m in messages %}{{ m.role + ' ' + m.content }};{% endfor %}"
+    )
+    return words
+
+
+@pytest.mark.parametrize(("line", "said"), BAD)
+def test_a_bad_line_is_named_or_left_out(line: bytes, said: str, strict: PreTrainedTokenizerFast, tmp_path: Path,
+                                         caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "a.jsonl").write_bytes(b'{"text": "fine"}\n' + line + b'\n{"text": "good"}')
+    with pytest.raises(DataError, match=said):
+        read_stream(tmp_path, strict)
+    assert texts_of(read_stream(tmp_path, strict, skip_bad=True), strict) == ["fine<eos>", "good<eos>"]
+    assert "1 files or lines were left out" in caplog.text and re.search(said, caplog.text)
+
+
+def test_what_is_unusual_but_right_is_read(strict: PreTrainedTokenizerFast, tmp_path: Path) -> None:
+    user = '"messages": [{"role": "user", "content": "a"}]'
+    rows = ['{"text": "a\u2028b\u2029c\x85d"}', f'{{{user}, "tools": null}}', f'{{{user}, "tools": [{{"name": "f"}}]}}']
+    (tmp_path / "a.jsonl").write_text("\ufeff" + "\r\n".join(rows), encoding="utf-8", newline="")
+    (tmp_path / "b.txt").write_text("\ufeffone\r\ntwo", encoding="utf-8", newline="")
+    assert texts_of(read_stream(tmp_path, strict), strict) == [
+        "a\u2028b\u2029c\x85d<eos>", "user a;<eos>", "<f>user a;<eos>", "one\ntwo<eos>"]
+
+
+@pytest.mark.parametrize(("name", "content", "said"), [
+    ("a.txt", b"caf\xe9", "a.txt: expected text in UTF-8"), ("a.npz", b"text", "a.npz: expected a token stream"),
+    ("a.npz", b"", "a.npz: expected a token stream"),
+])
+def test_a_bad_file_is_named(name: str, content: bytes, said: str, words: PreTrainedTokenizerFast, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(content)
     with pytest.raises(DataError, match=said):
         read_stream(tmp_path, words)
 
 
-def test_bad_lines_are_left_out_where_that_is_asked_for(words: PreTrainedTokenizerFast, tmp_path: Path,
-                                                        caplog: pytest.LogCaptureFixture) -> None:
-    (tmp_path / "a.jsonl").write_text('{"text": "fine"}\n{\n{"words": 1}\n{"text": "good"}\n')
-    assert texts_of(read_stream(tmp_path, words, skip_bad=True), words) == ["fine<eos>", "good<eos>"]
-    assert "2 lines were left out" in caplog.text and "line 2" in caplog.text
+def test_data_are_told_apart_by_names_and_contents_and_not_by_place(tmp_path: Path) -> None:
+    def data(name: str, **files: str) -> Path:
+        (tmp_path / name).mkdir()
+        for file, text in files.items():
+            (tmp_path / name / file.replace("_", ".")).write_text(text)
+        return tmp_path / name
+
+    first = fingerprint(data("first", a_txt="one", b_txt="two"))
+    assert first == fingerprint(data("moved", a_txt="one", b_txt="two", DS_Store="?"))
+    others = [data("text", a_txt="one", b_txt="tow"), data("cut", a_txt="onet", b_txt="wo"),
+              data("name", a_txt="one", c_txt="two")]
+    assert len({first, *map(fingerprint, others)}) == 4
 
 
 def test_nothing_to_read_and_strange_ids_are_said(words: PreTrainedTokenizerFast, tmp_path: Path) -> None:
@@ -65,5 +119,7 @@ def test_documents_are_held_out_whole(words: PreTrainedTokenizerFast) -> None:
     assert np.array_equal(np.sort(joined([rest, held]).tokens), np.sort(stream.tokens))
     few = tokenise([Document(f"text {i}") for i in range(3)], words)
     assert [texts_of(part, words) for part in split(few, 50)] == [["text 0", "text 1"], ["text 2"]]
+    parts = split(tokenise([Document("0123456789" * 5)], words), 50)
+    assert [texts_of(part, words) for part in parts] == [["0123456789" * 4 + "012345678"], ["9"]]
     with pytest.raises(DataError, match="more documents"):
-        split(tokenise([Document("one")], words), 5)
+        split(tokenise([Document("1")], words), 5)

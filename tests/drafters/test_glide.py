@@ -63,6 +63,9 @@ def test_a_head_for_another_target_is_refused_or_said(caplog: pytest.LogCaptureF
     head = Head(shape_for(lm, **SIZE))
     with pytest.raises(ModelError, match="target_kv_heads 2 instead of 4"):
         Glide(head).attach(other)
+    whole = {"rope_type": "default", "rope_theta": 1e4, "partial_rotary_factor": 1.0}
+    with pytest.raises(ModelError, match="gpt_neox has no num_key_value_heads"):
+        Glide(head).attach(tiny_lm("gpt_neox", rope_parameters=whole))
     with caplog.at_level(logging.WARNING, "paceline"):
         Glide(head).attach(tiny_lm(seed=1))
         Glide(head, length=9).attach(lm)

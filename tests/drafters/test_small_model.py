@@ -138,10 +138,25 @@ def test_a_draft_with_a_shorter_context_stops_drafting() -> None:
 def test_another_vocabulary_is_refused_and_what_differs_is_said(lm: LM) -> None:
     with pytest.raises(ModelError, match="128 ids against the target's 259"):
         SmallModel(model=tiny_model(vocab=128)).attach(lm)
-    renamed = toy_tokenizer()
-    renamed.add_tokens(["<|new|>"])
-    with pytest.raises(ModelError, match="'<|new|>' is id 259 there and missing here"):
-        SmallModel(model=paceline.load(tiny_model(vocab=260), tokenizer=renamed)).attach(lm)
+    with pytest.raises(ModelError, match=r"'<\|new\|>' is id 259 there and missing here"):
+        SmallModel(model=extended("<|new|>")).attach(extended("<|old|>", "<|older|>"))
+
+
+def extended(*added: str) -> LM:
+    """A tiny model with tokens added to its tokenizer, and rows for them."""
+    words = toy_tokenizer()
+    words.add_tokens(list(added))
+    return paceline.load(tiny_model(vocab=259 + len(added)), tokenizer=words)
+
+
+@pytest.mark.parametrize("options", [{"worth": 0.0}, {"worth": 0.0, "branch": 2}, {"beam": 2}])
+def test_tokens_that_only_one_of_the_two_has_are_no_hindrance(lm: LM, options: dict) -> None:
+    """They stand in the prompt, as a chat's marks do: in what is prefilled and in what is fed with the pending token."""
+    more = extended("<|new|>", "<|newer|>")
+    for target, small, prompt in ((more, lm, [5, 259] * 10 + [260]), (lm, more, [5, 6] * 10)):
+        drafter = SmallModel(model=small, length=3, **options)
+        plain, out = (paceline.generate(target, [prompt], drafter=d, max_new_tokens=12, eos=())[0] for d in ("none", drafter))
+        assert out.tokens == plain.tokens and out.stats.drafted > 0 and not out.stats.failures
 
 
 @pytest.mark.parametrize(("ours", "theirs"), [(259, 264), (264, 259)])

@@ -14,7 +14,7 @@ from paceline.lookup.tool_prompt import native_tools, tools_given, tools_in
 
 KEY = {"type": "object", "properties": {"key": {"type": "string"}}}
 FUNCTIONS = [
-    {"name": "get", "description": "Read </b> 'it'.", "parameters": KEY},
+    {"name": "get", "description": "Read </b>\u2028'it'.", "parameters": KEY},
     {"name": "get_all", "parameters": {"type": "object", "properties": {}}},
 ]
 TOOLS = (Tool("get", (Parameter("key", "string"),)), Tool("get_all"))

@@ -12,7 +12,9 @@ import pytest
 import paceline
 from paceline.errors import DataError, RequestError, SpecError
 from paceline.recipes.train_draft import Config, listed, run
+from paceline.testing import tiny_model
 from paceline.train import heads as training
+from tests.tiny import save_tiny
 
 BOTH = "glide,small,glide:[mask=causal,cross_norm=true]"
 
@@ -87,9 +89,26 @@ def test_commas_inside_brackets_stay() -> None:
 
 def test_the_verb(paceline_cli: Callable, config: Config, tmp_path: Path) -> None:
     sizes = ["--width", 32, "--heads", 2, "--ffn", 48, "--rows", 2, "--length", 32]
-    flags = ["--data", config.data, "--model", config.model, *sizes]
-    done = paceline_cli("train", "draft", *flags, "--out", tmp_path, "--limit", 2)
-    assert done.code == 0 and (tmp_path / "glide" / "model.safetensors").exists()
+    flags = ["--model", config.model, *sizes, "--out", tmp_path / "heads", "--limit", 2, "--data", tmp_path / "one.txt"]
+    (tmp_path / "one.txt").write_text("one and one is two. " * 40)  # a lone text, of which the end is held out
+    done = paceline_cli("train", "draft", *flags)
+    assert done.code == 0 and json.loads((tmp_path / "heads" / "glide" / "training.json").read_text())["tokens"] == 2 * 2 * 32
+    (tmp_path / "one.txt").write_text("another text")
+    changed = paceline_cli("train", "draft", *flags)
+    assert changed.code == 1 and "was begun with data = " in changed.err and "use another folder" in changed.err
+    assert paceline_cli("train", "draft", *flags, "--data", config.data).code == 1
+
+
+def test_a_folder_belongs_to_the_target_it_was_begun_for(config: Config, tmp_path: Path) -> None:
+    model = save_tiny(tmp_path)
+    small = replace(config, out=tmp_path / "heads", model=str(model), method="small", limit=1)
+    run(small)
+    tiny_model(vocab=257, seed=3).save_pretrained(model)
+    with pytest.raises(DataError, match="was begun with target = "):
+        run(small)
+
+
+def test_what_there_is_to_train(paceline_cli: Callable) -> None:
     assert "draft" in paceline_cli("train", "--help").out
     wrong = paceline_cli("train", "drat")
     assert wrong.code == 1 and "Did you mean 'draft'" in wrong.err

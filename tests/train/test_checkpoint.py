@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from paceline.errors import DataError
-from paceline.train.checkpoint import claim_folder, latest, replace_folder, save
+from paceline.train.checkpoint import claim_folder, latest, replace_folder, save, steps_done
 
 
 def test_a_folder_is_replaced_whole(tmp_path: Path) -> None:
@@ -35,7 +35,8 @@ def test_the_newest_two_are_kept(tmp_path: Path) -> None:
     for step in (9, 10, 200):
         save(tmp_path, step, {"x": torch.tensor(step)})
     assert [p.name for p in sorted(tmp_path.iterdir())] == ["step-0000010.pt", "step-0000200.pt"]
-    assert latest(tmp_path)["step"] == 200  # type: ignore[index]
+    assert latest(tmp_path)["step"] == 200 == steps_done(tmp_path)  # type: ignore[index]
+    assert steps_done(tmp_path / "none") == 0
 
 
 def test_a_claimed_folder_refuses_other_settings(tmp_path: Path) -> None:

@@ -1,0 +1,61 @@
+"""Messages through a chat template: what it gives, and one sentence for what it does not take."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from paceline.conversation import conversation, tools_of
+from paceline.errors import DataError, RequestError
+from paceline.testing import toy_tokenizer
+
+PRINTS = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}{% if add_generation_prompt %}assistant: {% endif %}"
+JOINS = "{{ messages[0].role + messages[0].content }}"
+KNOWS = "{% set c = messages[0].content %}{% if c is string %}{{ c }}{% else %}{{ c | join(attribute='text') }}{% endif %}"
+REFUSES = "{% if messages[0].role == 'system' %}{{ raise_exception('no system role') }}{% endif %}"
+PARTS = [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
+
+
+def words(template: str | None) -> Any:
+    tokenizer = toy_tokenizer()
+    tokenizer.chat_template = template
+    return tokenizer
+
+
+def test_a_conversation_ends_where_the_reply_begins_or_with_the_last_message() -> None:
+    told = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "ho"}]
+    assert conversation(words(PRINTS), told) == "user: hi\nassistant: ho\nassistant: "
+    assert conversation(words(PRINTS), tuple(told), reply=False) == "user: hi\nassistant: ho\n"
+
+
+def test_content_in_parts_is_for_templates_that_know_parts() -> None:
+    message = [{"role": "user", "content": PARTS}]
+    assert conversation(words(KNOWS), message) == "ab"
+    for template in (PRINTS, JOINS):
+        with pytest.raises(RequestError, match="found a list of parts, which this model's chat template does not know"):
+            conversation(words(template), message)
+
+
+@pytest.mark.parametrize(("messages", "template", "said"), [
+    ([], PRINTS, "Expected messages"), ("hi", PRINTS, "Expected messages"), (None, PRINTS, "Expected messages"),
+    ([{"content": "a"}], PRINTS, "Expected message 1 to be"),
+    ([{"role": "user", "content": "a"}, 3], PRINTS, "Expected message 2"),
+    ([{"role": "user", "content": 3}], PRINTS, "content of message 1 to be text; found 3"),
+    ([{"role": "user"}], JOINS, "does not take the messages: "),
+    ([{"role": "system", "content": "a"}], REFUSES, "does not take the messages: no system role."),
+    ([{"role": "user", "content": "\ud83d"}], PRINTS, "half a surrogate pair"),
+    ([{"role": "user", "content": "a"}], None, "no chat template: give plain text"),
+])
+def test_what_is_no_conversation_is_one_sentence(messages: Any, template: str | None, said: str) -> None:
+    with pytest.raises(RequestError, match=said) as error:
+        conversation(words(template), messages)
+    assert "\n" not in str(error.value)
+
+
+def test_tools_of_a_record() -> None:
+    assert tools_of({}, "x") == tools_of({"tools": None}, "x") == tools_of({"tools": []}, "x") == []
+    assert tools_of({"tools": [{"name": "f"}]}, "x") == [{"name": "f"}]
+    for tools in ({"name": "f"}, ["f"], "f", 3):
+        with pytest.raises(DataError, match="x, line 3: expected 'tools' to be a list of JSON objects; found"):
+            tools_of({"tools": tools}, "x, line 3")

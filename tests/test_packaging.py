@@ -1,0 +1,36 @@
+"""What the package declares: nothing that it does not use, and its types."""
+
+from __future__ import annotations
+
+import ast
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+MODULES = {"scikit-learn": "sklearn", "llama-cpp-python": "llama_cpp"}  # where a package's module has another name
+FOR_OTHERS = {"jinja2"}  # transformers needs it for chat templates and does not install it
+
+
+def imported() -> set[str]:
+    """The packages that the source imports, at the top of a file or inside a function."""
+    nodes = [node for path in (ROOT / "paceline").rglob("*.py") for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))]
+    names = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+    return {name.split(".")[0] for name in names + [n.module or "" for n in nodes if isinstance(n, ast.ImportFrom)]}
+
+
+EXTRAS = {name: needs for name, needs in PROJECT["optional-dependencies"].items() if name not in ("dev", "docs")}
+
+
+@pytest.mark.parametrize("extra", ["", *EXTRAS])
+def test_what_is_declared_is_used(extra: str) -> None:
+    needs = EXTRAS[extra] if extra else PROJECT["dependencies"]
+    names = {re.split(r"[<>=\[]", need)[0] for need in needs} - FOR_OTHERS
+    assert {MODULES.get(name, name) for name in names} <= imported()
+
+
+def test_types_are_shipped_as_the_classifier_says() -> None:
+    assert "Typing :: Typed" in PROJECT["classifiers"] and (ROOT / "paceline" / "py.typed").is_file()
