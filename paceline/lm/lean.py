@@ -143,12 +143,12 @@ class Lean:
 
 
 def build(model: Any, packed: bool, context: int) -> Lean | None:
-    """The lean forward of a transformers causal LM, or None where its family or its modules are not exactly as known here.
+    """The lean forward of a plain transformers causal LM, or None where its family is not exactly as known here.
 
     context: positions stay below it; rotations are tabled no further, since some rotary embeddings change beyond.
     """
     config = model.config
-    if config.model_type not in FAMILIES or not _is_plain(model):
+    if config.model_type not in FAMILIES:
         return None
     rotary = getattr(config, "rope_parameters", None) or {}
     if float(rotary.get("partial_rotary_factor", 1.0)) != 1.0:
@@ -158,18 +158,6 @@ def build(model: Any, packed: bool, context: int) -> Lean | None:
     heads = Heads(config.num_attention_heads, config.num_key_value_heads, dim)
     body = model.model
     return Lean(layers, body.embed_tokens.weight.detach(), _norm(body.norm), heads, body.rotary_emb, context)
-
-
-def _is_plain(model: Any) -> bool:
-    """Only stock linears, norms and embeddings: no quantised, adapter-wrapped or offloaded modules, no hooks."""
-    for module in model.modules():
-        leaf = not any(True for _ in module.children())
-        known = type(module) in (nn.Linear, nn.Embedding, nn.Dropout, nn.Identity) or not list(module.parameters(recurse=False))
-        if leaf and not known and not type(module).__name__.endswith("RMSNorm"):
-            return False
-        if module._forward_hooks or module._forward_pre_hooks or hasattr(module, "_hf_hook"):
-            return False
-    return all(p.device.type != "meta" for p in model.parameters())
 
 
 def _norm(module: Any) -> Norm:
