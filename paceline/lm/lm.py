@@ -16,7 +16,7 @@ from torch import nn
 from paceline.errors import ModelError
 from paceline.grammar import Compiler
 from paceline.lm import fused, lean
-from paceline.lm.agreement import agreement, whole
+from paceline.lm.agreement import agreement, stepped
 from paceline.lm.attend import Call
 from paceline.lm.cost import Costs
 from paceline.lm.kv import KV, Slot
@@ -302,7 +302,7 @@ class LM:
 def facts(model: Any, live: bool) -> tuple[int, torch.dtype, torch.device]:
     """How many logits a model gives, its dtype and its device."""
     if live:
-        return whole(model, torch.zeros((1, 1), dtype=torch.long, device="cpu")).shape[-1], model.dtype, model.device
+        return stepped(model, torch.zeros((1, 1), dtype=torch.long, device="cpu")).shape[-1], model.dtype, model.device
     head = model.get_output_embeddings().weight
     return head.shape[0], head.dtype, head.device
 
