@@ -153,10 +153,11 @@ def build(model: Any, packed: bool, context: int) -> Lean | None:
     rotary = getattr(config, "rope_parameters", None) or {}
     if float(rotary.get("partial_rotary_factor", 1.0)) != 1.0:
         return None
-    layers = [_layer(module, config, packed) for module in model.model.layers]
     dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    heads = Heads(config.num_attention_heads, config.num_key_value_heads, dim)
-    body = model.model
+    heads, body = Heads(config.num_attention_heads, config.num_key_value_heads, dim), model.model
+    if not all(_fits(linears(module), heads) for module in body.layers):
+        return None
+    layers = [_layer(module, config, packed) for module in body.layers]
     return Lean(layers, body.embed_tokens.weight.detach(), _norm(body.norm), heads, body.rotary_emb, context)
 
 
@@ -174,6 +175,14 @@ def linears(module: Any) -> dict[str, list[nn.Linear]]:
         "gate_up": [mlp.gate_up_proj] if hasattr(mlp, "gate_up_proj") else [mlp.gate_proj, mlp.up_proj],
         "down": [mlp.down_proj],
     }
+
+
+def _fits(parts: dict[str, list[nn.Linear]], heads: Heads) -> bool:
+    """Whether a layer's linears have the sizes that its heads and each other ask for: single heads may have been cut out of it."""
+    (out,), (down,) = parts["out"], parts["down"]
+    made = {name: sum(m.weight.shape[0] for m in parts[name]) for name in ("qkv", "gate_up")}
+    return (made["qkv"] == (heads.queries + 2 * heads.keys) * heads.dim and out.weight.shape[1] == heads.queries * heads.dim
+            and made["gate_up"] == 2 * down.weight.shape[1])
 
 
 def _layer(module: Any, config: Any, packed: bool) -> Layer:
