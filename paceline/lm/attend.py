@@ -1,7 +1,7 @@
 """Attention, in one function: every query of every layer, on the stock and on the lean forward, goes through `attend`.
 
-The stock forward reaches it through transformers' `AttentionInterface` (`paceline` as the implementation's name), with the
-`Call` passed as a keyword of the model call; the lean forward calls it directly. A `Call` lives for one forward.
+The stock forward reaches it through transformers' `AttentionInterface` (`stock.py`); the lean forward calls it directly. A
+`Call` lives for one forward.
 """
 
 import math
@@ -12,14 +12,11 @@ from typing import Any
 
 import torch
 from torch.nn.functional import pad, scaled_dot_product_attention
-from transformers import AttentionInterface
 
-from paceline.errors import ModelError
 from paceline.lm.kv import KV, Slot
 
-__all__ = ["NAME", "Call", "attend", "attend_in_parts", "attend_other"]
+__all__ = ["Call", "attend", "attend_in_parts", "attend_other"]
 
-NAME = "paceline"
 QUERY_BLOCK, EXACT_QUERIES = 32, 8  # the CPU kernel takes queries by 32; in blocks of fewer than 8 its sums differ
 LONG = 1024  # below, a mask costs little
 STAIRS_ROWS, STAIRS_CAPACITY = 64, 16384  # masks of chains within these are views into one kept table
@@ -172,8 +169,13 @@ def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, layer: int, call: 
            window: int | None = None) -> torch.Tensor:
     """Write the new keys and attend to all a query may see.
 
-    q [B, Hq, T, D], k and v [B, H, T, D] of the new tokens; returns [B, T, Hq, D]. Hq is a multiple of H (grouped queries).
+    q [B, Hq, T, D], k [B, H, T, D] and v [B, H, T, D'] of the new tokens; returns [B, T, Hq, D']. Hq is a multiple of H (grouped
+    queries).
     """
+    if k.shape[-1] != v.shape[-1]:  # a cache holds both in one width; zeros behind the shorter change no sum
+        width, value = max(k.shape[-1], v.shape[-1]), v.shape[-1]
+        q, k, v = (pad(x, (0, width - x.shape[-1])) for x in (q, k, v))
+        return attend(q, k, v, layer, call, scale, window)[..., :value]
     b, hq, t, d = q.shape
     h = k.shape[1]
     call.kv.write(layer, call.slots, k, v)
@@ -245,17 +247,3 @@ def attend_other(q: torch.Tensor, layer: int, call: Call, scale: float) -> torch
         seen = scaled_dot_product_attention(q[b : b + 1].transpose(1, 2), k, v, attn_mask=mask, scale=scale, enable_gqa=True)
         out[b] = seen[0].transpose(0, 1).nan_to_num() if min(ends) == 0 else seen[0].transpose(0, 1)
     return out
-
-
-def _from_transformers(module: Any, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, attention_mask: Any,
-                       scaling: float | None = None, sliding_window: int | None = None, **keywords: Any):
-    """The signature transformers calls; refuses what `attend` does not compute rather than computing something else."""
-    for name in ("softcap", "s_aux"):
-        if keywords.get(name) is not None:
-            raise ModelError(f"{type(module).__name__} uses {name} in attention, which Paceline does not support yet.")
-    call = keywords["paceline_call"]
-    scale = scaling if scaling is not None else q.shape[-1] ** -0.5
-    return attend(q, k, v, module.layer_idx, call, scale, sliding_window), None
-
-
-AttentionInterface.register(NAME, _from_transformers)

@@ -143,33 +143,22 @@ class Lean:
 
 
 def build(model: Any, packed: bool, context: int) -> Lean | None:
-    """The lean forward of a transformers causal LM, or None where its family or its modules are not exactly as known here.
+    """The lean forward of a plain transformers causal LM, or None where its family is not exactly as known here.
 
     context: positions stay below it; rotations are tabled no further, since some rotary embeddings change beyond.
     """
     config = model.config
-    if config.model_type not in FAMILIES or not _is_plain(model):
+    if config.model_type not in FAMILIES:
         return None
     rotary = getattr(config, "rope_parameters", None) or {}
     if float(rotary.get("partial_rotary_factor", 1.0)) != 1.0:
         return None
-    layers = [_layer(module, config, packed) for module in model.model.layers]
     dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    heads = Heads(config.num_attention_heads, config.num_key_value_heads, dim)
-    body = model.model
+    heads, body = Heads(config.num_attention_heads, config.num_key_value_heads, dim), model.model
+    if not all(_fits(linears(module), heads) for module in body.layers):
+        return None
+    layers = [_layer(module, config, packed) for module in body.layers]
     return Lean(layers, body.embed_tokens.weight.detach(), _norm(body.norm), heads, body.rotary_emb, context)
-
-
-def _is_plain(model: Any) -> bool:
-    """Only stock linears, norms and embeddings: no quantised, adapter-wrapped or offloaded modules, no hooks."""
-    for module in model.modules():
-        leaf = not any(True for _ in module.children())
-        known = type(module) in (nn.Linear, nn.Embedding, nn.Dropout, nn.Identity) or not list(module.parameters(recurse=False))
-        if leaf and not known and not type(module).__name__.endswith("RMSNorm"):
-            return False
-        if module._forward_hooks or module._forward_pre_hooks or hasattr(module, "_hf_hook"):
-            return False
-    return all(p.device.type != "meta" for p in model.parameters())
 
 
 def _norm(module: Any) -> Norm:
@@ -186,6 +175,14 @@ def linears(module: Any) -> dict[str, list[nn.Linear]]:
         "gate_up": [mlp.gate_up_proj] if hasattr(mlp, "gate_up_proj") else [mlp.gate_proj, mlp.up_proj],
         "down": [mlp.down_proj],
     }
+
+
+def _fits(parts: dict[str, list[nn.Linear]], heads: Heads) -> bool:
+    """Whether a layer's linears have the sizes that its heads and each other ask for: single heads may have been cut out of it."""
+    (out,), (down,) = parts["out"], parts["down"]
+    made = {name: sum(m.weight.shape[0] for m in parts[name]) for name in ("qkv", "gate_up")}
+    return (made["qkv"] == (heads.queries + 2 * heads.keys) * heads.dim and out.weight.shape[1] == heads.queries * heads.dim
+            and made["gate_up"] == 2 * down.weight.shape[1])
 
 
 def _layer(module: Any, config: Any, packed: bool) -> Layer:

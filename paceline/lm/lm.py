@@ -3,26 +3,27 @@
 Three forwards stand behind it: the stock one of transformers (any family), the lean one (`lean.py`, llama-type layers) and the
 fused one (`fused.py`, the same layers in compiled code, on a CPU). The first two attend through `attend.py`; all write into a
 `KV` that the caller owns. The model handed in is never changed: the stock forward runs on a twin of its module tree that shares
-every weight.
+every weight, or, where that tree is not the plain one, on the model itself (`stock.py`).
 """
 
-import copy
-from collections.abc import Callable, Container, Sequence
-from functools import cached_property, partial
+from collections.abc import Container, Sequence
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.functional import linear
 
 from paceline.errors import ModelError
 from paceline.grammar import Compiler
 from paceline.lm import fused, lean
-from paceline.lm.attend import NAME, Call
+from paceline.lm.agreement import agreement, stepped
+from paceline.lm.attend import Call
 from paceline.lm.cost import Costs
 from paceline.lm.kv import KV, Slot
-from paceline.lm.linear import ROWS, Packed, PackedLinear, can_pack, make, packs, pays
+from paceline.lm.linear import ROWS, Dense, Packed, make, packs, pays
+from paceline.lm.plain import plain
 from paceline.lm.promise import BLOCK, TAILS, promise, promise_trees
+from paceline.lm.stock import Stock
 from paceline.lm.suits import context_of, refuse
 from paceline.lm.trace import Trace
 from paceline.lookup.worth import worthwhile
@@ -49,28 +50,25 @@ class LM:
         refuse(model)
         self.model, self.tokenizer, self.config = model, tokenizer, model.config
         self.text_config = model.config.get_text_config()
-        self.vocab = int(model.get_output_embeddings().weight.shape[0])
-        self.dtype, self.device = model.get_output_embeddings().weight.dtype, model.get_output_embeddings().weight.device
+        self.live = plain(model)  # why the model itself runs at every call; "" where a copy of it may
+        self.vocab, self.dtype, self.device = facts(model, bool(self.live))
         self.context, self.rope_switch = context_of(self.text_config)
         self.parameters = sum(p.numel() for p in model.parameters())
         self.name = model.config.name_or_path or type(model).__name__
         self.asked_forward, self.asked_packed = forward, packed
         self.notes: list[str] = []
         self.beside: dict[Any, Any] = {}  # draft models and heads at work with this one, which outlive an engine
-        self.twin = twin(model)
         if forward not in FORWARDS:
             raise ModelError(f"forward must be one of {', '.join(FORWARDS)}; found {forward!r}.")
         self.lean: lean.Lean | None = None
         self.fused: fused.Fused | None = None
-        self.fused = self._fused(forward) if forward == "fused" or (forward == "auto" and packed) else None
-        if self.fused is None and packed and self.device.type == "cpu" and not packs(self.dtype):
-            self.notes.append(f"no packed weights: torch cannot pack {self.dtype} on this processor, so its plain linears serve")
-        self.packed = self.fused is None and packed and pays(m.weight for m in model.modules() if type(m) is nn.Linear)
-        if self.fused is None:
-            self.lean = self._lean(forward)
-        self.head = make(model.get_output_embeddings().weight.detach(), None, self.packed) if self.lean else None
-        if self.packed and not self.lean:
-            pack(self.twin)
+        self.head: Dense | Packed | None = None
+        self.packed = False
+        self.stock = Stock(model, bool(self.live))
+        if self.live:
+            self._run_live(forward)
+        else:
+            self._run_copy(forward, packed)
         if replace:
             self._replace()
         self.tails: tuple[int, ...] = TAILS
@@ -100,8 +98,10 @@ class LM:
         """Bytes of weights one decoded token reads, as stored: everything but an embedding table that is only looked up."""
         if self.fused is not None:
             return self.fused.weight_bytes
-        embed, head = self.model.get_input_embeddings().weight, self.model.get_output_embeddings().weight
         total = sum(p.numel() * p.element_size() for p in self.model.parameters())
+        if self.live:
+            return total
+        embed, head = self.model.get_input_embeddings().weight, self.model.get_output_embeddings().weight
         return total if embed is head else total - embed.numel() * embed.element_size()
 
     @cached_property
@@ -153,7 +153,7 @@ class LM:
 
     def _run(self, tokens: torch.Tensor, call: Call, at: Any) -> torch.Tensor | None:
         if self.lean is None or self.head is None:
-            return self._stock(tokens, call, at)
+            return self.stock(tokens, call, at)
         hidden = self.lean(tokens, call)
         if at is None:
             return None
@@ -214,15 +214,6 @@ class LM:
             queries += [torch.cat(parts) for parts in zip(*asked, strict=True)]
         return torch.cat([x for x in out if x is not None])[at]
 
-    def _stock(self, tokens: torch.Tensor, call: Call, at: Any) -> torch.Tensor | None:
-        positions = torch.tensor(call.positions(), device=self.device)
-        inputs = {"input_ids": tokens, "position_ids": positions, "use_cache": False, "paceline_call": call}
-        if at is None:
-            self.twin.base_model(**inputs)
-            return None
-        logits = self.twin(**inputs).logits
-        return logits.reshape(-1, logits.shape[-1])[at]
-
     def score(self, kv: KV, slots: Sequence[Slot], pending: Sequence[int], proposals: Sequence[Proposal],
               queries: list[torch.Tensor] | None = None) -> list[torch.Tensor]:
         """One forward for all rows: the pending token and its tree. Returns logits [N + 1, V] per row, root first; `queries` as
@@ -255,75 +246,70 @@ class LM:
                 trace.add([q[0][:, wanted] for q in queries], [first + i for i in wanted])
         return trace
 
-    def _fused(self, forward: str) -> fused.Fused | None:
+    def _run_live(self, forward: str) -> None:
+        """The stock forward on the model itself."""
+        if forward in ("fused", "lean"):
+            raise ModelError(f"There is no {forward} forward for a model that is not plain: {self.live}. Use forward='auto'.")
+        self.notes.append(f"the model runs live, through its own forward: {self.live}")
+        self._agree()
+
+    def _run_copy(self, forward: str, packed: bool) -> None:
+        """The fastest forward asked for that agrees with the model's own."""
+        if forward == "fused" or (forward == "auto" and packed):
+            self._fuse(forward)
+        if self.fused is not None:
+            return
+        if packed and self.device.type == "cpu" and not packs(self.dtype):
+            self.notes.append(f"no packed weights: torch cannot pack {self.dtype} on this processor, so its plain linears serve")
+        self.packed = packed and pays(m.weight for m in self.model.modules() if type(m) is nn.Linear)
+        if forward != "stock":
+            self._lean(forward)
+        if self.lean is None:
+            if self.packed:
+                self.stock.pack()
+            self._agree()
+
+    def _agree(self) -> None:
+        if why := agreement(self):
+            kind = f"{type(self.model).__name__} ({self.text_config.model_type})"
+            raise ModelError(f"{kind} cannot be decoded token by token with Paceline's cache: {why}; use transformers' generate.")
+
+    def _fuse(self, forward: str) -> None:
         body = lean.build(self.model, False, self.rope_switch or self.context)
-        found, why = fused.build(body, self.model.get_output_embeddings().weight.detach())
-        if found is not None and not self._agrees(partial(found, at=slice(None))):
-            found, why = None, "it disagreed with the stock forward on random tokens"
-        if found is None and forward == "fused":
+        self.fused, why = fused.build(body, self.model.get_output_embeddings().weight.detach())
+        if self.fused is not None and (why := agreement(self)):
+            self.fused = None
+        if self.fused is None and forward == "fused":
             raise ModelError(f"There is no fused forward for this model here: {why}. Use forward='auto'.")
-        if found is None:
+        if self.fused is None:
             self.notes.append(f"no fused forward: {why}")
-        return found
+
+    def _lean(self, forward: str) -> None:
+        self.lean, why = lean.build(self.model, self.packed, self.rope_switch or self.context), "its family is not known to it"
+        self.head = make(self.model.get_output_embeddings().weight.detach(), None, self.packed) if self.lean else None
+        if self.lean is not None and (why := agreement(self)):
+            self.lean = self.head = None
+            self.notes.append(f"no lean forward: {why}")
+        if self.lean is None and forward == "lean":
+            raise ModelError(f"There is no lean forward for {type(self.model).__name__}: {why}. Use forward='stock'.")
 
     def _replace(self) -> None:
         if self.fused is None:
             why = "; ".join(self.notes or ["leave forward at 'auto'"])
             raise ModelError(f"replace=True needs the fused forward: {why}.")
-        for root in (self.model, self.twin):
+        for root in (self.model, self.stock.model):
             self.fused.replace(root)
 
-    def _lean(self, forward: str) -> lean.Lean | None:
-        built = None if forward == "stock" else lean.build(self.model, self.packed, self.rope_switch or self.context)
-        head = self.model.get_output_embeddings().weight
-        if built is not None and not self._agrees(partial(_headed, built, head)):
-            self.notes.append("the lean forward disagreed with the stock one on random tokens and is not used")
-            built = None
-        if built is None and forward == "lean":
-            raise ModelError(f"There is no lean forward for {type(self.model).__name__}; use forward='stock'."
-                             + "".join(f" ({n})" for n in self.notes))
-        return built
 
-    @torch.inference_mode()
-    def _agrees(self, logits: Callable[[torch.Tensor, Call], Any]) -> bool:
-        """Another forward against stock on random tokens: fp32 to 1e-3 of the logits' spread, half precisions to a tenth."""
-        reach = self.rope_switch or self.context
-        width = min(12, reach)
-        tokens = torch.randint(self.vocab, (2, width), generator=torch.Generator().manual_seed(0)).to(self.device)
-        calls = []
-        for _ in range(2):
-            kv = self.cache(slots=2)
-            calls.append(Call(kv, [kv.take(), kv.take()], width, None, False, reach))
-        theirs = self._stock(tokens, calls[0], slice(None))
-        ours = logits(tokens, calls[1])
-        assert theirs is not None
-        tolerance = 1e-3 if self.dtype in (torch.float32, torch.float64) else 1e-1
-        return bool((ours - theirs).abs().max() <= tolerance * theirs.float().std().clamp_min(1e-6))
-
-
-def _headed(body: lean.Lean, head: torch.Tensor, tokens: torch.Tensor, call: Call) -> torch.Tensor:
-    return linear(body(tokens, call), head)
+def facts(model: Any, live: bool) -> tuple[int, torch.dtype, torch.device]:
+    """How many logits a model gives, its dtype and its device."""
+    if live:
+        return stepped(model, torch.zeros((1, 1), dtype=torch.long, device="cpu")).shape[-1], model.dtype, model.device
+    head = model.get_output_embeddings().weight
+    return head.shape[0], head.dtype, head.device
 
 
 def pad_rows(tokens: Sequence[Sequence[int]]) -> tuple[torch.Tensor, list[int]]:
     """Rows of different lengths as ids [B, T], zeros behind the shorter ones, and where among the B * T each row ends."""
     width = max(map(len, tokens))
     return torch.tensor([[*t, *[0] * (width - len(t))] for t in tokens]), [b * width + len(t) - 1 for b, t in enumerate(tokens)]
-
-
-def twin(model: Any) -> Any:
-    """A second module tree over the same weights, in eval mode, attending through Paceline."""
-    shared: dict[int, Any] = {id(t): t for t in [*model.parameters(), *model.buffers()]}
-    copied = copy.deepcopy(model, shared).eval()
-    for config in {id(m.config): m.config for m in copied.modules() if hasattr(m, "config")}.values():
-        config._attn_implementation = NAME
-    return copied
-
-
-def pack(root: nn.Module) -> None:
-    """Replace the plain linears of our twin by packed ones; anything else is left alone."""
-    for module in list(root.modules()):
-        for name, child in list(module.named_children()):
-            if type(child) is nn.Linear and can_pack(child.weight):
-                bias = None if child.bias is None else child.bias.detach()
-                setattr(module, name, PackedLinear(Packed(child.weight, bias), child.out_features))

@@ -14,6 +14,9 @@ def refuse(model: Any) -> None:
         raise ModelError(f"{name} is an encoder-decoder; expected a decoder-only causal language model.")
     if getattr(model, "get_output_embeddings", lambda: None)() is None:
         raise ModelError(f"{name} has no output head; load it with AutoModelForCausalLM.")
+    if any(getattr(tuned, "is_prompt_learning", False) for tuned in (getattr(model, "peft_config", None) or {}).values()):
+        raise ModelError(f"{name} puts trained tokens before every prompt (prompt or prefix tuning), which Paceline's cache does "
+                         "not hold; use transformers' generate, or an adapter of another kind such as LoRA.")
     kinds = set(getattr(config.get_text_config(), "layer_types", None) or ())
     recurrent = kinds - {"full_attention", "sliding_attention"}
     if getattr(model, "_is_stateful", False) or recurrent or not hasattr(model, "_supports_attention_backend"):

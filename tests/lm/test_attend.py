@@ -6,10 +6,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.nn.functional import scaled_dot_product_attention
 
 import paceline.lm.attend as module
-from paceline.errors import ModelError
-from paceline.lm.attend import Call, _from_transformers, ancestors, attend
+from paceline.lm.attend import Call, ancestors, attend
 from paceline.lm.kv import KV
 
 
@@ -75,10 +75,12 @@ def test_padded_queries_change_nothing(width: int) -> None:
     torch.testing.assert_close(plain, padded)
 
 
-def test_attention_we_do_not_compute_is_refused() -> None:
-    x = torch.zeros(1, 1, 1, 8)
-    with pytest.raises(ModelError, match="softcap"):
-        _from_transformers(torch.nn.Identity(), x, x, x, None, softcap=30.0)
+@pytest.mark.parametrize(("wide", "narrow"), [(12, 8), (8, 12)])
+def test_values_of_another_width_than_keys(wide: int, narrow: int) -> None:
+    random = torch.Generator().manual_seed(2)
+    q, k, v = (torch.randn(1, h, 5, d, generator=random) for h, d in ((4, wide), (2, wide), (2, narrow)))
+    expected = scaled_dot_product_attention(q, k, v, is_causal=True, scale=0.3, enable_gqa=True).transpose(1, 2)
+    torch.testing.assert_close(attend(q, k, v, 0, call([0], 5, None), 0.3), expected)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

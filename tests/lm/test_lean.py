@@ -36,7 +36,7 @@ def test_a_lean_forward_that_disagrees_is_dropped_and_said(monkeypatch) -> None:
     monkeypatch.setattr(lean, "Lean", Skewed)
     lm = LM(tiny_model(), packed=False)
     assert lm.forward_name == "stock"
-    assert any("disagreed" in note for note in lm.describe()["notes"])
+    assert any("no lean forward: logits differ" in note for note in lm.describe()["notes"])
 
 
 def test_windows_of_a_family_with_some_full_layers() -> None:

@@ -6,7 +6,6 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
-import paceline
 from paceline import Engine, ModelError, Request
 from paceline.lm import LM, compiler, load
 from paceline.lm.suits import context_of
@@ -113,26 +112,3 @@ def test_rope_that_never_changes_has_no_switch() -> None:
     assert context_of(tiny_model().config) == (1024, None)
     yarn = {"rope_type": "yarn", "factor": 4.0, "rope_theta": 1e4, "original_max_position_embeddings": 256}
     assert context_of(tiny_model(rope_parameters=yarn).config) == (1024, None)
-
-
-def test_quantised_adapted_or_hooked_linears_are_left_alone() -> None:
-    class Adapter(torch.nn.Linear):
-        """Any subclass may compute something else."""
-
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return super().forward(x) * 1.5
-
-    model = tiny_model()
-    old = model.model.layers[1].mlp.up_proj
-    model.model.layers[1].mlp.up_proj = Adapter(old.in_features, old.out_features, bias=False)
-    lm = load(model)
-    assert lm.forward_name == "stock"
-    assert type(lm.twin.model.layers[1].mlp.up_proj) is Adapter
-    expected = model.generate(torch.tensor([[5, 6, 7]]), attention_mask=torch.ones(1, 3), do_sample=False, max_new_tokens=8)
-    assert paceline.generate(lm, [5, 6, 7], max_new_tokens=8)[0].tokens == expected[0, 3:].tolist()
-
-
-def test_a_hooked_model_keeps_its_hooks() -> None:
-    model, seen = tiny_model(), []
-    model.model.layers[0].register_forward_hook(lambda *a: seen.append(1))
-    assert load(model).forward_name == "stock"

@@ -1,0 +1,86 @@
+"""The check at load: does the forward in use compute what the model itself does?
+
+Families differ in ways that no list keeps up with (two attentions in a layer, layers run twice, states beside the cache, masks
+of their own), and hooks may do anything. So the model as it was handed in reads a text in its own way, and `LM.forward` reads it
+as decoding does.
+"""
+
+from itertools import pairwise
+from typing import Any
+
+import torch
+
+from paceline.errors import ModelError, PacelineError
+from paceline.lm.stock import borrowed
+
+__all__ = ["agreement", "stepped"]
+
+LENGTH, LONGEST_WINDOW = 20, 64  # tokens; windows longer than this are known from the family's own mask alone
+CLOSE = 1e-3  # of the logits' spread, at every token
+ROUGHLY = 1e-1  # the same in half precisions, on average and at the end: a router of experts may decide a close case otherwise
+WIDEST = 1e4  # logits beyond it stand for a token that is ruled out
+
+
+@torch.inference_mode()
+def agreement(lm: Any) -> str:
+    """What differs between the forward in use and the model's own, one clause; "" where nothing does.
+
+    Reads two rows of random tokens, longer than any short window its configuration names: a prefill, many tokens at once, then
+    one by one; the model that was handed in reads all of them at once but the last, and that one through its own cache.
+    """
+    tokens = torch.randint(lm.vocab, (2, length(lm)), generator=torch.Generator().manual_seed(0), device="cpu")
+    theirs = stepped(lm.model, tokens)
+    try:
+        ours = decoded(lm, tokens)
+    except PacelineError:
+        raise
+    except Exception as error:  # anything a module may do with an attention that it does not expect
+        return f"its forward fails then with {brief(error)}"
+    ours, theirs = (x.float().clamp(-WIDEST, WIDEST) for x in (ours, theirs[:, -ours.shape[1] :]))
+    apart = (ours - theirs).square().mean(-1).sqrt() / theirs.std().clamp_min(1e-6)
+    whole = lm.dtype in (torch.float32, torch.float64)
+    if apart.max() <= CLOSE if whole else max(apart.mean(), apart[:, -1].min()) <= ROUGHLY:
+        return ""
+    return f"logits differ from its own by {float(apart.max()):.2g} of their spread"
+
+
+def length(lm: Any) -> int:
+    """Of the text to compare."""
+    named = [n for key, n in lm.text_config.to_dict().items() if isinstance(n, int) and ("window" in key or "chunk" in key)]
+    return min(LENGTH + max((n for n in named if n <= LONGEST_WINDOW), default=0), lm.rope_switch or lm.context)
+
+
+@torch.inference_mode()
+def stepped(model: Any, tokens: torch.Tensor) -> torch.Tensor:
+    """Logits [B, T, V] of the model as it was handed in, in eval mode, for tokens [B, T]: all but the last of them in one call,
+    that one through the model's own cache, as its `generate` would. Raises ModelError where the model fails.
+    """
+    tokens, cache, out = tokens.to(model.device), None, []
+    places = torch.arange(tokens.shape[1], device=model.device).expand(tokens.shape)
+    try:
+        with borrowed(model):
+            for part in (slice(-1), slice(-1, None)) if tokens.shape[1] > 1 else (slice(None),):
+                made = model(input_ids=tokens[:, part], position_ids=places[:, part], past_key_values=cache, use_cache=True,
+                             return_dict=True)
+                cache = made.past_key_values
+                out.append(made.logits)
+    except Exception as error:
+        raise ModelError(f"{type(model).__name__} fails on a plain text, without Paceline, with {brief(error)}.") from error
+    return torch.cat(out, 1)
+
+
+def brief(error: Exception) -> str:
+    """Kind and first line."""
+    return f"{type(error).__name__}: {str(error).strip()}".splitlines()[0][:200]
+
+
+def decoded(lm: Any, tokens: torch.Tensor) -> torch.Tensor:
+    """Logits [B, T', V] of the forward in use, for the last T' of T tokens: all but a prefill of at most three."""
+    (b, t), kv, out = tokens.shape, lm.cache(slots=len(tokens)), []
+    slots, first = [kv.take() for _ in range(b)], min(3, t - 1)
+    for slot, row in zip(slots, tokens.tolist(), strict=True):
+        lm.prefill(kv, slot, row[:first])
+    for start, end in pairwise(sorted({first, max(first, t - 2), t - 1, t})):
+        out.append(lm.forward(kv, slots, tokens[:, start:end]).unflatten(0, (b, end - start)))
+        kv.keep(slots, [range(end - start)] * b)
+    return torch.cat(out, 1)
