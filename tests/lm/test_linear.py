@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch import nn
@@ -9,7 +11,7 @@ from torch import nn
 import paceline
 from paceline.lm import LM, linear
 from paceline.lm.linear import Dense, Packed, can_pack, fuse, make, packs, pays
-from paceline.lm.lm import pack
+from paceline.lm.stock import Stock
 from paceline.testing import tiny_model
 
 WEIGHT = torch.randn(96, 64, generator=torch.Generator().manual_seed(0))
@@ -78,6 +80,6 @@ def test_packing_a_tree_of_modules_replaces_plain_linears_only() -> None:
     root = nn.Sequential(nn.Linear(64, 32), nn.Sequential(Special(32, 32), nn.Linear(32, 8, bias=False)))
     x = torch.randn(2, 3, 64)
     expected = root(x)
-    pack(root)
+    Stock.pack(SimpleNamespace(model=root))  # its twin
     assert [type(m).__name__ for m in (root[0], root[1][0], root[1][1])] == ["PackedLinear", "Special", "PackedLinear"]
     torch.testing.assert_close(root(x), expected, atol=1e-5, rtol=1e-5)
