@@ -141,7 +141,7 @@ def build(compiler: str, file: Path, paths: Sequence[str]) -> None:
 
 def run(command: list[str]) -> None:
     """Run a compiler's command. Raises SubprocessError where it fails."""
-    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, errors="replace")
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, encoding="utf-8", errors="replace")
     done.check_returncode()
 
 
@@ -199,7 +199,7 @@ def locked(file: Path) -> Iterator[None]:
     except ImportError:
         yield
         return
-    with file.open("w") as handle:
+    with file.open("wb") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield
 
