@@ -40,7 +40,7 @@ def write_on(
     for _ in range(PATIENCE * (1 + tokens // (8 * ROWS * SHORTEST))):
         if sum(map(len, found)) >= tokens:
             break
-        picked = rng.choice(len(names), size=8 * ROWS, p=chances / chances.sum())
+        picked = rng.choice(len(names), size=min(8 * ROWS, ROWS + tokens // LENGTH), p=chances / chances.sum())
         requests = [_request(streams[names[i]], lm.context, ends, rng) for i in picked]
         found += [[*r.prompt, *g.tokens] for r, g in zip(requests, engine.run(requests), strict=True) if _teaches(g)]
     if not found:
