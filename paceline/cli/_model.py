@@ -9,12 +9,10 @@ import typer
 
 import paceline
 from paceline import plugins
-from paceline.auto import AUTO, check, limited
 from paceline.cli._flags import flag
 from paceline.rules import is_lossless
 
 __all__ = ["Decoding", "ModelChoice", "as_prompt", "departure", "open_model"]
-
 
 
 @dataclass(frozen=True)
@@ -30,7 +28,7 @@ class ModelChoice:
 class Decoding:
     """How to decode: plug-in specs and limits."""
 
-    drafter: str = flag(AUTO, "Drafter spec, like ngram or small_model:model=NAME; auto picks as it goes, none decodes plainly.")
+    drafter: str = flag("auto", "Drafter spec, like ngram or small_model:model=NAME; auto picks as it goes, none is plain.")
     budget: int | None = flag(None, "Most drafted tokens scored in one round.")
     controller: str | None = flag(None, "Controller spec, instead of --budget.")
     rule: str = flag("lossless", "Rule spec: how drafted tokens are judged.")
@@ -42,6 +40,8 @@ class Decoding:
         """Keyword arguments for `paceline.generate` and `paceline.stream`."""
         if self.budget is not None and self.controller is not None:
             raise typer.BadParameter("--budget and --controller are two ways to say the same; give one.")
+        from paceline.auto import check, limited  # here, since it imports the models' libraries, which --help has no use for
+
         check(self.drafter)
         for kind, spec in (("rule", self.rule), ("controller", self.controller)):
             if spec is not None:

@@ -92,5 +92,5 @@ def test_the_verb(paceline_cli: Callable, config: Config, tmp_path: Path) -> Non
     assert done.code == 0 and (tmp_path / "glide" / "model.safetensors").exists()
     assert "draft" in paceline_cli("train", "--help").out
     wrong = paceline_cli("train", "drat")
-    assert wrong.code == 1 and "Did you mean 'draft'" in wrong.err
+    assert wrong.code == 2 and "Did you mean 'draft'" in wrong.err
     assert paceline_cli("train").code == 2
