@@ -10,7 +10,7 @@ import tempfile
 from functools import lru_cache
 from pathlib import Path
 
-__all__ = ["library"]
+__all__ = ["cache_folder", "library", "library_name", "processor"]
 
 SOURCE = Path(__file__).with_name("fused.cpp")
 FLAGS = ("-O3", "-march=native", "-fopenmp", "-std=c++17", "-shared", "-fPIC")
@@ -40,6 +40,12 @@ def library() -> tuple[ctypes.CDLL | None, str]:
         return None, f"{compiler} could not compile {SOURCE.name}: {words[0] if words else error}"
     except (OSError, RuntimeError) as error:
         return None, f"the compiled forward could not be stored or loaded: {error}"
+
+
+def library_name() -> str:
+    """Tells one compiled library from another; empty where there is none."""
+    code = library()[0]
+    return "" if code is None else Path(code._name).name
 
 
 def cache_folder() -> Path:

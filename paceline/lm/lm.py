@@ -19,9 +19,11 @@ from paceline.errors import ModelError
 from paceline.grammar import Compiler
 from paceline.lm import fused, lean
 from paceline.lm.attend import NAME, Call
+from paceline.lm.checked import Checks
 from paceline.lm.cost import Costs
 from paceline.lm.kv import KV, Slot
 from paceline.lm.linear import ROWS, Packed, PackedLinear, can_pack, make, pays
+from paceline.lm.plain import plain
 from paceline.lm.promise import BLOCK, TAILS, promise, promise_trees
 from paceline.lm.suits import context_of, refuse
 from paceline.lm.trace import Trace
@@ -57,13 +59,14 @@ class LM:
         self.asked_forward, self.asked_packed = forward, packed
         self.notes: list[str] = []
         self.beside: dict[Any, Any] = {}  # draft models and heads at work with this one, which outlive an engine
-        self.twin = twin(model)
         if forward not in FORWARDS:
             raise ModelError(f"forward must be one of {', '.join(FORWARDS)}; found {forward!r}.")
+        self.checks = Checks(self, keep=not plain(model))
         self.lean: lean.Lean | None = None
         self.fused: fused.Fused | None = None
         self.fused = self._fused(forward) if forward == "fused" or (forward == "auto" and packed) else None
-        self.packed = self.fused is None and packed and pays(m.weight for m in model.modules() if type(m) is nn.Linear)
+        weights = (m.weight for m in model.modules() if type(m) is nn.Linear)
+        self.packed = self.fused is None and packed and self.checks("packing pays", lambda: pays(weights))
         if self.fused is None:
             self.lean = self._lean(forward)
         self.head = make(model.get_output_embeddings().weight.detach(), None, self.packed) if self.lean else None
@@ -72,12 +75,13 @@ class LM:
         if replace:
             self._replace()
         self.tails: tuple[int, ...] = TAILS
-        self.exact, self.why_not_exact = promise(self)
+        self.exact, self.why_not_exact = self.checks("exact", lambda: promise(self))
         if not self.exact and self.packed:
             self.tails = ()
-            self.exact, self.why_not_exact = promise(self)
+            self.exact, self.why_not_exact = self.checks("exact without tails", lambda: promise(self))
         # Side branches too, where keys are taken in the order of the text: only the fused forward does.
-        self.exact_trees = self.exact and self.fused is not None and promise_trees(self)
+        self.exact_trees = self.exact and self.fused is not None and self.checks("exact trees", lambda: promise_trees(self))
+        self.notes += filter(None, [self.checks.note])
 
     @property
     def forward_name(self) -> str:
@@ -101,6 +105,11 @@ class LM:
         embed, head = self.model.get_input_embeddings().weight, self.model.get_output_embeddings().weight
         total = sum(p.numel() * p.element_size() for p in self.model.parameters())
         return total if embed is head else total - embed.numel() * embed.element_size()
+
+    @cached_property
+    def twin(self) -> Any:
+        """The module tree that the stock forward runs; the compiled one has no use for it."""
+        return twin(self.model)
 
     @cached_property
     def costs(self) -> Costs:
@@ -256,7 +265,7 @@ class LM:
     def _fused(self, forward: str) -> fused.Fused | None:
         body = lean.build(self.model, False, self.rope_switch or self.context)
         found, why = fused.build(body, self.model.get_output_embeddings().weight.detach())
-        if found is not None and not self._agrees(partial(found, at=slice(None))):
+        if found is not None and not self._agrees("fused", partial(found, at=slice(None))):
             found, why = None, "it disagreed with the stock forward on random tokens"
         if found is None and forward == "fused":
             raise ModelError(f"There is no fused forward for this model here: {why}. Use forward='auto'.")
@@ -274,7 +283,7 @@ class LM:
     def _lean(self, forward: str) -> lean.Lean | None:
         built = None if forward == "stock" else lean.build(self.model, self.packed, self.rope_switch or self.context)
         head = self.model.get_output_embeddings().weight
-        if built is not None and not self._agrees(partial(_headed, built, head)):
+        if built is not None and not self._agrees("lean", partial(_headed, built, head)):
             self.notes.append("the lean forward disagreed with the stock one on random tokens and is not used")
             built = None
         if built is None and forward == "lean":
@@ -282,8 +291,11 @@ class LM:
                              + "".join(f" ({n})" for n in self.notes))
         return built
 
+    def _agrees(self, name: str, logits: Callable[[torch.Tensor, Call], Any]) -> bool:
+        return self.checks(f"{name} agrees", lambda: self._agree(logits))
+
     @torch.inference_mode()
-    def _agrees(self, logits: Callable[[torch.Tensor, Call], Any]) -> bool:
+    def _agree(self, logits: Callable[[torch.Tensor, Call], Any]) -> bool:
         """Another forward against stock on random tokens: fp32 to 1e-3 of the logits' spread, half precisions to a tenth."""
         reach = self.rope_switch or self.context
         width = min(12, reach)
