@@ -14,6 +14,7 @@ import torch
 from paceline import LM
 from paceline.cli import main
 from paceline.errors import ModelError
+from paceline.lm import checked
 from tests.tiny import save_tiny, shared_lm
 
 THREADS = torch.get_num_threads()
@@ -23,6 +24,22 @@ THREADS = torch.get_num_threads()
 def one_thread() -> None:
     """Tiny models gain nothing from more, and results do not depend on the machine."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def checks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What checks at load found is kept for this session: the first load of a model checks, and no test leaves files behind."""
+    folder = tmp_path_factory.mktemp("checks")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(checked, "folder", lambda: folder)
+        yield
+
+
+@pytest.fixture
+def unchecked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder of what checks found, for tests that change the code which is checked."""
+    monkeypatch.setattr(checked, "folder", lambda: tmp_path)
+    return tmp_path
 
 
 @pytest.fixture

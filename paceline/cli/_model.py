@@ -10,6 +10,7 @@ import typer
 import paceline
 from paceline import plugins
 from paceline.cli._flags import flag
+from paceline.progress import waiting
 from paceline.rules import is_lossless
 
 __all__ = ["Decoding", "ModelChoice", "as_prompt", "departure", "open_model"]
@@ -58,7 +59,8 @@ class Decoding:
 
 def open_model(choice: ModelChoice) -> Any:
     """`paceline.load` as the flags ask."""
-    return paceline.load(choice.model, dtype=choice.dtype, forward=choice.forward)
+    with waiting(f"loading {choice.model}"):
+        return paceline.load(choice.model, dtype=choice.dtype, forward=choice.forward)
 
 
 def as_prompt(text: str, chat: bool) -> Any:

@@ -11,7 +11,7 @@ import json
 import os
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
@@ -20,10 +20,12 @@ from typing import Any
 import torch
 
 from paceline.lm import compiler
+from paceline.progress import waiting
 
 __all__ = ["Checks"]
 
 SAMPLE = 32  # elements of each tensor in the name
+MOST = 500  # files kept, the newest: a model in training is another one at every step
 # What chooses kernels beside the processor, as environment variables.
 CHOOSING = ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "MKL_CBWR", "MKL_ENABLE_INSTRUCTIONS")
 
@@ -39,12 +41,13 @@ class Checks:
         self.note, self.path, self.found = "", None, dict[str, Any]()
         if keep:
             with self._noting():
-                self.path = compiler.cache_folder() / f"checks-{identity(lm)}.json"
+                self.path = folder() / f"checks-{identity(lm)}.json"
                 self.found = read(self.path)
 
     def __call__(self, name: str, check: Callable[[], Any]) -> Any:
         if name not in self.found:
-            self.found[name] = check()
+            with waiting("checking, once for this model, that drafted text is the plain text bit for bit"):
+                self.found[name] = check()
             if self.path is not None and not self.note:
                 with self._noting():
                     write(self.path, self.found)
@@ -56,6 +59,11 @@ class Checks:
             yield
         except (OSError, RuntimeError) as error:  # of these the second where there is no home folder
             self.note = f"checks run at every load, since what they found cannot be kept: {error}"
+
+
+def folder() -> Path:
+    """Where the files are: beside the compiled code."""
+    return compiler.cache_folder()
 
 
 def identity(lm: Any) -> str:
@@ -102,7 +110,7 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def write(path: Path, found: dict[str, Any]) -> None:
-    """Write the file whole or not at all: temporary name, then rename."""
+    """Write the file whole or not at all (temporary name, then rename), and remove the oldest of too many."""
     handle, temporary = tempfile.mkstemp(suffix=".json", dir=path.parent)
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
@@ -110,3 +118,6 @@ def write(path: Path, found: dict[str, Any]) -> None:
         os.replace(temporary, path)
     finally:
         Path(temporary).unlink(missing_ok=True)
+    with suppress(OSError):  # another process may be at it too
+        for old in sorted(path.parent.glob("checks-*.json"), key=lambda file: file.stat().st_mtime)[:-MOST]:
+            old.unlink(missing_ok=True)
