@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -72,15 +73,21 @@ def lm_of() -> Callable[..., LM]:
 
 @pytest.fixture(scope="session")
 def tiny_of() -> Callable[[str, Any], Any]:
-    """`tiny_of(name, lm)`: the instance a drafter's file offers to tests; skips where it says that it cannot draft this model."""
+    """`tiny_of(name, lm)`: the instance a drafter's file offers to tests, made once for each model; skips where it says that it
+    cannot draft this one.
+    """
+
+    @functools.lru_cache
+    def made(name: str, lm: Any) -> Any:
+        options = importlib.import_module(f"paceline.drafters.{name}").tiny(lm)
+        options.attach(lm)
+        return options
 
     def make(name: str, lm: Any) -> Any:
         try:
-            options = importlib.import_module(f"paceline.drafters.{name}").tiny(lm)
-            options.attach(lm)
+            return made(name, lm)
         except ModelError as error:
             pytest.skip(str(error))
-        return options
 
     return make
 
