@@ -16,8 +16,8 @@ class Line:
     """The line of this process: shows the innermost of what is going on."""
 
     def __init__(self) -> None:
-        self.texts, self.shown = list[str](), False
-        self.lock, self.timer = threading.RLock(), threading.Timer(0, lambda: None)
+        self.texts, self.shown, self.lock = list[str](), False, threading.RLock()
+        self.timer: threading.Timer | None = None
 
     def begin(self, text: str) -> None:
         with self.lock:
@@ -34,12 +34,13 @@ class Line:
             self.texts.pop()
             if self.shown:
                 self.show()
-            if not self.texts:
+            if not self.texts and self.timer:
                 self.timer.cancel()
-                self.shown = False
 
     def show(self) -> None:
         with self.lock:
+            if not self.texts and not self.shown:  # the timer went off just when all was done
+                return
             text = f"paceline: {self.texts[-1]} …"[: shutil.get_terminal_size().columns - 1] if self.texts else ""
             print(ERASE + text, end="", file=sys.stderr, flush=True)
             self.shown = bool(self.texts)

@@ -70,8 +70,10 @@ class LM:
         if self.fused is None:
             self.lean = self._lean(forward)
         self.head = make(model.get_output_embeddings().weight.detach(), None, self.packed) if self.lean else None
-        if self.packed and not self.lean:
-            pack(self.twin)
+        if self.forward_name == "stock":
+            stock = self.twin  # made now, so that what is done to the model's modules later does not reach it
+            if self.packed:
+                pack(stock)
         if replace:
             self._replace()
         self.tails: tuple[int, ...] = TAILS

@@ -47,7 +47,8 @@ def tiles(weight: torch.Tensor, gated: bool = False) -> torch.Tensor:
     """A weight [out, in] as [ceil(out / TILE), in, TILE]; in bf16 […, ceil(in / 2), TILE, 2], in int8 […, ceil(in / 4), TILE, 4];
     gaps are zeros. gated: tiles of its upper and its lower half in turn, along a second axis.
     """
-    return torch.stack([in_order(half) for half in weight.chunk(2)], 1) if gated else in_order(weight).contiguous()
+    halves = [in_order(half) for half in weight.chunk(2)] if gated else [in_order(weight)]
+    return torch.stack(halves, 1) if gated else halves[0].clone(memory_format=torch.contiguous_format)
 
 
 def in_order(weight: torch.Tensor) -> torch.Tensor:
