@@ -27,17 +27,17 @@ def verbs() -> list[str]:
     return sorted(m.name.replace("_", "-") for m in pkgutil.iter_modules(__path__) if m.name[0] != "_")
 
 
-def app(wanted: str | None = None) -> Any:
-    """The typer application: with the flags of the verb `wanted`, or else with each verb's help alone, none imported."""
+def app(*wanted: str) -> Any:
+    """The typer application: these verbs with their flags, or, where none is named, every verb's help alone, none imported."""
     import typer
 
     application = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
     application.callback()(_about)
-    if wanted in verbs():
-        _add(application, str(wanted))
-    else:
-        for verb in verbs():
-            application.command(verb, help=_help(verb))(lambda: None)
+    known = [verb for verb in verbs() if verb in wanted]
+    for verb in known:
+        _add(application, verb)
+    for verb in [] if known else verbs():
+        application.command(verb, help=_help(verb))(lambda: None)
     return application
 
 
@@ -74,7 +74,7 @@ def main(arguments: list[str] | None = None) -> None:
         print(f"paceline {__version__}")
         sys.exit(0)
     try:
-        app(verb)(arguments, prog_name="paceline")
+        app(verb or "")(arguments, prog_name="paceline")
     except PacelineError as error:
         _fail(str(error), 2 if isinstance(error, SpecError) else 1, error if debug else None)
     except KeyboardInterrupt:
