@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ import torch
 from paceline import LM
 from paceline.cli import main
 from paceline.errors import ModelError
+from paceline.lm import checked
 from tests.tiny import save_tiny, shared_lm
 
 THREADS = torch.get_num_threads()
@@ -23,6 +25,22 @@ THREADS = torch.get_num_threads()
 def one_thread() -> None:
     """Tiny models gain nothing from more, and results do not depend on the machine."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def checks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What checks at load found is kept for this session: the first load of a model checks, and no test leaves files behind."""
+    folder = tmp_path_factory.mktemp("checks")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(checked, "folder", lambda: folder)
+        yield
+
+
+@pytest.fixture
+def unchecked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder of what checks found, for tests that change the code which is checked."""
+    monkeypatch.setattr(checked, "folder", lambda: tmp_path)
+    return tmp_path
 
 
 @pytest.fixture
@@ -55,15 +73,21 @@ def lm_of() -> Callable[..., LM]:
 
 @pytest.fixture(scope="session")
 def tiny_of() -> Callable[[str, Any], Any]:
-    """`tiny_of(name, lm)`: the instance a drafter's file offers to tests; skips where it says that it cannot draft this model."""
+    """`tiny_of(name, lm)`: the instance a drafter's file offers to tests, made once for each model; skips where it says that it
+    cannot draft this one.
+    """
+
+    @functools.lru_cache
+    def made(name: str, lm: Any) -> Any:
+        options = importlib.import_module(f"paceline.drafters.{name}").tiny(lm)
+        options.attach(lm)
+        return options
 
     def make(name: str, lm: Any) -> Any:
         try:
-            options = importlib.import_module(f"paceline.drafters.{name}").tiny(lm)
-            options.attach(lm)
+            return made(name, lm)
         except ModelError as error:
             pytest.skip(str(error))
-        return options
 
     return make
 

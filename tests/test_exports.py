@@ -35,6 +35,19 @@ def test_the_documented_names_are_public(name: str) -> None:
     assert name in paceline.__all__
 
 
+def test_names_come_when_asked_for_and_no_model_library_before() -> None:
+    code = ("import sys, paceline; held = set(vars(paceline)); from paceline import RequestError\n"
+            "print({'numpy', 'torch', 'transformers'} & set(sys.modules), 'RequestError' in held, RequestError.__module__,\n"
+            "      paceline.RequestError is RequestError, set(paceline.__all__) <= set(dir(paceline)))")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "set() False paceline.errors True True\n"
+
+
+def test_a_name_that_is_not_there() -> None:
+    with pytest.raises(AttributeError, match="module 'paceline' has no attribute 'genrate'"):
+        paceline.genrate  # noqa: B018
+
+
 @pytest.mark.parametrize("module", MODULES)
 def test_all_matches_reality(module: str) -> None:
     loaded = importlib.import_module(module)

@@ -10,7 +10,7 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "paceline"
 CORE = ["errors", "grammar", "guidance", "arm", "clock", "row", "proposal", "sampling", "pattern", "plugins", "lookup", "text",
-        "conversation", "files"]
+        "conversation", "files", "progress"]
 KINDS = ["drafters", "rules", "controllers", "patterns", "selectors", "probes", "objectives", "models", "data"]
 # `doors` and `native` are what `paceline` itself offers, `testing` the toolkit for tests: all sit on the engine.
 ENGINE = ["engine", "auto", "calibration", "drafting", "seen", "shadow", "train"]

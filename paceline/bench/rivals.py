@@ -48,7 +48,7 @@ def stock(weights: Weights) -> Any:
 
     logging.set_verbosity_error()
     lm = weights.lm
-    with quiet(True):
+    with quiet():
         model = AutoModelForCausalLM.from_pretrained(weights.source, dtype=lm.dtype, attn_implementation="sdpa").eval()
     if weights.grown is not None:
         model = grow(model, weights.grown * 1e6)

@@ -6,15 +6,17 @@ underscore are shared by the verbs. Exit codes: 0 done, 1 failed, 2 bad usage, 1
 
 from __future__ import annotations
 
+import ast
 import importlib
 import pkgutil
 import sys
 import traceback
+from pathlib import Path
 from typing import Any
 
 from paceline import __version__
 from paceline.cli._streams import steady
-from paceline.errors import PacelineError, did_you_mean
+from paceline.errors import PacelineError, SpecError, did_you_mean
 
 __all__ = ["app", "main", "verbs"]
 
@@ -26,20 +28,35 @@ def verbs() -> list[str]:
     return sorted(m.name.replace("_", "-") for m in pkgutil.iter_modules(__path__) if m.name[0] != "_")
 
 
-def app(wanted: str | None = None) -> Any:
-    """The typer application; `wanted` restricts the import work to one verb."""
+def app(*wanted: str) -> Any:
+    """The typer application: these verbs with their flags, or, where none is named, every verb's help alone, none imported."""
     import typer
-
-    from paceline.cli._flags import as_command
 
     application = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
     application.callback()(_about)
-    for verb in [wanted] if wanted in verbs() else verbs():
-        name = verb.replace("-", "_")
-        module = importlib.import_module(f"paceline.cli.{name}")
-        settings = getattr(module, "SETTINGS", {})
-        application.command(verb, context_settings=settings)(as_command(getattr(module, name)))
+    known = [verb for verb in verbs() if verb in wanted]
+    for verb in known:
+        _add(application, verb)
+    for verb in [] if known else verbs():
+        application.command(verb, help=_help(verb))(lambda: None)
     return application
+
+
+def _add(application: Any, verb: str) -> None:
+    """Import a verb's file and add it with its flags."""
+    from paceline.cli._flags import as_command
+
+    name = verb.replace("-", "_")
+    module = importlib.import_module(f"{__name__}.{name}")
+    application.command(verb, context_settings=getattr(module, "SETTINGS", {}))(as_command(getattr(module, name)))
+
+
+def _help(verb: str) -> str:
+    """A verb's docstring, read without importing its file."""
+    name = verb.replace("-", "_")
+    tree = ast.parse(Path(__file__).with_name(f"{name}.py").read_text(encoding="utf-8"))
+    functions = (node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == name)
+    return next(filter(None, map(ast.get_docstring, functions)), "")
 
 
 def _about() -> None:
@@ -59,9 +76,9 @@ def main(arguments: list[str] | None = None) -> None:
         print(f"paceline {__version__}")
         sys.exit(0)
     try:
-        app(verb)(arguments, prog_name="paceline")
+        app(verb or "")(arguments, prog_name="paceline")
     except PacelineError as error:
-        _fail(str(error), 1, error if debug else None)
+        _fail(str(error), 2 if isinstance(error, SpecError) else 1, error if debug else None)
     except KeyboardInterrupt:
         _fail("interrupted", 130)
     except Exception as error:

@@ -9,8 +9,8 @@ import typer
 
 import paceline
 from paceline import plugins
-from paceline.auto import AUTO, check, limited
 from paceline.cli._flags import flag
+from paceline.progress import waiting
 from paceline.rules import is_lossless
 
 __all__ = ["Decoding", "ModelChoice", "as_prompt", "departure", "open_model"]
@@ -34,7 +34,7 @@ class ModelChoice:
 class Decoding:
     """How to decode: plug-in specs and limits."""
 
-    drafter: str = flag(AUTO, "Drafter spec, like ngram or small_model:model=NAME; auto picks as it goes, none decodes plainly.")
+    drafter: str = flag("auto", "Drafter spec, like ngram or small_model:model=NAME; auto picks as it goes, none is plain.")
     budget: int | None = flag(None, "Most drafted tokens scored in one round.")
     controller: str | None = flag(None, "Controller spec, instead of --budget.")
     rule: str = flag("lossless", "Rule spec: how drafted tokens are judged.")
@@ -46,6 +46,8 @@ class Decoding:
         """Keyword arguments for `paceline.generate` and `paceline.stream`."""
         if self.budget is not None and self.controller is not None:
             raise typer.BadParameter("--budget and --controller are two ways to say the same; give one.")
+        from paceline.auto import check, limited  # here, since it imports the models' libraries, which --help has no use for
+
         check(self.drafter)
         for kind, spec in (("rule", self.rule), ("controller", self.controller)):
             if spec is not None:
@@ -66,7 +68,8 @@ def open_model(choice: ModelChoice) -> Any:
         import torch
 
         torch.set_num_threads(choice.threads)
-    return paceline.load(choice.model, dtype=choice.dtype, forward=choice.forward)
+    with waiting(f"loading {choice.model}"):
+        return paceline.load(choice.model, dtype=choice.dtype, forward=choice.forward)
 
 
 def as_prompt(text: str, chat: bool) -> Any:

@@ -10,8 +10,7 @@ from paceline.cli._flags import flag
 from paceline.cli._live import show
 from paceline.cli._model import Decoding, ModelChoice, departure, open_model
 from paceline.cli._output import check_writable, say, write_json
-from paceline.doors import encode
-from paceline.errors import PacelineError
+from paceline.errors import PacelineError, RequestError
 from paceline.sampling import Sampling
 
 __all__ = ["chat"]
@@ -29,6 +28,8 @@ class Options:
 
 def chat(options: Options, model: ModelChoice, decoding: Decoding, sampling: Sampling) -> None:
     """Talk to a model in its chat template. An empty line is ignored; /bye or end of input (Ctrl-D) leaves."""
+    from paceline.doors import encode
+
     check_writable(options.json)
     settings = decoding.settings() | {"sampling": sampling}
     lm = open_model(model)

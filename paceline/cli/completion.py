@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import typer
 
-from paceline.cli import app
+from paceline.cli import app, verbs
 from paceline.cli._flags import argument
 from paceline.errors import SpecError, did_you_mean
 
@@ -46,7 +46,7 @@ def completion(options: Options) -> None:
 
 def flags_by_verb() -> dict[str, list[str]]:
     """Verb -> its flags, as typed."""
-    group = typer.main.get_command(app())
+    group = typer.main.get_command(app(*verbs()))
     return {verb: [name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)
                    if name.startswith("--")] for verb, command in group.commands.items()}  # type: ignore[attr-defined]
 

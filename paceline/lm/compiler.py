@@ -21,7 +21,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-__all__ = ["PATHS", "Code", "build", "cache_folder", "library"]
+__all__ = ["PATHS", "Code", "build", "cache_folder", "library", "library_name", "processor"]
 
 HERE = Path(__file__).parent
 SOURCE, CHOICE = HERE / "fused.cpp", HERE / "paths.cpp"
@@ -41,6 +41,7 @@ HOW = "install g++ or clang++, or a wheel of Paceline made by `make wheel`, whic
 class Code:
     """A loaded library's functions for one kind of processor."""
 
+    file: Path
     path: str
     forward: Any
     extend: Any
@@ -54,6 +55,12 @@ def library(path: str | None = None) -> tuple[Code | None, str]:
     OpenMP resolves to the runtime that torch has loaded, so that both share one team of threads.
     """
     return _library(path or os.environ.get("PACELINE_CPU") or "")
+
+
+def library_name() -> str:
+    """Tells one compiled library, and the kind of processor it plays, from another; empty where there is none."""
+    code = library()[0]
+    return "" if code is None else f"{code.file} {code.file.stat().st_mtime_ns} {code.path}"
 
 
 @cache
@@ -84,7 +91,7 @@ def opened(file: Path, path: str) -> Code:
     code = ctypes.CDLL(str(file))
     path = path or best_path(code)
     code[f"size_of_{path}"].restype = ctypes.c_int64
-    return Code(path, *(code[f"{name}_{path}"] for name in ("forward", "extend", "size_of")))
+    return Code(file, path, *(code[f"{name}_{path}"] for name in ("forward", "extend", "size_of")))
 
 
 def best_path(code: ctypes.CDLL) -> str:

@@ -266,17 +266,12 @@ class Fused:
             weight, scale = in_bytes(weight)
         else:
             weight = compact(weight)
-        made = self._keep(self._tiled(weight, gated))
+        made = self._keep(tiles(weight, gated))
         home[name] = Tiled(made, (weight.shape[0] // (1 + gated), weight.shape[1]), gated)
         self.weight_bytes += made.numel() * made.element_size()
-        scales = 0 if scale is None else self._vector(self._tiled(scale[:, None] / 2**24, gated))
+        scales = 0 if scale is None else self._vector(tiles(scale[:, None] / 2**24, gated))
         biases = 0 if bias is None else self._vector(bias)
         return CLinear(pointer(made, weight.dtype), scales, biases, *home[name].shape, KINDS[weight.dtype])
-
-    @staticmethod
-    def _tiled(weight: torch.Tensor, gated: bool) -> torch.Tensor:
-        """Tiles of a weight; of gate and up in turn."""
-        return torch.stack([tiles(half) for half in weight.chunk(2)], 1) if gated else tiles(weight)
 
     def _vector(self, x: torch.Tensor) -> int:
         return pointer(self._keep(x.detach().float()), torch.float32)

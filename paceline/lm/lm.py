@@ -18,6 +18,7 @@ from paceline.grammar import Compiler
 from paceline.lm import fused, lean
 from paceline.lm.agreement import agreement, stepped
 from paceline.lm.attend import Call
+from paceline.lm.checked import Checks
 from paceline.lm.cost import Costs
 from paceline.lm.kv import KV, Slot
 from paceline.lm.linear import ROWS, Dense, Packed, make, packs, pays
@@ -60,6 +61,7 @@ class LM:
         self.beside: dict[Any, Any] = {}  # draft models and heads at work with this one, which outlive an engine
         if forward not in FORWARDS:
             raise ModelError(f"forward must be one of {', '.join(FORWARDS)}; found {forward!r}.")
+        self.checks = Checks(self, keep=not self.live)
         self.lean: lean.Lean | None = None
         self.fused: fused.Fused | None = None
         self.head: Dense | Packed | None = None
@@ -72,12 +74,13 @@ class LM:
         if replace:
             self._replace()
         self.tails: tuple[int, ...] = TAILS
-        self.exact, self.why_not_exact = promise(self)
+        self.exact, self.why_not_exact = self.checks("exact", lambda: promise(self))
         if not self.exact and self.packed:
             self.tails = ()
-            self.exact, self.why_not_exact = promise(self)
+            self.exact, self.why_not_exact = self.checks("exact without tails", lambda: promise(self))
         # Side branches too, where keys are taken in the order of the text: only the fused forward does.
-        self.exact_trees = self.exact and self.fused is not None and promise_trees(self)
+        self.exact_trees = self.exact and self.fused is not None and self.checks("exact trees", lambda: promise_trees(self))
+        self.notes += filter(None, [self.checks.note])
 
     @property
     def forward_name(self) -> str:
@@ -261,23 +264,25 @@ class LM:
             return
         if packed and self.device.type == "cpu" and not packs(self.dtype):
             self.notes.append(f"no packed weights: torch cannot pack {self.dtype} on this processor, so its plain linears serve")
-        self.packed = packed and pays(m.weight for m in self.model.modules() if type(m) is nn.Linear)
+        weights = (m.weight for m in self.model.modules() if type(m) is nn.Linear)
+        self.packed = packed and self.checks("packing pays", lambda: pays(weights))
         if forward != "stock":
             self._lean(forward)
         if self.lean is None:
+            _ = self.stock.model  # made now, so that what is done to the model's modules later does not reach it
             if self.packed:
                 self.stock.pack()
             self._agree()
 
     def _agree(self) -> None:
-        if why := agreement(self):
+        if why := self.checks("stock agrees", lambda: agreement(self)):
             kind = f"{type(self.model).__name__} ({self.text_config.model_type})"
             raise ModelError(f"{kind} cannot be decoded token by token with Paceline's cache: {why}; use transformers' generate.")
 
     def _fuse(self, forward: str) -> None:
         body = lean.build(self.model, False, self.rope_switch or self.context)
         self.fused, why = fused.build(body, self.model.get_output_embeddings().weight.detach())
-        if self.fused is not None and (why := agreement(self)):
+        if self.fused is not None and (why := self.checks("fused agrees", lambda: agreement(self))):
             self.fused = None
         if self.fused is None and forward == "fused":
             raise ModelError(f"There is no fused forward for this model here: {why}. Use forward='auto'.")
@@ -287,7 +292,7 @@ class LM:
     def _lean(self, forward: str) -> None:
         self.lean, why = lean.build(self.model, self.packed, self.rope_switch or self.context), "its family is not known to it"
         self.head = make(self.model.get_output_embeddings().weight.detach(), None, self.packed) if self.lean else None
-        if self.lean is not None and (why := agreement(self)):
+        if self.lean is not None and (why := self.checks("lean agrees", lambda: agreement(self))):
             self.lean = self.head = None
             self.notes.append(f"no lean forward: {why}")
         if self.lean is None and forward == "lean":

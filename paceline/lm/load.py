@@ -1,7 +1,6 @@
 """From a name to an `LM`: the embedded zoo, a hub id, a folder, or a transformers model already at hand."""
 
 import json
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +14,7 @@ from transformers.utils import logging
 from paceline.errors import ModelError, did_you_mean
 from paceline.lm.lm import LM
 from paceline.lm.memory import keep_memory
+from paceline.progress import waiting
 
 __all__ = ["kept", "load", "load_tokenizer", "zoo_names"]
 
@@ -51,20 +51,25 @@ def load(model: Any, *, dtype: str | torch.dtype | None = None, forward: str = "
         if dtype is not None or device is not None:
             raise ModelError("dtype and device apply when Paceline loads the model; move a model you hold with model.to(…).")
         return LM(model, tokenizer, forward, packed, replace)
-    source = resolve(str(model))
-    if (kind := head_kind(source)) is not None:
-        raise ModelError(f"{str(model)!r} is a draft head, not a model: use it with --drafter {kind}:model={model}.")
-    want = torch_dtype(dtype) if dtype is not None else (torch.float32 if str(model).startswith("zoo:") else "auto")
-    try:
-        with quiet(str(model).startswith("zoo:") or not sys.stderr.isatty()):
-            weights = AutoModelForCausalLM.from_pretrained(source, dtype=want).eval()
-        words = tokenizer if tokenizer is not None else _tokenizer(source)
-    except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
-        raise ModelError(f"Cannot load {str(model)!r}: expected zoo:{', zoo:'.join(zoo_names())}, a hub id or a folder with "
-                         f"config.json and weights. ({_first_line(error)})") from error
-    lm = LM(weights.to(device) if device else weights, words, forward, packed, replace)
+    with waiting(f"loading {model}"):
+        weights, words = _read(str(model), dtype)
+        lm = LM(weights.to(device) if device else weights, words if tokenizer is None else tokenizer, forward, packed, replace)
     lm.name = str(model)
     return lm
+
+
+def _read(name: str, dtype: str | torch.dtype | None) -> tuple[Any, Any]:
+    """The model and its tokenizer, None where there is none."""
+    source = resolve(name)
+    if (kind := head_kind(source)) is not None:
+        raise ModelError(f"{name!r} is a draft head, not a model: use it with --drafter {kind}:model={name}.")
+    want = torch_dtype(dtype) if dtype is not None else (torch.float32 if name.startswith("zoo:") else "auto")
+    try:
+        with quiet():
+            return AutoModelForCausalLM.from_pretrained(source, dtype=want).eval(), _tokenizer(source)
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
+        raise ModelError(f"Cannot load {name!r}: expected zoo:{', zoo:'.join(zoo_names())}, a hub id or a folder with "
+                         f"config.json and weights. ({_first_line(error)})") from error
 
 
 def kept(lm: Any, source: str, settings: Any, make: Callable[[], Any]) -> Any:
@@ -89,12 +94,9 @@ def load_tokenizer(name: str) -> Any:
 
 
 @contextmanager
-def quiet(wanted: bool) -> Iterator[None]:
-    """No loading bar from transformers while wanted: it is of use for large models, and to people only."""
+def quiet() -> Iterator[None]:
+    """No loading bar from transformers: ours says what is going on."""
     shown = logging.is_progress_bar_enabled()
-    if not wanted:
-        yield
-        return
     logging.disable_progress_bar()
     try:
         yield

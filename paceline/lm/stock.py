@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -31,8 +32,13 @@ BORROWING = threading.RLock()
 class Stock:
     """`stock(tokens [B, T], call, at) -> logits [len(at), V]`, or None where `at` is None; live: the model itself, no twin."""
 
-    def __init__(self, model: Any, live: bool) -> None:
-        self.model, self.live = model if live else twin(model), live
+    def __init__(self, given: Any, live: bool) -> None:
+        self.given, self.live = given, live
+
+    @cached_property
+    def model(self) -> Any:
+        """What is called, made when it is first wanted: the other forwards have no use for it."""
+        return self.given if self.live else twin(self.given)
 
     def __call__(self, tokens: torch.Tensor, call: Call, at: Any) -> torch.Tensor | None:
         positions = torch.tensor(call.positions(), device=tokens.device)

@@ -8,6 +8,7 @@ from torch.nn.functional import pad
 __all__ = ["TILE", "Tiled", "compact", "in_bytes", "tiles"]
 
 TILE = 32  # outputs made together, as in fused.cpp
+PART = 1 << 16  # weights compared at once
 
 
 class Tiled(NamedTuple):
@@ -24,9 +25,13 @@ class Tiled(NamedTuple):
 
 
 def compact(weight: torch.Tensor) -> torch.Tensor:
-    """The weight in bf16 where that loses nothing, as with a bf16 checkpoint loaded in fp32: half the bytes, the same numbers."""
-    half = weight.detach().bfloat16()
-    return half if torch.equal(half.to(weight.dtype), weight) else weight.detach()
+    """The weight in bf16 where that loses nothing, as with a bf16 checkpoint loaded in fp32: half the bytes, the same numbers.
+
+    Compared part by part: parts stay in the cache, and where bf16 does not do, the first one tells.
+    """
+    weight = weight.detach()
+    parts = weight.split(max(1, PART // weight.shape[1]))
+    return weight.bfloat16() if all(torch.equal(part.bfloat16().to(part.dtype), part) for part in parts) else weight
 
 
 def in_bytes(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -38,14 +43,21 @@ def in_bytes(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return (weight.detach().float() / scale[:, None]).round().to(torch.int8), scale
 
 
-def tiles(weight: torch.Tensor) -> torch.Tensor:
+def tiles(weight: torch.Tensor, gated: bool = False) -> torch.Tensor:
     """A weight [out, in] as [ceil(out / TILE), in, TILE]; in bf16 […, ceil(in / 2), TILE, 2], in int8 […, ceil(in / 4), TILE, 4];
-    gaps are zeros.
+    gaps are zeros. gated: tiles of its upper and its lower half in turn, along a second axis.
     """
-    side = 4 // weight.element_size()
-    whole = pad(weight.detach(), (0, -weight.shape[1] % side, 0, -weight.shape[0] % TILE))
-    tiled = whole.view(-1, TILE, whole.shape[1])
-    return (tiled.view(*tiled.shape[:2], -1, side).transpose(1, 2) if side > 1 else tiled.transpose(1, 2)).contiguous()
+    halves = [in_order(half) for half in weight.chunk(2)] if gated else [in_order(weight)]
+    return torch.stack(halves, 1) if gated else halves[0].clone(memory_format=torch.contiguous_format)
+
+
+def in_order(weight: torch.Tensor) -> torch.Tensor:
+    """A view of the weight with its axes in the order of tiles; a copy only where there are gaps to fill."""
+    side, weight = 4 // weight.element_size(), weight.detach()
+    gaps = (0, -weight.shape[1] % side, 0, -weight.shape[0] % TILE)
+    whole = pad(weight, gaps) if any(gaps) else weight
+    tiled = whole.reshape(-1, TILE, whole.shape[1])
+    return tiled.unflatten(2, (-1, side)).transpose(1, 2) if side > 1 else tiled.transpose(1, 2)
 
 
 def untiled(tiled: torch.Tensor, shape: tuple[int, int]) -> torch.Tensor:

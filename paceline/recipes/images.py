@@ -71,7 +71,7 @@ def run(config: Config) -> Path:
         raise RequestError(f"Expected a dropout from 0 to below 1 and steps, draft_steps, drawn and rows of at least 1; found "
                            f"{config.dropout}, {config.steps}, {config.draft_steps}, {config.drawn} and {config.rows}.")
     flush_denormals()
-    with quiet(True):
+    with quiet():
         do(config)
     return config.out
 

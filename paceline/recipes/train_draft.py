@@ -165,7 +165,7 @@ def load_target(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """The target in fp32, whatever it was saved in, and its tokenizer."""
     source = resolve(name)
     try:
-        with quiet(True):
+        with quiet():
             return AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32), AutoTokenizer.from_pretrained(source)
     except (OSError, ValueError) as error:
         raise ModelError(f"Cannot load the target {name!r}: {str(error).splitlines()[0]}") from error

@@ -240,7 +240,7 @@ def test_every_target_names_a_benchmark_of_the_suite() -> None:
     ("flags", "code", "complaint"),
     [
         (["--task", "maths"], 1, "Did you mean 'math'"),
-        (["--drafter", "ngrm"], 1, "Did you mean 'ngram'"),
+        (["--drafter", "ngrm"], 2, "Did you mean 'ngram'"),
         (["--against", "transformer"], 1, "Did you mean 'transformers'"),
         (["--prompts", "/nowhere.jsonl"], 1, "Cannot read"),
         (["--rows", "0"], 1, "rows must be"),

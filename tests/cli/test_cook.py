@@ -61,7 +61,7 @@ def test_the_list_of_recipes(paceline_cli: Callable, soup: object) -> None:
 
 def test_a_mistyped_recipe_or_field(paceline_cli: Callable, soup: object) -> None:
     outcome = paceline_cli("cook", "soop")
-    assert outcome.code == 1 and "Did you mean 'soup'" in outcome.err
+    assert outcome.code == 2 and "Did you mean 'soup'" in outcome.err
     outcome = paceline_cli("cook", "soup", "--dishs", 3)
     assert outcome.code == 2 and "--dishes" in outcome.err
 

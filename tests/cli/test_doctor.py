@@ -45,7 +45,7 @@ def test_json_to_the_terminal_is_nothing_but_json(paceline_cli: Callable, model_
 
 
 @pytest.mark.parametrize(("flags", "code", "words"), [
-    (["--drafter", "ngrm"], 1, "Did you mean 'ngram'"), (["--prompts", "/no/where.jsonl"], 1, "Cannot read"),
+    (["--drafter", "ngrm"], 2, "Did you mean 'ngram'"), (["--prompts", "/no/where.jsonl"], 1, "Cannot read"),
     (["--replay", "/no/where.jsonl"], 1, "Cannot read"), (["--rows", "0"], 1, "rows must be"), (["--rows", "many"], 2, "rows"),
     (["--html", "/no/where/x.html"], 1, "Give --html another place"), (["--save", "/no/where/c"], 1, "Give --save another place"),
     (["--rows", "2", "--save", "SAVED"], 2, "--rows 1"), (["--bogus"], 2, "bogus"),

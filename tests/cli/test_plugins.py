@@ -36,7 +36,7 @@ def test_one_kind_in_singular_or_plural(paceline_cli: Callable) -> None:
 
 def test_an_unknown_kind(paceline_cli: Callable) -> None:
     outcome = paceline_cli("plugins", "drafers")
-    assert outcome.code == 1 and "Did you mean 'drafter'" in outcome.err
+    assert outcome.code == 2 and "Did you mean 'drafter'" in outcome.err
 
 
 def test_papers_are_found_in_the_files(tmp_path: Path) -> None:

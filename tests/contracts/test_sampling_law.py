@@ -79,18 +79,18 @@ def test_greedy_decoding_keeps_its_tokens(drafter: str, parameter: str) -> None:
 
 
 def test_drawn_drafts_keep_the_law_with_real_dice() -> None:
-    """Draft noise and verify noise have to be independent: 2,000 samples of two tokens against the exact law.
+    """Draft noise and verify noise have to be independent: 1,000 samples of two tokens against the exact law.
 
     Chi-square; fails by chance once in a million changes of the noise.
     """
-    sampling, n = Sampling(temperature=1.0, seed=0), 2000
+    sampling, n = Sampling(temperature=1.0, seed=0), 1000
     drafter = SmallModel(model=OTHER, length=2, worth=0.0)
     out = paceline.generate(TARGET, PROMPT, drafter=drafter, sampling=sampling, n=n, max_new_tokens=3, slots=16)
     law = plain_law(TARGET, PROMPT, sampling, 2)
     seen = Counter(tuple(g.tokens[:2]) for g in out)
     expected = {text: n * weight for text, weight in law.items()}
     assert min(expected.values()) >= 5  # what the chi-square law needs
-    assert sum(g.stats.accepted for g in out) > 500
+    assert sum(g.stats.accepted for g in out) > 250
     assert stats.chisquare([seen[text] for text in expected], list(expected.values())).pvalue > 1e-6
 
 

@@ -28,7 +28,7 @@ def test_biases_and_tied_heads_are_known(lm_of) -> None:
         assert load(model, forward="lean").forward_name == "lean"  # which it is only after agreeing with the stock forward
 
 
-def test_a_lean_forward_that_disagrees_is_dropped_and_said(monkeypatch) -> None:
+def test_a_lean_forward_that_disagrees_is_dropped_and_said(monkeypatch, unchecked) -> None:
     class Skewed(lean.Lean):
         def __call__(self, tokens, call):
             return super().__call__(tokens, call) * 1.1

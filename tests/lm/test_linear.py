@@ -45,7 +45,7 @@ def test_only_plain_cpu_matrices_are_packed() -> None:
     assert isinstance(make(WEIGHT.double(), None, True), Dense) and isinstance(make(WEIGHT, None, False), Dense)
 
 
-def test_an_operator_that_the_processor_lacks_is_tried_once_and_done_without(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_operator_that_the_processor_lacks_is_tried_once(unchecked: None, monkeypatch: pytest.MonkeyPatch) -> None:
     tried = []
 
     class Lacking:

@@ -111,5 +111,5 @@ def test_a_folder_belongs_to_the_target_it_was_begun_for(config: Config, tmp_pat
 def test_what_there_is_to_train(paceline_cli: Callable) -> None:
     assert "draft" in paceline_cli("train", "--help").out
     wrong = paceline_cli("train", "drat")
-    assert wrong.code == 1 and "Did you mean 'draft'" in wrong.err
+    assert wrong.code == 2 and "Did you mean 'draft'" in wrong.err
     assert paceline_cli("train").code == 2

@@ -21,7 +21,7 @@ def stretched(longest: int) -> Any:
     a step mostly reads keys.
     """
     rope = {"rope_type": "yarn", "rope_theta": 10000.0, "factor": FACTOR, "original_max_position_embeddings": TRAINED}
-    with quiet(True):
+    with quiet():
         return LlamaForCausalLM.from_pretrained(resolve("zoo:tiny"), dtype=torch.float32, rope_parameters=rope,
                                                 max_position_embeddings=longest)
 

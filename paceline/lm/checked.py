@@ -1,0 +1,123 @@
+"""What the checks at load found, kept on disk: a model that is loaded again on the same machine is not checked again.
+
+The checks ask whether kernels give the same bits for every number of tokens, and whether two forwards compute the same function.
+Both hang on shapes, dtypes, settings, code and processor, all of which name the file. They hardly hang on values, but a weight of
+zeros hides what a trained one shows, so the name holds some elements of every tensor as well: equal ones mean the same model or a
+close relative, whose other elements run through the same kernels in the same order.
+"""
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import lru_cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from paceline.lm import compiler
+from paceline.progress import waiting
+
+__all__ = ["Checks"]
+
+SAMPLE = 32  # elements of each tensor in the name
+MOST = 500  # files kept, the newest: a model in training is another one at every step
+# What chooses kernels beside the processor, as environment variables.
+CHOOSING = ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "MKL_CBWR", "MKL_ENABLE_INSTRUCTIONS")
+
+
+class Checks:
+    """`checks(name, check)`: what `check()` gives (bools, texts, lists of them), or gave for this model on this machine.
+
+    keep: False for a model whose modules may compute anything (`plain.py`), which its weights do not tell: it is checked at every
+    load. So it is where a file is broken or the folder cannot be used; `note` then says why, in one sentence.
+    """
+
+    def __init__(self, lm: Any, keep: bool) -> None:
+        self.note, self.path, self.found = "", None, dict[str, Any]()
+        if keep:
+            with self._noting():
+                self.path = folder() / f"checks-{identity(lm)}.json"
+                self.found = read(self.path)
+
+    def __call__(self, name: str, check: Callable[[], Any]) -> Any:
+        if name not in self.found:
+            with waiting("checking, once for this model, that drafted text is the plain text bit for bit"):
+                self.found[name] = check()
+            if self.path is not None and not self.note:
+                with self._noting():
+                    write(self.path, self.found)
+        return self.found[name]
+
+    @contextmanager
+    def _noting(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, RuntimeError) as error:  # of these the second where there is no home folder
+            self.note = f"checks run at every load, since what they found cannot be kept: {error}"
+
+
+def folder() -> Path:
+    """Where the files are: beside the compiled code."""
+    return compiler.cache_folder()
+
+
+def identity(lm: Any) -> str:
+    """Names a model as it is asked to run here; it changes with all that a check may depend on."""
+    made = hashlib.sha256()
+    for part in (*surroundings(lm), *contents(lm.model)):
+        made.update(part if isinstance(part, bytes) else repr(part).encode())
+    return made.hexdigest()[:24]
+
+
+def surroundings(lm: Any) -> Iterator[Any]:
+    """How the model is run, by which code, on what."""
+    compiled = compiler.library_name() if lm.device.type == "cpu" and lm.asked_forward in ("auto", "fused") else ""
+    yield lm.asked_forward, lm.asked_packed, lm.device.type, torch.get_num_threads(), compiled
+    yield source(), torch.__version__, version("transformers"), compiler.processor(), [os.environ.get(name) for name in CHOOSING]
+    yield torch.get_float32_matmul_precision(), torch.backends.mkldnn.enabled, torch.are_deterministic_algorithms_enabled()
+    yield torch.cuda.get_device_name(lm.device) if lm.device.type == "cuda" else ""
+
+
+def contents(model: Any) -> Iterator[Any]:
+    """Settings, and of every tensor its name, shape, dtype and some elements."""
+    settings = {k: v for k, v in model.config.to_dict().items() if k not in ("_name_or_path", "transformers_version")}
+    yield json.dumps(settings, sort_keys=True, default=str)
+    for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+        flat = tensor.detach().reshape(-1)
+        yield type(model).__qualname__, name, tuple(tensor.shape), tuple(tensor.stride()), str(tensor.dtype)
+        yield flat[:: max(1, len(flat) // SAMPLE)][:SAMPLE].cpu().contiguous().view(torch.uint8).numpy().tobytes()
+
+
+@lru_cache(maxsize=1)
+def source() -> str:
+    """Tells versions of the code that computes and checks apart."""
+    files = [p.read_bytes() for p in sorted(Path(__file__).parent.iterdir()) if p.suffix in (".py", ".cpp")]
+    return hashlib.sha256(b"\0".join(files)).hexdigest()
+
+
+def read(path: Path) -> dict[str, Any]:
+    """What the file holds; nothing where there is none, or a broken one."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def write(path: Path, found: dict[str, Any]) -> None:
+    """Write the file whole or not at all (temporary name, then rename), and remove the oldest of too many."""
+    handle, temporary = tempfile.mkstemp(suffix=".json", dir=path.parent)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            json.dump(found, file)
+        os.replace(temporary, path)
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+    with suppress(OSError):  # another process may be at it too
+        for old in sorted(path.parent.glob("checks-*.json"), key=lambda file: file.stat().st_mtime)[:-MOST]:
+            old.unlink(missing_ok=True)
