@@ -63,6 +63,8 @@ class Engine:
 
     def __init__(self, lm: LM, drafter: Any = "none", rule: Any = "lossless", controller: Any = None, *,
                  exact: bool | None = None, slots: int = 8, park: int = 0) -> None:
+        if slots < 1 or park < 0:
+            raise RequestError(f"An engine needs slots >= 1 and park >= 0; found slots={slots}, park={park}.")
         if exact and not lm.exact:
             raise ModelError(f"exact=True cannot be promised: {lm.why_not_exact}. Leave exact unset for the best there is.")
         self.lm, self.exact = lm, lm.exact if exact is None else exact
@@ -192,17 +194,26 @@ class Engine:
         while self.waiting and len(self.rows) < self.slots:
             row = self.waiting.popleft()
             clock = Clock()
-            for text in row.texts:
-                prompt = text.tokens[:-1]
-                text.slot, reused, trace = self._start(prompt)
-                watch = {"watch": row.request.kept} if self._watched and text is row else {}
-                asked = self.lm.prefill(self.kv, text.slot, prompt[reused:], **watch)
-                row.trace = joined(trace, asked) if watch else row.trace
-                row.stats.reused += reused
+            try:
+                self._read(row)
+            except BaseException:  # an interruption, too, must not keep slots
+                row.finish_reason = "cancelled"
+                self._release(row)
+                raise
             self._tell()
             self.rows.append(row)
             clock.lap("prefill")
             clock.share(row.stats.seconds)
+
+    def _read(self, row: Row) -> None:
+        """Have the prompt of each branch in the cache."""
+        for text in row.texts:
+            prompt = text.tokens[:-1]
+            text.slot, reused, trace = self._start(prompt)
+            watch = {"watch": row.request.kept} if self._watched and text is row else {}
+            asked = self.lm.prefill(self.kv, text.slot, prompt[reused:], **watch)
+            row.trace = joined(trace, asked) if watch else row.trace
+            row.stats.reused += reused
 
     def _start(self, prompt: list[int]) -> tuple[Slot, int, Trace | None]:
         """A slot holding the longest cached beginning of this prompt, its length, and what was asked in it."""
@@ -320,9 +331,14 @@ class Engine:
         if self.park:
             self._keep_for_later(row)
         self.rows.remove(row)
-        for text in row.texts:
-            self.kv.free(text.slot)
+        self._release(row)
         self.rows.sort(key=lambda r: r.slot.index)
+
+    def _release(self, row: Row) -> None:
+        """Give back the slots that a row's branches hold."""
+        for text in row.texts:
+            if text.slot is not None:
+                self.kv.free(text.slot)
 
     def _keep_for_later(self, row: Row) -> None:
         while len(self._parked) >= self.park:

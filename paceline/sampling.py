@@ -103,18 +103,18 @@ def shaped(logits: torch.Tensor, sampling: Sampling, prefix: Sequence[int], prom
         return scores
     scores = scores.clone()
     if sampling.repetition_penalty != 1.0:
-        seen = torch.tensor(sorted(set(prefix)), device=scores.device)
+        seen = torch.tensor(sorted(set(prefix)), dtype=torch.long, device=scores.device)
         old = scores[seen]
         scores[seen] = torch.where(old < 0, old * sampling.repetition_penalty, old / sampling.repetition_penalty)
     if (sampling.presence_penalty or sampling.frequency_penalty) and len(prefix) > prompt_len:
         counts = Counter(prefix[prompt_len:])
-        seen = torch.tensor(list(counts), device=scores.device)
+        seen = torch.tensor(list(counts), dtype=torch.long, device=scores.device)
         times = torch.tensor(list(counts.values()), device=scores.device, dtype=scores.dtype)
         scores[seen] -= sampling.presence_penalty + sampling.frequency_penalty * times
     if sampling.logit_bias:
-        scores[list(sampling.logit_bias)] += torch.tensor(list(sampling.logit_bias.values())).to(scores)
+        scores[list(sampling.logit_bias)] += scores.new_tensor(list(sampling.logit_bias.values()))
     if sampling.processors:
-        ids = torch.tensor([list(prefix)], device=scores.device)
+        ids = torch.tensor([list(prefix)], dtype=torch.long, device=scores.device)
         for processor in sampling.processors:
             scores = processor(ids, scores[None])[0]
     return scores if allowed is None else masked(scores, logits, allowed)
@@ -203,7 +203,7 @@ def is_stateful(processors: Sequence[Any], logits: torch.Tensor, prefix: Sequenc
 
     Copies are asked, so that asking changes nothing; what cannot be copied is asked itself.
     """
-    ids = torch.tensor([list(prefix)], device=logits.device)
+    ids = torch.tensor([list(prefix)], dtype=torch.long, device=logits.device)
     for processor in processors:
         try:
             twin = copy.deepcopy(processor)

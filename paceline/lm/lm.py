@@ -20,6 +20,7 @@ from paceline.grammar import Compiler
 from paceline.lm import fused, lean
 from paceline.lm.attend import NAME, Call
 from paceline.lm.cost import Costs
+from paceline.lm.ids import random_ids, token_ids
 from paceline.lm.kv import KV, Slot
 from paceline.lm.linear import ROWS, Packed, PackedLinear, can_pack, make, pays
 from paceline.lm.promise import BLOCK, TAILS, promise, promise_trees
@@ -184,7 +185,7 @@ class LM:
         gains, (least, price) = [1.0] * len(tokens), worth
         for step in range(steps):
             if step:
-                logits = self.forward(kv, [slots[i] for i in going], torch.tensor([[chains[i][-1][0][0]] for i in going]))
+                logits = self.forward(kv, [slots[i] for i in going], token_ids([[chains[i][-1][0][0]] for i in going]))
                 kv.keep([slots[i] for i in going], [range(1)] * len(going))
             assert logits is not None
             shares, ids = (x.tolist() for x in logits.softmax(-1, dtype=torch.float32).topk(min(top, logits.shape[-1])))
@@ -213,7 +214,7 @@ class LM:
         return torch.cat([x for x in out if x is not None])[at]
 
     def _stock(self, tokens: torch.Tensor, call: Call, at: Any) -> torch.Tensor | None:
-        positions = torch.tensor(call.positions(), device=self.device)
+        positions = torch.tensor(call.positions(), dtype=torch.long, device=self.device)
         inputs = {"input_ids": tokens, "position_ids": positions, "use_cache": False, "paceline_call": call}
         if at is None:
             self.twin.base_model(**inputs)
@@ -235,7 +236,7 @@ class LM:
         at: Any = slice(None)
         if any(size != width for size in sizes):
             at = [b * width + i for b, size in enumerate(sizes) for i in range(size)]
-        logits = self.forward(kv, slots, torch.tensor(rows), parents, at, queries)
+        logits = self.forward(kv, slots, token_ids(rows), parents, at, queries)
         assert logits is not None
         return list(logits.split(sizes))
 
@@ -247,7 +248,7 @@ class LM:
             wanted = [i for i in range(len(chunk)) if first + i in watch]
             queries: list[torch.Tensor] = []
             watched: dict[str, Any] = {"queries": queries} if wanted else {}
-            self.forward(kv, [slot], torch.tensor([list(chunk)]), at=None, **watched)
+            self.forward(kv, [slot], token_ids([list(chunk)]), at=None, **watched)
             kv.keep([slot], [range(len(chunk))])
             if wanted:
                 trace.add([q[0][:, wanted] for q in queries], [first + i for i in wanted])
@@ -287,7 +288,7 @@ class LM:
         """Another forward against stock on random tokens: fp32 to 1e-3 of the logits' spread, half precisions to a tenth."""
         reach = self.rope_switch or self.context
         width = min(12, reach)
-        tokens = torch.randint(self.vocab, (2, width), generator=torch.Generator().manual_seed(0)).to(self.device)
+        tokens = random_ids(self.vocab, (2, width), seed=0).to(self.device)
         calls = []
         for _ in range(2):
             kv = self.cache(slots=2)
@@ -306,7 +307,7 @@ def _headed(body: lean.Lean, head: torch.Tensor, tokens: torch.Tensor, call: Cal
 def pad_rows(tokens: Sequence[Sequence[int]]) -> tuple[torch.Tensor, list[int]]:
     """Rows of different lengths as ids [B, T], zeros behind the shorter ones, and where among the B * T each row ends."""
     width = max(map(len, tokens))
-    return torch.tensor([[*t, *[0] * (width - len(t))] for t in tokens]), [b * width + len(t) - 1 for b, t in enumerate(tokens)]
+    return token_ids([[*t, *[0] * (width - len(t))] for t in tokens]), [b * width + len(t) - 1 for b, t in enumerate(tokens)]
 
 
 def twin(model: Any) -> Any:
