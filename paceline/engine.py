@@ -39,8 +39,9 @@ log = logging.getLogger("paceline")
 class Controller(Protocol):
     """A controller attached to a number of drafters; it owns its statistics. `pick` gives each row an arm for one round, or an
     order for several, from what is past; before it is asked again, `learn` gets what came of it, round by round; `forget` drops a
-    row that has ended, by its id. One that is `timed` goes by the clock: to rows with a seed every draft then counts as chosen,
-    so that the seed gives the same text again.
+    row that has ended, by its id. One that is `steady` gives a row that is to be drafted for as if `alone` (`View`) the same arms
+    whatever the clock says and whoever else is decoded. With any other every draft of a row with a seed counts as chosen, so that
+    the seed gives the same text again; so it does with a drafter that is not `steady` (`drafting.py`).
     """
 
     def pick(self, views: Sequence[View]) -> Sequence[Arm | Order]: ...
@@ -72,6 +73,7 @@ class Engine:
         self.drafting = Drafting(self.drafters, lm.vocab, chains=self.exact and not lm.exact_trees)
         self.rule = plugins.make("rule", rule)
         self.controller: Controller = controlling(controller, named, lm, lone(drafter))
+        self._steady = all(getattr(each, "steady", False) for each in (self.controller, *self.drafters))
         self.kv = lm.cache(1, self.exact)
         self.slots, self.park = slots, park
         self.waiting: deque[Row] = deque()
@@ -90,8 +92,8 @@ class Engine:
         request.sampling.check(self.lm.vocab)
         if hasattr(self.rule, "check"):  # a relaxed rule refuses what it cannot keep
             self.rule.check(request, self.lm.vocab)
-        elif request.sampling.seed is not None and getattr(self.controller, "timed", False):
-            request = replace(request, reproducible=True)  # who drafts goes by the clock, so no draft may be drawn
+        elif request.sampling.seed is not None and not self._steady:
+            request = replace(request, reproducible=True)  # what is drafted may change from day to day, so none of it is drawn
         self._check_length(request)
         bad = next((t for prompt in request.prompts for t in prompt if not 0 <= t < self.lm.vocab), None)
         if bad is not None:
@@ -238,7 +240,8 @@ class Engine:
         if self._shadow is not None:
             self._shadow.tell(rows)
             free = [self._shadow.free(row) for row in rows]
-        picked = self.controller.pick([View(r.id, len(r.tokens), r.left, f) for r, f in zip(rows, free, strict=True)])
+        views = [View(r.id, len(r.tokens), r.left, f, r.request.repeats) for r, f in zip(rows, free, strict=True)]
+        picked = self.controller.pick(views)
         self._orders = [Order.of(each) for each in picked]
         self._stands = min(order.rounds for order in self._orders)
         if self._shadow is not None:

@@ -135,16 +135,30 @@ def law_of(scores: torch.Tensor, sampling: Sampling) -> torch.Tensor:
     if 0 < sampling.top_k < scores.shape[-1]:
         scores = scores.masked_fill(scores < scores.topk(sampling.top_k).values[-1], -math.inf)
     if sampling.top_p < 1.0:
-        ordered, order = scores.sort(descending=True, stable=True)
-        before = ordered.softmax(-1).cumsum(-1).roll(1)
-        before[0] = 0.0
-        scores = scores.masked_fill(torch.zeros_like(scores, dtype=torch.bool).scatter(0, order, before >= sampling.top_p),
-                                    -math.inf)
+        scores = nucleus(scores, sampling.top_p)
     law = scores.softmax(-1)
     if sampling.min_p > 0.0:
         law = law.masked_fill(law < sampling.min_p * law.max(), 0.0)
         law = law / law.sum()
     return law
+
+
+FEW = 64  # tokens that a nucleus is first looked for in: most have fewer, and to sort a whole vocabulary takes far longer
+
+
+def nucleus(scores: torch.Tensor, top_p: float) -> torch.Tensor:
+    """Scores [V], -inf for what does not belong to the likeliest tokens that have a share `top_p` of the law together. Of equal
+    ones the first come first, as in a stable sort.
+    """
+    total, count, kept, top, tokens = scores.logsumexp(-1), FEW, 0, scores[:0], scores[:0].long()
+    while kept == len(top) < len(scores):
+        top, tokens = scores.topk(min(count, len(scores)))
+        kept, count = 1 + int(((top - total).exp().cumsum(-1)[:-1] < top_p).sum()), 8 * count
+    if kept < len(top) and top[kept] == top[kept - 1]:
+        likelier = int((top > top[kept]).sum())
+        tokens = torch.cat((tokens[:likelier], (scores == top[kept]).nonzero()[:, 0]))
+    tokens = tokens[:kept]
+    return torch.full_like(scores, -math.inf).index_copy(0, tokens, scores[tokens])
 
 
 class Scores:

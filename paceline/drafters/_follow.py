@@ -152,6 +152,13 @@ class Follower:
         return not self.widths
 
     @property
+    def steady(self) -> bool:
+        """Whether what is drawn for a row is the same beside other rows: not where keys are borrowed, since which ones depends on
+        what other rows have left in the cache.
+        """
+        return self.borrowed is None
+
+    @property
     def reads(self) -> tuple[str, ...]:
         return ("queries",) if self.borrowed and self.borrowed.asks else ()
 

@@ -20,6 +20,7 @@ from paceline.grammar import Compiler
 from paceline.lm import fused, lean
 from paceline.lm.attend import NAME, Call
 from paceline.lm.cost import Costs
+from paceline.lm.forked import survive_forks
 from paceline.lm.ids import random_ids, token_ids
 from paceline.lm.kv import KV, Slot
 from paceline.lm.linear import ROWS, Packed, PackedLinear, can_pack, make, pays
@@ -48,6 +49,7 @@ class LM:
     def __init__(self, model: Any, tokenizer: Any = None, forward: str = "auto", packed: bool = True,
                  replace: bool = False) -> None:
         refuse(model)
+        survive_forks()
         self.model, self.tokenizer, self.config = model, tokenizer, model.config
         self.text_config = model.config.get_text_config()
         self.vocab = int(model.get_output_embeddings().weight.shape[0])
