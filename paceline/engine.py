@@ -135,8 +135,15 @@ class Engine:
             self.lm.costs.renew()
         self._admit()
         rows = list(self.rows)
-        if not rows:
-            return []
+        try:
+            return self._round(rows) if rows else []
+        except BaseException:  # the cache may have been told what the rows were not
+            for text in (text for row in rows if row in self.rows for text in row.texts):
+                self.kv.crop(text.slot, len(text.tokens) - 1)
+            raise
+
+    def _round(self, rows: list[Row]) -> list[Row]:
+        """Draft, score, judge, commit."""
         clock = Clock()
         self._decide(rows)
         clock.lap("host")
