@@ -67,14 +67,16 @@ class Order:
 
 @dataclass(frozen=True)
 class View:
-    """What a controller may know of a row: its id, its length in tokens, how many tokens it may still add, and which drafters can
-    be asked before it is settled who drafts, since that costs little.
+    """What a controller may know of a row: its id, its length in tokens, how many tokens it may still add, which drafters can be
+    asked before it is settled who drafts, since that costs little, and whether it is to be drafted for as if it were `alone`:
+    drafts are drawn for it, and its seed promises the same text whatever else is decoded.
     """
 
     row: int
     length: int
     left: int
     free: Sequence[int] = ()
+    alone: bool = False
 
 
 @dataclass(slots=True)

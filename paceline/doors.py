@@ -55,18 +55,20 @@ def stream(lm: Any, prompt: Prompt, *, drafter: Any = "none", rule: Any = "lossl
     """Decode one prompt and yield a Piece per round; closing the iterator cancels the request.
 
     Possible stop strings and unfinished characters are held back until they are decided. `engine` continues with an engine
-    that is kept between calls, so that a chat's cached beginning is not prefilled again.
+    that is kept between calls, so that a chat's cached beginning is not prefilled again. Several streams may share one and be
+    read in turns: what a round gave the others waits for them, and comes as one Piece.
     """
     lm = load(lm)
     engine = engine or Engine(lm, drafter, rule, controller, exact=exact, slots=1)
     row = engine.submit(request(lm, prompt, sampling, **limits), watch=True)
     shown = 0
     try:
-        while row.finish_reason is None:
-            engine.step()
-            new = row.new_tokens[shown:]
+        done = None
+        while done is None:
+            while not (new := row.new_tokens[shown:]) and row.finish_reason is None:
+                engine.step()
             done = engine.generation(row) if row.finish_reason is not None else None
-            yield Piece(row.text.take(final=done is not None), new, row.drafted[shown:], done)
+            yield Piece(row.text.take(final=done is not None), new, row.drafted[shown:][: len(new)], done)
             shown += len(new)
     finally:
         if row.finish_reason is None:

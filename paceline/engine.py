@@ -39,8 +39,9 @@ log = logging.getLogger("paceline")
 class Controller(Protocol):
     """A controller attached to a number of drafters; it owns its statistics. `pick` gives each row an arm for one round, or an
     order for several, from what is past; before it is asked again, `learn` gets what came of it, round by round; `forget` drops a
-    row that has ended, by its id. One that is `timed` goes by the clock: to rows with a seed every draft then counts as chosen,
-    so that the seed gives the same text again.
+    row that has ended, by its id. One that is `steady` gives a row that is to be drafted for as if `alone` (`View`) the same arms
+    whatever the clock says and whoever else is decoded. With any other every draft of a row with a seed counts as chosen, so that
+    the seed gives the same text again; so it does with a drafter that is not `steady` (`drafting.py`).
     """
 
     def pick(self, views: Sequence[View]) -> Sequence[Arm | Order]: ...
@@ -63,6 +64,8 @@ class Engine:
 
     def __init__(self, lm: LM, drafter: Any = "none", rule: Any = "lossless", controller: Any = None, *,
                  exact: bool | None = None, slots: int = 8, park: int = 0) -> None:
+        if slots < 1 or park < 0:
+            raise RequestError(f"An engine needs slots >= 1 and park >= 0; found slots={slots}, park={park}.")
         if exact and not lm.exact:
             raise ModelError(f"exact=True cannot be promised: {lm.why_not_exact}. Leave exact unset for the best there is.")
         self.lm, self.exact = lm, lm.exact if exact is None else exact
@@ -70,6 +73,7 @@ class Engine:
         self.drafting = Drafting(self.drafters, lm.vocab, chains=self.exact and not lm.exact_trees)
         self.rule = plugins.make("rule", rule)
         self.controller: Controller = controlling(controller, named, lm, lone(drafter))
+        self._steady = all(getattr(each, "steady", False) for each in (self.controller, *self.drafters))
         self.kv = lm.cache(1, self.exact)
         self.slots, self.park = slots, park
         self.waiting: deque[Row] = deque()
@@ -88,8 +92,8 @@ class Engine:
         request.sampling.check(self.lm.vocab)
         if hasattr(self.rule, "check"):  # a relaxed rule refuses what it cannot keep
             self.rule.check(request, self.lm.vocab)
-        elif request.sampling.seed is not None and getattr(self.controller, "timed", False):
-            request = replace(request, reproducible=True)  # who drafts goes by the clock, so no draft may be drawn
+        elif request.sampling.seed is not None and not self._steady:
+            request = replace(request, reproducible=True)  # what is drafted may change from day to day, so none of it is drawn
         self._check_length(request)
         bad = next((t for prompt in request.prompts for t in prompt if not 0 <= t < self.lm.vocab), None)
         if bad is not None:
@@ -131,8 +135,15 @@ class Engine:
             self.lm.costs.renew()
         self._admit()
         rows = list(self.rows)
-        if not rows:
-            return []
+        try:
+            return self._round(rows) if rows else []
+        except BaseException:  # the cache may have been told what the rows were not
+            for text in (text for row in rows if row in self.rows for text in row.texts):
+                self.kv.crop(text.slot, len(text.tokens) - 1)
+            raise
+
+    def _round(self, rows: list[Row]) -> list[Row]:
+        """Draft, score, judge, commit."""
         clock = Clock()
         self._decide(rows)
         clock.lap("host")
@@ -192,17 +203,26 @@ class Engine:
         while self.waiting and len(self.rows) < self.slots:
             row = self.waiting.popleft()
             clock = Clock()
-            for text in row.texts:
-                prompt = text.tokens[:-1]
-                text.slot, reused, trace = self._start(prompt)
-                watch = {"watch": row.request.kept} if self._watched and text is row else {}
-                asked = self.lm.prefill(self.kv, text.slot, prompt[reused:], **watch)
-                row.trace = joined(trace, asked) if watch else row.trace
-                row.stats.reused += reused
+            try:
+                self._read(row)
+            except BaseException:  # an interruption, too, must not keep slots
+                row.finish_reason = "cancelled"
+                self._release(row)
+                raise
             self._tell()
             self.rows.append(row)
             clock.lap("prefill")
             clock.share(row.stats.seconds)
+
+    def _read(self, row: Row) -> None:
+        """Have the prompt of each branch in the cache."""
+        for text in row.texts:
+            prompt = text.tokens[:-1]
+            text.slot, reused, trace = self._start(prompt)
+            watch = {"watch": row.request.kept} if self._watched and text is row else {}
+            asked = self.lm.prefill(self.kv, text.slot, prompt[reused:], **watch)
+            row.trace = joined(trace, asked) if watch else row.trace
+            row.stats.reused += reused
 
     def _start(self, prompt: list[int]) -> tuple[Slot, int, Trace | None]:
         """A slot holding the longest cached beginning of this prompt, its length, and what was asked in it."""
@@ -227,7 +247,8 @@ class Engine:
         if self._shadow is not None:
             self._shadow.tell(rows)
             free = [self._shadow.free(row) for row in rows]
-        picked = self.controller.pick([View(r.id, len(r.tokens), r.left, f) for r, f in zip(rows, free, strict=True)])
+        views = [View(r.id, len(r.tokens), r.left, f, r.request.repeats) for r, f in zip(rows, free, strict=True)]
+        picked = self.controller.pick(views)
         self._orders = [Order.of(each) for each in picked]
         self._stands = min(order.rounds for order in self._orders)
         if self._shadow is not None:
@@ -320,9 +341,14 @@ class Engine:
         if self.park:
             self._keep_for_later(row)
         self.rows.remove(row)
-        for text in row.texts:
-            self.kv.free(text.slot)
+        self._release(row)
         self.rows.sort(key=lambda r: r.slot.index)
+
+    def _release(self, row: Row) -> None:
+        """Give back the slots that a row's branches hold."""
+        for text in row.texts:
+            if text.slot is not None:
+                self.kv.free(text.slot)
 
     def _keep_for_later(self, row: Row) -> None:
         while len(self._parked) >= self.park:

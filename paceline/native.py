@@ -91,7 +91,7 @@ def sampling_of(config: GenerationConfig, processors: Sequence[Any]) -> Sampling
     """
     kinds = [type(p) for p in processors]
     places = [list(NATIVE).index(k) for k in kinds if k in NATIVE]
-    seed = int(torch.randint(2**62, ()).item()) if config.do_sample else 0
+    seed = int(torch.randint(2**62, (), dtype=torch.long, device="cpu").item()) if config.do_sample else 0
     if len(places) == len(kinds) and places == sorted(set(places)):
         values = {NATIVE[k][0]: getattr(p, NATIVE[k][1]) for k, p in zip(kinds, processors, strict=True)}
         return Sampling(**{"temperature": 1.0 if config.do_sample else 0.0, "seed": seed, **values})
@@ -111,8 +111,8 @@ def stops_of(criteria: Sequence[Any], input_ids: torch.Tensor) -> tuple[tuple[st
         return tuple(stops), None
 
     def until(tokens: Sequence[int]) -> bool:
-        ids = torch.tensor([list(tokens)], device=input_ids.device)
-        return any(bool(torch.as_tensor(c(ids, None)).any()) for c in others)
+        ids = torch.tensor([list(tokens)], dtype=torch.long, device=input_ids.device)
+        return any(bool(torch.as_tensor(c(ids, None), dtype=torch.bool, device="cpu").any()) for c in others)
 
     return tuple(stops), until
 
@@ -134,7 +134,7 @@ def _run(engine: Engine, requests: Sequence[Request], streamer: Any, input_ids: 
         before = len(rows[0].tokens)
         engine.step()
         if streamer is not None:
-            streamer.put(torch.tensor(rows[0].tokens[before:]))
+            streamer.put(torch.tensor(rows[0].tokens[before:], dtype=torch.long, device="cpu"))
     if streamer is not None:
         streamer.end()
     return rows
@@ -145,11 +145,12 @@ def _output(new: Sequence[Sequence[int]], input_ids: torch.Tensor, config: Gener
     longest = max(map(len, new))
     ends = _ids(config.eos_token_id)
     fill = config.pad_token_id if config.pad_token_id is not None else (ends[0] if ends else 0)
-    tails = torch.tensor([[*t, *[int(fill)] * (longest - len(t))] for t in new], device=input_ids.device)
+    tails = torch.tensor([[*t, *[int(fill)] * (longest - len(t))] for t in new], dtype=torch.long,
+                         device=input_ids.device)
     sequences: Any = torch.cat((input_ids, tails), 1)
     return GenerateDecoderOnlyOutput(sequences=sequences) if config.return_dict_in_generate else sequences
 
 
 def _ids(value: Any) -> list[int]:
     """Token ids from what a generation config may hold: None, a number, a list or a tensor."""
-    return [] if value is None else [int(v) for v in torch.as_tensor(value).flatten()]
+    return [] if value is None else [int(v) for v in torch.as_tensor(value, dtype=torch.long, device="cpu").flatten()]

@@ -44,6 +44,11 @@ class Request:
     guidance: Guidance | None = None
 
     @property
+    def repeats(self) -> bool:
+        """Whether its text follows from its seed and from what is drawn for it: who else is decoded must not change that."""
+        return self.sampling.seed is not None and not self.sampling.greedy and not self.reproducible
+
+    @property
     def prompts(self) -> list[Sequence[int]]:
         """The prompt of each branch."""
         return [self.prompt] if self.guidance is None else [self.prompt, self.guidance.prompt]

@@ -103,18 +103,18 @@ def shaped(logits: torch.Tensor, sampling: Sampling, prefix: Sequence[int], prom
         return scores
     scores = scores.clone()
     if sampling.repetition_penalty != 1.0:
-        seen = torch.tensor(sorted(set(prefix)), device=scores.device)
+        seen = torch.tensor(sorted(set(prefix)), dtype=torch.long, device=scores.device)
         old = scores[seen]
         scores[seen] = torch.where(old < 0, old * sampling.repetition_penalty, old / sampling.repetition_penalty)
     if (sampling.presence_penalty or sampling.frequency_penalty) and len(prefix) > prompt_len:
         counts = Counter(prefix[prompt_len:])
-        seen = torch.tensor(list(counts), device=scores.device)
+        seen = torch.tensor(list(counts), dtype=torch.long, device=scores.device)
         times = torch.tensor(list(counts.values()), device=scores.device, dtype=scores.dtype)
         scores[seen] -= sampling.presence_penalty + sampling.frequency_penalty * times
     if sampling.logit_bias:
-        scores[list(sampling.logit_bias)] += torch.tensor(list(sampling.logit_bias.values())).to(scores)
+        scores[list(sampling.logit_bias)] += scores.new_tensor(list(sampling.logit_bias.values()))
     if sampling.processors:
-        ids = torch.tensor([list(prefix)], device=scores.device)
+        ids = torch.tensor([list(prefix)], dtype=torch.long, device=scores.device)
         for processor in sampling.processors:
             scores = processor(ids, scores[None])[0]
     return scores if allowed is None else masked(scores, logits, allowed)
@@ -135,16 +135,30 @@ def law_of(scores: torch.Tensor, sampling: Sampling) -> torch.Tensor:
     if 0 < sampling.top_k < scores.shape[-1]:
         scores = scores.masked_fill(scores < scores.topk(sampling.top_k).values[-1], -math.inf)
     if sampling.top_p < 1.0:
-        ordered, order = scores.sort(descending=True, stable=True)
-        before = ordered.softmax(-1).cumsum(-1).roll(1)
-        before[0] = 0.0
-        scores = scores.masked_fill(torch.zeros_like(scores, dtype=torch.bool).scatter(0, order, before >= sampling.top_p),
-                                    -math.inf)
+        scores = nucleus(scores, sampling.top_p)
     law = scores.softmax(-1)
     if sampling.min_p > 0.0:
         law = law.masked_fill(law < sampling.min_p * law.max(), 0.0)
         law = law / law.sum()
     return law
+
+
+FEW = 64  # tokens that a nucleus is first looked for in: most have fewer, and to sort a whole vocabulary takes far longer
+
+
+def nucleus(scores: torch.Tensor, top_p: float) -> torch.Tensor:
+    """Scores [V], -inf for what does not belong to the likeliest tokens that have a share `top_p` of the law together. Of equal
+    ones the first come first, as in a stable sort.
+    """
+    total, count, kept, top, tokens = scores.logsumexp(-1), FEW, 0, scores[:0], scores[:0].long()
+    while kept == len(top) < len(scores):
+        top, tokens = scores.topk(min(count, len(scores)))
+        kept, count = 1 + int(((top - total).exp().cumsum(-1)[:-1] < top_p).sum()), 8 * count
+    if kept < len(top) and top[kept] == top[kept - 1]:
+        likelier = int((top > top[kept]).sum())
+        tokens = torch.cat((tokens[:likelier], (scores == top[kept]).nonzero()[:, 0]))
+    tokens = tokens[:kept]
+    return torch.full_like(scores, -math.inf).index_copy(0, tokens, scores[tokens])
 
 
 class Scores:
@@ -203,7 +217,7 @@ def is_stateful(processors: Sequence[Any], logits: torch.Tensor, prefix: Sequenc
 
     Copies are asked, so that asking changes nothing; what cannot be copied is asked itself.
     """
-    ids = torch.tensor([list(prefix)], device=logits.device)
+    ids = torch.tensor([list(prefix)], dtype=torch.long, device=logits.device)
     for processor in processors:
         try:
             twin = copy.deepcopy(processor)

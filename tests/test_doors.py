@@ -119,3 +119,21 @@ def test_a_kept_engine_reuses_the_chat_so_far(lm: LM) -> None:
     second = list(paceline.stream(lm, longer, engine=engine, max_new_tokens=10, eos=[]))[-1].generation
     assert second.stats.reused == len(longer) - 2
     assert second.tokens == paceline.generate(lm, longer, max_new_tokens=10, eos=[])[0].tokens
+
+
+@pytest.mark.parametrize("slots", [1, 3])
+def test_streams_of_one_engine_are_read_in_turns(slots: int, chat_lm: LM) -> None:
+    prompts, lengths = ["abc", "b" * 9, "cab"], [5, 14, 9]
+    engine = Engine(chat_lm, "ngram:min_n=1,worth=0", slots=slots)
+    open_ones = {p: paceline.stream(chat_lm, p, engine=engine, max_new_tokens=n, eos=[]) for p, n in zip(prompts, lengths, strict=True)}
+    pieces = {prompt: [] for prompt in prompts}
+    while open_ones:
+        for prompt, stream in list(open_ones.items()):
+            if (piece := next(stream, None)) is None:
+                del open_ones[prompt]
+            else:
+                pieces[prompt].append(piece)
+    for prompt, n in zip(prompts, lengths, strict=True):
+        wanted, last = paceline.generate(chat_lm, prompt, max_new_tokens=n, eos=[])[0], pieces[prompt][-1].generation
+        assert last is not None and [t for piece in pieces[prompt] for t in piece.tokens] == last.tokens == wanted.tokens
+        assert "".join(piece.text for piece in pieces[prompt]) == last.text == wanted.text

@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 import pytest
 import torch
 
-from paceline import Engine, Request
+from paceline import Engine, Request, RequestError
+from paceline.guidance import Guidance
 from paceline.proposal import Proposal
 from paceline.testing import ToyLM
 
@@ -116,3 +117,44 @@ def test_a_budget_of_zero_never_asks() -> None:
     drafter = Broken(raises)
     out = Engine(TOY, drafter, controller="fixed:budget=0").run(REQUESTS)
     assert drafter.calls == 0 and all(g.stats.acceptance_length == 1.0 for g in out)
+
+
+@pytest.mark.parametrize("guidance", [None, Guidance(2.0, [4])], ids=["", "guided"])
+def test_an_interrupted_prompt_gives_its_slots_back(guidance: Guidance | None, monkeypatch) -> None:
+    engine = Engine(TOY)
+    other = engine.submit(Request([1, 2], max_new_tokens=12))
+    engine.step()
+    with monkeypatch.context() as patch:
+        patch.setattr(TOY, "prefill", interrupted)
+        for _ in range(3):
+            row = engine.submit(Request([3, 0, 1], max_new_tokens=12, guidance=guidance))
+            with pytest.raises(KeyboardInterrupt):
+                engine.step()
+            assert row.finish_reason == "cancelled" and len(engine.kv.active) == 1 and not engine.waiting
+    while other.finish_reason is None:
+        engine.step()
+    assert other.new_tokens == Engine(TOY).run([Request([1, 2], max_new_tokens=12)])[0].tokens
+
+
+def interrupted(*given, **named):
+    raise KeyboardInterrupt
+
+
+def test_a_round_that_is_interrupted_is_made_again(monkeypatch) -> None:
+    """Between the cache's commit and the rows' the two must not stay apart."""
+    wanted, engine = Engine(TOY).run(REQUESTS), Engine(TOY)
+    rows = [engine.submit(request) for request in REQUESTS]
+    engine.step()
+    with monkeypatch.context() as patch:
+        patch.setattr(engine, "_commit", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            engine.step()
+    while any(row.finish_reason is None for row in rows):
+        engine.step()
+    assert [row.new_tokens for row in rows] == [g.tokens for g in wanted]
+
+
+@pytest.mark.parametrize("numbers", [{"slots": 0}, {"slots": -1}, {"park": -1}])
+def test_an_engine_needs_slots(numbers: dict) -> None:
+    with pytest.raises(RequestError, match="slots >= 1 and park >= 0"):
+        Engine(TOY, **numbers)

@@ -7,12 +7,14 @@ import math
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy import stats
 from transformers import LogitsProcessorList
 from transformers.generation import logits_process as hf
 
 from paceline import RequestError, Sampling
-from paceline.sampling import Dice, is_stateful, law_of, shaped
+from paceline.sampling import Dice, is_stateful, law_of, nucleus, shaped
 
 ALARM = 1e-6  # chance of each statistical test failing although nothing is wrong
 V = 40
@@ -147,3 +149,24 @@ def test_noise_is_a_pure_function_of_seed_stream_and_key() -> None:
     every = {Dice(seed, stream).uniform(k) for seed in (-1, 0, 2**64 - 2, 2**63) for stream in (0, 1) for k in keys}
     assert len(every) == 4 * 2 * len(keys)
     assert Dice(None).uniform((0,)) != Dice(None).uniform((0,))
+
+
+def sorted_whole(scores: torch.Tensor, top_p: float) -> torch.Tensor:
+    """The nucleus by its definition: a stable sort of all, and the tokens before which less than `top_p` stands."""
+    ordered, order = scores.sort(descending=True, stable=True)
+    before = ordered.softmax(-1).cumsum(-1).roll(1)
+    before[0] = 0.0
+    return scores.masked_fill(torch.zeros_like(scores, dtype=torch.bool).scatter(0, order, before >= top_p), -math.inf)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.integers(1, 2000), st.integers(0, 10**6), st.floats(0.001, 0.999), st.sampled_from([0.05, 0.5, 3.0, 20.0]),
+       st.sampled_from([None, 2.0, 16.0]), st.booleans())
+def test_the_nucleus_is_that_of_a_whole_stable_sort(vocab: int, seed: int, top_p: float, spread: float, grid: float | None,
+                                                    forbidding: bool) -> None:
+    """Ties included: on a grid many scores are equal, and some tokens may be forbidden."""
+    scores = spread * torch.randn(vocab, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    scores = scores if grid is None else (scores * grid).round() / grid
+    if forbidding:
+        scores[1::3] = -math.inf
+    assert torch.equal(nucleus(scores, top_p), sorted_whole(scores, top_p))

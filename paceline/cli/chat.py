@@ -10,7 +10,7 @@ from paceline.cli._flags import flag
 from paceline.cli._live import show
 from paceline.cli._model import Decoding, ModelChoice, departure, open_model
 from paceline.cli._output import check_writable, say, write_json
-from paceline.errors import PacelineError, RequestError
+from paceline.errors import PacelineError
 from paceline.sampling import Sampling
 
 __all__ = ["chat"]

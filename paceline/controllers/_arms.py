@@ -126,7 +126,6 @@ class Bandit:
 
     def __init__(self, arms: list[Arm], earned: Earned, policy: Callable[[int, random.Random], Policy], options: Options) -> None:
         self.arms, self.earned, self.options = arms, earned, options
-        self.timed = options.reward != "tokens"
         self._make = policy
         self._policies: dict[int | None, Policy] = {}
         self._asked: dict[int, tuple[Pull, View]] = {}

@@ -80,8 +80,6 @@ class Cost:
 class Priced:
     """Picks the arm of the highest surplus for every row; knows the past only, so the text keeps its law."""
 
-    timed = True
-
     def __init__(self, options: Cost, drafters: int) -> None:
         self.options, self.drafters, self.most = options, drafters, max(options.budgets)
         self.arms = arms_of(drafters, (0, *options.budgets))

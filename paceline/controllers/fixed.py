@@ -13,8 +13,11 @@ __all__ = ["Fixed"]
 class Fixed:
     """budget: most nodes a row may have scored in a round; the drafter's own length limits it further. 0 = never draft.
     together: most nodes of all rows of a round, at least one a row: one row's nodes come almost free with its weights' reading,
-    many rows' nodes cost arithmetic. None = 16, or the budget where that is more: right for CPUs; an accelerator bears more.
+    many rows' nodes cost arithmetic. None = 16, or the budget where that is more: right for CPUs; an accelerator bears more. A row
+    that is to be drafted for as if `alone` shares nothing.
     """
+
+    steady = True
 
     budget: int = 16
     together: int | None = None
@@ -28,9 +31,10 @@ class Fixed:
         return self
 
     def pick(self, views: Sequence[View]) -> list[Arm]:
-        """The same arm for every row."""
+        """The same arm for every row, but for those that share nothing."""
         together = max(16, self.budget) if self.together is None else self.together
-        return [Arm(0, min(self.budget, max(1, together // max(1, len(views)))))] * len(views)
+        shared = min(self.budget, max(1, together // max(1, len(views))))
+        return [Arm(0, min(self.budget, together) if view.alone else shared) for view in views]
 
     def learn(self, outcomes: Sequence[Outcome]) -> None:
         """Nothing to learn."""

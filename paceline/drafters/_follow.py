@@ -19,6 +19,7 @@ import torch
 
 from paceline.errors import SpecError
 from paceline.lm import KV, Slot
+from paceline.lm.ids import token_ids
 from paceline.lm.lm import pad_rows
 from paceline.lookup.beam import Beam
 from paceline.lookup.odds import Odds
@@ -151,6 +152,13 @@ class Follower:
         return not self.widths
 
     @property
+    def steady(self) -> bool:
+        """Whether what is drawn for a row is the same beside other rows: not where keys are borrowed, since which ones depends on
+        what other rows have left in the cache.
+        """
+        return self.borrowed is None
+
+    @property
     def reads(self) -> tuple[str, ...]:
         return ("queries",) if self.borrowed and self.borrowed.asks else ()
 
@@ -277,7 +285,7 @@ class Follower:
         for depth in range(min(max(c.length for c in chains), len(self.widths))):
             if depth:
                 width = max(len(b.tree) for b in beams)
-                tokens = torch.tensor([[*b.tree.tokens, *[0] * (width - len(b.tree))] for b in beams])
+                tokens = token_ids([[*b.tree.tokens, *[0] * (width - len(b.tree))] for b in beams])
                 at = [i * width + node for i, b in enumerate(beams) for node in b.front]
                 logits = self.lm.forward(self.kv, [c.memory.slot for c in chains], tokens, [b.tree.parents for b in beams], at)
             assert logits is not None

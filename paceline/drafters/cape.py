@@ -69,6 +69,7 @@ class Comb:
     def __init__(self, inner: Any, lm: Any, auto: bool) -> None:
         self.inner, self.lm, self.auto = inner, lm, auto
         self.odds = RankOdds(RANKS)
+        self.steady = getattr(inner, "steady", False)
         self.nested = getattr(inner, "nested", False)  # leaves come behind the chain, in an order that no budget changes
         self._rows: dict[int, Asked] = {}
 

@@ -155,8 +155,8 @@ class Few:
         """Fill the copy with the best keys of the prompt. A second choice scores by both what the text and what later tokens
         asked.
         """
-        kept = torch.tensor(sorted(i for i in row.request.kept if i < chosen.base), dtype=torch.long)
-        free = torch.ones(chosen.base, dtype=torch.bool)
+        kept = torch.tensor(sorted(i for i in row.request.kept if i < chosen.base), dtype=torch.long, device="cpu")
+        free = torch.ones(chosen.base, dtype=torch.bool, device="cpu")
         free[kept] = False
         count = min(self.options.keys, int(free.sum()))
         old, chosen.scores, chosen.length = chosen.scores or None, [], chosen.base
@@ -169,7 +169,7 @@ class Few:
             chosen.scores.append(scores if old is None else EASE * old[layer] + (1 - EASE) * scores)
             index = best(chosen.scores[-1], free.to(scores.device), count, kept)
             if self._is_windowed(layer):  # the last ones, one next to the other, as its window counts them
-                index = torch.arange(chosen.base - slot.length, chosen.base, device=held.device)[None]
+                index = torch.arange(chosen.base - slot.length, chosen.base, dtype=torch.long, device=held.device)[None]
             copied = held.gather(2, index[None, :, :, None].expand(2, held.shape[1], -1, held.shape[3]))
             slot.kv.layer(layer, held)[:, slot.index, :, : slot.length] = copied
 

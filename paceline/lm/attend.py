@@ -110,8 +110,8 @@ class Call:
         if key not in self._masks:
             t = self.width
             tree = ancestors(self.parents[0] if self.parents else range(-1, t - 1), t)
-            seen = torch.tensor([[j in tree[i] for j in range(t)] for i in range(t)]).repeat_interleave(groups, 0)
-            self._masks[key] = like.new_zeros(seen.shape).masked_fill_(~seen, -math.inf)
+            seen = torch.tensor([[j in tree[i] for j in range(t)] for i in range(t)], dtype=torch.bool, device=like.device)
+            self._masks[key] = like.new_zeros(seen.shape).masked_fill_(~seen, -math.inf).repeat_interleave(groups, 0)
         return self._masks[key]
 
     def _row_mask(self, b: int, rows: int, like: torch.Tensor, window: int | None, groups: int) -> torch.Tensor:
@@ -137,12 +137,12 @@ class Call:
             i = min(r // groups, self.width - 1)
             oldest = 0 if window is None else max(0, places[i] - window + 1)
             lists.append([oldest, *(0.0 if j in tree[i] and places[j] >= oldest else -math.inf for j in range(self.width))])
-        table = torch.tensor(lists, dtype=torch.float32)
+        table = torch.tensor(lists, dtype=torch.float32, device="cpu")
         mask = like.new_full((rows, self.length), -math.inf)
         if window is None:
             mask[:, :start] = 0.0
         else:
-            inside = torch.arange(start)[None] >= table[:, :1]
+            inside = torch.arange(start, dtype=torch.long, device="cpu")[None] >= table[:, :1]
             mask[:, :start].masked_fill_(inside.to(like.device), 0.0)
         mask[:, start : start + self.width] = table[:, 1:].to(mask)
         return mask
@@ -150,8 +150,8 @@ class Call:
 
 def stairs(rows: int, columns: int, start: int, window: int | None, groups: int, like: torch.Tensor) -> torch.Tensor:
     """Causal mask [rows, columns] of a chain whose first token stands at `start`: row r sees keys up to start + r // groups."""
-    last = start + torch.arange(rows, device=like.device)[:, None] // groups
-    keys = torch.arange(columns, device=like.device)[None]
+    last = start + torch.arange(rows, dtype=torch.long, device=like.device)[:, None] // groups
+    keys = torch.arange(columns, dtype=torch.long, device=like.device)[None]
     hidden = keys > last if window is None else (keys > last) | (keys <= last - window)
     return like.new_zeros((rows, columns)).masked_fill_(hidden, -math.inf)
 
@@ -218,9 +218,9 @@ def sizes(like: torch.Tensor, prefix: int) -> tuple[int, int, int, int, torch.dt
 @lru_cache(maxsize=64)
 def parts_pay(rows: int, prefix: int, heads: int, dim: int, dtype: torch.dtype) -> bool:
     """Whether attention in parts is faster than under one mask, for tensors of these sizes: measured once for each."""
-    q = torch.randn(1, heads, rows, dim, dtype=dtype)
-    cached = torch.randn(2, 1, heads, prefix + rows, dim, dtype=dtype)
-    own, whole = torch.zeros(rows, rows, dtype=dtype), torch.zeros(1, 1, rows, prefix + rows, dtype=dtype)
+    q = torch.randn(1, heads, rows, dim, dtype=dtype, device="cpu")
+    cached = torch.randn(2, 1, heads, prefix + rows, dim, dtype=dtype, device="cpu")
+    own, whole = q.new_zeros(rows, rows), q.new_zeros(1, 1, rows, prefix + rows)
     parts = partial(attend_in_parts, q, cached, own, 1.0)
     dense = partial(scaled_dot_product_attention, q, cached[0], cached[1], attn_mask=whole, scale=1.0)
     return min(map(seconds, [parts] * 4)) < min(map(seconds, [dense] * 4))
@@ -242,7 +242,8 @@ def attend_other(q: torch.Tensor, layer: int, call: Call, scale: float) -> torch
         if (n := max(ends)) == 0 or slot.reads is None:
             continue
         k, v = slot.reads.kv.view(layer, [slot.reads.index], n)
-        hidden = torch.arange(n, device=q.device)[None] >= torch.tensor(ends, device=q.device)[:, None]
+        keys = torch.arange(n, dtype=torch.long, device=q.device)
+        hidden = keys[None] >= keys.new_tensor(ends)[:, None]
         mask = q.new_zeros((q.shape[1], n)).masked_fill_(hidden, -math.inf)
         seen = scaled_dot_product_attention(q[b : b + 1].transpose(1, 2), k, v, attn_mask=mask, scale=scale, enable_gqa=True)
         out[b] = seen[0].transpose(0, 1).nan_to_num() if min(ends) == 0 else seen[0].transpose(0, 1)

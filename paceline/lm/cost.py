@@ -150,7 +150,7 @@ class Costs:
     def _once(self, slot: Any, tokens: int, comb: bool) -> float:
         """Seconds of one forward, and for a tree of bringing a path together; the slot is left as it was."""
         parents = [[-1, *range(tokens // 2), *range(tokens - tokens // 2 - 1)]] if comb else None
-        ids = torch.zeros(1, tokens, dtype=torch.long)
+        ids = torch.zeros(1, tokens, dtype=torch.long, device="cpu")
         start = time.perf_counter()
         logits = self.lm.forward(slot.kv, [slot], ids, parents)
         logits[0].argmax().item()  # on an accelerator the forward is only now done
@@ -181,7 +181,7 @@ def clamped(rows: int) -> int:
 @torch.inference_mode()
 def behind(lm: Any, slots: Sequence[Any], tokens: int, repeats: int = 3) -> float:
     """Seconds of a forward of so many tokens a row behind what these slots hold, the best of a few; nothing is committed."""
-    ids, best = torch.zeros(len(slots), tokens, dtype=torch.long), float("inf")
+    ids, best = torch.zeros(len(slots), tokens, dtype=torch.long, device="cpu"), float("inf")
     for _ in range(repeats + 1):
         start = time.perf_counter()
         lm.forward(slots[0].kv, slots, ids)[-1].argmax().item()  # on an accelerator the forward is only now done

@@ -56,5 +56,6 @@ def _identity_block(like: Any, shape: Any, random: torch.Generator) -> Any:
             if name.endswith(("o_proj.weight", "down_proj.weight", "bias")):
                 parameter.zero_()
             elif parameter.dim() == 2:
-                parameter.copy_((0.02 * torch.randn(parameter.shape, generator=random)).bfloat16())  # as checkpoints ship
+                drawn = torch.randn(parameter.shape, generator=random, dtype=torch.float32, device="cpu")
+                parameter.copy_((0.02 * drawn).bfloat16())  # as checkpoints ship
     return block

@@ -87,13 +87,19 @@ class KV:
 
     @torch.inference_mode()
     def clone(self, source: Slot, length: int, home: "KV | None" = None) -> Slot:
-        """A new slot holding the first `length` tokens of `source`, which may live in another cache (`home`)."""
+        """A new slot for the first `length` tokens of the text in `source`, which may live in another cache (`home`). Raises
+        ModelError where a window has let go of keys that the next token has to see.
+        """
+        home, held = home or self, length - source.dropped
+        if held < (min(home.window, length) if length < source.position and source.dropped else 0) or held > source.length:
+            raise ModelError(f"A copy of the first {length} tokens needs keys that this slot does not hold: it has those from "
+                             f"{source.dropped} to {source.position}. Read the text again.")
         slot = self.take()
-        self.reserve(length)
-        for i, theirs in enumerate((home or self).layers):
+        self.reserve(held)
+        for i, theirs in enumerate(home.layers):
             if theirs is not None:
-                self.layer(i, theirs[0])[:, slot.index, :, :length] = theirs[:, source.index, :, :length]
-        slot.length = length
+                self.layer(i, theirs[0])[:, slot.index, :, :held] = theirs[:, source.index, :, :held]
+        slot.length, slot.dropped = held, source.dropped
         return slot
 
     def crop(self, slot: Slot, length: int) -> None:
@@ -174,7 +180,7 @@ class KV:
     @torch.inference_mode()
     def _move(self, slot: Slot, path: Sequence[int]) -> None:
         """Bring the scratch tokens at these offsets together."""
-        source = torch.tensor(path) + slot.length
+        source = torch.tensor(path, dtype=torch.long, device="cpu") + slot.length
         for cache in self.layers:
             if cache is not None:
                 moved = cache[:, slot.index, :, source.to(cache.device)]

@@ -136,7 +136,7 @@ def pays(weights: Iterable[torch.Tensor], repeats: int = 5) -> bool:
 
 def _pass_time(linears: Sequence[Dense | Packed]) -> float:
     """Seconds of one pass over all linears at 2 and at 8 rows."""
-    inputs = {(m, x.width): torch.ones(m, x.width, dtype=x.dtype) for x in linears for m in (2, 8)}
+    inputs = {(m, x.width): torch.ones(m, x.width, dtype=x.dtype, device="cpu") for x in linears for m in (2, 8)}
     start = time.perf_counter()
     for rows in (2, 8):
         for x in linears:

@@ -20,6 +20,8 @@ from paceline.lm.agreement import agreement, stepped
 from paceline.lm.attend import Call
 from paceline.lm.checked import Checks
 from paceline.lm.cost import Costs
+from paceline.lm.forked import survive_forks
+from paceline.lm.ids import token_ids
 from paceline.lm.kv import KV, Slot
 from paceline.lm.linear import ROWS, Dense, Packed, make, packs, pays
 from paceline.lm.plain import plain
@@ -49,6 +51,7 @@ class LM:
     def __init__(self, model: Any, tokenizer: Any = None, forward: str = "auto", packed: bool = True,
                  replace: bool = False) -> None:
         refuse(model)
+        survive_forks()
         self.model, self.tokenizer, self.config = model, tokenizer, model.config
         self.text_config = model.config.get_text_config()
         self.live = plain(model)  # why the model itself runs at every call; "" where a copy of it may
@@ -189,7 +192,7 @@ class LM:
         gains, (least, price) = [1.0] * len(tokens), worth
         for step in range(steps):
             if step:
-                logits = self.forward(kv, [slots[i] for i in going], torch.tensor([[chains[i][-1][0][0]] for i in going]))
+                logits = self.forward(kv, [slots[i] for i in going], token_ids([[chains[i][-1][0][0]] for i in going]))
                 kv.keep([slots[i] for i in going], [range(1)] * len(going))
             assert logits is not None
             shares, ids = (x.tolist() for x in logits.softmax(-1, dtype=torch.float32).topk(min(top, logits.shape[-1])))
@@ -231,7 +234,7 @@ class LM:
         at: Any = slice(None)
         if any(size != width for size in sizes):
             at = [b * width + i for b, size in enumerate(sizes) for i in range(size)]
-        logits = self.forward(kv, slots, torch.tensor(rows), parents, at, queries)
+        logits = self.forward(kv, slots, token_ids(rows), parents, at, queries)
         assert logits is not None
         return list(logits.split(sizes))
 
@@ -243,7 +246,7 @@ class LM:
             wanted = [i for i in range(len(chunk)) if first + i in watch]
             queries: list[torch.Tensor] = []
             watched: dict[str, Any] = {"queries": queries} if wanted else {}
-            self.forward(kv, [slot], torch.tensor([list(chunk)]), at=None, **watched)
+            self.forward(kv, [slot], token_ids([list(chunk)]), at=None, **watched)
             kv.keep([slot], [range(len(chunk))])
             if wanted:
                 trace.add([q[0][:, wanted] for q in queries], [first + i for i in wanted])
@@ -317,4 +320,4 @@ def facts(model: Any, live: bool) -> tuple[int, torch.dtype, torch.device]:
 def pad_rows(tokens: Sequence[Sequence[int]]) -> tuple[torch.Tensor, list[int]]:
     """Rows of different lengths as ids [B, T], zeros behind the shorter ones, and where among the B * T each row ends."""
     width = max(map(len, tokens))
-    return torch.tensor([[*t, *[0] * (width - len(t))] for t in tokens]), [b * width + len(t) - 1 for b, t in enumerate(tokens)]
+    return token_ids([[*t, *[0] * (width - len(t))] for t in tokens]), [b * width + len(t) - 1 for b, t in enumerate(tokens)]

@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 
+from paceline.lm.ids import random_ids, token_ids
 from paceline.lm.kv import KV, Slot
 from paceline.lm.linear import ROWS
 
@@ -30,7 +31,7 @@ def promise(lm: Any) -> tuple[bool, str]:
     count = min(33, lm.context - start)
     if count < 2:
         return False, "the context is too short to check"
-    tokens = torch.randint(lm.vocab, (start + count,), generator=torch.Generator().manual_seed(1)).tolist()
+    tokens = random_ids(lm.vocab, (start + count,), seed=1).tolist()
     kv = lm.cache(slots=8, exact=True)
     slot = kv.take()
     for edge in (t for t in lm.tails if t + 4 < start):  # where a view grows by a tail
@@ -61,7 +62,7 @@ def promise(lm: Any) -> tuple[bool, str]:
 @torch.inference_mode()
 def promise_trees(lm: Any) -> bool:
     """Whether every node of a tree has the bits of its path decoded token by token."""
-    tokens = torch.randint(lm.vocab, (16,), generator=torch.Generator().manual_seed(2)).tolist()
+    tokens = random_ids(lm.vocab, (16,), seed=2).tolist()
     start, parents = min(9, lm.context - 7), [-1, 0, 0, 1, 2, 3]
     if start < 1:
         return False
@@ -69,7 +70,7 @@ def promise_trees(lm: Any) -> bool:
     slot = kv.take()
     lm.prefill(kv, slot, tokens[:start])
     nodes = tokens[start : start + len(parents)]
-    tree = lm.forward(kv, [slot], torch.tensor([nodes]), [parents])
+    tree = lm.forward(kv, [slot], token_ids([nodes]), [parents])
     for path in ([0, 1, 3, 5], [0, 2, 4]):
         kv.crop(slot, start)
         apart = torch.cat([_step(lm, kv, [slot], [[nodes[i]]]) for i in path])
@@ -79,7 +80,7 @@ def promise_trees(lm: Any) -> bool:
 
 
 def _step(lm: Any, kv: KV, slots: list[Slot], tokens: list[list[int]]) -> torch.Tensor:
-    logits = lm.forward(kv, slots, torch.tensor(tokens))
+    logits = lm.forward(kv, slots, token_ids(tokens))
     kv.keep(slots, [range(len(row)) for row in tokens])
     assert logits is not None
     return logits

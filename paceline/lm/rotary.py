@@ -25,7 +25,7 @@ class Rotary:
         if length <= len(self.cos):
             return
         length = min(max(length, 2 * len(self.cos)), self.context)
-        cos, sin = self.module(self.like.new_zeros((1, 1)), torch.arange(length, device=self.like.device)[None])
+        cos, sin = self.module(self.like.new_zeros((1, 1)), torch.arange(length, dtype=torch.long, device=self.like.device)[None])
         sin = sin[0].to(self.like.dtype, copy=True)
         sin[:, : sin.shape[1] // 2].neg_()
         self.cos, self.sin = cos[0].to(self.like.dtype).contiguous(), sin.contiguous()
@@ -37,7 +37,7 @@ class Rotary:
             self.reach(positions.stop)
         else:
             self.reach(max(positions) + 1)
-            rows = torch.tensor(positions, device=self.like.device)
+            rows = torch.tensor(positions, dtype=torch.long, device=self.like.device)
         return self.cos[rows, None], self.sin[rows, None]
 
 

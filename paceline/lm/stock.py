@@ -41,7 +41,7 @@ class Stock:
         return self.given if self.live else twin(self.given)
 
     def __call__(self, tokens: torch.Tensor, call: Call, at: Any) -> torch.Tensor | None:
-        positions = torch.tensor(call.positions(), device=tokens.device)
+        positions = torch.tensor(call.positions(), dtype=torch.long, device=tokens.device)
         inputs = {"input_ids": tokens, "position_ids": positions, "use_cache": False}
         token = CURRENT.set(call)
         try:

@@ -51,14 +51,14 @@ def mass(q: torch.Tensor, k: torch.Tensor, positions: Sequence[int]) -> torch.Te
     """
     g, n = k.shape[:2]
     rows = q.float().unflatten(0, (g, -1)).flatten(1, 2)  # [G, H / G * T, D]
-    last = torch.tensor(positions, device=q.device).repeat(q.shape[0] // g)[:, None]
+    last = torch.tensor(positions, dtype=torch.long, device=q.device).repeat(q.shape[0] // g)[:, None]
 
     def weights(start: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Softmax within a block, and the block's log-sum-exp."""
         part = k[:, start : start + BLOCK].float()
         scores = rows @ part.mT
         if start + part.shape[1] > lowest:
-            scores.masked_fill_(torch.arange(start, start + part.shape[1], device=q.device) > last, -torch.inf)
+            scores.masked_fill_(torch.arange(start, start + part.shape[1], dtype=torch.long, device=q.device) > last, -torch.inf)
         whole = scores.logsumexp(-1, keepdim=True)
         return scores.sub_(whole.clamp_min(-1e30)).exp_(), whole
 

@@ -119,7 +119,7 @@ def refuse_exactness(rule: str, request: Any) -> None:
 
 def one_hot(like: torch.Tensor, token: int) -> torch.Tensor:
     """The law [V] of a chosen node."""
-    return torch.zeros_like(like).scatter_(0, torch.tensor(token, device=like.device), 1.0)
+    return torch.zeros_like(like).scatter_(0, torch.tensor(token, dtype=torch.long, device=like.device), 1.0)
 
 
 def without(law: torch.Tensor, token: int) -> torch.Tensor:

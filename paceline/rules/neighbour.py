@@ -65,13 +65,13 @@ class Neighbour:
             table = np.load(self.neighbours) if isinstance(self.neighbours, str | Path) else self.neighbours
         except (OSError, ValueError) as error:
             raise DataError(f"neighbour expected adjacent or an .npy file of ids; {self.neighbours}: {error}.") from error
-        return torch.as_tensor(table)
+        return torch.as_tensor(table, dtype=torch.long, device="cpu")
 
     def near(self, tokens: torch.Tensor, vocab: int) -> torch.Tensor:
         """The k nearest ids [n, k] of tokens [n], nearest first."""
         if self._table is not None:
-            return self._table.to(tokens.device)[tokens, : self.k].long()
-        apart = torch.arange(vocab, device=tokens.device)[None] - tokens[:, None]
+            return self._table.to(tokens.device)[tokens, : self.k]
+        apart = torch.arange(vocab, dtype=torch.long, device=tokens.device)[None] - tokens[:, None]
         order = torch.where(apart == 0, 2 * vocab, 2 * apart.abs() + (apart > 0))  # ties: the lower id first
         return order.topk(self.k, largest=False).indices
 
@@ -102,7 +102,7 @@ class Neighbour:
 
     def _left(self, rest: torch.Tensor, token: int) -> torch.Tensor:
         """The law [V] after this token was rejected; `rest` itself where its neighbourhood is all there is."""
-        ids = torch.tensor([token], device=rest.device)
+        ids = torch.tensor([token], dtype=torch.long, device=rest.device)
         around = torch.cat((ids, self.near(ids, len(rest))[0]))
         return rest.index_fill(0, around, 0.0) if float(rest.sum() - rest[around].sum()) > NOTHING else rest
 
@@ -110,4 +110,4 @@ class Neighbour:
 def fits(table: torch.Tensor, vocab: int) -> bool:
     """True when a table [V, k] names ids of the vocabulary, and no token itself."""
     within = bool(((table >= 0) & (table < vocab)).all())
-    return within and not bool((table == torch.arange(vocab, device=table.device)[:, None]).any())
+    return within and not bool((table == torch.arange(vocab, dtype=torch.long, device=table.device)[:, None]).any())

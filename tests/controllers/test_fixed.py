@@ -22,6 +22,12 @@ def test_many_rows_share_what_a_round_may_score() -> None:
     assert Fixed(budget=0).pick(views)[0].budget == 0
 
 
+def test_a_row_drafted_for_as_if_alone_shares_nothing() -> None:
+    views = [View(i, 10, 50, alone=i == 0) for i in range(8)]
+    assert [arm.budget for arm in Fixed().pick(views)] == [16, *[2] * 7]
+    assert Fixed(together=4).pick(views)[0] == Fixed(together=4).pick(views[:1])[0] == Arm(0, 4)
+
+
 def test_it_is_its_own_controller_and_keeps_nothing() -> None:
     options = Fixed(budget=5)
     assert options.attach(3) is options

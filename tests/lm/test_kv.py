@@ -118,3 +118,21 @@ def test_rows_side_by_side_are_read_without_a_copy() -> None:
     kv.write(0, slots, torch.zeros(4, H, 1, D), torch.zeros(4, H, 1, D))
     assert kv.view(0, kv.index(slots[1:3]), 4).data_ptr() == kv.layers[0][:, 1].data_ptr()
     assert kv.index([slots[2], slots[0]]) == [2, 0]
+
+
+@pytest.mark.parametrize(("length", "held"), [(50, 20), (42, 12), (41, None), (29, None)])
+def test_a_copy_of_a_slot_stands_where_its_text_does(length: int, held: int | None) -> None:
+    """Of 50 tokens 30 were dropped, so that what stands within a window of 12 is held for texts of 42 tokens and more."""
+    kv = KV(slots=1, capacity=64, quantum=64, window=12)
+    source = kv.take()
+    keys = torch.arange(20.0).view(1, 1, 20, 1).expand(1, H, 20, D)
+    kv.write(0, [source], keys, -keys)
+    source.length, source.dropped = 20, 30
+    if held is None:
+        with pytest.raises(ModelError, match="from 30 to 50"):
+            kv.clone(source, length)
+        assert len(kv.active) == 1
+        return
+    copy = kv.clone(source, length)
+    assert (copy.position, copy.length, copy.dropped) == (length, held, 30)
+    assert torch.equal(kv.view(0, [copy.index], held)[0, 0], keys[0, :, :held])
