@@ -45,4 +45,4 @@ def test_other_shells_get_a_script_of_their_own(shell: str, paceline_cli: Callab
 
 def test_an_unknown_shell_is_one_sentence(paceline_cli: Callable) -> None:
     outcome = paceline_cli("completion", "bsh")
-    assert outcome.code == 1 and "Did you mean 'bash'" in outcome.err
+    assert outcome.code == 2 and "Did you mean 'bash'" in outcome.err
