@@ -312,14 +312,14 @@ def test_the_code_and_its_description_have_one_version(monkeypatch: pytest.Monke
 
 
 @needs_compiler
-def test_one_that_disagrees_is_dropped_and_said(monkeypatch: pytest.MonkeyPatch, unchecked: Any) -> None:
+def test_one_that_disagrees_is_dropped_and_said(unchecked: None, monkeypatch: pytest.MonkeyPatch, unchecked: Any) -> None:
     class Skewed(fused.Fused):
         def __call__(self, tokens, call, at):
             return super().__call__(tokens, call, at) * 1.1
 
     monkeypatch.setattr(fused, "Fused", Skewed)
     lm = LM(tiny_model())
-    assert lm.forward_name == "lean" and any("disagreed" in note for note in lm.notes)
+    assert lm.forward_name == "lean" and any("logits differ" in note for note in lm.notes)
 
 
 @needs_compiler
