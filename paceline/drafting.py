@@ -17,10 +17,10 @@ log = logging.getLogger("paceline")
 
 class Drafter(Protocol):
     """A drafter attached to a model; it owns its memory, per row. It may name in `reads` what it wants to see (`seen.py`), and
-    say by `nested` that under a smaller budget it proposes the first nodes of what it proposes under a larger one, by `steady` that
-    what it draws for a row depends neither on the clock nor on other rows, and by `free` that asking it costs little, since it
-    has no model, or asks one only where that pays: it may be asked before it is settled who drafts, and what it then chooses may
-    be left; what it draws is scored.
+    say by `nested` that under a smaller budget it proposes the first nodes of what it proposes under a larger one, by `steady`
+    that what it draws for a row depends neither on the clock nor on other rows, and by `free` that asking it costs little, since
+    it has no model, or asks one only where that pays: it may be asked before it is settled who drafts, and what it then chooses
+    may be left; what it draws is scored.
     """
 
     def propose(self, rows: Sequence[Row], budgets: Sequence[int]) -> list[Proposal]: ...

@@ -16,7 +16,8 @@ from tests.test_layers import PACKAGE, room, sources
 
 ELSEWHERE = {"bench", "cli", "data", "objectives", "recipes", "testing", "train"}
 DOORS = {"fused.py"}  # checks itself what it hands to compiled code
-MAKERS = {"arange", "as_tensor", "empty", "eye", "full", "linspace", "ones", "rand", "randint", "randn", "randperm", "tensor", "zeros"}
+MAKERS = {"arange", "as_tensor", "empty", "eye", "full", "linspace", "ones", "rand", "randint", "randn", "randperm", "tensor",
+          "zeros"}  # fmt: skip
 
 
 def unnamed(path: Path) -> Iterator[int]:

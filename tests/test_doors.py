@@ -125,7 +125,8 @@ def test_a_kept_engine_reuses_the_chat_so_far(lm: LM) -> None:
 def test_streams_of_one_engine_are_read_in_turns(slots: int, chat_lm: LM) -> None:
     prompts, lengths = ["abc", "b" * 9, "cab"], [5, 14, 9]
     engine = Engine(chat_lm, "ngram:min_n=1,worth=0", slots=slots)
-    open_ones = {p: paceline.stream(chat_lm, p, engine=engine, max_new_tokens=n, eos=[]) for p, n in zip(prompts, lengths, strict=True)}
+    open_ones = {prompt: paceline.stream(chat_lm, prompt, engine=engine, max_new_tokens=n, eos=[])
+                 for prompt, n in zip(prompts, lengths, strict=True)}
     pieces = {prompt: [] for prompt in prompts}
     while open_ones:
         for prompt, stream in list(open_ones.items()):

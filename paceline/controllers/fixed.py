@@ -13,8 +13,8 @@ __all__ = ["Fixed"]
 class Fixed:
     """budget: most nodes a row may have scored in a round; the drafter's own length limits it further. 0 = never draft.
     together: most nodes of all rows of a round, at least one a row: one row's nodes come almost free with its weights' reading,
-    many rows' nodes cost arithmetic. None = 16, or the budget where that is more: right for CPUs; an accelerator bears more. A row
-    that is to be drafted for as if `alone` shares nothing.
+    many rows' nodes cost arithmetic. None = 16, or the budget where that is more: right for CPUs; an accelerator bears more. A
+    row that is to be drafted for as if `alone` shares nothing.
     """
 
     steady = True

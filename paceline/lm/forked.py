@@ -1,5 +1,5 @@
-"""A process that was forked off one in which models have worked: of the threads that share a forward's work none is left there, and
-OpenMP would wait for them for ever.
+"""A process that was forked off one in which models have worked: of the threads that share a forward's work none is left there,
+and OpenMP would wait for them for ever.
 """
 
 import functools

@@ -63,13 +63,14 @@ def test_without_a_seed_texts_differ(lm: LM) -> None:
 
 
 MODELS = ["small_model:model=zoo:tiny-draft", "glide", "longspec", "cape:inner=glide", "sparse_self:keys=8,worth=0,length=3",
-          "merge:drafters=[suffix,glide]"]  # fmt: skip
-TEXTS = ["The little dog went", "def add(a, b):\n    return", "Once upon a time there was", "One, two, three,", "He said", "A list:"]
+          "merge:drafters=[suffix,glide]", "auto", ["suffix", "glide"]]  # fmt: skip
+WARMER = Sampling(temperature=0.9, seed=3)
+TEXTS = ["The little dog went", "def add(a, b):\n    return", "Once upon a time there was", "One, two,", "He said", "A list:"]
 
 
-@pytest.mark.parametrize("drafter", [*MODELS, "auto", ["suffix", "glide"]], ids=str)
+@pytest.mark.parametrize("drafter", MODELS, ids=str)
 def test_a_seed_gives_the_same_text_beside_other_rows(drafter, zoo: LM) -> None:
-    given = {"drafter": drafter, "sampling": Sampling(temperature=0.9, seed=3), "max_new_tokens": 24}
+    given = {"drafter": drafter, "sampling": WARMER, "max_new_tokens": 24}
     alone, beside = paceline.generate(zoo, TEXTS[0], **given)[0], paceline.generate(zoo, TEXTS, **given)[0]
     assert alone.tokens == beside.tokens
     assert alone.stats.drafted > 0 or drafter != MODELS[0]
@@ -82,9 +83,9 @@ def test_a_seed_gives_the_same_text_on_any_clock(drafter: str, zoo: LM, monkeypa
     for every in (2, 7):
         ticks, seconds = itertools.count(1), time.perf_counter
         monkeypatch.setattr(time, "perf_counter", lambda t=ticks, e=every, s=seconds: s() + 0.01 * (next(t) // e))
-        texts.append(paceline.generate(zoo, TEXTS[2], drafter=drafter, sampling=Sampling(temperature=0.9, seed=3), max_new_tokens=32))
+        texts.append(paceline.generate(zoo, TEXTS[2], drafter=drafter, sampling=WARMER, max_new_tokens=32))
         monkeypatch.undo()
-    plain = paceline.generate(zoo, TEXTS[2], sampling=Sampling(temperature=0.9, seed=3), max_new_tokens=32)
+    plain = paceline.generate(zoo, TEXTS[2], sampling=WARMER, max_new_tokens=32)
     assert texts[0][0].tokens == texts[1][0].tokens == plain[0].tokens
 
 
