@@ -90,6 +90,9 @@ class Transformers:
     def _generate(self, ids: torch.Tensor, max_new_tokens: int) -> torch.Tensor:
         config = self.model.generation_config
         pad = config.pad_token_id if config.pad_token_id is not None else 0
+        for name, values in NEUTRAL.items():  # like with like: our side is called without them too
+            if name in vars(config) and getattr(config, name) is not None:
+                setattr(config, name, None)
         helper = {} if self.assistant is None else {"assistant_model": self.assistant}
         return self.model.generate(
             ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=max_new_tokens, pad_token_id=pad,
