@@ -86,8 +86,8 @@ def chat_ids(tokenizer: Any, messages: Sequence[Any], tools: Sequence[dict] | No
         return plain
     told = templated(tokenizer, said, as_functions(tools))
     if told == plain:
-        raise RequestError("This model's chat template knows no tools, so the answer would never have seen them: describe them in "
-                           "a system message, or take a model whose template does.")
+        raise RequestError("This model's chat template knows no tools, so the answer would never have seen them: describe them "
+                           "in a system message, or take a model whose template does.")
     return told
 
 

@@ -50,7 +50,8 @@ class RequestOptions:
         return RequestOptions(**given)
 
     def __post_init__(self) -> None:
-        checked = {"max_new_tokens": whole("max_new_tokens", self.max_new_tokens, 1), "stop": names("stop", () if self.stop is None else self.stop),
+        checked = {"max_new_tokens": whole("max_new_tokens", self.max_new_tokens, 1),
+                   "stop": () if self.stop is None else names("stop", self.stop),
                    "eos": None if self.eos is None else _ids(self.eos)}
         for name, value in checked.items():
             object.__setattr__(self, name, value)

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "paceline"
-CORE = ["errors", "checks", "grammar", "guidance", "arm", "clock", "row", "proposal", "sampling", "pattern", "plugins", "lookup", "text"]
+CORE = ["errors", "checks", "grammar", "guidance", "arm", "clock", "row", "proposal", "sampling", "pattern", "plugins", "lookup",
+        "text"]  # fmt: skip
 KINDS = ["drafters", "rules", "controllers", "patterns", "selectors", "probes", "objectives", "models", "data"]
 # `doors` and `native` are what `paceline` itself offers, `testing` the toolkit for tests: all sit on the engine.
 ENGINE = ["engine", "auto", "calibration", "drafting", "seen", "shadow", "train"]

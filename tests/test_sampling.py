@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 
+import numpy as np
 import pytest
 import torch
 from scipy import stats
@@ -147,3 +148,32 @@ def test_noise_is_a_pure_function_of_seed_stream_and_key() -> None:
     every = {Dice(seed, stream).uniform(k) for seed in (-1, 0, 2**64 - 2, 2**63) for stream in (0, 1) for k in keys}
     assert len(every) == 4 * 2 * len(keys)
     assert Dice(None).uniform((0,)) != Dice(None).uniform((0,))
+
+
+class Uncopied:
+    """Counts its calls and cannot be copied."""
+
+    calls = 0
+
+    def __call__(self, ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        self.calls += 1
+        return scores
+
+    def __deepcopy__(self, memo: dict) -> None:
+        raise TypeError("cannot be copied")
+
+
+def test_a_processor_that_cannot_be_copied_is_not_asked() -> None:
+    uncopied, seen = Uncopied(), list[int]()
+
+    def closes_over(ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        seen.append(1)
+        return scores + len(seen)
+
+    assert is_stateful([uncopied], torch.zeros(V), [1, 2]) and uncopied.calls == 0
+    assert is_stateful([closes_over], torch.zeros(V), [1, 2]) and not seen
+
+
+def test_whole_numbers_of_numpy_are_whole_numbers() -> None:
+    sampling = Sampling(top_k=np.int64(3), seed=np.int64(-5), temperature=np.float32(0.5), logprobs=np.int32(1))
+    assert (sampling.top_k, sampling.seed, sampling.logprobs) == (3, -5, 1) and type(sampling.seed) is int

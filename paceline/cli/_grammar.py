@@ -41,7 +41,7 @@ def _schema(given: str) -> str:
     if given.lstrip()[:1] in ("{", "[", '"'):
         return given
     try:
-        return Path(given).read_text(encoding="utf-8")
+        return Path(given).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         why = getattr(error, "strerror", None) or "it is not text"
         raise typer.BadParameter(f"--json-schema {given}: {why}. Give a file with a JSON schema, or the schema itself.") from None

@@ -34,6 +34,7 @@ class Options:
     tenant: str = flag("", "Whose request it is: drafters keep each tenant's past texts apart.")
     guidance: float = flag(1.0, "Scale of classifier-free guidance: 1 is none; above 1 follows the prompt more closely.")
     negative: str | None = flag(None, "With --guidance: the prompt to move away from.")
+    keep_special: bool = flag(False, "Leave special tokens, such as <|im_end|>, in the text.", "--keep-special")
     n: int = flag(1, "How many texts to write.")
     compare: bool = flag(False, "Also decode plainly, in turns with the drafted run, and show both.", "--compare")
     repeats: int = flag(3, "With --compare: how often each is timed.")
@@ -49,9 +50,10 @@ def generate(options: Options, model: ModelChoice, decoding: Decoding, sampling:
         raise typer.BadParameter("--n and --repeats must be at least 1.")
     settings = decoding.settings() | {"sampling": dataclasses.replace(sampling, grammar=structure.grammar())}
     tools = read_json_tools(options.tools)
-    settings |= {"tools": tools, "tenant": options.tenant, "guidance": options.guidance, "negative": options.negative}
+    settings |= {"tools": tools, "tenant": options.tenant, "guidance": options.guidance, "negative": options.negative,
+                 "special_tokens": options.keep_special}
     lm = open_model(model)
-    prompt = as_prompt(sys.stdin.read() if options.prompt == "-" else options.prompt, options.chat or bool(tools))
+    prompt = as_prompt(read_prompt() if options.prompt == "-" else options.prompt, options.chat or bool(tools))
     generations = _write(lm, prompt, settings, options)
     departed = departure(decoding.rule, generations)
     report = {"model": lm.describe(), "drafter": settings["drafter"], "rule": decoding.rule, "lossless": not departed,
@@ -82,12 +84,20 @@ def _write(lm: Any, prompt: Any, settings: dict[str, Any], options: Options) -> 
     return generations
 
 
+def read_prompt() -> str:
+    """Standard input as text. Raises DataError where it is not UTF-8."""
+    try:
+        return sys.stdin.read()
+    except UnicodeDecodeError as error:
+        raise DataError(f"Standard input must be UTF-8 text; byte {error.start} is {error.object[error.start]:#04x}.") from None
+
+
 def read_json_tools(path: str | None) -> list[dict[str, Any]]:
     """The functions in a JSON file, as they stand there. Raises DataError for what is none."""
     if path is None:
         return []
     try:
-        found = json.loads(Path(path).read_text(encoding="utf-8"))
+        found = json.loads(Path(path).read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
         raise DataError(f"--tools {path}: expected a JSON file of tools; {getattr(error, 'strerror', None) or error}.") from error
     found = found.get("tools", [found]) if isinstance(found, dict) else found

@@ -101,9 +101,9 @@ def read_tool(value: Any, where: str = "tool") -> Tool:
 
 def as_functions(tools: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Tools as chat templates expect them, `{"type": "function", "function": {…, "parameters": …}}`: a bare function is wrapped,
-    and what MCP calls inputSchema is called parameters.
+    what MCP calls inputSchema is called parameters, and a built-in kind stays as it is.
     """
-    return [dict(tool) if "function" in tool else {"type": "function", "function": _named(tool)} for tool in tools]
+    return [dict(tool) if "function" in tool or is_built_in(tool) else {"type": "function", "function": _named(tool)} for tool in tools]
 
 
 def _named(tool: Mapping[str, Any]) -> dict[str, Any]:
