@@ -3,61 +3,52 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from paceline.checks import characters
 from paceline.errors import DataError, RequestError
-from paceline.files import HALF
 from paceline.lookup.schema import as_functions
 
-__all__ = ["conversation", "tools_of"]
-
-Message = Mapping[str, Any]
+__all__ = ["conversation", "short", "tools_of"]
 
 
 def conversation(tokenizer: Any, messages: Any, tools: Sequence[Mapping[str, Any]] | None = None,
                  reply: bool = True) -> str:
     """The text of a conversation. messages: a list of {"role", "content"}. reply: end it where the model's own reply begins.
 
-    Raises RequestError where there is no template, for messages that are none, and for those that the template does not know or
-    refuses.
+    Raises RequestError where there is no template, for messages that are none, for those that it refuses, and for tools that it
+    would leave out without a word.
     """
     if not getattr(tokenizer, "chat_template", None):
         raise RequestError("This model's tokenizer has no chat template: give plain text instead of messages.")
-    check(messages)
-    if any(isinstance(message.get("content"), list) for message in messages) and not knows_parts(tokenizer):
-        raise RequestError("Expected the content of a message to be text; found a list of parts, which this model's chat "
-                           "template does not know: join their texts.")
-    try:
-        text = templated(tokenizer, messages, tools=as_functions(tools) if tools else None, add_generation_prompt=reply)
-    except Exception as error:  # a template is a program of the model's author, and fails as it likes
-        why = str(error).rstrip(".") or type(error).__name__
-        raise RequestError(f"This model's chat template does not take the messages: {why}.") from error
-    if half := HALF.search(text):
-        raise RequestError(f"Expected messages of whole characters; found half a surrogate pair, {ascii(half[0])}.")
-    return text
-
-
-def check(messages: Any) -> None:
-    """Raise RequestError unless these are messages, at least one."""
     if not isinstance(messages, Sequence) or isinstance(messages, str) or not messages:
         raise RequestError(f'Expected messages, a list of {{"role": …, "content": …}}; found {short(messages)}.')
-    for number, message in enumerate(messages, 1):
-        if not isinstance(message, Mapping) or not isinstance(message.get("role"), str):
-            raise RequestError(f'Expected message {number} to be {{"role": …, "content": …}}; found {short(message)}.')
-        if not isinstance(message.get("content"), str | list | None):
-            raise RequestError(f"Expected the content of message {number} to be text; found {short(message['content'])}.")
+    said = [message(m, f"messages[{i}]") for i, m in enumerate(messages)]
+    told = templated(tokenizer, said, reply, as_functions(tools) if tools else None)
+    if tools and told == templated(tokenizer, said, reply, None):
+        raise RequestError("This model's chat template knows no tools, so the answer would never have seen them: describe them "
+                           "in a system message, or take a model whose template does.")
+    return characters("The conversation", told)
 
 
-def knows_parts(tokenizer: Any) -> bool:
-    """Whether the template writes content in parts as it writes text, rather than the list itself."""
+def templated(tokenizer: Any, messages: list[dict[str, Any]], reply: bool, tools: list[dict[str, Any]] | None) -> str:
     try:
-        text, parts = (templated(tokenizer, [{"role": "user", "content": content}])
-                       for content in ("a", [{"type": "text", "text": "a"}]))
-    except Exception:  # any template's own error: it does not
-        return False
-    return text == parts
+        return str(tokenizer.apply_chat_template(messages, tokenize=False, tools=tools, add_generation_prompt=reply))
+    except Exception as error:  # a template is a program of the model's maker, and may raise anything
+        roles = ", ".join(dict.fromkeys(m["role"] for m in messages))
+        why = str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
+        raise RequestError(f"This model's chat template refuses these messages (roles: {roles}): {why}. Some take no system "
+                           "message, or only user and assistant in turns.") from error
 
 
-def templated(tokenizer: Any, messages: Sequence[Message], **options: Any) -> str:
-    return str(tokenizer.apply_chat_template(list(messages), tokenize=False, **options))
+def message(given: Any, where: str) -> dict[str, Any]:
+    """One message, its content as one text. Raises RequestError with its place."""
+    if not isinstance(given, Mapping) or not isinstance(given.get("role"), str):
+        raise RequestError(f'{where} must be a message like {{"role": "user", "content": "…"}}; found {short(given)}.')
+    content = given.get("content")
+    if isinstance(content, list) and all(isinstance(p, Mapping) and isinstance(p.get("text"), str) for p in content):
+        content = "".join(part["text"] for part in content)  # what templates that know parts do with them
+    if not isinstance(content, str) and not (content is None and len(given) > 1):
+        raise RequestError(f"{where}.content must be text, or a list of parts of type text; found {short(content)}.")
+    return {**given, "content": characters(f"{where}.content", content)} if content is not None else dict(given)
 
 
 def tools_of(record: Mapping[str, Any], where: str) -> list[dict[str, Any]]:
@@ -71,4 +62,5 @@ def tools_of(record: Mapping[str, Any], where: str) -> list[dict[str, Any]]:
 
 
 def short(value: Any) -> str:
-    return repr(value)[:40]
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "…"

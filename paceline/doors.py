@@ -1,22 +1,32 @@
 """The front doors: prompts in, generations out. Thin: everything they do, the engine does."""
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from paceline.conversation import conversation
+from paceline.checks import whole
 from paceline.engine import Engine
-from paceline.errors import RequestError
+from paceline.errors import RequestError, SpecError
 from paceline.guidance import Guidance
+from paceline.inputs import Prompt, encode, listed
 from paceline.lm import LM, load
-from paceline.lookup.schema import read_tools
+from paceline.options import RequestOptions
 from paceline.row import Generation, Request
 from paceline.sampling import Sampling
 
-__all__ = ["Piece", "encode", "end_tokens", "generate", "stream"]
+__all__ = ["NEUTRAL", "Piece", "encode", "end_tokens", "generate", "stream"]
 
-Prompt = str | Sequence[int] | Sequence[dict[str, Any]]
+# Settings of transformers' generation config that change which token is likeliest, with the values that change nothing.
+NEUTRAL: dict[str, tuple[Any, ...]] = {
+    "repetition_penalty": (1.0,), "encoder_repetition_penalty": (1.0,), "no_repeat_ngram_size": (0,),
+    "encoder_no_repeat_ngram_size": (0,), "bad_words_ids": ([],), "min_length": (0,), "min_new_tokens": (0,),
+    "suppress_tokens": ([],), "begin_suppress_tokens": ([],), "forced_bos_token_id": (), "forced_eos_token_id": (),
+    "sequence_bias": ({},), "guidance_scale": (1.0,), "exponential_decay_length_penalty": (), "stop_strings": ([],),
+    "watermarking_config": (),
+}  # fmt: skip
 
+log = logging.getLogger("paceline")
 
 @dataclass(frozen=True)
 class Piece:
@@ -36,16 +46,18 @@ def generate(lm: Any, prompts: Prompt | Sequence[Prompt], *, drafter: Any = "non
              exact: bool | None = None, **limits: Any) -> list[Generation]:
     """Decode prompts and return one Generation each (n each, in order, when `n` samples are asked for).
 
-    lm: an `LM`, or anything `load` takes. prompts: text, token ids, or chat messages; one or a list. drafter, rule, controller:
-    plug-in specs. slots: most sequences decoded together. exact: see `Engine`. limits: max_new_tokens, stop, eos, reproducible,
-    tools, tenant, keep, guidance and negative (see `request`). Greedy output and, where every drafted node is chosen, seeded
-    samples equal plain decoding's; drawn drafts keep its law.
+    lm: an `LM`, or anything `load` takes. prompts: text, token ids (lists, tensors, arrays, a tokenizer's answer), or chat
+    messages; one or several. drafter, rule, controller: plug-in specs. slots: most sequences decoded together. exact: see
+    `Engine`. limits: the fields of `RequestOptions`, such as max_new_tokens and stop. What is not asked for here is off, whatever
+    the model's generation config says, but for its end tokens. Greedy output and, where every drafted node is chosen, seeded
+    samples equal plain decoding's; drawn drafts keep its law. Raises RequestError for what no model could honour.
     """
     lm = load(lm)
-    if not isinstance(n, int) or n < 1:
-        raise RequestError(f"n must be a whole number of at least 1; found {n!r}.")
-    each = [request(lm, p, sampling, **limits) for p in listed(prompts)]
+    n, slots, options = whole("n", n, 1), whole("slots", slots, 1), RequestOptions.of(limits)
+    _check(drafter, exact)
+    each = [_request(lm, p, sampling, options) for p in listed(prompts)]
     requests = [replace(r, stream=i) for r in each for i in range(n)]
+    tell_defaults(lm)
     return Engine(lm, drafter, rule, controller, exact=exact, slots=min(slots, len(requests) or 1)).run(requests)
 
 
@@ -59,6 +71,8 @@ def stream(lm: Any, prompt: Prompt, *, drafter: Any = "none", rule: Any = "lossl
     read in turns: what a round gave the others waits for them, and comes as one Piece.
     """
     lm = load(lm)
+    _check(drafter, exact)
+    tell_defaults(lm)
     engine = engine or Engine(lm, drafter, rule, controller, exact=exact, slots=1)
     row = engine.submit(request(lm, prompt, sampling, **limits), watch=True)
     shown = 0
@@ -75,42 +89,28 @@ def stream(lm: Any, prompt: Prompt, *, drafter: Any = "none", rule: Any = "lossl
             engine.cancel(row)
 
 
-def listed(prompts: Any) -> list[Any]:
-    """One prompt or several, as a list: a text, a list of ids and a list of messages are each one prompt."""
-    if isinstance(prompts, str) or (len(prompts) and isinstance(prompts[0], int | dict)):
-        return [prompts]
-    return list(prompts)
+def request(lm: LM, prompt: Any, sampling: Sampling, **options: Any) -> Request:
+    """A Request from what a user gives; options as `RequestOptions` names them."""
+    return _request(lm, prompt, sampling, RequestOptions.of(options))
 
 
-def request(lm: LM, prompt: Prompt, sampling: Sampling, *, max_new_tokens: int = 128, stop: str | Sequence[str] = (),
-            eos: Sequence[int] | None = None, reproducible: bool = False, tools: Sequence[dict] | None = None,
-            tenant: str = "", keep: Sequence[tuple[int, int]] = (), guidance: float = 1.0,
-            negative: Prompt | None = None) -> Request:
-    """A Request from what a user gives. guidance: scale of classifier-free guidance, 1 = none. negative: the prompt of its second
-    branch; the prompt's last token where none is given, as in transformers.
-    """
-    stops = (stop,) if isinstance(stop, str) else tuple(stop)
-    ends = end_tokens(lm) if eos is None else frozenset(eos)
-    read_tools(list(tools or ()))  # a mistake in them should show here, not as a poor draft
-    ids = encode(lm, prompt, tools)
-    if guidance == 1.0 and negative is not None:
-        raise RequestError("A negative prompt counts for nothing without guidance: give a scale other than 1, like guidance=2.")
-    other = None if guidance == 1.0 else Guidance(guidance, ids[-1:] if negative is None else encode(lm, negative))
-    return Request(ids, sampling, max_new_tokens, ends, stops, reproducible=reproducible, tools=tuple(tools or ()), tenant=tenant,
-                   keep=tuple(keep), guidance=other)
+def _request(lm: LM, prompt: Any, sampling: Sampling, options: RequestOptions) -> Request:
+    if not isinstance(sampling, Sampling):
+        raise RequestError(f"sampling must be a Sampling, like Sampling(temperature=0.7); found {sampling!r}.")
+    ids = encode(lm, prompt, options.tools)
+    ends = end_tokens(lm) if options.eos is None else frozenset(options.eos)
+    scale, negative = options.guidance, options.negative
+    other = None if scale == 1.0 else Guidance(scale, ids[-1:] if negative is None else encode(lm, negative))
+    return Request(ids, sampling, options.max_new_tokens, ends, tuple(options.stop or ()), reproducible=options.reproducible,
+                   tools=tuple(options.tools or ()), tenant=options.tenant, keep=tuple(options.keep), guidance=other,
+                   special_tokens=options.special_tokens)
 
 
-def encode(lm: LM, prompt: Prompt, tools: Sequence[dict] | None = None) -> list[int]:
-    """Token ids of a text (with the tokenizer's special tokens), of chat messages (through its template), or as given."""
-    if not isinstance(prompt, str) and not (len(prompt) and isinstance(prompt[0], dict)):
-        return [int(t) for t in prompt]  # type: ignore[arg-type]
-    if lm.tokenizer is None:
-        raise RequestError("This model has no tokenizer: give token ids instead of text.")
-    if isinstance(prompt, str):
-        if not prompt:
-            raise RequestError("The prompt is empty: give at least one character.")
-        return list(lm.tokenizer(prompt)["input_ids"])
-    return list(lm.tokenizer(conversation(lm.tokenizer, prompt, tools), add_special_tokens=False)["input_ids"])
+def _check(drafter: Any, exact: Any) -> None:
+    if drafter is None or isinstance(drafter, bool | int | float):
+        raise SpecError(f"drafter must be a spec like 'ngram', a list of them, or 'none' to decode plainly; found {drafter!r}.")
+    if exact is not None and not isinstance(exact, bool):
+        raise RequestError(f"exact must be True, False or None; found {exact!r}.")
 
 
 def end_tokens(lm: Any) -> frozenset[int]:
@@ -121,3 +121,18 @@ def end_tokens(lm: Any) -> frozenset[int]:
         if ids is not None:
             return frozenset([ids] if isinstance(ids, int) else ids)
     return frozenset()
+
+
+def tell_defaults(lm: Any) -> None:
+    """Note once, in the log and in the model's notes, what its generation config asks for and `generate` leaves off."""
+    asked = unlike_defaults(getattr(getattr(lm, "model", None), "generation_config", None))
+    note = f"the model's generation config asks for {', '.join(asked)}, which counts only where you ask for it"
+    if asked and note not in lm.notes:
+        lm.notes.append(note)
+        log.warning("Note: %s.", note)
+
+
+def unlike_defaults(config: Any) -> list[str]:
+    """What a generation config sets that changes greedy text, as `name=value`."""
+    values = {name: getattr(config, name, None) for name in NEUTRAL}
+    return [f"{name}={value}" for name, value in values.items() if value is not None and value not in NEUTRAL[name]]

@@ -18,6 +18,7 @@ import torch
 from paceline import guidance, plugins
 from paceline.arm import Arm, Order, Outcome, View
 from paceline.auto import built, controlling, listed, lone
+from paceline.checks import whole
 from paceline.clock import Clock, peak_memory
 from paceline.drafting import Drafter, Drafting, Turn
 from paceline.errors import ModelError, RequestError
@@ -75,7 +76,7 @@ class Engine:
         self.controller: Controller = controlling(controller, named, lm, lone(drafter))
         self._steady = all(getattr(each, "steady", False) for each in (self.controller, *self.drafters))
         self.kv = lm.cache(1, self.exact)
-        self.slots, self.park = slots, park
+        self.slots, self.park = whole("slots", slots, 1), park
         self.waiting: deque[Row] = deque()
         self.rows: list[Row] = []
         self._attic = lm.cache(1, self.exact)
@@ -104,7 +105,7 @@ class Engine:
         if request.stop or watch:
             if self.lm.tokenizer is None:
                 raise RequestError("Stop strings and streamed text need a tokenizer, and this model has none.")
-            row.text = Detokenizer(self.lm.tokenizer, request.stop)
+            row.text = self._detokenizer(request)
         self.waiting.append(row)
         return row
 
@@ -184,10 +185,12 @@ class Engine:
         if row.text is not None:
             text = row.text.finish() if row.finish_reason else row.text.text
         else:
-            text = "" if self.lm.tokenizer is None else self.lm.tokenizer.decode(
-                tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+            text = "" if self.lm.tokenizer is None else self._detokenizer(row.request).whole(tokens)
         logprobs = row.logprobs if row.request.sampling.logprobs is not None else None
         return Generation(text, tokens, row.finish_reason or "unfinished", row.stats, row.prompt_len, logprobs)
+
+    def _detokenizer(self, request: Request) -> Detokenizer:
+        return Detokenizer(self.lm.tokenizer, request.stop, request.prompt, request.special_tokens)
 
     # -- joining ---------------------------------------------------------------------------------------------------------
 

@@ -9,8 +9,10 @@ the model's law given that the whole text fits (Park et al. 2024, grammar-aligne
 
 import copy
 import json
+import logging
+import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Literal
 
@@ -23,6 +25,14 @@ __all__ = ["Compiler", "Grammar", "Matcher"]
 
 EXTRA = "Structured output needs llguidance: pip install 'paceline[grammar]'."
 ONE_LINE = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
+# The library's own limits, meant for strangers' grammars on a server, end at 2,000 choices at one place.
+LIMITS = {"max_items_in_row": 1_000_000, "step_max_items": 10_000_000, "initial_lexer_fuel": 100_000_000,
+          "max_grammar_size": 50_000_000}
+DEAD_END = "NoExtension"  # how the library begins its word for it
+UNKNOWN_FORMAT = re.compile("^Unknown format: (.+)$", re.M)
+VALUES = ("const", "default", "enum", "examples")  # hold values, not schemas
+
+log = logging.getLogger("paceline")
 
 
 @dataclass(frozen=True)
@@ -119,7 +129,8 @@ class Matcher:
     """One row's place in its grammar: after its committed text, and for a while after drafted paths behind it.
 
     ended: an end token was committed. complete: the text before it is all that the grammar asks for. Where a text can no longer
-    be completed with this model's tokens (or the parser gives up), only an end is allowed and `complete` stays False.
+    be completed with this model's tokens, only an end is allowed and `complete` stays False. A parser that gives up, at a limit
+    of its own, raises RequestError.
     """
 
     def __init__(self, start: Any, ends: frozenset[int], vocab: int) -> None:
@@ -196,7 +207,12 @@ class Matcher:
         return read == len(rest)
 
     def _restart(self) -> None:
-        """A parser that has met a dead end cannot go back, so another one reads the text."""
+        """A parser that has met a dead end cannot go back, so another one reads the text. Raises RequestError for one that gave
+        up.
+        """
+        if not self._at.get_error().startswith(DEAD_END):
+            raise RequestError(f"The grammar is too complex for its parser after {len(self._text)} tokens: "
+                               f"{_first(self._at.get_error())}. Simplify it.")
         self._at = self._start.deep_copy()
         self._at.try_consume_tokens(self._text)
         self._ahead.clear()
@@ -211,20 +227,40 @@ def _library() -> Any:
 
 
 def _try(grammar: Grammar, tokens: Any) -> tuple[Any, str]:
-    """A parser at its start, and what is wrong with the grammar, "" if nothing."""
-    library = _library().LLMatcher
+    """A parser at its start, and what is wrong with the grammar, "" if nothing. A `format` that the library does not know is left
+    out, as the standard of JSON schemas allows, with a note in the log.
+    """
+    library = _library()
     try:
-        if grammar.kind == "json_schema":
-            source = library.grammar_from_json_schema(grammar.text, overrides={} if grammar.free_spacing else ONE_LINE)
-        elif grammar.kind == "choice":
-            options = (json.dumps(option, ensure_ascii=False) for option in json.loads(grammar.text))
-            source = library.grammar_from_lark(f"start: {' | '.join(options)}")
-        else:
-            source = (library.grammar_from_regex if grammar.kind == "regex" else library.grammar_from_lark)(grammar.text)
+        source = _source(grammar, library.LLMatcher)
     except ValueError as error:
         return None, str(error)
-    matcher = library(tokens, source, log_level=0)
-    return matcher, matcher.get_error()
+    matcher = library.LLMatcher(tokens, source, log_level=0, limits=library.LLParserLimits(**LIMITS, verbose_errors=False))
+    unknown = UNKNOWN_FORMAT.search(matcher.get_error())
+    if unknown is None or grammar.kind != "json_schema":
+        return matcher, matcher.get_error()
+    log.warning("The JSON schema's format %r is unknown here and does not bind the text.", unknown[1])
+    return _try(replace(grammar, text=json.dumps(_without_format(json.loads(grammar.text), unknown[1]))), tokens)
+
+
+def _source(grammar: Grammar, library: Any) -> str:
+    """The grammar in the library's own language."""
+    if grammar.kind == "json_schema":
+        return library.grammar_from_json_schema(grammar.text, overrides={} if grammar.free_spacing else ONE_LINE)
+    if grammar.kind == "choice":
+        options = (json.dumps(option, ensure_ascii=False) for option in json.loads(grammar.text))
+        return library.grammar_from_lark(f"start: {' | '.join(options)}")
+    return (library.grammar_from_regex if grammar.kind == "regex" else library.grammar_from_lark)(grammar.text)
+
+
+def _without_format(schema: Any, name: str) -> Any:
+    """A schema without a format of this name, wherever it stands."""
+    if isinstance(schema, list):
+        return [_without_format(part, name) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    return {key: part if key in VALUES else _without_format(part, name) for key, part in schema.items()
+            if not (key == "format" and part == name)}
 
 
 def _place(grammar: Grammar, tokens: Any) -> str:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from paceline.checks import names, whole
 from paceline.errors import RequestError
 from paceline.grammar import Matcher
 from paceline.guidance import Branch, Guidance
@@ -27,7 +28,7 @@ class Request:
     tenant: whose request it is; what drafters keep of one tenant's texts never serves another's. keep: spans [start, end) of the
     prompt, such as the text around a video or the question about a document, that a draft on few keys always sees and from
     which it tells what else matters; none = the last 64 tokens. guidance: a second prompt, and how far from its law to go
-    (classifier-free guidance); such a row costs two in every forward.
+    (classifier-free guidance); such a row costs two in every forward. special_tokens: whether the text keeps them.
     """
 
     prompt: Sequence[int]
@@ -42,6 +43,7 @@ class Request:
     tenant: str = ""
     keep: Sequence[tuple[int, int]] = ()
     guidance: Guidance | None = None
+    special_tokens: bool = False
 
     @property
     def repeats(self) -> bool:
@@ -56,15 +58,12 @@ class Request:
     def __post_init__(self) -> None:
         if not len(self.prompt):
             raise RequestError("The prompt is empty: give at least one token (or a tokenizer that adds a first one).")
-        if not isinstance(self.max_new_tokens, int) or self.max_new_tokens < 1:
-            raise RequestError(f"max_new_tokens must be a whole number of at least 1; found {self.max_new_tokens!r}.")
-        if any(not isinstance(s, str) or not s for s in self.stop):
-            raise RequestError(f"stop strings must be non-empty text; found {self.stop!r}.")
+        whole("max_new_tokens", self.max_new_tokens, 1)
+        names("stop", self.stop)
         n = len(self.prompt)
         if any(len(span) != 2 or not 0 <= span[0] < span[1] <= n for span in self.keep):
             raise RequestError(f"keep must hold spans (start, end) with 0 <= start < end <= {n}, the prompt's length; found "
                                f"{list(self.keep)}.")
-
 
     @cached_property
     def kept(self) -> frozenset[int]:

@@ -13,10 +13,13 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from numbers import Integral, Real
+from types import CellType, FunctionType
 from typing import Any, Protocol
 
 import torch
 
+from paceline.checks import whole
 from paceline.errors import RequestError
 from paceline.grammar import Grammar
 from paceline.proposal import Proposal
@@ -56,13 +59,17 @@ class Sampling:
             ("logprobs", 0, math.inf),
         ):
             value = getattr(self, name)
-            if not (name == "logprobs" and value is None) and not (isinstance(value, int | float) and low <= value <= high):
+            if not (name == "logprobs" and value is None) and not (isinstance(value, Real) and low <= float(value) <= high):
                 raise RequestError(f"{name} must be a number from {low:g} to {high:g}; found {value!r}.")
         for name in ("top_k", "logprobs", "seed"):
-            if not isinstance(getattr(self, name), int | None) or isinstance(getattr(self, name), bool):
-                raise RequestError(f"{name} must be a whole number; found {getattr(self, name)!r}.")
+            if (value := getattr(self, name)) is not None:
+                object.__setattr__(self, name, whole(name, value))
+        if not isinstance(self.logit_bias, Mapping):
+            raise RequestError(f"logit_bias must be a map of token id to number; found {self.logit_bias!r}.")
+        if not isinstance(self.processors, Sequence) or not all(map(callable, self.processors)):
+            raise RequestError(f"processors must be a list of callables; found {self.processors!r}.")
         for token, bias in self.logit_bias.items():
-            if not isinstance(bias, int | float) or math.isnan(bias) or bias == math.inf:
+            if not isinstance(bias, Real) or math.isnan(bias) or bias == math.inf:
                 raise RequestError(f"logit_bias of token {token!r} must be a number, or -inf to forbid it; found {bias!r}.")
         if self.grammar is not None and not isinstance(self.grammar, Grammar):
             raise RequestError(f"grammar must be a Grammar, like Grammar.json_schema(…); found {self.grammar!r}.")
@@ -82,7 +89,7 @@ class Sampling:
     def check(self, vocab: int) -> None:
         """Raise RequestError for ids outside the vocabulary."""
         for token in self.logit_bias:
-            if not isinstance(token, int) or not 0 <= token < vocab:
+            if not isinstance(token, Integral) or not 0 <= token < vocab:
                 raise RequestError(f"logit_bias names token {token!r}; ids run from 0 to {vocab - 1}.")
 
 
@@ -215,18 +222,29 @@ class Scores:
 def is_stateful(processors: Sequence[Any], logits: torch.Tensor, prefix: Sequence[int]) -> bool:
     """True when a processor answers twice differently to the same question (invariant 6): drafting would feed it wrong prefixes.
 
-    Copies are asked, so that asking changes nothing; what cannot be copied is asked itself.
+    Copies are asked, so that asking changes nothing; what cannot be copied is taken to keep state.
     """
     ids = torch.tensor([list(prefix)], dtype=torch.long, device=logits.device)
     for processor in processors:
         try:
-            twin = copy.deepcopy(processor)
+            twin = _twin(processor)
         except Exception:
-            twin = processor
+            return True
         first, second = (twin(ids.clone(), logits[None].float().clone()) for _ in range(2))
         if not torch.equal(first, second):
             return True
     return False
+
+
+def _twin(processor: Any) -> Any:
+    """A copy with a state of its own; of a function, with a copy of what it closes over."""
+    if not isinstance(processor, FunctionType):
+        return copy.deepcopy(processor)
+    cells = tuple(CellType(copy.deepcopy(cell.cell_contents)) for cell in processor.__closure__ or ())
+    twin = FunctionType(processor.__code__, processor.__globals__, processor.__name__,
+                        copy.deepcopy(processor.__defaults__), cells)
+    twin.__kwdefaults__ = copy.deepcopy(processor.__kwdefaults__)
+    return twin
 
 
 class Noise(Protocol):

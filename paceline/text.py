@@ -6,21 +6,30 @@ from typing import Any
 __all__ = ["Detokenizer"]
 
 UNFINISHED = "\ufffd"  # what a tokenizer decodes half a character to
+TAIL = 8  # tokens of the prompt that the first ones are decoded behind
 
 
 class Detokenizer:
     """The growing text of one row.
 
     `add` takes a token and says whether a stop string is now complete; `text` is everything decoded, cut before the stop;
-    `take` gives what can be shown and was not yet. A token's text is what it adds to the text of the few tokens before it, so
-    tokenizers that treat a first token specially decode as they would all at once.
+    `take` gives what can be shown and was not yet. A token's text is what it adds to the text of the few tokens before it, the
+    prompt's among them, so tokenizers that treat a first token specially decode as they would all at once.
+
+    after: the prompt, of which the end is read. special: keep special tokens in the text; a stop string that names one ends the
+    text in any case.
     """
 
-    def __init__(self, tokenizer: Any, stop: Sequence[str] = ()) -> None:
-        self.tokenizer, self.stop = tokenizer, tuple(stop)
+    def __init__(self, tokenizer: Any, stop: Sequence[str] = (), after: Sequence[int] = (), special: bool = False) -> None:
+        self.tokenizer, self.stop, self.special = tokenizer, tuple(stop), special
         self.text, self.stopped = "", False
-        self._tokens: list[int] = []
-        self._from = self._read = self._shown = 0
+        self._cut = ""  # what the text lost to a stop string
+        self._tokens = list(after[-TAIL:])
+        if self._decode(self._tokens).endswith(UNFINISHED):
+            self._tokens = []  # a prompt that ends within a character: nothing can be told from it
+        self._from, self._read, self._shown = 0, len(self._tokens), 0
+        named = [] if special else [word for word in special_words(tokenizer) if any(word in s for s in self.stop)]
+        self._named = Detokenizer(tokenizer, stop, after, special=True) if named else None
 
     def add(self, token: int) -> bool:
         """True when the text so far, this token included, contains a stop string."""
@@ -30,7 +39,14 @@ class Detokenizer:
         if len(now) > len(known) and not now.endswith(UNFINISHED):
             self._from, self._read = self._read, len(self._tokens)
             self._extend(now[len(known) :])
+        if self._named is not None and not self.stopped and self._named.add(token):
+            self._end_as(self._named)
         return self.stopped
+
+    def whole(self, tokens: Sequence[int]) -> str:
+        """The text of all tokens at once."""
+        self._tokens += tokens
+        return self.finish()
 
     def finish(self) -> str:
         """The whole text; whatever was held back as unfinished is final now."""
@@ -51,10 +67,22 @@ class Detokenizer:
         self.text += new
         places = [place for s in self.stop if (place := self.text.find(s, start)) >= 0]
         if places:
-            self.text, self.stopped = self.text[: min(places)], True
+            self.text, self._cut, self.stopped = self.text[: min(places)], self.text[min(places) :], True
+
+    def _end_as(self, named: "Detokenizer") -> None:
+        """End where the text with its special tokens has ended."""
+        text = self.finish()
+        self.text, self.stopped = text[: len(text) - len(self._plain(named._cut))], True
+
+    def _plain(self, text: str) -> str:
+        for word in special_words(self.tokenizer):
+            text = text.replace(word, "")
+        return text
 
     def _held(self) -> int:
         """Length of the longest tail of the text that begins a stop string."""
+        if self._named is not None and (size := self._named._held()):
+            return len(self._plain(self._named.text[-size:]))
         longest = max(map(len, self.stop), default=0)
         for size in range(min(longest - 1, len(self.text)), 0, -1):
             if any(s.startswith(self.text[-size:]) for s in self.stop if len(s) > size):
@@ -62,4 +90,11 @@ class Detokenizer:
         return 0
 
     def _decode(self, tokens: Sequence[int]) -> str:
-        return self.tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False) if tokens else ""
+        if not tokens:
+            return ""
+        return self.tokenizer.decode(tokens, skip_special_tokens=not self.special, clean_up_tokenization_spaces=False)
+
+
+def special_words(tokenizer: Any) -> list[str]:
+    """The special tokens, as they are written."""
+    return [str(token) for token in getattr(tokenizer, "added_tokens_decoder", {}).values() if token.special]

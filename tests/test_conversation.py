@@ -12,7 +12,6 @@ from paceline.testing import toy_tokenizer
 
 PRINTS = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}{% if add_generation_prompt %}assistant: {% endif %}"
 JOINS = "{{ messages[0].role + messages[0].content }}"
-KNOWS = "{% set c = messages[0].content %}{% if c is string %}{{ c }}{% else %}{{ c | join(attribute='text') }}{% endif %}"
 REFUSES = "{% if messages[0].role == 'system' %}{{ raise_exception('no system role') }}{% endif %}"
 PARTS = [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
 
@@ -29,22 +28,27 @@ def test_a_conversation_ends_where_the_reply_begins_or_with_the_last_message() -
     assert conversation(words(PRINTS), tuple(told), reply=False) == "user: hi\nassistant: ho\n"
 
 
-def test_content_in_parts_is_for_templates_that_know_parts() -> None:
-    message = [{"role": "user", "content": PARTS}]
-    assert conversation(words(KNOWS), message) == "ab"
+def test_content_in_parts_is_joined() -> None:
     for template in (PRINTS, JOINS):
-        with pytest.raises(RequestError, match="found a list of parts, which this model's chat template does not know"):
-            conversation(words(template), message)
+        assert conversation(words(template), [{"role": "user", "content": PARTS}]) == conversation(
+            words(template), [{"role": "user", "content": "ab"}])
+
+
+def test_tools_that_a_template_leaves_out_are_refused() -> None:
+    told, tools = [{"role": "user", "content": "a"}], [{"name": "f", "parameters": {}}]
+    assert "'f'" in conversation(words("{{ tools }}" + PRINTS), told, tools)
+    with pytest.raises(RequestError, match="knows no tools"):
+        conversation(words(PRINTS), told, tools)
 
 
 @pytest.mark.parametrize(("messages", "template", "said"), [
     ([], PRINTS, "Expected messages"), ("hi", PRINTS, "Expected messages"), (None, PRINTS, "Expected messages"),
-    ([{"content": "a"}], PRINTS, "Expected message 1 to be"),
-    ([{"role": "user", "content": "a"}, 3], PRINTS, "Expected message 2"),
-    ([{"role": "user", "content": 3}], PRINTS, "content of message 1 to be text; found 3"),
-    ([{"role": "user"}], JOINS, "does not take the messages: "),
-    ([{"role": "system", "content": "a"}], REFUSES, "does not take the messages: no system role."),
-    ([{"role": "user", "content": "\ud83d"}], PRINTS, "half a surrogate pair"),
+    ([{"content": "a"}], PRINTS, r"messages\[0\] must be a message"),
+    ([{"role": "user", "content": "a"}, 3], PRINTS, r"messages\[1\] must be a message"),
+    ([{"role": "user", "content": 3}], PRINTS, r"messages\[0\].content must be text.*found 3"),
+    ([{"role": "user"}], JOINS, "content must be text.*found None"),
+    ([{"role": "system", "content": "a"}], REFUSES, r"refuses these messages \(roles: system\): no system role\."),
+    ([{"role": "user", "content": "\ud83d"}], PRINTS, "half of a surrogate pair"),
     ([{"role": "user", "content": "a"}], None, "no chat template: give plain text"),
 ])
 def test_what_is_no_conversation_is_one_sentence(messages: Any, template: str | None, said: str) -> None:

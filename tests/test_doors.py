@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import numpy as np
 import pytest
+import torch
+from transformers import BatchEncoding
 
 import paceline
 from paceline import Engine, ModelError, RequestError, Sampling, SpecError
-from paceline.doors import end_tokens
+from paceline.doors import encode, end_tokens
 from paceline.drafters.small_model import SmallModel
 from paceline.lm import LM
 from paceline.testing import ToyLM, tiny_model
@@ -51,10 +56,26 @@ BAD = [
     ({"prompts": "a", "drafter": "ngram:length=0"}, SpecError, "length"),
     ({"prompts": "a", "drafter": "small_model:model=zoo:nothing"}, ModelError, "no zoo model"),
     ({"prompts": "a", "drafter": SmallModel(model=tiny_model(vocab=128))}, ModelError, "another vocabulary"),
+    *(({"prompts": bad}, RequestError, "A prompt must be text") for bad in (None, 5, b"ab", {1, 2}, {"a": 1}, [1.5], [[1, "a"]])),
+    ({"prompts": torch.zeros(2)}, RequestError, "A prompt must be text"),
+    ({"prompts": "a\ud800"}, RequestError, "valid Unicode"),
+    ({"prompts": "a", "max_tokens": 5}, RequestError, "Did you mean 'max_new_tokens'"),
+    ({"prompts": "a", "max_new_token": 5}, RequestError, "Did you mean 'max_new_tokens'"),
+    ({"prompts": "a", "temperature": 1.0}, RequestError, r"sampling=Sampling\(temperature"),
+    ({"prompts": "a", "sampling": {"temperature": 1.0}}, RequestError, "must be a Sampling"),
+    ({"prompts": "a", "slots": 0}, RequestError, "slots must"),
+    ({"prompts": "a", "drafter": None}, SpecError, "drafter must"),
+    ({"prompts": "a", "drafter": 5}, SpecError, "drafter must"),
+    ({"prompts": "a", "stop": 5}, RequestError, "stop must"),
+    ({"prompts": "a", "eos": "</s>"}, RequestError, "eos must"),
+    ({"prompts": "a", "eos": [1.5]}, RequestError, "token id in eos"),
+    ({"prompts": "a", "exact": "yes"}, RequestError, "exact must"),
+    ({"prompts": "a", "tenant": 5}, RequestError, "tenant must"),
+    ({"prompts": "a", "reproducible": 1}, RequestError, "reproducible must"),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("keywords", "error", "problem"), BAD, ids=[b[2] for b in BAD])
+@pytest.mark.parametrize(("keywords", "error", "problem"), BAD, ids=str)
 def test_bad_requests(keywords: dict, error: type[Exception], problem: str, lm: LM) -> None:
     with pytest.raises(error, match=problem):
         paceline.generate(lm, **keywords)
@@ -138,3 +159,73 @@ def test_streams_of_one_engine_are_read_in_turns(slots: int, chat_lm: LM) -> Non
         wanted, last = paceline.generate(chat_lm, prompt, max_new_tokens=n, eos=[])[0], pieces[prompt][-1].generation
         assert last is not None and [t for piece in pieces[prompt] for t in piece.tokens] == last.tokens == wanted.tokens
         assert "".join(piece.text for piece in pieces[prompt]) == last.text == wanted.text
+
+
+FORMS = {
+    "answer": lambda ids: BatchEncoding({"input_ids": ids, "attention_mask": [1] * len(ids)}),
+    "padded": lambda ids: BatchEncoding({"input_ids": torch.tensor([[2, *ids]]), "attention_mask": torch.tensor([[0] + [1] * len(ids)])}),
+    "tensor": torch.tensor, "row": lambda ids: torch.tensor([ids]), "array": np.array, "numbers": lambda ids: list(np.array(ids)),
+    "generator": lambda ids: (i for i in ids),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_ids_in_every_form(form: str, lm: LM) -> None:
+    plain = paceline.generate(lm, [7, 8, 9], max_new_tokens=5)[0].tokens
+    out = paceline.generate(lm, FORMS[form]([7, 8, 9]), max_new_tokens=np.int64(5))
+    streamed = list(paceline.stream(lm, FORMS[form]([7, 8, 9]), max_new_tokens=5))[-1].generation
+    assert len(out) == 1 and out[0].tokens == streamed.tokens == plain
+
+
+CHATS = [
+    ([{"content": "x"}], None, r"messages\[0\] must be a message"),
+    ([{"role": "user"}], None, r"messages\[0\].content must be text"),
+    ([{"role": "user", "content": [{"type": "image", "url": "x"}]}], None, r"messages\[0\].content must be text"),
+    ([{"role": "user", "content": "\udcff"}], None, "valid Unicode"),
+    ([{"role": "user", "content": "x"}], [{"name": "f", "parameters": {}}], "knows no tools"),
+]
+
+
+@pytest.mark.parametrize(("messages", "tools", "said"), CHATS)
+def test_bad_chats(messages: list, tools: list | None, said: str, chat_lm: LM) -> None:
+    with pytest.raises(RequestError, match=said):
+        paceline.generate(chat_lm, messages, tools=tools)
+    with pytest.raises(RequestError, match=said):
+        next(paceline.stream(chat_lm, messages, tools=tools))
+
+
+def test_a_template_that_refuses_and_content_in_parts(chat_lm: LM, monkeypatch: pytest.MonkeyPatch) -> None:
+    parts = [{"role": "user", "content": [{"type": "text", "text": "h"}, {"type": "text", "text": "i"}]}]
+    assert encode(chat_lm, parts) == encode(chat_lm, [{"role": "user", "content": "hi"}])
+    monkeypatch.setattr(chat_lm.tokenizer, "chat_template", "{{ raise_exception('System role not supported') }}")
+    with pytest.raises(RequestError, match=r"refuses these messages \(roles: user\): System role not supported"):
+        encode(chat_lm, parts)
+
+
+def test_the_generation_config_is_named_once_and_not_followed(caplog: pytest.LogCaptureFixture) -> None:
+    model = tiny_model()
+    plain = paceline.generate(LM(model, forward="stock"), [5, 6], max_new_tokens=8, eos=[])[0].tokens
+    model.generation_config.repetition_penalty = 1.8
+    lm = LM(model, forward="stock")
+    assert [paceline.generate(lm, [5, 6], max_new_tokens=8, eos=[])[0].tokens for _ in range(2)] == [plain] * 2
+    assert sum("repetition_penalty=1.8" in note for note in lm.notes) == caplog.text.count("repetition_penalty=1.8") == 1
+
+
+def test_special_tokens_stay_where_asked(lm: LM) -> None:
+    out = [paceline.generate(lm, TEXT, sampling=Sampling(logit_bias={2: 1e4}), max_new_tokens=2, special_tokens=keep)[0].text
+           for keep in (False, True)]
+    assert out == ["", "<|pad|><|pad|>"]
+
+
+def test_what_is_no_model_and_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs").mkdir()
+    for bad in ("runs/last", "./x", "/no/such/folder", "a/b/c"):
+        with pytest.raises(ModelError, match="no folder"):
+            paceline.load(bad)
+    with pytest.raises(ModelError, match="Expected a model's name"):
+        paceline.load(3)
+
+
+def test_a_model_says_what_it_is(lm: LM) -> None:
+    assert all(part in repr(lm) for part in ("float32", lm.forward_name, "vocabulary 259"))

@@ -170,3 +170,35 @@ def test_models_that_cannot_and_a_library_that_is_not_there(lm: LM, monkeypatch:
     monkeypatch.setattr(builtins, "__import__", missing)
     with pytest.raises(ModelError, match=r"pip install 'paceline\[grammar\]'"):
         paceline.generate(ToyLM(4, tokenizer=letters()), [[1]], sampling=Sampling(grammar=Grammar.regex("a")))
+
+
+OPTIONS = [f"item {i}" for i in range(2100)]
+MANY = {
+    "choice": Grammar.choice(OPTIONS),
+    "lark": Grammar.lark("start: " + " | ".join(map(json.dumps, OPTIONS))),
+    "anyOf": Grammar.json_schema({"anyOf": [{"const": option} for option in OPTIONS]}),
+    "properties": Grammar.json_schema({"type": "object", "additionalProperties": False, "required": ["name 1000"], "properties": {
+        f"name {i}": {"const": i} for i in range(1001)}}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", MANY)
+def test_thousands_of_choices(kind: str, lm: LM) -> None:
+    given = {"sampling": Sampling(grammar=MANY[kind]), "max_new_tokens": 24}
+    plain, drafted = (paceline.generate(lm, "x", drafter=d, **given)[0] for d in ("none", "forced"))
+    assert plain.tokens == drafted.tokens and not plain.stats.failures
+    if kind != "properties":
+        assert plain.finish_reason == "eos" and plain.text.strip('"') in OPTIONS
+
+
+def test_a_parser_that_gives_up_is_an_error(lm: LM, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("paceline.grammar.LIMITS", {"max_items_in_row": 50})
+    with pytest.raises(RequestError, match="too complex for its parser"):
+        paceline.generate(lm, "x", sampling=Sampling(grammar=Grammar.choice([f"thing {i}" for i in range(60)])))
+
+
+def test_an_unknown_format_does_not_bind_the_text(lm: LM, caplog: pytest.LogCaptureFixture) -> None:
+    schema = {"type": "object", "required": ["format"], "additionalProperties": False, "properties": {
+        "format": {"type": "string", "format": "house-number", "maxLength": 2}}}  # fmt: skip
+    out = paceline.generate(lm, "x", sampling=Sampling(grammar=Grammar.json_schema(schema)))[0]
+    assert list(json.loads(out.text)) == ["format"] and "'house-number' is unknown" in caplog.text

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "paceline"
-CORE = ["errors", "grammar", "guidance", "arm", "clock", "row", "proposal", "sampling", "pattern", "plugins", "lookup", "text",
-        "conversation", "files", "progress"]
+CORE = ["errors", "checks", "grammar", "guidance", "arm", "clock", "row", "proposal", "sampling", "pattern", "plugins", "lookup",
+        "text", "files", "conversation", "progress"]  # fmt: skip
 KINDS = ["drafters", "rules", "controllers", "patterns", "selectors", "probes", "objectives", "models", "data"]
 # `doors` and `native` are what `paceline` itself offers, `testing` the toolkit for tests: all sit on the engine.
 ENGINE = ["engine", "auto", "calibration", "drafting", "seen", "shadow", "train"]
-ABOVE = [ENGINE, ["doors", "native", "paceline", "testing"], ["bench", "server", "prompts"], ["recipes"]]
+ABOVE = [ENGINE, ["doors", "inputs", "options", "native", "paceline", "testing"], ["bench", "server", "prompts"], ["recipes"]]
 LAYERS = [CORE, ["lm"], KINDS, *ABOVE, ["cli", "__main__"]]
 RANK = {room: rank for rank, layer in enumerate(LAYERS) for room in layer}
 TRANSFORMERS_ROOMS = {"lm", "train", "data", "recipes", "models"}

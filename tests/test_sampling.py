@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -170,3 +171,32 @@ def test_the_nucleus_is_that_of_a_whole_stable_sort(vocab: int, seed: int, top_p
     if forbidding:
         scores[1::3] = -math.inf
     assert torch.equal(nucleus(scores, top_p), sorted_whole(scores, top_p))
+
+
+class Uncopied:
+    """Counts its calls and cannot be copied."""
+
+    calls = 0
+
+    def __call__(self, ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        self.calls += 1
+        return scores
+
+    def __deepcopy__(self, memo: dict) -> None:
+        raise TypeError("cannot be copied")
+
+
+def test_a_processor_that_cannot_be_copied_is_not_asked() -> None:
+    uncopied, seen = Uncopied(), list[int]()
+
+    def closes_over(ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        seen.append(1)
+        return scores + len(seen)
+
+    assert is_stateful([uncopied], torch.zeros(V), [1, 2]) and uncopied.calls == 0
+    assert is_stateful([closes_over], torch.zeros(V), [1, 2]) and not seen
+
+
+def test_whole_numbers_of_numpy_are_whole_numbers() -> None:
+    sampling = Sampling(top_k=np.int64(3), seed=np.int64(-5), temperature=np.float32(0.5), logprobs=np.int32(1))
+    assert (sampling.top_k, sampling.seed, sampling.logprobs) == (3, -5, 1) and type(sampling.seed) is int

@@ -90,3 +90,33 @@ def test_an_unfinished_character_is_shown_once_it_is_final(text: str) -> None:
         detokenizer.add(token)
         assert detokenizer.take() == ""
     assert detokenizer.finish() == detokenizer.take(final=True) == BYTES.decode(tokens)
+
+
+def test_the_first_token_keeps_the_space_after_the_prompt() -> None:
+    """As stock's stop strings see it."""
+    prompt, tokens = PIECES.encode("the dog"), PIECES.encode("sat on the cat")
+    detokenizer = Detokenizer(PIECES, after=prompt)
+    assert "".join(pieces(detokenizer, tokens)) == Detokenizer(PIECES, after=prompt).whole(tokens) == " sat on the cat"
+    stopped = Detokenizer(PIECES, [" sat"], prompt)
+    assert pieces(stopped, tokens)[-1] == "" and stopped.stopped and stopped.text == ""
+
+
+def test_a_prompt_that_ends_within_a_character_takes_nothing_from_the_text() -> None:
+    first, *rest = BYTES.encode("é!")
+    assert Detokenizer(BYTES, after=[first]).whole(rest) == BYTES.decode(rest)
+
+
+@pytest.mark.parametrize("stop", ["<|pad|>", "b<|pad|>", "<|pad|>cd"])
+@pytest.mark.parametrize("special", [False, True])
+def test_a_stop_string_may_name_a_special_token(stop: str, special: bool) -> None:
+    text = "a<|bos|>bb<|pad|>cde"
+    detokenizer = Detokenizer(BYTES, [stop], special=special)
+    shown = "".join(pieces(detokenizer, BYTES.encode(text)))
+    expected = text[: text.index(stop)]
+    assert detokenizer.stopped
+    assert shown == detokenizer.text == (expected if special else expected.replace("<|bos|>", ""))
+
+
+@pytest.mark.parametrize("text", ["👩\u200d👩\u200d👧\u200d👦", "e\u0301🏳️\u200d🌈"])
+def test_joined_emoji_stream_whole(text: str) -> None:
+    assert "".join(pieces(Detokenizer(BYTES), BYTES.encode(text))) == text

@@ -68,7 +68,7 @@ def _prompt(record: dict[str, Any], tokenizer: Any, tools: list[dict[str, Any]],
     try:
         if name == "messages":
             return tuple(tokenizer(conversation(tokenizer, given, tools), add_special_tokens=False)["input_ids"])
-        return tuple(encode(_Words(tokenizer), given))  # type: ignore[arg-type]
+        return tuple(encode(_Words(tokenizer), given))
     except PacelineError as error:
         raise DataError(f"{where}: {error}") from error
 

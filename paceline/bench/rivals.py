@@ -15,6 +15,7 @@ from torch import nn
 
 from paceline import plugins
 from paceline.bench.methods import Batch, Method
+from paceline.doors import NEUTRAL
 from paceline.errors import ModelError, RequestError, did_you_mean
 from paceline.lm import LM
 from paceline.lm.grow import grow
@@ -90,6 +91,8 @@ class Transformers:
     def _generate(self, ids: torch.Tensor, max_new_tokens: int) -> torch.Tensor:
         config = self.model.generation_config
         pad = config.pad_token_id if config.pad_token_id is not None else 0
+        for name in NEUTRAL.keys() & vars(config).keys():  # like with like: our side is called without them too
+            setattr(config, name, None)
         helper = {} if self.assistant is None else {"assistant_model": self.assistant}
         return self.model.generate(
             ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=max_new_tokens, pad_token_id=pad,

@@ -33,6 +33,7 @@ class Options:
     tenant: str = flag("", "Whose request it is: drafters keep each tenant's past texts apart.")
     guidance: float = flag(1.0, "Scale of classifier-free guidance: 1 is none; above 1 follows the prompt more closely.")
     negative: str | None = flag(None, "With --guidance: the prompt to move away from.")
+    keep_special: bool = flag(False, "Leave special tokens, such as <|im_end|>, in the text.", "--keep-special")
     n: int = flag(1, "How many texts to write.")
     compare: bool = flag(False, "Also decode plainly, in turns with the drafted run, and show both.", "--compare")
     repeats: int = flag(3, "With --compare: how often each is timed.")
@@ -48,7 +49,8 @@ def generate(options: Options, model: ModelChoice, decoding: Decoding, sampling:
         raise typer.BadParameter("--n and --repeats must be at least 1.")
     settings = decoding.settings() | {"sampling": dataclasses.replace(sampling, grammar=structure.grammar())}
     tools = read_json_tools(options.tools)
-    settings |= {"tools": tools, "tenant": options.tenant, "guidance": options.guidance, "negative": options.negative}
+    settings |= {"tools": tools, "tenant": options.tenant, "guidance": options.guidance, "negative": options.negative,
+                 "special_tokens": options.keep_special}
     lm = open_model(model)
     prompt = as_prompt(read_standard_input() if options.prompt == "-" else options.prompt, options.chat or bool(tools))
     generations = _write(lm, prompt, settings, options)

@@ -89,6 +89,10 @@ class LM:
     def forward_name(self) -> str:
         return "fused" if self.fused else "lean" if self.lean else "stock"
 
+    def __repr__(self) -> str:
+        return (f"LM({self.name!r}, {self.parameters / 1e6:.3g} M parameters, {str(self.dtype).removeprefix('torch.')} on "
+                f"{self.device}, {self.forward_name} forward, vocabulary {self.vocab}, context {self.context})")
+
     def describe(self) -> dict[str, Any]:
         """What a report says of this model."""
         return {

@@ -50,6 +50,8 @@ def load(model: Any, *, dtype: str | torch.dtype | None = None, forward: str = "
     if not isinstance(model, str | Path):
         if dtype is not None or device is not None:
             raise ModelError("dtype and device apply when Paceline loads the model; move a model you hold with model.to(…).")
+        if not isinstance(model, torch.nn.Module):
+            raise ModelError(f"Expected a model's name, a folder, or a transformers model; found {model!r}.")
         return LM(model, tokenizer, forward, packed, replace)
     with waiting(f"loading {model}"):
         weights, words = _read(str(model), dtype)
@@ -106,13 +108,21 @@ def quiet() -> Iterator[None]:
 
 
 def resolve(name: str) -> str:
-    """A zoo name to its folder; anything else as it is."""
+    """A zoo name to its folder; anything else as it is. Raises ModelError for a folder that is not there."""
     if not name.startswith("zoo:"):
+        if means_folder(name) and not Path(name).is_dir():
+            raise ModelError(f"There is no folder {name!r}, and a path is not looked for on the hub.")
         return name
     short = name.removeprefix("zoo:")
     if short not in zoo_names():
         raise ModelError(f"There is no zoo model {short!r}.{did_you_mean(short, zoo_names())}")
     return str(ZOO / short)
+
+
+def means_folder(name: str) -> bool:
+    """Whether a name can only be a path, or begins with a folder that stands here; hub ids are NAME or OWNER/NAME."""
+    parts = Path(name).parts
+    return name.startswith((".", "~", "/")) or len(parts) > 2 or (len(parts) == 2 and Path(parts[0]).is_dir())
 
 
 def torch_dtype(dtype: str | torch.dtype) -> torch.dtype:

@@ -54,19 +54,30 @@ class Tool:
 def read_tools(value: Any, where: str = "tools") -> tuple[Tool, ...]:
     """Tools from a list of them, from one, or from `{"tools": [...]}` as MCP servers answer.
 
-    Raises DataError with the path inside the JSON where something is not as expected, and for two tools of one name.
+    Built-in kinds of a provider (`{"type": "web_search"}`) have no arguments of their own and are passed over, and the same tool
+    given twice counts once. Raises DataError with the path inside the JSON where something is not as expected, and for two
+    different tools of one name.
     """
     if isinstance(value, Mapping) and "tools" in value:
         value, where = value["tools"], f"{where}.tools"
     if isinstance(value, Mapping):
         return (read_tool(value, where),)
-    tools = [read_tool(tool, f"{where}[{i}]") for i, tool in enumerate(_a(Sequence, value, where, "a list of tools"))]
-    first: dict[str, int] = {}
-    for i, tool in enumerate(tools):
-        if first.setdefault(tool.name, i) != i:
-            other = f"{where}[{first[tool.name]}]"
-            raise DataError(f"{where}[{i}]: expected a name of its own; found {tool.name!r}, the name of {other}.")
-    return tuple(tools)
+    first: dict[str, tuple[int, Tool]] = {}
+    for i, given in enumerate(_a(Sequence, value, where, "a list of tools")):
+        if is_built_in(given):
+            continue
+        tool = read_tool(given, f"{where}[{i}]")
+        at, same = first.setdefault(tool.name, (i, tool))
+        if same != tool:
+            raise DataError(f"{where}[{i}]: expected a name of its own; found {tool.name!r}, the name of {where}[{at}].")
+    return tuple(tool for _, tool in first.values())
+
+
+def is_built_in(value: Any) -> bool:
+    """True for a tool that its provider runs, told by its type alone."""
+    if not isinstance(value, Mapping) or not isinstance(value.get("type"), str):
+        return False
+    return value["type"] != "function" and not any(key in value for key in ("function", *INPUTS))
 
 
 def looks_like_a_tool(value: Any) -> bool:
@@ -90,9 +101,9 @@ def read_tool(value: Any, where: str = "tool") -> Tool:
 
 def as_functions(tools: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Tools as chat templates expect them, `{"type": "function", "function": {…, "parameters": …}}`: a bare function is wrapped,
-    and what MCP calls inputSchema is called parameters.
+    what MCP calls inputSchema is called parameters, and a built-in kind stays as it is.
     """
-    return [dict(tool) if "function" in tool else {"type": "function", "function": _named(tool)} for tool in tools]
+    return [dict(tool) if "function" in tool or is_built_in(tool) else {"type": "function", "function": _named(tool)} for tool in tools]
 
 
 def _named(tool: Mapping[str, Any]) -> dict[str, Any]:

@@ -125,7 +125,8 @@ def test_names_may_begin_alike() -> None:
         ([3], "tools[0]: expected a tool as a JSON object; found 3."),
         ([{"type": "function", "function": {"description": "x"}}],
          "tools[0].function.name: expected the tool's name; found nothing."),
-        ([{"name": "a"}, {"name": "b"}, {"name": "a"}], "tools[2]: expected a name of its own; found 'a', the name of tools[0]."),
+        ([{"name": "a"}, {"name": "b"}, {"name": "a", "parameters": {"x": {}}}],
+         "tools[2]: expected a name of its own; found 'a', the name of tools[0]."),
         ([{"name": "a", "parameters": [1]}], "tools[0].parameters: expected a JSON schema of type object; found [1]."),
         ([{"name": "a", "inputSchema": {"type": "string"}}],
          'tools[0].inputSchema.type: expected "object", as arguments have names; found \'string\'.'),
@@ -163,3 +164,9 @@ def test_tools_as_chat_templates_expect_them() -> None:
     told = {"type": "function", "function": {"name": "a", "parameters": {"type": "object"}}}
     bare, mcp = ({"name": "a", key: {"type": "object"}} for key in ("parameters", "inputSchema"))
     assert as_functions([told, bare, mcp]) == [told] * 3
+
+
+def test_a_tool_given_twice_counts_once_and_a_built_in_kind_is_passed_over() -> None:
+    tools = [{"name": "a"}, {"type": "web_search"}, {"name": "a"}, {"type": "web_search", "filters": {}}]
+    assert [tool.name for tool in read_tools(tools)] == ["a"]
+    assert as_functions(tools[1:2]) == [{"type": "web_search"}]
