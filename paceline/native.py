@@ -106,6 +106,8 @@ class Loaded:
             return LM(model, self.tokenizer, **self.loading)
         except PacelineError as error:
             return error
+        except Exception as error:  # families are many; what one of them does to our forward is no reason not to answer
+            return ModelError(f"{type(error).__name__}: {error}")
 
 
 def state_of(model: Any) -> list[Any]:

@@ -69,7 +69,7 @@ def sampling_of(processors: Sequence[Any], seed: int | None, pad: int = 0, shown
     places = [known.index(type(p)) for p in processors if type(p) in known and is_usual(p, pad)]
     if len(places) == len(processors) and places == sorted(set(places)):
         try:
-            return Sampling(**base, **{NATIVE[type(p)][0]: getattr(p, NATIVE[type(p)][1]) for p in processors})
+            return Sampling(**base | {NATIVE[type(p)][0]: getattr(p, NATIVE[type(p)][1]) for p in processors})
         except RequestError:  # a value that only transformers takes, like top_p=0
             pass
     return Sampling(**base, processors=tuple(seeing(p, shown) for p in processors))

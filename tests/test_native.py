@@ -227,16 +227,19 @@ ROWS: dict[str, Callable[[], dict[str, Any]]] = {
     "two limits": lambda: {"stopping_criteria": StoppingCriteriaList([MaxLengthCriteria(11)])},
     "no end token": lambda: {"stopping_criteria": StoppingCriteriaList([AfterLength(13)]), "eos_token_id": None},
     "positions": lambda: {"position_ids": torch.arange(8)[None] * 2},
-    "holes": lambda: {"attention_mask": torch.tensor([[1, 0, 1, 1, 0, 1, 1, 1]])},
-    "a right end": lambda: {"attention_mask": torch.tensor([[1, 1, 1, 1, 1, 1, 0, 0]])},
+    "holes": lambda: {"attention_mask": torch.tensor([[1, 0, 1, 1, 0, 1, 1, 1]] * 2)},
+    "a right end": lambda: {"attention_mask": torch.tensor([[1, 1, 1, 1, 1, 1, 0, 0]] * 2)},
 }
 
 
 @pytest.mark.parametrize("texts", [("abcabcab",), ("abcabcab", "xyx")], ids=["one", "padded"])
 @pytest.mark.parametrize("what", ROWS)
 def test_what_looks_at_rows_and_their_places_sees_them_as_in_transformers(what: str, texts: tuple[str, ...]) -> None:
-    theirs, ours = (MODEL.generate(**{**inputs(*texts), **ROWS[what]()}, max_new_tokens=NEW, do_sample=False, **door)
-                    for door in ({}, {"custom_generate": DOOR}))
+    given = [{**inputs(*texts), **ROWS[what]()} for _ in range(2)]
+    for each in given:
+        each["attention_mask"] = each["attention_mask"][: len(texts)]
+    theirs, ours = (MODEL.generate(**each, max_new_tokens=NEW, do_sample=False, **door)
+                    for each, door in zip(given, ({}, {"custom_generate": DOOR}), strict=True))
     assert torch.equal(theirs, ours)
 
 
@@ -339,7 +342,7 @@ def assign(model: Any) -> None:
 
 
 def turn(model: Any) -> None:
-    model.model.rotary_emb.inv_freq.mul_(3.0)
+    model.model.rotary_emb.inv_freq.mul_(-40.0)
 
 
 def prune(model: Any) -> None:
