@@ -29,7 +29,7 @@ Shown = Callable[[torch.Tensor], torch.Tensor]
 def longest(call: Call) -> int:
     """Tokens that a row may come to have, padding included: transformers asks after each token, so it writes one at least."""
     limits = [c.max_length for c in call.criteria if type(c) is MaxLengthCriteria]
-    return max(call.input_ids.shape[1] + 1, min(limits, default=int(call.config.max_length)))
+    return int(max(call.input_ids.shape[1] + 1, min(limits, default=call.config.max_length)))
 
 
 def requests(call: Call, reproducible: bool) -> Iterator[Request]:

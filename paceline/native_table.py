@@ -62,6 +62,9 @@ ROW_WISE = frozenset({
     stopping_criteria.EosTokenCriteria, stopping_criteria.MaxLengthCriteria, stopping_criteria.StopStringCriteria,
 })
 
+# Whose own way of preparing inputs is the usual one for a text within the reach of their rotary embedding.
+USUAL = frozenset({"Phi3ForCausalLM", "Gemma3ForConditionalGeneration"})
+
 
 @dataclass(frozen=True)
 class Call:
@@ -114,7 +117,7 @@ def fits(name: str, value: Any, call: Call) -> bool:
         return value.dim() == 2 and value.shape[1] == usual.shape[1] and bool(((value == usual) | ~call.mask).all())
     if name == "past_key_values":
         return type(value) is DynamicCache and not getattr(value, "_is_user_defined", False)
-    return name == "use_cache" or (name == "logits_to_keep" and value == 1)
+    return name == "use_cache" or (name == "logits_to_keep" and value == 1) or (name == "mm_encoder_outputs" and not value)
 
 
 def ending(call: Call) -> Iterator[tuple[str, str]]:
@@ -129,9 +132,10 @@ def ending(call: Call) -> Iterator[tuple[str, str]]:
 
 def features(model: Any) -> Iterator[tuple[str, str]]:
     """What the model itself does in a way of its own."""
-    methods = ("_sample", "_prefill", "_update_model_kwargs_for_generation")
-    own = [name for name in methods if getattr(type(model), name) is not getattr(GenerationMixin, name)]
-    yield from ((f"{type(model).__name__}.{name}", "a method of the model's own") for name in own)
+    for method in ("prepare_inputs_for_generation", "_prefill", "_sample", "_update_model_kwargs_for_generation"):
+        own = getattr(type(model), method) is not getattr(GenerationMixin, method)
+        if own and not (method == "prepare_inputs_for_generation" and type(model).__name__ in USUAL):
+            yield type(model).__name__, f"its {method} is its own"
     if any(module.training for module in model.modules()):
         yield "model.train()", "dropout may be at work"
     if reason := plain(model):

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from paceline import LM
+from paceline import LM, native
 from paceline.cli import main
 from paceline.errors import ModelError
 from tests.tiny import save_tiny, shared_lm
@@ -66,6 +66,14 @@ def tiny_of() -> Callable[[str, Any], Any]:
         return options
 
     return make
+
+
+@pytest.fixture
+def notes(monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """What this test's calls have left to transformers."""
+    fresh: set[str] = set()
+    monkeypatch.setattr(native, "noted", fresh)
+    return fresh
 
 
 @dataclass(frozen=True)

@@ -20,12 +20,11 @@ from transformers import (
 )
 
 import paceline
-from paceline import native
 from paceline.native_table import KEYWORDS
-from paceline.testing import tiny_model, toy_tokenizer
+from paceline.testing import tiny_model
+from tests.door import DOOR, MODEL, TOKENIZER, inputs
 
-MODEL, OTHER, TOKENIZER = tiny_model(), tiny_model(seed=7), toy_tokenizer()
-DOOR = paceline.accelerate("ngram:min_n=1,worth=0")
+OTHER = tiny_model(seed=7)
 
 
 class Silent:
@@ -84,8 +83,7 @@ def test_the_table_has_every_keyword_of_this_transformers() -> None:
 def outcome(name: str, **door: Any) -> Any:
     """What a call of two rows with this keyword returns, or the error that it raises."""
     keywords = SAMPLES[name]() if inspect.isfunction(SAMPLES[name]) else {name: SAMPLES[name]}
-    given = dict(TOKENIZER(["abcabcab", "xyx"], return_tensors="pt", padding=True, padding_side="left"))
-    given.pop("token_type_ids", None)
+    given = inputs("abcabcab", "xyx")
     lengths = {} if {"max_length", "generation_config"} & set(keywords) else {"max_new_tokens": 8}
     try:
         out = MODEL.generate(**{**given, **lengths, **keywords, **door})
@@ -95,14 +93,12 @@ def outcome(name: str, **door: Any) -> Any:
 
 
 @pytest.mark.parametrize("name", SAMPLES)
-def test_a_keyword_does_as_the_table_says(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    noted: set[str] = set()
-    monkeypatch.setattr(native, "noted", noted)
+def test_a_keyword_does_as_the_table_says(name: str, notes: set[str]) -> None:
     theirs, ours = outcome(name), outcome(name, custom_generate=DOOR)
     if KEYWORDS[name] == "refused":
         assert isinstance(ours, ValueError | paceline.ModelError)
         return
-    assert name in noted if KEYWORDS[name] == "stock" else not noted
+    assert name in notes if KEYWORDS[name] == "stock" else not notes
     if isinstance(theirs, Exception):
         assert KEYWORDS[name] == "stock" and type(ours) is type(theirs) and str(ours) == str(theirs)
     else:
