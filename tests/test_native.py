@@ -122,3 +122,10 @@ def test_what_is_not_decoded_here_is_named_once_a_process(notes: set[str], caplo
 def test_options_that_do_not_exist_are_refused() -> None:
     with pytest.raises(RequestError, match="reproducible"):
         paceline.accelerate(reproducable=True)
+
+
+def test_outputs_asked_for_once_leave_nothing_behind_that_keeps_later_calls_from_drafting(notes: set[str]) -> None:
+    given = {**inputs("abc"), "max_new_tokens": 4, "do_sample": False}
+    MODEL.generate(**given, output_hidden_states=True, return_dict_in_generate=True, custom_generate=DOOR)
+    assert "output_hidden_states" in notes
+    assert torch.equal(MODEL.generate(**given), MODEL.generate(**given, custom_generate=paceline.accelerate("none", strict=True)))
