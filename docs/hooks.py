@@ -1,5 +1,5 @@
-"""Renders the plug-in catalogue and the public names into the pages that ask, with `<!-- catalogue -->` and `<!-- api -->`;
-the docstrings are the source.
+"""Renders into the pages that ask: the plug-in catalogue (`<!-- catalogue -->`) and the public names (`<!-- api -->`), whose docstrings
+are the source, and `accelerate`'s keywords (`<!-- keywords -->`), from the table that it decodes by.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 import paceline
 from paceline import plugins
 from paceline.cli.plugins import catalogue
+from paceline.native_table import KEYWORDS, REFUSED, STOCK
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -22,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[1]
 def on_page_markdown(markdown: str, **_: Any) -> str:
     """mkdocs calls this for every page before it is rendered."""
     contributing = partial((ROOT / "CONTRIBUTING.md").read_text, encoding="utf-8")
-    sources = {"<!-- catalogue -->": render, "<!-- contributing -->": contributing, "<!-- api -->": api}
+    sources = {"<!-- catalogue -->": render, "<!-- contributing -->": contributing, "<!-- api -->": api, "<!-- keywords -->": keywords}
     for mark, source in sources.items():
         if mark in markdown:
             markdown = markdown.replace(mark, source())
@@ -36,6 +37,15 @@ def render() -> str:
         parts.append(f"## {kind.capitalize()}s\n")
         parts += [_entry(kind, entry) for entry in entries]
     return "\n".join(parts)
+
+
+def keywords() -> str:
+    """A table of `generate`'s keywords: decoded exactly, left to transformers, or refused."""
+    rows = []
+    for name, verdict in sorted(KEYWORDS.items()):
+        harmless = [f"`{value}`" for value in (STOCK | REFUSED).get(name, ()) if value is not None]
+        rows.append(f"| `{name}` | {verdict}{', but for ' + ' and '.join(harmless) if harmless else ''} |")
+    return "\n".join(["| keyword | what `accelerate` does |", "|---|---|", *rows])
 
 
 def _entry(kind: str, entry: dict[str, Any]) -> str:

@@ -1,156 +1,195 @@
 """The transformers-native door: `model.generate(**inputs, custom_generate=paceline.accelerate(drafter="ngram"))`.
 
-transformers hands a callable its prepared logits processors, stopping criteria and generation config, and silently drops
-streamer and tokenizer, so those are bound here. Batches of any size work; rows are decoded to their own lengths.
+transformers hands a callable its prepared inputs, logits processors, stopping criteria and generation config. A call with
+anything that is not decoded exactly here (`native_table.py`) goes on to the very method that `generate` would have called next,
+with one note a process. Batches of any size work; rows are decoded to their own lengths (`native_rows.py`).
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+import inspect
+import logging
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import chain
 from typing import Any
 
 import torch
-from transformers import GenerationConfig
-from transformers.generation import logits_process, stopping_criteria
-from transformers.generation.utils import GenerateDecoderOnlyOutput
+from transformers import GenerationConfig, GenerationMixin
+from transformers.generation.stopping_criteria import StoppingCriteriaList, StopStringCriteria
+from transformers.generation.utils import GENERATION_MODES_MAPPING
 
 from paceline.engine import Engine
-from paceline.errors import ModelError
+from paceline.errors import ModelError, PacelineError, RequestError, did_you_mean
 from paceline.lm import LM
+from paceline.native_rows import longest, requests
+from paceline.native_table import KEYWORDS, Call, unhandled
 from paceline.row import Request
-from paceline.sampling import Sampling
 
 __all__ = ["accelerate"]
 
-REFUSED = ("output_scores", "output_logits", "output_attentions", "output_hidden_states")
-NATIVE = {  # transformers' processors that Sampling has, in the order both apply them
-    logits_process.RepetitionPenaltyLogitsProcessor: ("repetition_penalty", "penalty"),
-    logits_process.TemperatureLogitsWarper: ("temperature", "temperature"),
-    logits_process.TopKLogitsWarper: ("top_k", "top_k"),
-    logits_process.TopPLogitsWarper: ("top_p", "top_p"),
-    logits_process.MinPLogitsWarper: ("min_p", "min_p"),
-}
+GENERATE = inspect.unwrap(GenerationMixin.generate).__code__
+KEPT = ("streamer", *(n for n in inspect.signature(GenerationMixin.generate).parameters if KEYWORDS.get(n) == "stock"))
+OPTIONS = ("forward", "packed", "rule", "controller", "reproducible", "row_wise")
+log = logging.getLogger("paceline")
+noted: set[str] = set()  # what this process was told of already
 
 
-def accelerate(drafter: Any = "ngram", *, tokenizer: Any = None, streamer: Any = None, stop_strings: Sequence[str] = (),
-               exact: bool | None = None, **options: Any) -> Callable[..., Any]:
+def accelerate(drafter: Any = "ngram", *, tokenizer: Any = None, streamer: Any = None, stop_strings: str | Sequence[str] = (),
+               exact: bool | None = None, strict: bool = False, **options: Any) -> Callable[..., Any]:
     """A function for `model.generate(custom_generate=…)` that decodes with a drafter, losslessly.
 
-    tokenizer and stop_strings: text that ends a row; given here because `generate` refuses `stop_strings` with a callable.
-    streamer: a transformers streamer (batch of one). options: `forward` and `packed` of
-    `load`, `rule` and `controller` of `Engine`, `reproducible`. The model stays unchanged; its packed copy is made on the first
-    call and again when its weights have changed. Raises ModelError for beams, static caches and outputs that it does not have.
+    Whatever it cannot decode exactly (beams, images, outputs beside the sequences, caches handed in, adapters, processors it does
+    not know) transformers decodes as ever, with one note a process for each such thing; strict=True raises ModelError instead.
+    Samples have the same law, drawn from a seed that `torch.manual_seed` repeats. tokenizer and stop_strings: text that ends a
+    row; given here because `generate` refuses `stop_strings` with a callable. streamer: here or in `generate`. options: `forward`
+    and `packed` of `load`, `rule` and `controller` of `Engine`, `reproducible`, and `row_wise`: your own classes of processors
+    and criteria whose answer for a row depends on its ids and scores alone. The model stays unchanged; its packed copy is made
+    on the first call and again when its weights have changed. Raises RequestError for stop strings without a tokenizer and for
+    options that do not exist.
     """
-    loading = {k: options.pop(k) for k in ("forward", "packed") if k in options}
-    reproducible = options.pop("reproducible", False)
-    known: dict[int, tuple[tuple[int, ...], LM]] = {}
+    if unknown := next((name for name in options if name not in OPTIONS), None):
+        raise RequestError(f"accelerate has no option {unknown!r}.{did_you_mean(unknown, OPTIONS)}")
+    if stop_strings and tokenizer is None:
+        raise RequestError("stop_strings need the tokenizer: accelerate(stop_strings=…, tokenizer=tokenizer).")
+    texts = [stop_strings] if isinstance(stop_strings, str) else list(stop_strings)
+    stops = [StopStringCriteria(tokenizer, texts)] if texts else []
+    loading: dict[str, Any] = {k: options.pop(k) for k in ("forward", "packed") if k in options}
+    reproducible, row_wise = options.pop("reproducible", False), options.pop("row_wise", ())
+    loaded = Loaded(tokenizer, loading)
 
-    def loaded(model: Any) -> LM:
-        version = tuple(p._version for p in model.parameters())
-        if id(model) not in known or known[id(model)][0] != version:
-            known[id(model)] = version, LM(model, tokenizer, **loading)
-        return known[id(model)][1]
-
-    def custom_generate(model: Any, input_ids: torch.Tensor, logits_processor: Any = None, stopping_criteria: Any = None,
-                        generation_config: GenerationConfig | None = None, **model_kwargs: Any) -> Any:
-        assert generation_config is not None
-        refuse(generation_config, model_kwargs)
-        mask = model_kwargs.get("attention_mask")
-        prompts = [ids[mask[b].bool()].tolist() if mask is not None else ids.tolist() for b, ids in enumerate(input_ids)]
-        sampling = sampling_of(generation_config, logits_processor or [])
-        plan = {"eos": frozenset(_ids(generation_config.eos_token_id)), "reproducible": reproducible,
-                "max_new_tokens": int(generation_config.max_length) - input_ids.shape[1]}
-        stops, until = stops_of(stopping_criteria or [], input_ids)
-        stops = (*stops, *((stop_strings,) if isinstance(stop_strings, str) else stop_strings))
-        engine = Engine(loaded(model), drafter, exact=exact, slots=min(8, len(prompts)), **options)
-        requests = [Request(p, replace(sampling, seed=None if sampling.seed is None else sampling.seed + b), stop=stops,
-                            until=until and _offset(until, input_ids[b], len(p)), **plan) for b, p in enumerate(prompts)]
-        rows = _run(engine, requests, streamer, input_ids)
-        return _output([r.new_tokens for r in rows], input_ids, generation_config)
+    def custom_generate(model: Any, input_ids: torch.Tensor, logits_processor: Any, stopping_criteria: Any,
+                        generation_config: GenerationConfig, inputs_tensor: Any = None, **inputs: Any) -> Any:
+        kept = kept_by_generate()
+        streamers = [s for s in (streamer, kept.pop("streamer")) if s is not None]
+        with ended(streamers):
+            if len(streamers) > 1:
+                raise ModelError("Streamers were given both to generate and to accelerate: give one, to either of them.")
+            call = Call(model, input_ids, logits_processor, StoppingCriteriaList([*stopping_criteria, *stops]), generation_config,
+                        inputs, kept, *streamers)
+            if streamer is not None:
+                streamer.put(input_ids.cpu())  # as generate does with one of its own
+            lm, why = loaded.for_call(call, row_wise)
+            if lm is None:
+                return stock(call, inputs_tensor, lambda: note(*why, strict))
+            engine = Engine(lm, drafter, exact=exact, slots=min(8, len(input_ids)), **options)
+            return output(run(engine, requests(call, reproducible), call.streamer), call)
 
     return custom_generate
 
 
-def refuse(config: GenerationConfig, model_kwargs: dict[str, Any]) -> None:
-    """Raise ModelError for what this door does not do."""
-    if (config.num_beams or 1) > 1:
-        raise ModelError(f"Drafted decoding does not do beam search; found num_beams={config.num_beams}. Use num_beams=1.")
-    for name in REFUSED:
-        if getattr(config, name, None):
-            raise ModelError(f"{name}=True is not available from drafted decoding; use paceline.generate with "
-                             "Sampling(logprobs=…) for log-probabilities.")
-    cache = model_kwargs.get("past_key_values")
-    if cache is not None and (type(cache).__name__ != "DynamicCache" or cache.get_seq_length() > 0):
-        raise ModelError(f"A cache was handed in ({type(cache).__name__}), but Paceline keeps its own; call generate without "
-                         "past_key_values and cache_implementation.")
+class Loaded:
+    """The LM of each model that was seen, made anew whenever anything about the model has changed."""
+
+    def __init__(self, tokenizer: Any, loading: dict[str, Any]) -> None:
+        self.tokenizer, self.loading = tokenizer, loading
+        self._known: dict[int, tuple[list[Any], list[Any], LM | PacelineError]] = {}
+
+    def for_call(self, call: Call, row_wise: Sequence[type]) -> tuple[LM | None, tuple[str, str]]:
+        """The LM that decodes this call exactly, or None and what keeps it from that."""
+        if why := next(unhandled(call, row_wise), None):
+            return None, why
+        lm = self._of(call.model)
+        if isinstance(lm, PacelineError):
+            return None, (type(call.model).__name__, str(lm))
+        reach = lm.rope_switch or lm.context
+        return (lm, ("", "")) if longest(call) <= reach else (None, ("max_length", f"beyond the model's {reach} tokens"))
+
+    def _of(self, model: Any) -> LM | PacelineError:
+        parts = [*model.modules(), *model.parameters(), *model.buffers()]
+        state = [*map(id, parts), *state_of(model)]
+        if id(model) not in self._known or self._known[id(model)][0] != state:
+            self._known[id(model)] = state, parts, self._made(model)  # the parts are kept, so that no id is used again
+        return self._known[id(model)][2]
+
+    def _made(self, model: Any) -> LM | PacelineError:
+        try:
+            return LM(model, self.tokenizer, **self.loading)
+        except PacelineError as error:
+            return error
+        except Exception as error:  # families are many; what one of them does to our forward is no reason not to answer
+            return ModelError(f"{type(error).__name__}: {error}")
 
 
-def sampling_of(config: GenerationConfig, processors: Sequence[Any]) -> Sampling:
-    """Sampling equal to what transformers prepared; its own processor objects where Sampling has no such field.
+def state_of(model: Any) -> list[Any]:
+    """Versions and sums of all weights and buffers: `weight.data += …`, as merging adapters does it, changes the sum alone."""
+    return [(t._version, t.data_ptr(), float(t.detach().sum(dtype=torch.float32)))
+            for t in chain(model.parameters(), model.buffers())]
 
-    The seed comes from torch's global generator, so `torch.manual_seed` makes a call repeatable.
+
+# -- transformers' own decoding ----------------------------------------------------------------------------------------------
+
+
+def kept_by_generate() -> dict[str, Any]:
+    """What `generate` was given and keeps from a callable, its streamer among it.
+
+    Read from the frame of `generate`, the only place where it is: without it the reader of a streamer would wait for ever.
     """
-    kinds = [type(p) for p in processors]
-    places = [list(NATIVE).index(k) for k in kinds if k in NATIVE]
-    seed = int(torch.randint(2**62, (), dtype=torch.long, device="cpu").item()) if config.do_sample else 0
-    if len(places) == len(kinds) and places == sorted(set(places)):
-        values = {NATIVE[k][0]: getattr(p, NATIVE[k][1]) for k, p in zip(kinds, processors, strict=True)}
-        return Sampling(**{"temperature": 1.0 if config.do_sample else 0.0, "seed": seed, **values})
-    return Sampling(temperature=1.0 if config.do_sample else 0.0, processors=tuple(processors), seed=seed)
+    frame = sys._getframe()
+    while frame is not None and frame.f_code is not GENERATE:
+        frame = frame.f_back  # type: ignore[assignment]
+    given = {} if frame is None else frame.f_locals
+    return {name: given.get(name) for name in KEPT}
 
 
-def stops_of(criteria: Sequence[Any], input_ids: torch.Tensor) -> tuple[tuple[str, ...], Callable[[Sequence[int]], bool] | None]:
-    """Stop strings, and one test for all criteria that Request has no field for."""
-    stops: list[str] = []
-    others = []
-    for criterion in criteria:
-        if isinstance(criterion, stopping_criteria.StopStringCriteria):
-            stops += criterion.stop_strings
-        elif not isinstance(criterion, stopping_criteria.MaxLengthCriteria | stopping_criteria.EosTokenCriteria):
-            others.append(criterion)
-    if not others:
-        return tuple(stops), None
-
-    def until(tokens: Sequence[int]) -> bool:
-        ids = torch.tensor([list(tokens)], dtype=torch.long, device=input_ids.device)
-        return any(bool(torch.as_tensor(c(ids, None), dtype=torch.bool, device="cpu").any()) for c in others)
-
-    return tuple(stops), until
+def note(name: str, more: str, strict: bool) -> None:
+    """Say once a process that transformers decodes such calls, or raise."""
+    what = f"{name} ({more})" if more else name
+    if strict:
+        raise ModelError(f"accelerate(strict=True) does not decode this exactly: {what}. Leave that out, or leave strict off and "
+                         "have transformers decode such calls.")
+    if name not in noted:
+        noted.add(name)
+        log.warning("accelerate leaves calls with %s to transformers' own decoding, without drafts.", what)
 
 
-def _offset(until: Callable[[Sequence[int]], bool], row: torch.Tensor, prompt_len: int) -> Callable[[Sequence[int]], bool]:
-    """Criteria see the row as transformers would show it, left padding included."""
-    padding = row[: len(row) - prompt_len].tolist()
-    return lambda tokens: until([*padding, *tokens])
+def stock(call: Call, inputs_tensor: Any, say: Callable[[], None]) -> Any:
+    """What `generate` returns without a callable: the same arguments to the method that it would have called next."""
+    mode = call.config.get_generation_mode(call.kept["assistant_model"])
+    method = GENERATION_MODES_MAPPING[mode]
+    if "/" in method:
+        raise ModelError(f"{mode.value} is no longer part of transformers: give generate custom_generate={method!r} instead of "
+                         "paceline.accelerate(…).")
+    say()
+    given = call.model._extract_generation_mode_kwargs(None, {}, call.kept["synced_gpus"], call.kept["assistant_model"],
+                                                       call.streamer)
+    call.model._validate_generation_mode(mode, call.config, given)
+    decode = getattr(type(call.model), method)
+    if "inputs_tensor" in inspect.signature(decode).parameters:
+        given["inputs_tensor"] = inputs_tensor
+    return decode(call.model, call.input_ids, logits_processor=call.processors, stopping_criteria=call.criteria,
+                  generation_config=call.config, **given, **call.inputs)
 
 
-def _run(engine: Engine, requests: Sequence[Request], streamer: Any, input_ids: torch.Tensor) -> list[Any]:
-    """All rows to their end; with a streamer, tokens go out as they are committed."""
-    if streamer is not None and len(requests) > 1:
-        raise ModelError("A streamer shows one sequence; found a batch. Call generate without streamer.")
+# -- decoding here -----------------------------------------------------------------------------------------------------------
+
+
+def run(engine: Engine, requests: Iterator[Request], streamer: Any) -> list[list[int]]:
+    """New tokens of all rows, decoded to their end; a streamer gets them one by one, as they are committed."""
     rows = [engine.submit(r) for r in requests]
-    if streamer is not None:
-        streamer.put(input_ids.cpu())
     while any(row.finish_reason is None for row in rows):
         before = len(rows[0].tokens)
         engine.step()
-        if streamer is not None:
-            streamer.put(torch.tensor(rows[0].tokens[before:], dtype=torch.long, device="cpu"))
+        for token in rows[0].tokens[before:] if streamer is not None else ():
+            streamer.put(torch.tensor([token], dtype=torch.long, device="cpu"))
     if streamer is not None:
         streamer.end()
-    return rows
+    return [row.new_tokens for row in rows]
 
 
-def _output(new: Sequence[Sequence[int]], input_ids: torch.Tensor, config: GenerationConfig) -> Any:
-    """Sequences [B, T + longest], padded on the right, in the type transformers would return."""
-    longest = max(map(len, new))
-    ends = _ids(config.eos_token_id)
-    fill = config.pad_token_id if config.pad_token_id is not None else (ends[0] if ends else 0)
-    tails = torch.tensor([[*t, *[int(fill)] * (longest - len(t))] for t in new], dtype=torch.long,
-                         device=input_ids.device)
-    sequences: Any = torch.cat((input_ids, tails), 1)
-    return GenerateDecoderOnlyOutput(sequences=sequences) if config.return_dict_in_generate else sequences
+@contextmanager
+def ended(streamers: Sequence[Any]) -> Iterator[None]:
+    """End streamers where a call fails, so that their readers, in other threads, do not wait for ever."""
+    try:
+        yield
+    except BaseException:
+        for streamer in streamers:
+            streamer.end()
+        raise
 
 
-def _ids(value: Any) -> list[int]:
-    """Token ids from what a generation config may hold: None, a number, a list or a tensor."""
-    return [] if value is None else [int(v) for v in torch.as_tensor(value, dtype=torch.long, device="cpu").flatten()]
+def output(new: Sequence[Sequence[int]], call: Call) -> torch.Tensor:
+    """Sequences [B, T + longest], padded on the right."""
+    width, pad = max(map(len, new)), call.config._pad_token_tensor
+    fill = 0 if pad is None else int(pad)
+    tails = torch.tensor([[*t, *[fill] * (width - len(t))] for t in new], dtype=torch.long, device=call.input_ids.device)
+    return torch.cat((call.input_ids, tails), 1)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from paceline import LM
+from paceline import LM, native
 from paceline.cli import main
 from paceline.errors import ModelError
 from paceline.lm import checked
@@ -90,6 +90,14 @@ def tiny_of() -> Callable[[str, Any], Any]:
             pytest.skip(str(error))
 
     return make
+
+
+@pytest.fixture
+def notes(monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """What this test's calls have left to transformers."""
+    fresh: set[str] = set()
+    monkeypatch.setattr(native, "noted", fresh)
+    return fresh
 
 
 @dataclass(frozen=True)

@@ -14,13 +14,15 @@ CORE = ["errors", "checks", "grammar", "guidance", "arm", "clock", "row", "propo
 KINDS = ["drafters", "rules", "controllers", "patterns", "selectors", "probes", "objectives", "models", "data"]
 # `doors` and `native` are what `paceline` itself offers, `testing` the toolkit for tests: all sit on the engine.
 ENGINE = ["engine", "auto", "calibration", "drafting", "seen", "shadow", "train"]
-ABOVE = [ENGINE, ["doors", "inputs", "options", "native", "paceline", "testing"], ["bench", "server", "prompts"], ["recipes"]]
+OFFERED = ["doors", "inputs", "options", "native", "native_rows", "native_table", "paceline", "testing"]
+ABOVE = [ENGINE, OFFERED, ["bench", "server", "prompts"], ["recipes"]]
 LAYERS = [CORE, ["lm"], KINDS, *ABOVE, ["cli", "__main__"]]
 RANK = {room: rank for rank, layer in enumerate(LAYERS) for room in layer}
 TRANSFORMERS_ROOMS = {"lm", "train", "data", "recipes", "models"}
 # The native door opens into it, a rival has to be the untouched library, the test toolkit builds tiny models of each
 # family, and the command line hides its loading bar.
-TRANSFORMERS_FILES = {"bench/rivals.py", "cli/_model.py", "native.py", "testing.py"}
+TRANSFORMERS_FILES = {"bench/rivals.py", "cli/_model.py", "native.py", "native_rows.py", "native_table.py",
+                      "testing.py"}
 TERMINAL_LIBRARIES = {"typer", "rich", "click"}
 
 

@@ -2,42 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 import torch
-from transformers import (
-    DynamicCache,
-    GenerationConfig,
-    LogitsProcessor,
-    LogitsProcessorList,
-    StaticCache,
-    StoppingCriteria,
-    StoppingCriteriaList,
-    StopStringCriteria,
-)
+from transformers import DynamicCache, StoppingCriteriaList, StopStringCriteria, TextIteratorStreamer
 from transformers.generation.utils import GenerateDecoderOnlyOutput
 
 import paceline
-from paceline import ModelError, RequestError, Sampling
-from paceline.native import sampling_of
-from paceline.testing import tiny_model, toy_tokenizer
-
-TOKENIZER = toy_tokenizer()
-MODEL = tiny_model()
-DRAFTERS = ["none", "ngram:min_n=1,worth=0"]
-NEW = 16
-
-
-def inputs(*texts: str) -> dict[str, torch.Tensor]:
-    return dict(TOKENIZER(list(texts), return_tensors="pt", padding=True, padding_side="left", return_token_type_ids=False))
-
-
-def both(drafter: str, given: dict[str, Any], options: dict[str, Any] | None = None, **keywords: Any) -> tuple[Any, Any]:
-    """(what transformers writes, what we write)."""
-    keywords = {"max_new_tokens": NEW, "do_sample": False, **keywords}
-    return (MODEL.generate(**given, **keywords),
-            MODEL.generate(**given, **keywords, custom_generate=paceline.accelerate(drafter, **(options or {}))))
+from paceline import ModelError, RequestError
+from tests.door import DOOR, DRAFTERS, MODEL, NEW, TOKENIZER, both, inputs
 
 
 @pytest.mark.parametrize("drafter", DRAFTERS)
@@ -54,9 +26,10 @@ def test_ends_pad_like_transformers() -> None:
     assert torch.equal(theirs, ours)
 
 
-def test_a_dict_is_returned_where_asked() -> None:
-    theirs, ours = both(DRAFTERS[1], inputs("abcabcab"), return_dict_in_generate=True)
+def test_a_dict_is_returned_where_asked_with_all_its_fields() -> None:
+    theirs, ours = both(DRAFTERS[1], inputs("abcabcab"), return_dict_in_generate=True, output_scores=True)
     assert type(ours) is GenerateDecoderOnlyOutput and torch.equal(theirs.sequences, ours.sequences)
+    assert ours.past_key_values.get_seq_length() == 8 + NEW - 1 and len(ours.scores) == NEW
 
 
 def test_sampling_repeats_with_torch_s_seed() -> None:
@@ -70,46 +43,6 @@ def test_sampling_repeats_with_torch_s_seed() -> None:
     assert run(1)[0] != run(1)[1]
 
 
-class NoSpaces(LogitsProcessor):
-    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        return scores.index_fill(1, torch.tensor([35]), -torch.inf)
-
-
-PROCESSED: list[dict[str, Any]] = [
-    {"repetition_penalty": 1.5},
-    {"no_repeat_ngram_size": 2},
-    {"bad_words_ids": [[70], [90]]},
-    {"min_new_tokens": 10},
-    {"suppress_tokens": list(range(100, 200))},
-]
-
-
-def test_processors_map_to_sampling_or_are_kept_whole() -> None:
-    def mapped(**config: Any) -> Sampling:
-        config = GenerationConfig(do_sample=True, **config)
-        return sampling_of(config, MODEL._get_logits_processor(config, input_ids_seq_length=1, device="cpu"))
-
-    torch.manual_seed(0)
-    ours = mapped(temperature=0.7, top_k=9, top_p=0.8, min_p=0.1, repetition_penalty=1.2)
-    assert (ours.temperature, ours.top_k, ours.top_p, ours.min_p, ours.repetition_penalty) == (0.7, 9, 0.8, 0.1, 1.2)
-    assert not ours.processors and ours.seed is not None
-    kept = mapped(temperature=0.7, top_k=9, no_repeat_ngram_size=2)
-    assert len(kept.processors) == 3 and (kept.temperature, kept.top_k) == (1.0, 0)
-    assert sampling_of(GenerationConfig(do_sample=False), []).greedy
-
-
-@pytest.mark.parametrize("drafter", DRAFTERS)
-@pytest.mark.parametrize("config", PROCESSED, ids=lambda config: next(iter(config)))
-def test_greedy_with_processors_is_equal(config: dict[str, Any], drafter: str) -> None:
-    theirs, ours = both(drafter, inputs("abcabcab", "x"), **config)
-    assert torch.equal(theirs, ours)
-
-
-def test_a_processor_of_the_user_s_own() -> None:
-    theirs, ours = both(DRAFTERS[1], inputs("abcabcab"), logits_processor=LogitsProcessorList([NoSpaces()]))
-    assert torch.equal(theirs, ours)
-
-
 @pytest.mark.parametrize("drafter", DRAFTERS)
 def test_stop_strings_with_the_tokenizer_bound(drafter: str) -> None:
     free = MODEL.generate(**inputs("abcabcab"), max_new_tokens=NEW, do_sample=False)[0, 8:]
@@ -120,23 +53,9 @@ def test_stop_strings_with_the_tokenizer_bound(drafter: str) -> None:
     assert torch.equal(theirs, ours) and ours.shape[1] < 8 + NEW
     bound = {"tokenizer": TOKENIZER, "stop_strings": [stop]}
     assert torch.equal(both(drafter, inputs("abcabcab"), bound)[1], theirs)
+    assert torch.equal(both(drafter, inputs("abcabcab"), stopping_criteria=criteria)[1], theirs)
     with pytest.raises(RequestError, match="tokenizer"):
-        both(drafter, inputs("abcabcab"), stopping_criteria=criteria)
-
-
-class AfterLength(StoppingCriteria):
-    """Ends each row at a length, padding included, as criteria see it."""
-
-    def __init__(self, length: int) -> None:
-        self.length = length
-
-    def __call__(self, input_ids: torch.Tensor, scores: Any, **keywords: Any) -> torch.Tensor:
-        return torch.full((len(input_ids),), input_ids.shape[1] >= self.length)
-
-
-def test_criteria_of_the_user_s_own() -> None:
-    theirs, ours = both(DRAFTERS[1], inputs("abcabcab", "x"), stopping_criteria=StoppingCriteriaList([AfterLength(13)]))
-    assert torch.equal(theirs, ours) and ours.shape[1] == 13
+        paceline.accelerate(drafter, stop_strings=stop)
 
 
 class Collector:
@@ -158,39 +77,55 @@ def test_a_streamer_gets_the_same_tokens(drafter: str) -> None:
     MODEL.generate(**keywords, streamer=theirs)
     MODEL.generate(**keywords, custom_generate=paceline.accelerate(drafter, streamer=ours))
     assert ours.tokens == theirs.tokens and ours.ended
-    with pytest.raises(ModelError, match="streamer"):
-        MODEL.generate(**inputs("a", "b"), max_new_tokens=2, custom_generate=paceline.accelerate(drafter, streamer=Collector()))
 
 
-STATIC = StaticCache(config=MODEL.config, max_cache_len=64)
-REFUSED: dict[str, dict[str, Any]] = {
-    "beams": {"num_beams": 2},
-    "scores": {"output_scores": True, "return_dict_in_generate": True},
-    "logits": {"output_logits": True, "return_dict_in_generate": True},
-    "hidden states": {"output_hidden_states": True, "return_dict_in_generate": True},
-    "static cache": {"past_key_values": STATIC},
-    "static implementation": {"cache_implementation": "static"},
-}
+@pytest.mark.parametrize("texts", [("abcabcab",), ("abcabcab", "x")], ids=["one", "batch"])
+def test_a_streamer_of_generate_is_served_too(texts: tuple[str, ...]) -> None:
+    theirs, ours = Collector(), Collector()
+    keywords = {**inputs(*texts), "max_new_tokens": NEW, "do_sample": False}
+    MODEL.generate(**keywords, streamer=theirs)
+    MODEL.generate(**keywords, streamer=ours, custom_generate=DOOR)
+    assert ours.tokens == theirs.tokens and ours.ended
 
 
-@pytest.mark.parametrize("what", REFUSED)
-def test_what_drafting_does_not_have_is_refused(what: str) -> None:
-    with pytest.raises(ModelError):
-        MODEL.generate(**inputs("abc"), max_new_tokens=4, custom_generate=paceline.accelerate(), **REFUSED[what])
+def test_the_reader_of_a_streamer_never_waits_for_ever() -> None:
+    streamer = TextIteratorStreamer(TOKENIZER, timeout=5)
+    with pytest.raises(ModelError, match="guidance_scale"):
+        MODEL.generate(**inputs("ab"), max_new_tokens=4, guidance_scale=2.0, streamer=streamer,
+                       custom_generate=paceline.accelerate(strict=True))
+    assert "".join(streamer) == "ab"
+    streamer = TextIteratorStreamer(TOKENIZER, timeout=5)
+    with pytest.raises(ModelError, match="Streamers"):
+        MODEL.generate(**inputs("ab"), max_new_tokens=4, streamer=streamer,
+                       custom_generate=paceline.accelerate(streamer=Collector()))
+    assert "".join(streamer) == "ab"
 
 
-def test_a_cache_with_keys_in_it_is_refused() -> None:
-    cache = DynamicCache(config=MODEL.config)
-    with torch.no_grad():
-        MODEL(**inputs("abc"), past_key_values=cache)
-    with pytest.raises(ModelError, match="cache was handed in"):
-        MODEL.generate(**inputs("abcd"), past_key_values=cache, max_new_tokens=4, custom_generate=paceline.accelerate())
+def test_a_cache_that_is_handed_in_is_filled_and_gone_on_with() -> None:
+    caches = [DynamicCache(config=MODEL.config) for _ in range(2)]
+    for texts in ("abcabc", "abcabcabcabcabcabc"):
+        theirs, ours = (MODEL.generate(**inputs(texts), past_key_values=cache, max_new_tokens=4, **door)
+                        for cache, door in zip(caches, ({}, {"custom_generate": DOOR}), strict=True))
+        assert torch.equal(theirs, ours)
+        assert caches[0].get_seq_length() == caches[1].get_seq_length() > 0
 
 
-def test_changed_weights_are_noticed() -> None:
-    model, door = tiny_model(seed=3), paceline.accelerate("none")
-    keywords = {**inputs("abcabc"), "max_new_tokens": 8, "do_sample": False}
-    assert torch.equal(model.generate(**keywords, custom_generate=door), model.generate(**keywords))
-    with torch.no_grad():
-        model.model.layers[0].mlp.down_proj.weight.mul_(-2.0)
-    assert torch.equal(model.generate(**keywords, custom_generate=door), model.generate(**keywords))
+def test_what_is_not_decoded_here_is_named_once_a_process(notes: set[str], caplog: pytest.LogCaptureFixture) -> None:
+    for _ in range(2):
+        MODEL.generate(**inputs("abc"), max_new_tokens=2, num_beams=2, custom_generate=DOOR)
+    assert [r.getMessage() for r in caplog.records if "num_beams" in r.getMessage()] and notes == {"num_beams"}
+    assert len([r for r in caplog.records if r.name == "paceline"]) == 1
+    with pytest.raises(ModelError, match="num_beams"):
+        MODEL.generate(**inputs("abc"), max_new_tokens=2, num_beams=2, custom_generate=paceline.accelerate(strict=True))
+
+
+def test_options_that_do_not_exist_are_refused() -> None:
+    with pytest.raises(RequestError, match="reproducible"):
+        paceline.accelerate(reproducable=True)
+
+
+def test_outputs_asked_for_once_leave_nothing_behind_that_keeps_later_calls_from_drafting(notes: set[str]) -> None:
+    given = {**inputs("abc"), "max_new_tokens": 4, "do_sample": False}
+    MODEL.generate(**given, output_hidden_states=True, return_dict_in_generate=True, custom_generate=DOOR)
+    assert "output_hidden_states" in notes
+    assert torch.equal(MODEL.generate(**given), MODEL.generate(**given, custom_generate=paceline.accelerate("none", strict=True)))
