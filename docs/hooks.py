@@ -1,5 +1,5 @@
-"""Renders into the pages that ask: the plug-in catalogue (`<!-- catalogue -->`) and the public names (`<!-- api -->`), whose docstrings
-are the source, and `accelerate`'s keywords (`<!-- keywords -->`), from the table that it decodes by.
+"""Renders into the pages that ask: the plug-in catalogue (`<!-- catalogue -->`) and the public names (`<!-- api -->`), from their
+docstrings, and `accelerate`'s keywords (`<!-- keywords -->`), from the table that it decodes by.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ ROOT = Path(__file__).resolve().parents[1]
 def on_page_markdown(markdown: str, **_: Any) -> str:
     """mkdocs calls this for every page before it is rendered."""
     contributing = partial((ROOT / "CONTRIBUTING.md").read_text, encoding="utf-8")
-    sources = {"<!-- catalogue -->": render, "<!-- contributing -->": contributing, "<!-- api -->": api, "<!-- keywords -->": keywords}
+    sources = {"<!-- catalogue -->": render, "<!-- contributing -->": contributing, "<!-- api -->": api,
+               "<!-- keywords -->": keywords}
     for mark, source in sources.items():
         if mark in markdown:
             markdown = markdown.replace(mark, source())
