@@ -134,7 +134,7 @@ def test_both_branches_are_paid_for(lm: LM) -> None:
 # -- the law --------------------------------------------------------------------------------------------------------------------
 
 TARGET, OTHER = ToyLM(3, seed=1), ToyLM(3, seed=2)
-OWN, NULL, DRAW = [1, 0], [2], Sampling(temperature=1.0, top_k=2, seed=0)
+OWN, NULL, DRAW = [1, 0], [2], Sampling(temperature=1.0, top_k=2)
 TOY = Request(OWN, DRAW, max_new_tokens=3, guidance=Guidance(SCALE, NULL))
 
 

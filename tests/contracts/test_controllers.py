@@ -133,7 +133,7 @@ def test_the_sampled_law_is_exact_however_arms_change(name: str, count: int, dra
     """By walking every outcome of so many tokens. Each walk has a controller of its own, whose lots are those of its seed; with
     two arms and four tokens, UCB's picks from the third round on follow what was accepted, so arms differ from walk to walk.
     """
-    sampling, used = Sampling(temperature=1.0, seed=0), set()
+    sampling, used = Sampling(temperature=1.0), set()
 
     def controller() -> Any:
         return Noted(Restless(3, (2, 1, 2)) if name == "restless" else plugins.make("controller", name).attach(drafters), used)
@@ -146,7 +146,7 @@ def test_the_sampled_law_is_exact_however_arms_change(name: str, count: int, dra
 
 def test_a_false_law_among_the_arms_would_show() -> None:
     """One of two drafters says that it drew from the target's law, and did not."""
-    sampling, truth = Sampling(temperature=1.0, seed=0), plain_law(TARGET, PROMPT, Sampling(temperature=1.0), 2)
+    sampling, truth = Sampling(temperature=1.0), plain_law(TARGET, PROMPT, Sampling(temperature=1.0), 2)
     liar = TreeDrafter(softmax_of(OTHER), [-1], [True], stored=softmax_of(TARGET))
     law = engine_law(TARGET, PROMPT, sampling, 2, [liar, SWITCHED[0]], room=1, controller=lambda: Restless(2, (1, 2)))
     assert distance(law, truth) > 0.01

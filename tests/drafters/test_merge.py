@@ -179,7 +179,7 @@ def test_drafters_that_stand_beside_it_are_shared_and_not_forgotten_twice() -> N
 def test_the_sampled_law_is_exact_where_one_draws_and_others_choose(drafters: tuple[str, ...]) -> None:
     """By walking every outcome: a drawn chain stands, and beside it what was chosen without looking at it."""
     made = {"chosen": Says([1, 2], "a"), "drawn": SmallModel(model=OTHER, length=2, worth=0.0)}
-    merge, sampling, seen = Merge(tuple(made[name] for name in drafters), worth=0.0), Sampling(temperature=1.0, seed=0), []
+    merge, sampling, seen = Merge(tuple(made[name] for name in drafters), worth=0.0), Sampling(temperature=1.0), []
 
     class Seen:
         def attach(self, lm: Any) -> Any:
