@@ -10,6 +10,7 @@ from transformers.generation import logits_process
 from transformers.generation.stopping_criteria import EosTokenCriteria, MaxLengthCriteria
 
 from paceline.errors import RequestError
+from paceline.lm.ids import token_ids
 from paceline.native_table import Call, padding
 from paceline.row import Request
 from paceline.sampling import Sampling
@@ -90,4 +91,4 @@ def until_of(criteria: Sequence[Any], shown: Shown) -> Callable[[Sequence[int]],
     """One test for all criteria that Request has no field for."""
     if not criteria:
         return None
-    return lambda tokens: any(bool(c(shown(torch.tensor([tokens], dtype=torch.long, device="cpu")), None).any()) for c in criteria)
+    return lambda tokens: any(bool(criterion(shown(token_ids([tokens])), None).any()) for criterion in criteria)
