@@ -312,7 +312,7 @@ def test_the_code_and_its_description_have_one_version(monkeypatch: pytest.Monke
 
 
 @needs_compiler
-def test_one_that_disagrees_is_dropped_and_said(unchecked: None, monkeypatch: pytest.MonkeyPatch, unchecked: Any) -> None:
+def test_one_that_disagrees_is_dropped_and_said(unchecked: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     class Skewed(fused.Fused):
         def __call__(self, tokens, call, at):
             return super().__call__(tokens, call, at) * 1.1
