@@ -163,7 +163,8 @@ def test_streams_of_one_engine_are_read_in_turns(slots: int, chat_lm: LM) -> Non
 
 FORMS = {
     "answer": lambda ids: BatchEncoding({"input_ids": ids, "attention_mask": [1] * len(ids)}),
-    "padded": lambda ids: BatchEncoding({"input_ids": torch.tensor([[2, *ids]]), "attention_mask": torch.tensor([[0] + [1] * len(ids)])}),
+    "padded": lambda ids: BatchEncoding({"input_ids": torch.tensor([[2, *ids]]),
+                                         "attention_mask": torch.tensor([[0] + [1] * len(ids)])}),
     "tensor": torch.tensor, "row": lambda ids: torch.tensor([ids]), "array": np.array, "numbers": lambda ids: list(np.array(ids)),
     "generator": lambda ids: (i for i in ids),
 }  # fmt: skip

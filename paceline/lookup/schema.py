@@ -103,7 +103,8 @@ def as_functions(tools: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Tools as chat templates expect them, `{"type": "function", "function": {…, "parameters": …}}`: a bare function is wrapped,
     what MCP calls inputSchema is called parameters, and a built-in kind stays as it is.
     """
-    return [dict(tool) if "function" in tool or is_built_in(tool) else {"type": "function", "function": _named(tool)} for tool in tools]
+    return [dict(tool) if "function" in tool or is_built_in(tool) else {"type": "function", "function": _named(tool)}
+            for tool in tools]
 
 
 def _named(tool: Mapping[str, Any]) -> dict[str, Any]:

@@ -165,3 +165,11 @@ def test_a_grammar_from_the_command_line(go: Callable, tmp_path: Path) -> None:
 def test_mistaken_grammars_are_usage_errors(go: Callable, flags: tuple[str, ...], said: str) -> None:
     outcome = go("abc", *flags)
     assert outcome.code == 2 and said in outcome.err
+
+
+def test_a_byte_order_mark_and_half_a_character(paceline_cli: Callable, tmp_path: Path) -> None:
+    schema = tmp_path / "schema.json"
+    schema.write_text('{"enum": ["yes"]}', encoding="utf-8-sig")
+    assert paceline_cli("generate", "x", "--json-schema", schema, "--drafter", "none").out.strip() == '"yes"'
+    bad = paceline_cli("generate", "x\udcff", "--drafter", "none")
+    assert bad.code != 0 and "valid Unicode" in " ".join(bad.err.split())
