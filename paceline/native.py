@@ -52,7 +52,7 @@ def accelerate(drafter: Any = "ngram", *, tokenizer: Any = None, streamer: Any =
     if stop_strings and tokenizer is None:
         raise RequestError("stop_strings need the tokenizer: accelerate(stop_strings=…, tokenizer=tokenizer).")
     texts = [stop_strings] if isinstance(stop_strings, str) else list(stop_strings)
-    stops = [StopStringCriteria(tokenizer, texts)] if texts else []
+    stops = [StopStringCriteria(tokenizer, texts)] if stop_strings else []
     loading: dict[str, Any] = {k: options.pop(k) for k in ("forward", "packed") if k in options}
     reproducible, row_wise = options.pop("reproducible", False), options.pop("row_wise", ())
     loaded = Loaded(tokenizer, loading)
@@ -111,9 +111,13 @@ class Loaded:
 
 
 def state_of(model: Any) -> list[Any]:
-    """Versions and sums of all weights and buffers: `weight.data += …`, as merging adapters does it, changes the sum alone."""
-    return [(t._version, t.data_ptr(), float(t.detach().sum(dtype=torch.float32)))
-            for t in chain(model.parameters(), model.buffers())]
+    """Settings of the model and its modules; versions and sums of all weights and buffers, since `weight.data += …`, as merging
+    adapters does it, changes the sum alone.
+    """
+    settings = [(k, v) for m in model.modules() for k, v in vars(m).items() if isinstance(v, bool | int | float | str)]
+    weights = [(t._version, t.data_ptr(), float(t.detach().sum(dtype=torch.float32)))
+               for t in chain(model.parameters(), model.buffers())]
+    return [model.config.to_dict(), *settings, *weights]
 
 
 # -- transformers' own decoding ----------------------------------------------------------------------------------------------

@@ -90,11 +90,16 @@ def turn(model: Any) -> None:
     model.model.rotary_emb.inv_freq.mul_(-40.0)
 
 
+def sharpen(model: Any) -> None:
+    for layer in model.model.layers:
+        layer.self_attn.scaling *= 40.0
+
+
 def prune(model: Any) -> None:
     model.model.layers[0].mlp = torch.nn.Identity()
 
 
-@pytest.mark.parametrize("change", [scale, steer, wrap, merge, assign, turn, prune], ids=lambda change: change.__name__)
+@pytest.mark.parametrize("change", [scale, steer, wrap, merge, assign, turn, sharpen, prune], ids=lambda change: change.__name__)
 def test_whatever_changes_in_a_model_counts_at_the_next_call(change: Callable[[Any], None]) -> None:
     model, door = tiny_model(seed=3), paceline.accelerate("none")
     keywords = {**inputs("abcabc"), "max_new_tokens": 8, "do_sample": False}
