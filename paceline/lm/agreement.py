@@ -12,7 +12,7 @@ import torch
 
 from paceline.errors import ModelError, PacelineError
 from paceline.lm.ids import random_ids
-from paceline.lm.stock import borrowed
+from paceline.lm.stock import borrowed, device_of
 
 __all__ = ["agreement", "stepped"]
 
@@ -29,7 +29,7 @@ def agreement(lm: Any) -> str:
     Reads two rows of random tokens, longer than any short window its configuration names: a prefill, many tokens at once, then
     one by one; the model that was handed in reads all of them at once but the last, and that one through its own cache.
     """
-    tokens = random_ids(lm.vocab, (2, length(lm)), seed=0)
+    tokens = random_ids(lm.known, (2, length(lm)), seed=0)
     theirs = stepped(lm.model, tokens)
     try:
         ours = decoded(lm, tokens)
@@ -56,8 +56,8 @@ def stepped(model: Any, tokens: torch.Tensor) -> torch.Tensor:
     """Logits [B, T, V] of the model as it was handed in, in eval mode, for tokens [B, T]: all but the last of them in one call,
     that one through the model's own cache, as its `generate` would. Raises ModelError where the model fails.
     """
-    tokens, cache, out = tokens.to(model.device), None, []
-    places = torch.arange(tokens.shape[1], dtype=torch.long, device=model.device).expand(tokens.shape)
+    tokens, cache, out = tokens.to(device_of(model)), None, []
+    places = torch.arange(tokens.shape[1], dtype=torch.long, device=tokens.device).expand(tokens.shape)
     try:
         with borrowed(model):
             for part in (slice(-1), slice(-1, None)) if tokens.shape[1] > 1 else (slice(None),):

@@ -115,8 +115,11 @@ def readable(model: Any) -> Any:
 
 
 def fingerprint(model: Any) -> int:
-    """Tells targets apart by their embedding, so a target grown from another is the same."""
-    rows = model.get_input_embeddings().weight.detach()[:256].to("cpu", torch.bfloat16).contiguous()
+    """Tells targets apart by their embedding, so a target grown from another is the same; 0 where it is out of reach."""
+    weight = getattr(model.get_input_embeddings(), "weight", None)
+    if not isinstance(weight, torch.Tensor) or weight.is_meta:
+        return 0
+    rows = weight.detach()[:256].to("cpu", torch.bfloat16).contiguous()
     return zlib.crc32(rows.view(torch.int16).numpy().tobytes())
 
 

@@ -178,7 +178,7 @@ def linears(module: Any) -> dict[str, list[nn.Linear]]:
 
 
 def _fits(parts: dict[str, list[nn.Linear]], heads: Heads) -> bool:
-    """Whether a layer's linears have the sizes that its heads and each other ask for: single heads may have been cut out of it."""
+    """Whether a layer's linears have the sizes that its heads and each other ask for: heads may have been cut out of it."""
     (out,), (down,) = parts["out"], parts["down"]
     made = {name: sum(m.weight.shape[0] for m in parts[name]) for name in ("qkv", "gate_up")}
     return (made["qkv"] == (heads.queries + 2 * heads.keys) * heads.dim and out.weight.shape[1] == heads.queries * heads.dim

@@ -26,7 +26,7 @@ from paceline.lm.kv import KV, Slot
 from paceline.lm.linear import ROWS, Dense, Packed, make, packs, pays
 from paceline.lm.plain import plain
 from paceline.lm.promise import BLOCK, TAILS, promise, promise_trees
-from paceline.lm.stock import Stock
+from paceline.lm.stock import Stock, device_of
 from paceline.lm.suits import context_of, refuse
 from paceline.lm.trace import Trace
 from paceline.lookup.worth import worthwhile
@@ -56,6 +56,7 @@ class LM:
         self.text_config = model.config.get_text_config()
         self.live = plain(model)  # why the model itself runs at every call; "" where a copy of it may
         self.vocab, self.dtype, self.device = facts(model, bool(self.live))
+        self.known = min(self.vocab, getattr(self.text_config, "vocab_size", self.vocab))  # ids that it can read
         self.context, self.rope_switch = context_of(self.text_config)
         self.parameters = sum(p.numel() for p in model.parameters())
         self.name = model.config.name_or_path or type(model).__name__
@@ -316,7 +317,7 @@ class LM:
 def facts(model: Any, live: bool) -> tuple[int, torch.dtype, torch.device]:
     """How many logits a model gives, its dtype and its device."""
     if live:
-        return stepped(model, torch.zeros((1, 1), dtype=torch.long, device="cpu")).shape[-1], model.dtype, model.device
+        return stepped(model, torch.zeros((1, 1), dtype=torch.long, device="cpu")).shape[-1], model.dtype, device_of(model)
     head = model.get_output_embeddings().weight
     return head.shape[0], head.dtype, head.device
 

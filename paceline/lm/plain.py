@@ -68,10 +68,12 @@ def origins(method: Callable[..., Any] | None) -> Iterator[str]:
 
 def difference(model: Any) -> str:
     """The first module that is not what the model's configuration builds; "" where all are."""
+    kind: Any = type(model)
+    config: Any = type(model.config)
     try:
-        built = classes(type(model), type(model.config), json.dumps(model.config.to_dict(), sort_keys=True, default=str))
+        built = classes(kind, config, json.dumps(model.config.to_dict(), sort_keys=True, default=str))
     except Exception as error:  # whatever a class does where it is built without weights
-        return f"{type(model).__name__} cannot be built from its configuration ({type(error).__name__})"
+        return f"{kind.__name__} cannot be built from its configuration ({type(error).__name__})"
     found = {name: type(m) for name, m in model.named_modules()}
     different = next((name for name in {**built, **found} if built.get(name) is not found.get(name)), None)
     return "" if different is None else f"{different or 'the model'} is not what the model's configuration builds"

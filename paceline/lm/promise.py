@@ -31,7 +31,7 @@ def promise(lm: Any) -> tuple[bool, str]:
     count = min(33, lm.context - start)
     if count < 2:
         return False, "the context is too short to check"
-    tokens = random_ids(lm.vocab, (start + count,), seed=1).tolist()
+    tokens = random_ids(lm.known, (start + count,), seed=1).tolist()
     kv = lm.cache(slots=8, exact=True)
     slot = kv.take()
     for edge in (t for t in lm.tails if t + 4 < start):  # where a view grows by a tail
@@ -62,7 +62,7 @@ def promise(lm: Any) -> tuple[bool, str]:
 @torch.inference_mode()
 def promise_trees(lm: Any) -> bool:
     """Whether every node of a tree has the bits of its path decoded token by token."""
-    tokens = random_ids(lm.vocab, (16,), seed=2).tolist()
+    tokens = random_ids(lm.known, (16,), seed=2).tolist()
     start, parents = min(9, lm.context - 7), [-1, 0, 0, 1, 2, 3]
     if start < 1:
         return False

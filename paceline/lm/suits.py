@@ -9,7 +9,11 @@ __all__ = ["context_of", "refuse"]
 
 def refuse(model: Any) -> None:
     """Raise ModelError for models that the engine cannot decode."""
-    config, name = model.config, type(model).__name__
+    config: Any = getattr(model, "config", None)
+    name = type(model).__name__
+    if not hasattr(config, "get_text_config"):
+        raise ModelError(f"{name} is not a transformers model; expected one made by AutoModelForCausalLM (a wrapper such as "
+                         "DataParallel holds it as `.module`).")
     if getattr(config, "is_encoder_decoder", False):
         raise ModelError(f"{name} is an encoder-decoder; expected a decoder-only causal language model.")
     if getattr(model, "get_output_embeddings", lambda: None)() is None:

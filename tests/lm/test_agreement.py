@@ -17,8 +17,9 @@ from tests.lm.test_stock import drafted, stock
 
 SMALL = {"vocab_size": 99, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4,
          "max_position_embeddings": 256, "bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 2}  # fmt: skip
-LATENT = {"q_lora_rank": 16, "kv_lora_rank": 16, "qk_rope_head_dim": 8, "qk_nope_head_dim": 8, "n_routed_experts": 4, "n_group": 1,
-          "topk_group": 1, "num_experts_per_tok": 2, "moe_intermediate_size": 16, "first_k_dense_replace": 1}  # fmt: skip
+LATENT = {"q_lora_rank": 16, "kv_lora_rank": 16, "qk_rope_head_dim": 8, "qk_nope_head_dim": 8, "num_key_value_heads": 4,
+          "n_routed_experts": 4, "n_group": 1, "topk_group": 1, "num_experts_per_tok": 2, "moe_intermediate_size": 16,
+          "first_k_dense_replace": 1}  # fmt: skip
 GROUPED = {"num_key_value_heads": 2}
 
 
@@ -35,8 +36,8 @@ def model_of(family: str, **changes: Any) -> Any:
 @pytest.mark.parametrize(("family", "changes"), [
     ("nemotron", GROUPED),  # drops the keywords of its attention
     ("phimoe", {**GROUPED, "sliding_window": 8, "num_local_experts": 4}),  # a window in its mask alone
-    ("deepseek_v3", {**LATENT, "num_key_value_heads": 4, "v_head_dim": 4}),  # keys longer than values
-    ("deepseek_v3", {**LATENT, "num_key_value_heads": 4, "v_head_dim": 24}),
+    ("deepseek_v3", {**LATENT, "v_head_dim": 4}),  # keys longer than values
+    ("deepseek_v3", {**LATENT, "v_head_dim": 24}),
 ])  # fmt: skip
 def test_unusual_families_write_their_own_text(family: str, changes: dict[str, Any]) -> None:
     model = model_of(family, **changes)

@@ -31,12 +31,16 @@ def t5() -> torch.nn.Module:
     return AutoModelForSeq2SeqLM.from_config(config)
 
 
+def wrapped() -> torch.nn.Module:
+    return torch.nn.DataParallel(tiny_model())
+
+
 def headless() -> torch.nn.Module:
     return AutoModel.from_config(AutoConfig.for_model("llama", **SMALL))
 
 
 @pytest.mark.parametrize(("make", "reason"), [(mamba, "recurrent"), (hybrid, "recurrent"), (t5, "encoder-decoder"),
-                                              (headless, "head")])
+                                              (headless, "head"), (wrapped, "DataParallel is not a transformers model")])
 def test_models_without_a_growing_cache_are_refused(make, reason: str) -> None:
     with pytest.raises(ModelError, match=reason):
         load(make())

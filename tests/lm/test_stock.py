@@ -50,6 +50,7 @@ CHANGES: dict[str, Callable[[Any], Any]] = {
     "no feed-forward": lambda m: setattr(m.model.layers[1], "mlp", nn.Identity()),
     "no norm": lambda m: setattr(m.model, "norm", nn.Identity()),
     "head in a row": lambda m: setattr(m, "lm_head", nn.Sequential(m.lm_head, nn.Identity())),
+    "embedding in a row": lambda m: m.set_input_embeddings(nn.Sequential(m.get_input_embeddings())),
     "fewer layers": lambda m: m.model.layers.__delitem__(2),
     "partial": lambda m: setattr(m, "forward", functools.partial(m.forward)),
     "wrapper": wrap,
@@ -62,7 +63,8 @@ def drafted(lm: Any, drafter: str = DRAFTER) -> list[int]:
 
 def stock(model: Any) -> list[int]:
     ids = torch.tensor([PROMPT])
-    out = model.generate(ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=8, eos_token_id=None, pad_token_id=2)
+    out = model.generate(ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=8, eos_token_id=None,
+                         pad_token_id=2)
     return out[0, len(PROMPT) :].tolist()
 
 
@@ -148,6 +150,13 @@ def test_there_are_no_other_forwards_for_it() -> None:
             paceline.load(model, **asked)
 
 
+def test_a_head_with_more_tokens_than_the_embedding() -> None:
+    model = tiny_model()
+    model.lm_head = nn.Linear(64, 999, bias=False)
+    model.lm_head.weight.data[259:] = 0.0
+    assert drafted(paceline.load(model)) == stock(model)
+
+
 def test_a_layer_with_fewer_heads_than_the_configuration_says() -> None:
     """Every module is of the usual class, so it is plain, but other code must not take the sizes for granted."""
     model = tiny_model(num_key_value_heads=4)
@@ -164,7 +173,8 @@ def test_a_layer_with_fewer_heads_than_the_configuration_says() -> None:
 
 def test_peft() -> None:
     peft = pytest.importorskip("peft")
-    model = peft.get_peft_model(tiny_model(), peft.LoraConfig(task_type="CAUSAL_LM", r=4, lora_dropout=0.5, init_lora_weights=False))
+    lora = peft.LoraConfig(task_type="CAUSAL_LM", r=4, lora_dropout=0.5, init_lora_weights=False)
+    model = peft.get_peft_model(tiny_model(), lora)
     lm = paceline.load(model)
     assert drafted(lm) == stock(model.eval()) != stock(tiny_model())
     with model.disable_adapter():
