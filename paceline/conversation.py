@@ -11,8 +11,9 @@ __all__ = ["conversation", "short", "tools_of"]
 
 
 def conversation(tokenizer: Any, messages: Any, tools: Sequence[Mapping[str, Any]] | None = None,
-                 reply: bool = True) -> str:
+                 reply: bool = True, unseen: bool = False) -> str:
     """The text of a conversation. messages: a list of {"role", "content"}. reply: end it where the model's own reply begins.
+    unseen: go on where the template leaves the tools out, as benchmarks may, whose answers nobody reads.
 
     Raises RequestError where there is no template, for messages that are none, for those that it refuses, and for tools that it
     would leave out without a word.
@@ -23,7 +24,7 @@ def conversation(tokenizer: Any, messages: Any, tools: Sequence[Mapping[str, Any
         raise RequestError(f'Expected messages, a list of {{"role": …, "content": …}}; found {short(messages)}.')
     said = [message(m, f"messages[{i}]") for i, m in enumerate(messages)]
     told = templated(tokenizer, said, reply, as_functions(tools) if tools else None)
-    if tools and told == templated(tokenizer, said, reply, None):
+    if tools and not unseen and told == templated(tokenizer, said, reply, None):
         raise RequestError("This model's chat template knows no tools, so the answer would never have seen them: describe them "
                            "in a system message, or take a model whose template does.")
     return characters("The conversation", told)

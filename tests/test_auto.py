@@ -89,7 +89,7 @@ def test_without_the_clock_or_a_seed_drafts_are_drawn() -> None:
     engine = Engine(tiny_lm(), ["ngram", "suffix"])
     assert not engine.submit(Request([1], paceline.Sampling(temperature=1.0))).request.reproducible
     assert engine.submit(Request([1], paceline.Sampling(temperature=1.0, seed=1))).request.reproducible
-    steady = Engine(tiny_lm(), ["ngram", "suffix"], controller="ucb")
+    steady = Engine(tiny_lm(), SmallModel(model=tiny_lm(), length=3))
     assert not steady.submit(Request([1], paceline.Sampling(temperature=1.0, seed=1))).request.reproducible
 
 

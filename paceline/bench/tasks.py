@@ -147,7 +147,7 @@ def encode(tokenizer: Any, prompt: Prompt, answers: tuple[str, ...] = ()) -> lis
     if not getattr(tokenizer, "chat_template", None):
         return tokenizer("\n\n".join(m["content"] for m in prompt.messages(answers)) + "\n\n").input_ids
     try:
-        text = conversation(tokenizer, prompt.messages(answers), prompt.tools)
+        text = conversation(tokenizer, prompt.messages(answers), prompt.tools, unseen=True)
     except RequestError as error:
         raise DataError(f"{prompt.where or prompt.kind}: {error}") from error
     return tokenizer(text, add_special_tokens=False).input_ids

@@ -197,6 +197,8 @@ def corpus_stage(config: Config, work: Path, tokenizer: PreTrainedTokenizerBase)
 
 def _texts(config: Config, tokenizer: PreTrainedTokenizerBase) -> Texts:
     kind = SmallTexts if config.fast else Texts
+    if not config.fast and not config.data.is_dir():
+        raise DataError(f"There is no folder {config.data}: give the one that holds the data sets with --data.")
     return kind(config.data, tokenizer, 60 if config.fast else config.dialogues, config.seed)
 
 

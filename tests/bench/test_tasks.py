@@ -88,7 +88,7 @@ def test_a_prompt_that_the_template_refuses_is_named_with_its_line(tmp_path: Pat
 
     path = tmp_path / "p.jsonl"
     path.write_text('{"prompt": "a"}\n{"turns": ["a"], "system": "s"}\n')
-    with pytest.raises(DataError, match="line 2: .* template does not take the messages: System role not supported"):
+    with pytest.raises(DataError, match="line 2: .* template refuses these messages .*: System role not supported"):
         encode(Strict(), read_prompts(path)[1])
 
 
