@@ -63,6 +63,7 @@ class LongStage:
     rate: float = 0.1
     lengths: tuple[int, ...] = (512, 2048, 8192)
     prompts: int = 8
+    new: int = NEW  # tokens written behind each
 
 
 def lengths(streams: dict[str, Stream], work: Path, stage: LongStage) -> dict[str, Any]:
@@ -175,7 +176,7 @@ def written(lm: LM, heads: dict[str, Head], prompts: list[list[int]], stage: Lon
     for number, prompt in enumerate(prompts):
         for length, (way, temperature) in product(stage.lengths, WAYS.items()):
             sampling = Sampling(temperature=temperature, seed=number, logprobs=1)
-            out = engine.run([Request(prompt[-length:], max_new_tokens=NEW, sampling=sampling) for _ in heads])
+            out = engine.run([Request(prompt[-length:], max_new_tokens=stage.new, sampling=sampling) for _ in heads])
             rounds = {name: one.stats.rounds for name, one in zip(heads, out, strict=True)}
             new = list(out[0].tokens)
             rounds[CONTROL] = chained(foreseen(small, prompt[-length:], new), block)

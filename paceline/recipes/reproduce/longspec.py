@@ -87,7 +87,7 @@ def run(config: Config) -> Path:
                              "edges": EDGES, "copy": COPY, "short": SHORT, "window": WINDOW, "block": BLOCK}
     streams = texts(config, work)
     stage = LongStage(config.long_tokens, config.long_seeds, config.long_rate)
-    stage = replace(stage, lengths=(64, 128, 512), prompts=2) if config.fast else stage
+    stage = replace(stage, lengths=(64, 128, 512), prompts=2, new=24) if config.fast else stage
     found["lengths"] = lengths(streams, work, stage)
     found["far"] = far(streams, work, stage, config.far_tokens, config.seeds)
     found["positions"] = [once(work / f"positions-{seed}-{config.tokens}.json", partial(positions, config, streams, work, seed))
