@@ -66,8 +66,6 @@ def library_name() -> str:
 
 @cache
 def _library(path: str) -> tuple[Code | None, str]:
-    if path and path not in PATHS:
-        return None, f"PACELINE_CPU names no kind of processor known here: expected {' or '.join(PATHS)}, found {path!r}"
     try:
         if SHIPPED.exists():
             return opened(SHIPPED, path), ""
@@ -78,7 +76,9 @@ def _library(path: str) -> tuple[Code | None, str]:
     except subprocess.SubprocessError as error:
         return None, f"{SOURCE.name} could not be compiled: {_reason(error)}"
     except (OSError, RuntimeError, AttributeError) as error:
-        return None, f"there is no compiled forward here: {error}"
+        return None, f"the compiled forward could not be stored or loaded: {error}"
+    except ValueError as error:  # of `runnable`
+        return None, str(error)
 
 
 def found_compiler() -> str | None:
@@ -88,7 +88,7 @@ def found_compiler() -> str | None:
 
 
 def opened(file: Path, path: str) -> Code:
-    """The functions of a library for `path`, or for the best that it holds and this processor runs. Raises OSError."""
+    """The functions of a library for `path`, or for the best that it holds and this processor runs. Raises OSError, ValueError."""
     code = ctypes.CDLL(str(file))
     path = runnable(path, best_path(code))
     code[f"size_of_{path}"].restype = ctypes.c_int64
@@ -105,10 +105,10 @@ def best_path(code: ctypes.CDLL) -> str:
 
 
 def runnable(path: str, best: str) -> str:
-    """The kind asked for, by default the best one. Raises OSError for a better one than the processor's best."""
-    kinds = list(PATHS)
-    if path and kinds.index(path) < kinds.index(best):
-        raise OSError(f"expected PACELINE_CPU to be {' or '.join(kinds[kinds.index(best):])} on this processor, found {path!r}")
+    """The kind asked for, by default the best one. Raises ValueError for one that is unknown or better than the processor's."""
+    kinds = list(PATHS)[list(PATHS).index(best) :]
+    if path and path not in kinds:
+        raise ValueError(f"expected PACELINE_CPU to be {' or '.join(kinds)} on this processor, found {path!r}")
     return path or best
 
 
