@@ -47,6 +47,13 @@ def test_what_a_model_is_given_beside_a_text_is_not_lost(what: str) -> None:
     assert torch.equal(*written)
 
 
+def test_autocast_counts_as_it_does_for_transformers() -> None:
+    strict, given = paceline.accelerate(strict=True), {**inputs("abcabc"), "max_new_tokens": 4, "do_sample": False}
+    with torch.autocast("cpu", torch.bfloat16), pytest.raises(ModelError, match=r"torch\.autocast"):
+        gpt2().generate(**given, custom_generate=strict)
+    assert torch.equal(gpt2().generate(**given, custom_generate=strict), gpt2().generate(**given))
+
+
 def test_two_pictures_give_two_texts_and_a_text_alone_is_drafted() -> None:
     vision = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "image_size": 8,
               "patch_size": 4}
