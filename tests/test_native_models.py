@@ -10,6 +10,7 @@ import torch
 from transformers import Gemma3Config, Gemma3ForConditionalGeneration
 
 import paceline
+from paceline.errors import ModelError
 from paceline.testing import tiny_model
 from tests.door import DOOR, MODEL, inputs
 

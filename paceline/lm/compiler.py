@@ -88,7 +88,7 @@ def found_compiler() -> str | None:
 
 
 def opened(file: Path, path: str) -> Code:
-    """A library's functions for `path`, or for the best kind that it holds and this processor runs. Raises OSError, ValueError."""
+    """A library's functions for `path`, or the best that it holds and this processor runs. Raises OSError, ValueError."""
     code = ctypes.CDLL(str(file))
     path = runnable(path, best_path(code))
     code[f"size_of_{path}"].restype = ctypes.c_int64
