@@ -14,6 +14,7 @@ from transformers import DynamicCache, GenerationConfig, GenerationMixin
 from transformers.generation import logits_process, stopping_criteria
 
 from paceline.lm.plain import plain
+from paceline.lm.stock import device_of
 
 __all__ = ["KEYWORDS", "Call", "padding", "unhandled"]
 
@@ -136,6 +137,8 @@ def features(model: Any) -> Iterator[tuple[str, str]]:
         own = getattr(type(model), method) is not getattr(GenerationMixin, method)
         if own and not (method == "prepare_inputs_for_generation" and type(model).__name__ in USUAL):
             yield type(model).__name__, f"its {method} is its own"
+    if torch.is_autocast_enabled(device_of(model).type):
+        yield "torch.autocast", "its products are rounded in a way of their own"
     if any(module.training for module in model.modules()):
         yield "model.train()", "dropout may be at work"
     if reason := plain(model):

@@ -5,12 +5,17 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 import paceline
-from paceline import Sampling, plugins
+from paceline import Sampling, load, plugins
+from paceline.lm.head import Head
+from paceline.lm.linear import packs
+from paceline.lm.load import ZOO
+from paceline.testing import tiny_model
 from tests.contracts.test_greedy import prompts
 from tests.test_layers import PACKAGE, room, sources
 
@@ -40,6 +45,29 @@ def defaults() -> Iterator[None]:
     yield
     torch.set_default_device(None)
     torch.set_default_dtype(torch.float32)
+
+
+@pytest.mark.parametrize(("forward", "family"), [("auto", "llama"), ("lean", "llama"), ("stock", "llama"), ("auto", "gpt2")])
+def test_autocast_changes_no_text(forward: str, family: str) -> None:
+    """Neither of what is decoded under it, nor what is decoded later by a model that was loaded under it."""
+    lm = load(tiny_model(family), forward=forward)
+    asked: dict[str, Any] = {"prompts": [[5, 6, 7, 5, 6], [8, 9]], "max_new_tokens": 12}
+    wanted = [g.tokens for g in paceline.generate(lm, **asked)]
+    packs.cache_clear()
+    with torch.autocast("cpu", torch.bfloat16):
+        there = load(tiny_model(family), forward=forward)
+        assert (there.forward_name, packs(torch.float32)) == (lm.forward_name, packs.__wrapped__(torch.float32))
+        for one in (lm, there):
+            assert [g.tokens for g in paceline.generate(one, **asked, drafter="suffix")] == wanted
+    assert [g.tokens for g in paceline.generate(there, **asked)] == wanted
+
+
+@pytest.mark.parametrize("name", ["tiny-glide", "tiny-longspec"])
+def test_a_head_is_read_where_its_weights_are(name: str, defaults: None) -> None:
+    torch.set_default_device("meta")
+    head = Head.from_pretrained(ZOO / name)
+    held = [*head.parameters(), *(b for rotary in head.rotaries if rotary is not None for b in rotary.buffers())]
+    assert {tensor.device.type for tensor in held} == {"cpu"}
 
 
 CHANGES = {"dtype": lambda: torch.set_default_dtype(torch.bfloat16), "device": lambda: torch.set_default_device("meta")}

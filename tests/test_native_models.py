@@ -10,6 +10,7 @@ import torch
 from transformers import Gemma3Config, Gemma3ForConditionalGeneration
 
 import paceline
+from paceline.errors import ModelError
 from paceline.testing import tiny_model
 from tests.door import DOOR, MODEL, inputs
 
@@ -45,6 +46,13 @@ def test_what_a_model_is_given_beside_a_text_is_not_lost(what: str) -> None:
         torch.manual_seed(0)
         written.append(model.generate(**given, max_new_tokens=8, do_sample=False, **door))
     assert torch.equal(*written)
+
+
+def test_autocast_counts_as_it_does_for_transformers() -> None:
+    strict, given = paceline.accelerate(strict=True), {**inputs("abcabc"), "max_new_tokens": 4, "do_sample": False}
+    with torch.autocast("cpu", torch.bfloat16), pytest.raises(ModelError, match=r"torch\.autocast"):
+        gpt2().generate(**given, custom_generate=strict)
+    assert torch.equal(gpt2().generate(**given, custom_generate=strict), gpt2().generate(**given))
 
 
 def test_two_pictures_give_two_texts_and_a_text_alone_is_drafted() -> None:

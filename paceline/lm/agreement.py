@@ -59,7 +59,7 @@ def stepped(model: Any, tokens: torch.Tensor) -> torch.Tensor:
     tokens, cache, out = tokens.to(device_of(model)), None, []
     places = torch.arange(tokens.shape[1], dtype=torch.long, device=tokens.device).expand(tokens.shape)
     try:
-        with borrowed(model):
+        with borrowed(model), torch.autocast(tokens.device.type, enabled=False):
             for part in (slice(-1), slice(-1, None)) if tokens.shape[1] > 1 else (slice(None),):
                 made = model(input_ids=tokens[:, part], position_ids=places[:, part], past_key_values=cache, use_cache=True,
                              return_dict=True)

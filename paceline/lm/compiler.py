@@ -34,6 +34,7 @@ if X86:
 FLAGS = ("-O3", "-fopenmp", "-std=c++17", "-fPIC", "-ffp-contract=fast", "-Wno-psabi")
 LINK = ("-shared", "-fopenmp", "-static-libgcc", "-static-libstdc++")
 PATIENCE_S = 300
+DIGEST = hashlib.sha256().digest_size
 HOW = "install g++ or clang++, or a wheel of Paceline made by `make wheel`, which carries the compiled code"
 
 
@@ -65,8 +66,6 @@ def library_name() -> str:
 
 @cache
 def _library(path: str) -> tuple[Code | None, str]:
-    if path and path not in PATHS:
-        return None, f"PACELINE_CPU names no kind of processor known here: expected {' or '.join(PATHS)}, found {path!r}"
     try:
         if SHIPPED.exists():
             return opened(SHIPPED, path), ""
@@ -78,6 +77,8 @@ def _library(path: str) -> tuple[Code | None, str]:
         return None, f"{SOURCE.name} could not be compiled: {_reason(error)}"
     except (OSError, RuntimeError, AttributeError) as error:
         return None, f"the compiled forward could not be stored or loaded: {error}"
+    except ValueError as error:  # of `runnable`
+        return None, str(error)
 
 
 def found_compiler() -> str | None:
@@ -87,9 +88,9 @@ def found_compiler() -> str | None:
 
 
 def opened(file: Path, path: str) -> Code:
-    """The functions of a library for `path`, or for the best that it holds and this processor runs. Raises OSError."""
+    """A library's functions for `path`, or the best that it holds and this processor runs. Raises OSError, ValueError."""
     code = ctypes.CDLL(str(file))
-    path = path or best_path(code)
+    path = runnable(path, best_path(code))
     code[f"size_of_{path}"].restype = ctypes.c_int64
     return Code(file, path, *(code[f"{name}_{path}"] for name in ("forward", "extend", "size_of")))
 
@@ -103,15 +104,22 @@ def best_path(code: ctypes.CDLL) -> str:
     return best
 
 
+def runnable(path: str, best: str) -> str:
+    """The kind asked for, by default the best one. Raises ValueError for one that is unknown or better than the processor's."""
+    kinds = list(PATHS)[list(PATHS).index(best) :]
+    if path and path not in kinds:
+        raise ValueError(f"expected PACELINE_CPU to be {' or '.join(kinds)} on this processor, found {path!r}")
+    return path or best
+
+
 def compiled(compiler: str, path: str) -> Code:
     """The library for one kind of processor, from the cache folder; built there, once, whoever else wants it at the same time."""
     folder = cache_folder()
-    path = path or own_path(compiler, folder)
+    path = runnable(path, own_path(compiler, folder))
     file = folder / f"fused-{path}-{fingerprint(compiler, path)}.so"
     with locked(file.with_suffix(".lock")):
-        if file.exists():
-            with contextlib.suppress(OSError):  # one that was cut short is built again
-                return opened(file, path)
+        if whole(file):
+            return opened(file, path)
         with told(f"compiling the fast forward for this processor ({path}), once"):
             build(compiler, file, [path])
     return opened(file, path)
@@ -122,9 +130,14 @@ def own_path(compiler: str, folder: Path) -> str:
     if len(PATHS) == 1:
         return next(iter(PATHS))
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
-        file = Path(scratch) / "choice.so"
-        run([compiler, "-shared", "-fPIC", *(f"-DHAS_{name}" for name in PATHS), str(CHOICE), "-o", str(file)])
-        return best_path(ctypes.CDLL(str(file)))
+        command = [compiler, "-shared", "-fPIC", *(f"-DHAS_{name}" for name in PATHS), str(CHOICE)]
+        return best_path(ctypes.CDLL(str(made(command, Path(scratch) / "choice.so"))))
+
+
+def whole(file: Path) -> bool:
+    """Whether a library is there with the digest that `build` puts behind its end: to load one cut short may end the process."""
+    data = file.read_bytes() if file.exists() else b""
+    return data[-DIGEST:] == hashlib.sha256(data[:-DIGEST]).digest()
 
 
 def build(compiler: str, file: Path, paths: Sequence[str]) -> None:
@@ -133,23 +146,28 @@ def build(compiler: str, file: Path, paths: Sequence[str]) -> None:
     Raises SubprocessError where the compiler fails, is ended, or writes nothing.
     """
     with tempfile.TemporaryDirectory(dir=file.parent) as scratch:
-        objects = {name: str(Path(scratch) / f"{name}.o") for name in (*paths, "choice")}
-        commands = [[compiler, "-O2", "-fPIC", *(f"-DHAS_{name}" for name in paths), "-c", str(CHOICE), "-o", objects["choice"]]]
-        for name in paths:
-            commands.append([compiler, *FLAGS, *PATHS[name], f"-DPACELINE_PATH={name}", "-c", str(SOURCE), "-o", objects[name]])
+        objects = [Path(scratch) / f"{name}.o" for name in (*paths, "choice")]
+        commands = [[compiler, *FLAGS, *PATHS[name], f"-DPACELINE_PATH={name}", "-c", str(SOURCE)] for name in paths]
+        commands.append([compiler, "-O2", "-fPIC", *(f"-DHAS_{name}" for name in paths), "-c", str(CHOICE)])
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            list(pool.map(run, commands))
-        whole = Path(scratch) / file.name
-        run([compiler, *LINK, *objects.values(), "-o", str(whole)])
-        if not whole.exists() or not whole.stat().st_size:
-            raise subprocess.SubprocessError(f"{compiler} ended without an error and wrote nothing")
-        os.replace(whole, file)
+            list(pool.map(made, commands, objects))
+        linked = made([compiler, *LINK, *map(str, objects)], Path(scratch) / file.name)
+        data = linked.read_bytes()
+        linked.write_bytes(data + hashlib.sha256(data).digest())
+        os.replace(linked, file)
 
 
-def run(command: list[str]) -> None:
-    """Run a compiler's command. Raises SubprocessError where it fails."""
-    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, encoding="utf-8", errors="replace")
-    done.check_returncode()
+def made(command: list[str], file: Path) -> Path:
+    """Let a compiler's command write this file. Raises SubprocessError where it fails or writes nothing."""
+    run([*command, "-o", str(file)])
+    if not file.exists() or not file.stat().st_size:
+        raise subprocess.SubprocessError(f"{command[0]} ended without an error and wrote nothing")
+    return file
+
+
+def run(command: list[str]) -> str:
+    """Run a compiler's command; gives what it said. Raises SubprocessError where it fails."""
+    return subprocess.run(command, capture_output=True, check=True, timeout=PATIENCE_S, encoding="utf-8", errors="replace").stdout
 
 
 def _reason(error: subprocess.SubprocessError) -> str:
@@ -162,8 +180,8 @@ def _reason(error: subprocess.SubprocessError) -> str:
 
 def fingerprint(compiler: str, path: str) -> str:
     """A name that changes with the sources, the flags and the compiler; where code is for the very processor, with that too."""
-    version = subprocess.run([compiler, "--version"], capture_output=True, text=True, timeout=PATIENCE_S, check=True).stdout
-    parts = [SOURCE.read_text(encoding="utf-8"), CHOICE.read_text(encoding="utf-8"), *FLAGS, *LINK, *PATHS[path], version]
+    sources = [SOURCE.read_text(encoding="utf-8"), CHOICE.read_text(encoding="utf-8")]
+    parts = [*sources, *FLAGS, *LINK, *PATHS[path], run([compiler, "--version"])]
     if path == "native":
         parts.append(processor())
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]

@@ -101,7 +101,8 @@ class Head(nn.Module):
             tensors = load_file(folder / "model.safetensors")
         except (OSError, ValueError) as error:
             raise DataError(f"Expected a draft head (config.json, model.safetensors) in {folder}; {error}.") from error
-        head = cls(shape_of(settings, folder))
+        with torch.device("cpu"):  # where the tensors are, whatever torch's default is
+            head = cls(shape_of(settings, folder))
         if head.shape.tied:
             tensors["lm_head.weight"] = tensors["embed_tokens.weight"]
         try:

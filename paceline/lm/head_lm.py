@@ -54,8 +54,9 @@ class HeadLM:
 
     @torch.inference_mode()
     def _forward(self, tokens: torch.Tensor, call: Call, at: Any) -> torch.Tensor | None:
-        hidden = self.lean(tokens.to(self.device), call)
-        return None if at is None else self.model.logits(hidden[at])
+        with torch.autocast(self.device.type, enabled=False):
+            hidden = self.lean(tokens.to(self.device), call)
+            return None if at is None else self.model.logits(hidden[at])
 
 
 @torch.no_grad()

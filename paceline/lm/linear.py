@@ -27,6 +27,7 @@ def can_pack(weight: torch.Tensor) -> bool:
 
 
 @cache
+@torch.autocast("cpu", enabled=False)
 def packs(dtype: torch.dtype) -> bool:
     """Whether weights of this dtype can be packed, which depends on the processor too (bf16 wants AVX-512): tried once."""
     if dtype not in _PACKABLE or not torch.backends.mkldnn.is_available():
@@ -114,6 +115,7 @@ SAMPLE = 128 << 20  # bytes of weights timed: more than the caches hold, as in a
 
 
 @torch.inference_mode()
+@torch.autocast("cpu", enabled=False)
 def pays(weights: Iterable[torch.Tensor], repeats: int = 5) -> bool:
     """Whether packing these weights is faster here: passes over a sample of them at 2 and at 8 rows, one kind then the other.
 

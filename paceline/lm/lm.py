@@ -3,7 +3,8 @@
 Three forwards stand behind it: the stock one of transformers (any family), the lean one (`lean.py`, llama-type layers) and the
 fused one (`fused.py`, the same layers in compiled code, on a CPU). The first two attend through `attend.py`; all write into a
 `KV` that the caller owns. The model handed in is never changed: the stock forward runs on a twin of its module tree that shares
-every weight, or, where that tree is not the plain one, on the model itself (`stock.py`).
+every weight, or, where that tree is not the plain one, on the model itself (`stock.py`). All compute in the model's own dtypes,
+whatever `torch.autocast` surrounds the call.
 """
 
 from collections.abc import Container, Sequence
@@ -157,7 +158,8 @@ class LM:
             tokens, at = tokens.repeat(1, 2), None if at is None else [0]
         call = Call(kv, slots, tokens.shape[1], parents, exact, self.rope_switch or self.context)
         call.queries = None if queries is None else []
-        logits = self._run(tokens.to(self.device), call, at)
+        with torch.autocast(self.device.type, enabled=False):
+            logits = self._run(tokens.to(self.device), call, at)
         if queries is not None and call.queries is not None:
             queries += [q[:, :, :t] for q in call.queries]
         return logits

@@ -50,9 +50,18 @@ def test_without_a_compiler_it_says_how_to_get_the_fast_one(monkeypatch: pytest.
     assert "no C++ compiler" in missing() and "wheel" in missing()
 
 
-def test_a_processor_that_is_not_known_is_refused() -> None:
-    code, why = compiler.library("z80")
-    assert code is None and "z80" in why
+@pytest.mark.skipif(not compiler.X86, reason="one kind of processor only")
+def test_code_that_the_processor_cannot_run_is_never_loaded(monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
+    for best, allowed in (("portable", ["portable"]), ("avx2", ["avx2", "portable"]), ("avx512", list(compiler.PATHS))):
+        monkeypatch.setattr(compiler, "own_path", lambda *_, best=best: best)
+        assert compiler.runnable("", best) == best
+        for path in (*compiler.PATHS, "z80"):
+            if path in allowed:
+                assert compiler.runnable(path, best) == path
+            else:
+                code, why = compiler._library.__wrapped__(path)
+                assert code is None and " or ".join(allowed) in why and repr(path) in why
+    assert not list(cache.glob("*.so"))
 
 
 @needs_compiler
@@ -95,8 +104,10 @@ extern "C" int32_t NAMED(extend, PACELINE_PATH)() { return 0; }
     said = [process.communicate(timeout=300)[0].split() for process in running]
     assert sorted(said) == [["7"], ["built", "7"]]
     file = next(cache.glob("fused-*.so"))
-    file.write_bytes(file.read_bytes()[:100])
-    assert subprocess.run(command, capture_output=True, text=True, timeout=300).stdout.split() == ["built", "7"]
+    data = file.read_bytes()
+    for broken in (b"", data[:100], data[: len(data) // 2], data[:-1], bytes(len(data))):  # to load some would end the process
+        file.write_bytes(broken)
+        assert subprocess.run(command, capture_output=True, text=True, timeout=300).stdout.split() == ["built", "7"]
 
 
 @needs_compiler
