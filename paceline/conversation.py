@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from paceline.checks import characters
+from paceline.checks import characters, short
 from paceline.errors import DataError, RequestError
 from paceline.lookup.schema import as_functions
 
-__all__ = ["conversation", "short", "tools_of"]
+__all__ = ["conversation", "tools_of"]
 
 
 def conversation(tokenizer: Any, messages: Any, tools: Sequence[Mapping[str, Any]] | None = None,
@@ -59,8 +59,3 @@ def tools_of(record: Mapping[str, Any], where: str) -> list[dict[str, Any]]:
     if not isinstance(tools, list) or not all(isinstance(tool, dict) for tool in tools):
         raise DataError(f"{where}: expected 'tools' to be a list of JSON objects; found {short(tools)}.")
     return tools
-
-
-def short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "…"

@@ -18,7 +18,7 @@ import torch
 from paceline import guidance, plugins
 from paceline.arm import Arm, Order, Outcome, View
 from paceline.auto import built, controlling, listed, lone
-from paceline.checks import whole
+from paceline.checks import short, whole
 from paceline.clock import Clock, peak_memory
 from paceline.drafting import Drafter, Drafting, Turn
 from paceline.errors import ModelError, RequestError
@@ -90,6 +90,8 @@ class Engine:
 
     def submit(self, request: Request, watch: bool = False) -> Row:
         """Queue a request; it joins at the next step. `watch` keeps its text as it grows (`row.text`), for streaming."""
+        if not isinstance(request, Request):
+            raise RequestError(f"An engine decodes a Request; found {short(request)}. paceline.generate takes prompts.")
         request.sampling.check(self.lm.vocab)
         if hasattr(self.rule, "check"):  # a relaxed rule refuses what it cannot keep
             self.rule.check(request, self.lm.vocab)
@@ -111,7 +113,7 @@ class Engine:
 
     def run(self, requests: Sequence[Request]) -> list[Generation]:
         """Decode all requests to their end, as many together as there are slots."""
-        rows = [self.submit(r) for r in requests]
+        rows = [self.submit(r) for r in ([requests] if isinstance(requests, Request) else requests)]
         try:
             while any(row.finish_reason is None for row in rows):
                 self.step()

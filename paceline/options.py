@@ -1,11 +1,12 @@
 """What may be asked of one request beside its prompt and its sampling."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from numbers import Integral, Real
 from typing import Any
 
-from paceline.checks import names, whole
+from paceline.checks import characters, names, whole
 from paceline.errors import RequestError, did_you_mean
 from paceline.lookup.schema import read_tools
 from paceline.sampling import Sampling
@@ -62,7 +63,10 @@ class RequestOptions:
         if self.guidance == 1.0 and self.negative is not None:
             raise RequestError("A negative prompt counts for nothing without guidance: give a scale other than 1, like "
                                "guidance=2.")
-        read_tools(list(self.tools or ()))  # a mistake in them should show here, not as a poor draft
+        characters("The tenant", self.tenant)
+        tools = list(self.tools or ())
+        read_tools(tools)  # a mistake in them should show here, not as a poor draft
+        characters("The tools", json.dumps(tools, ensure_ascii=False, default=str))
 
 
 def _ids(eos: Any) -> tuple[int, ...]:

@@ -10,7 +10,7 @@ import torch
 from transformers import BatchEncoding
 
 import paceline
-from paceline import Engine, ModelError, RequestError, Sampling, SpecError
+from paceline import Engine, ModelError, Request, RequestError, Sampling, SpecError
 from paceline.doors import encode, end_tokens
 from paceline.drafters.small_model import SmallModel
 from paceline.lm import LM
@@ -58,6 +58,11 @@ BAD = [
     ({"prompts": "a", "drafter": SmallModel(model=tiny_model(vocab=128))}, ModelError, "another vocabulary"),
     *(({"prompts": bad}, RequestError, "A prompt must be text") for bad in (None, 5, b"ab", {1, 2}, {"a": 1}, [1.5], [[1, "a"]])),
     ({"prompts": torch.zeros(2)}, RequestError, "A prompt must be text"),
+    ({"prompts": {"input_ids": [[5]], "pixel_values": [[0.5]]}}, RequestError, "also holds pixel_values"),
+    ({"prompts": {"input_ids": [[5, 6]], "attention_mask": [[1]]}}, RequestError, "as long as input_ids"),
+    ({"prompts": "a", "stop": ["\udc80"]}, RequestError, "stop must be valid Unicode"),
+    ({"prompts": "a", "tenant": "\udc80"}, RequestError, "tenant must be valid Unicode"),
+    ({"prompts": "a", "tools": [{"name": "\udc80"}]}, RequestError, "tools must be valid Unicode"),
     ({"prompts": "a\ud800"}, RequestError, "valid Unicode"),
     ({"prompts": "a", "max_tokens": 5}, RequestError, "Did you mean 'max_new_tokens'"),
     ({"prompts": "a", "max_new_token": 5}, RequestError, "Did you mean 'max_new_tokens'"),
@@ -166,7 +171,7 @@ FORMS = {
     "padded": lambda ids: BatchEncoding({"input_ids": torch.tensor([[2, *ids]]),
                                          "attention_mask": torch.tensor([[0] + [1] * len(ids)])}),
     "tensor": torch.tensor, "row": lambda ids: torch.tensor([ids]), "array": np.array, "numbers": lambda ids: list(np.array(ids)),
-    "generator": lambda ids: (i for i in ids),
+    "generator": lambda ids: (i for i in ids), "scalars": lambda ids: list(torch.tensor(ids)),
 }  # fmt: skip
 
 
@@ -176,6 +181,16 @@ def test_ids_in_every_form(form: str, lm: LM) -> None:
     out = paceline.generate(lm, FORMS[form]([7, 8, 9]), max_new_tokens=np.int64(5))
     streamed = list(paceline.stream(lm, FORMS[form]([7, 8, 9]), max_new_tokens=5))[-1].generation
     assert len(out) == 1 and out[0].tokens == streamed.tokens == plain
+
+
+def test_texts_in_an_array_and_requests_for_an_engine(lm: LM) -> None:
+    plain = [g.tokens for g in paceline.generate(lm, ["ab", "cd"], max_new_tokens=5)]
+    assert [g.tokens for g in paceline.generate(lm, np.array(["ab", "cd"]), max_new_tokens=5)] == plain
+    assert Engine(lm).run([Request(torch.tensor([5]), max_new_tokens=2)])[0].prompt_tokens == 1
+    with pytest.raises(RequestError, match="decodes a Request"):
+        Engine(lm).run(["ab"])
+    with pytest.raises(RequestError, match="must be token ids"):
+        Request("ab")
 
 
 CHATS = [
