@@ -44,9 +44,9 @@ def message(given: Any, where: str) -> dict[str, Any]:
     if not isinstance(given, Mapping) or not isinstance(given.get("role"), str):
         raise RequestError(f'{where} must be a message like {{"role": "user", "content": "…"}}; found {short(given)}.')
     content = given.get("content")
-    if isinstance(content, list) and all(isinstance(p, Mapping) and isinstance(p.get("text"), str) for p in content):
+    if isinstance(content, list | tuple) and all(isinstance(p, Mapping) and isinstance(p.get("text"), str) for p in content):
         content = "".join(part["text"] for part in content)  # what templates that know parts do with them
-    if not isinstance(content, str) and not (content is None and len(given) > 1):
+    if not isinstance(content, str) and not (content is None and set(given) - {"role", "content"}):
         raise RequestError(f"{where}.content must be text, or a list of parts of type text; found {short(content)}.")
     return {**given, "content": characters(f"{where}.content", content)} if content is not None else dict(given)
 

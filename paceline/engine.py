@@ -22,7 +22,7 @@ from paceline.checks import short, whole
 from paceline.clock import Clock, peak_memory
 from paceline.drafting import Drafter, Drafting, Turn
 from paceline.errors import ModelError, RequestError
-from paceline.lm import LM
+from paceline.lm import LM, load
 from paceline.lm.kv import Slot
 from paceline.lm.trace import Trace, before, joined
 from paceline.proposal import Proposal, Verdict
@@ -65,8 +65,7 @@ class Engine:
 
     def __init__(self, lm: LM, drafter: Any = "none", rule: Any = "lossless", controller: Any = None, *,
                  exact: bool | None = None, slots: int = 8, park: int = 0) -> None:
-        if slots < 1 or park < 0:
-            raise RequestError(f"An engine needs slots >= 1 and park >= 0; found slots={slots}, park={park}.")
+        lm, self.slots, self.park = load(lm), whole("slots", slots, 1), whole("park", park, 0)
         if exact and not lm.exact:
             raise ModelError(f"exact=True cannot be promised: {lm.why_not_exact}. Leave exact unset for the best there is.")
         self.lm, self.exact = lm, lm.exact if exact is None else exact
@@ -76,7 +75,6 @@ class Engine:
         self.controller: Controller = controlling(controller, named, lm, lone(drafter))
         self._steady = all(getattr(each, "steady", False) for each in (self.controller, *self.drafters))
         self.kv = lm.cache(1, self.exact)
-        self.slots, self.park = whole("slots", slots, 1), park
         self.waiting: deque[Row] = deque()
         self.rows: list[Row] = []
         self._attic = lm.cache(1, self.exact)

@@ -1,6 +1,6 @@
 """One sequence on its way: what was asked, what is committed, what happened. Plain data; knows no model and no engine."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -65,9 +65,11 @@ class Request:
         whole("max_new_tokens", self.max_new_tokens, 1)
         object.__setattr__(self, "stop", names("stop", self.stop))
         n = len(prompt)
-        if any(len(span) != 2 or not 0 <= span[0] < span[1] <= n for span in self.keep):
+        spans = [whole_numbers(span) for span in self.keep] if isinstance(self.keep, Iterable) else [None]
+        if any(span is None or len(span) != 2 or not 0 <= span[0] < span[1] <= n for span in spans):
             raise RequestError(f"keep must hold spans (start, end) with 0 <= start < end <= {n}, the prompt's length; found "
-                               f"{list(self.keep)}.")
+                               f"{short(self.keep)}.")
+        object.__setattr__(self, "keep", spans)
 
     @cached_property
     def kept(self) -> frozenset[int]:
