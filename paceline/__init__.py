@@ -13,6 +13,7 @@ if typing.TYPE_CHECKING:
     from paceline.grammar import Grammar
     from paceline.lm import LM, load
     from paceline.native import accelerate
+    from paceline.options import RequestOptions
     from paceline.row import Generation, Request
     from paceline.sampling import Sampling
 else:
@@ -41,6 +42,7 @@ __all__ = [
     "Piece",
     "Request",
     "RequestError",
+    "RequestOptions",
     "Sampling",
     "ShapeError",
     "SpecError",
@@ -52,6 +54,7 @@ __all__ = [
 
 _HOMES = {
     "Piece": "doors", "generate": "doors", "stream": "doors", "Engine": "engine", "Grammar": "grammar", "LM": "lm", "load": "lm",
-    "accelerate": "native", "Generation": "row", "Request": "row", "Sampling": "sampling",
+    "accelerate": "native", "Generation": "row", "Request": "row", "RequestOptions": "options",
+    "Sampling": "sampling",
     **dict.fromkeys(("DataError", "ModelError", "PacelineError", "RequestError", "ShapeError", "SpecError"), "errors"),
 }  # fmt: skip

@@ -50,7 +50,7 @@ def lone(drafter: Any) -> str:
 
 def listed(drafter: Any, lm: Any) -> list[Any]:
     """A drafter, a list of them, or "auto", as a list."""
-    return suited(lm) if drafter == AUTO else drafter if isinstance(drafter, list) else [drafter]
+    return suited(lm) if drafter == AUTO else list(drafter) if isinstance(drafter, list | tuple) else [drafter]
 
 
 def controlling(spec: Any, drafters: Sequence[Any], lm: Any = None, alone: str = "fixed") -> Any:

@@ -1,12 +1,12 @@
 """What a value given by a user has to be; each check gives it back as the plain Python value it stands for."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from numbers import Integral
 from typing import Any
 
 from paceline.errors import RequestError
 
-__all__ = ["characters", "names", "whole"]
+__all__ = ["characters", "names", "plain", "short", "whole", "whole_numbers"]
 
 
 def whole(name: str, value: Any, least: int | None = None) -> int:
@@ -17,12 +17,32 @@ def whole(name: str, value: Any, least: int | None = None) -> int:
     return int(value)
 
 
+def whole_numbers(given: Any) -> list[int] | None:
+    """A list, tensor or array of whole numbers, as a list; None for anything else."""
+    given = plain(given)
+    if not isinstance(given, Iterable) or isinstance(given, str | bytes | bytearray | set | frozenset | Mapping):
+        return None
+    found = [plain(number) for number in given]
+    return [int(n) for n in found] if all(isinstance(n, Integral) and not isinstance(n, bool) for n in found) else None
+
+
+def plain(value: Any) -> Any:
+    """A tensor, an array or one number of it as Python's own lists and numbers; anything else as it is."""
+    return value.tolist() if hasattr(value, "tolist") else value
+
+
+def short(value: Any) -> str:
+    """A value as an error shows it."""
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "…"
+
+
 def names(name: str, value: Any) -> tuple[str, ...]:
-    """One text or several, as a tuple. Raises RequestError for what is neither, and for an empty text."""
+    """One text or several, as a tuple. Raises RequestError for what is neither, for an empty text and for half characters."""
     texts = (value,) if isinstance(value, str) else tuple(value) if isinstance(value, Iterable) else (None,)
     if any(not isinstance(text, str) or not text for text in texts):
-        raise RequestError(f"{name} must be non-empty text, or a list of such texts; found {value!r}.")
-    return texts
+        raise RequestError(f"{name} must be non-empty text, or a list of such texts; found {short(value)}.")
+    return tuple(characters(name, text) for text in texts)
 
 
 def characters(what: str, text: str) -> str:

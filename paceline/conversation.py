@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from paceline.checks import characters
+from paceline.checks import characters, short
 from paceline.errors import DataError, RequestError
 from paceline.lookup.schema import as_functions
 
-__all__ = ["conversation", "short", "tools_of"]
+__all__ = ["conversation", "tools_of"]
 
 
 def conversation(tokenizer: Any, messages: Any, tools: Sequence[Mapping[str, Any]] | None = None,
@@ -45,9 +45,9 @@ def message(given: Any, where: str) -> dict[str, Any]:
     if not isinstance(given, Mapping) or not isinstance(given.get("role"), str):
         raise RequestError(f'{where} must be a message like {{"role": "user", "content": "…"}}; found {short(given)}.')
     content = given.get("content")
-    if isinstance(content, list) and all(isinstance(p, Mapping) and isinstance(p.get("text"), str) for p in content):
+    if isinstance(content, list | tuple) and all(isinstance(p, Mapping) and isinstance(p.get("text"), str) for p in content):
         content = "".join(part["text"] for part in content)  # what templates that know parts do with them
-    if not isinstance(content, str) and not (content is None and len(given) > 1):
+    if not isinstance(content, str) and not (content is None and set(given) - {"role", "content"}):
         raise RequestError(f"{where}.content must be text, or a list of parts of type text; found {short(content)}.")
     return {**given, "content": characters(f"{where}.content", content)} if content is not None else dict(given)
 
@@ -60,8 +60,3 @@ def tools_of(record: Mapping[str, Any], where: str) -> list[dict[str, Any]]:
     if not isinstance(tools, list) or not all(isinstance(tool, dict) for tool in tools):
         raise DataError(f"{where}: expected 'tools' to be a list of JSON objects; found {short(tools)}.")
     return tools
-
-
-def short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "…"

@@ -5,9 +5,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from paceline.checks import whole
+from paceline.checks import short, whole
 from paceline.engine import Engine
-from paceline.errors import RequestError, SpecError
+from paceline.errors import RequestError
 from paceline.guidance import Guidance
 from paceline.inputs import Prompt, encode, listed
 from paceline.lm import LM, load
@@ -54,7 +54,7 @@ def generate(lm: Any, prompts: Prompt | Sequence[Prompt], *, drafter: Any = "non
     """
     lm = load(lm)
     n, slots, options = whole("n", n, 1), whole("slots", slots, 1), RequestOptions.of(limits)
-    _check(drafter, exact)
+    _check(exact)
     each = [_request(lm, p, sampling, options) for p in listed(prompts)]
     requests = [replace(r, stream=i) for r in each for i in range(n)]
     tell_defaults(lm)
@@ -71,9 +71,12 @@ def stream(lm: Any, prompt: Prompt, *, drafter: Any = "none", rule: Any = "lossl
     read in turns: what a round gave the others waits for them, and comes as one Piece.
     """
     lm = load(lm)
-    _check(drafter, exact)
+    _check(exact)
     tell_defaults(lm)
-    engine = engine or Engine(lm, drafter, rule, controller, exact=exact, slots=1)
+    engine = Engine(lm, drafter, rule, controller, exact=exact, slots=1) if engine is None else engine
+    if not isinstance(engine, Engine) or engine.lm is not lm:
+        raise RequestError("engine must be an Engine of the very LM that stream is given; found "
+                           f"{'that of another' if isinstance(engine, Engine) else short(engine)}.")
     row = engine.submit(request(lm, prompt, sampling, **limits), watch=True)
     shown = 0
     try:
@@ -102,13 +105,11 @@ def _request(lm: LM, prompt: Any, sampling: Sampling, options: RequestOptions) -
     scale, negative = options.guidance, options.negative
     other = None if scale == 1.0 else Guidance(scale, ids[-1:] if negative is None else encode(lm, negative))
     return Request(ids, sampling, options.max_new_tokens, ends, tuple(options.stop or ()), reproducible=options.reproducible,
-                   tools=tuple(options.tools or ()), tenant=options.tenant, keep=tuple(options.keep), guidance=other,
+                   tools=tuple(options.tools or ()), tenant=options.tenant, keep=options.keep, guidance=other,
                    special_tokens=options.special_tokens)
 
 
-def _check(drafter: Any, exact: Any) -> None:
-    if drafter is None or isinstance(drafter, bool | int | float):
-        raise SpecError(f"drafter must be a spec like 'ngram', a list of them, or 'none' to decode plainly; found {drafter!r}.")
+def _check(exact: Any) -> None:
     if exact is not None and not isinstance(exact, bool):
         raise RequestError(f"exact must be True, False or None; found {exact!r}.")
 

@@ -18,11 +18,11 @@ import torch
 from paceline import guidance, plugins
 from paceline.arm import Arm, Order, Outcome, View
 from paceline.auto import built, controlling, listed, lone
-from paceline.checks import whole
+from paceline.checks import short, whole
 from paceline.clock import Clock, peak_memory
 from paceline.drafting import Drafter, Drafting, Turn
 from paceline.errors import ModelError, RequestError
-from paceline.lm import LM
+from paceline.lm import LM, load
 from paceline.lm.kv import Slot
 from paceline.lm.trace import Trace, before, joined
 from paceline.proposal import Proposal, Verdict
@@ -65,8 +65,7 @@ class Engine:
 
     def __init__(self, lm: LM, drafter: Any = "none", rule: Any = "lossless", controller: Any = None, *,
                  exact: bool | None = None, slots: int = 8, park: int = 0) -> None:
-        if slots < 1 or park < 0:
-            raise RequestError(f"An engine needs slots >= 1 and park >= 0; found slots={slots}, park={park}.")
+        lm, self.slots, self.park = load(lm), whole("slots", slots, 1), whole("park", park, 0)
         if exact and not lm.exact:
             raise ModelError(f"exact=True cannot be promised: {lm.why_not_exact}. Leave exact unset for the best there is.")
         self.lm, self.exact = lm, lm.exact if exact is None else exact
@@ -76,7 +75,6 @@ class Engine:
         self.controller: Controller = controlling(controller, named, lm, lone(drafter))
         self._steady = all(getattr(each, "steady", False) for each in (self.controller, *self.drafters))
         self.kv = lm.cache(1, self.exact)
-        self.slots, self.park = whole("slots", slots, 1), park
         self.waiting: deque[Row] = deque()
         self.rows: list[Row] = []
         self._attic = lm.cache(1, self.exact)
@@ -90,6 +88,8 @@ class Engine:
 
     def submit(self, request: Request, watch: bool = False) -> Row:
         """Queue a request; it joins at the next step. `watch` keeps its text as it grows (`row.text`), for streaming."""
+        if not isinstance(request, Request):
+            raise RequestError(f"An engine decodes a Request; found {short(request)}. paceline.generate takes prompts.")
         request.sampling.check(self.lm.vocab)
         if hasattr(self.rule, "check"):  # a relaxed rule refuses what it cannot keep
             self.rule.check(request, self.lm.vocab)
@@ -111,7 +111,7 @@ class Engine:
 
     def run(self, requests: Sequence[Request]) -> list[Generation]:
         """Decode all requests to their end, as many together as there are slots."""
-        rows = [self.submit(r) for r in requests]
+        rows = [self.submit(r) for r in ([requests] if isinstance(requests, Request) else requests)]
         try:
             while any(row.finish_reason is None for row in rows):
                 self.step()

@@ -11,7 +11,8 @@ import copy
 import json
 import logging
 import re
-from collections.abc import Iterator, Sequence
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Literal
@@ -19,6 +20,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
+from paceline.checks import characters, short
 from paceline.errors import ModelError, RequestError
 
 __all__ = ["Compiler", "Grammar", "Matcher"]
@@ -54,11 +56,11 @@ class Grammar:
         try:
             parsed = json.loads(schema) if isinstance(schema, str) else schema
             text = json.dumps(parsed, ensure_ascii=False)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, RecursionError) as error:
             raise RequestError(f"The JSON schema is not JSON: {error}.") from None
         if not isinstance(parsed, dict):
             raise RequestError(f"A JSON schema must be an object, like {{\"type\": \"object\"}}; found {text[:40]}.")
-        return Grammar("json_schema", text, free_spacing)
+        return Grammar("json_schema", characters("The JSON schema", text), free_spacing)
 
     @staticmethod
     def regex(pattern: str) -> "Grammar":
@@ -66,11 +68,12 @@ class Grammar:
         return Grammar("regex", _written("regex", pattern))
 
     @staticmethod
-    def choice(options: Sequence[str]) -> "Grammar":
+    def choice(options: Iterable[str]) -> "Grammar":
         """One of several texts."""
-        if isinstance(options, str) or not options or any(not isinstance(o, str) or not o for o in options):
-            raise RequestError(f"A choice must be a list of non-empty texts; found {options!r}.")
-        return Grammar("choice", json.dumps(list(options), ensure_ascii=False))
+        texts = [] if isinstance(options, str) or not isinstance(options, Iterable) else list(options)
+        if not texts or any(not isinstance(text, str) or not text for text in texts):
+            raise RequestError(f"A choice must be a list of non-empty texts; found {short(texts or options)}.")
+        return Grammar("choice", json.dumps([characters("A choice", text) for text in texts], ensure_ascii=False))
 
     @staticmethod
     def lark(source: str) -> "Grammar":
@@ -80,8 +83,8 @@ class Grammar:
 
 def _written(what: str, text: Any) -> str:
     if not isinstance(text, str) or not text:
-        raise RequestError(f"A {what} must be non-empty text; found {text!r}.")
-    return text
+        raise RequestError(f"A {what} must be non-empty text; found {short(text)}.")
+    return characters(f"A {what}", text)
 
 
 class Compiler:
@@ -264,17 +267,32 @@ def _without_format(schema: Any, name: str) -> Any:
 
 
 def _place(grammar: Grammar, tokens: Any) -> str:
-    """The innermost part of a schema without which the complaint would be another one, like `properties.age`."""
+    """An innermost part of a schema that is to blame for the complaint, like `properties.age`. At each level it is the last of
+    the fewest parts, from the first on, without which the complaint is another one: few tries tell it among many.
+    """
     schema, complaint, place = json.loads(grammar.text), _try(grammar, tokens)[1], list[Any]()
-    while True:
-        for key in _parts(schema, place):
-            without = copy.deepcopy(schema)
-            _at(without, place)[key] = {}
-            if _try(Grammar("json_schema", json.dumps(without), grammar.free_spacing), tokens)[1] != complaint:
-                place.append(key)
-                break
+
+    def heals(keys: Sequence[Any]) -> bool:
+        without = replace(grammar, text=json.dumps(_emptied(schema, place, keys)))
+        return _try(without, tokens)[1] != complaint
+
+    while heals(keys := list(_parts(schema, place))):
+        fine = bisect_left(range(len(keys)), True, key=lambda last: heals(keys[: last + 1]))
+        schema = _emptied(schema, place, keys[:fine])
+        place.append(keys[fine])
+    return ".".join(map(str, place))
+
+
+def _emptied(schema: Any, place: Sequence[Any], keys: Sequence[Any]) -> Any:
+    """A copy of a schema whose part at `place` lacks the lists, and allows anything in the schemas, that these keys name."""
+    without = copy.deepcopy(schema)
+    part = _at(without, place)
+    for key in keys:
+        if isinstance(part, dict) and isinstance(part[key], list):
+            del part[key]
         else:
-            return ".".join(map(str, place))
+            part[key] = {}
+    return without
 
 
 def _parts(schema: Any, place: Sequence[Any]) -> Iterator[Any]:

@@ -4,28 +4,32 @@ from collections.abc import Iterable, Mapping, Sequence
 from numbers import Integral
 from typing import Any
 
-from paceline.checks import characters
-from paceline.conversation import conversation, short
+from paceline.checks import characters, plain, short, whole_numbers
+from paceline.conversation import conversation
 from paceline.errors import RequestError
 
 __all__ = ["Prompt", "encode", "listed"]
 
 Prompt = str | Sequence[int] | Sequence[dict[str, Any]]
 KINDS = "text, token ids (a list, a tensor or an array), chat messages, or what a tokenizer returns"
+# What a tokenizer may return beside the ids that changes nothing for a text.
+ANSWER = {"input_ids", "attention_mask", "token_type_ids", "mm_token_type_ids", "special_tokens_mask", "offset_mapping",
+          "length", "labels"}
 
 
 def listed(prompts: Any) -> list[Any]:
     """One prompt or several, as a list: a text, ids in one dimension and a list of messages are each one prompt; a tokenizer's
     answer and ids in two dimensions are as many as they have rows.
     """
-    if isinstance(prompts, str):
-        return [prompts]
-    if isinstance(prompts, Mapping) or hasattr(prompts, "tolist"):
-        return rows(prompts)
-    if not isinstance(prompts, Iterable) or isinstance(prompts, bytes | bytearray | set | frozenset):
+    given = plain(prompts)
+    if isinstance(given, str):
+        return [given]
+    if isinstance(given, Mapping):
+        return rows(given)
+    if not isinstance(given, Iterable) or isinstance(given, bytes | bytearray | set | frozenset):
         raise refused(prompts)
-    found = list(prompts)
-    return [found] if found and isinstance(found[0], Integral) or is_chat(found) else found
+    found = list(given)
+    return [found] if found and isinstance(plain(found[0]), Integral) or is_chat(found) else found
 
 
 def encode(lm: Any, prompt: Any, tools: Sequence[dict] | None = None) -> list[int]:
@@ -46,30 +50,32 @@ def encode(lm: Any, prompt: Any, tools: Sequence[dict] | None = None) -> list[in
 
 
 def is_chat(prompt: Any) -> bool:
-    """Whether this is a list of messages: plain dicts, rightly made or not, but no tokenizer's answers."""
-    return isinstance(prompt, list | tuple) and len(prompt) > 0 and isinstance(prompt[0], dict) and "input_ids" not in prompt[0]
+    """Whether this is a list of messages: mappings, rightly made or not, but no tokenizer's answers."""
+    first = prompt[0] if isinstance(prompt, list | tuple) and prompt else None
+    return isinstance(first, Mapping) and "input_ids" not in first
 
 
-def rows(given: Any) -> list[list[int]]:
-    """The prompts in a tokenizer's answer (without its padding), a tensor or an array."""
-    if not isinstance(given, Mapping):
-        table = given.tolist()
-        deep = isinstance(table, list) and bool(table) and isinstance(table[0], list)
-        return [ids(row) for row in (table if deep else [table])]
+def rows(given: Mapping[str, Any]) -> list[list[int]]:
+    """The prompts in a tokenizer's answer, without its padding. Raises RequestError for what is none, and for what would have to
+    be left out, such as pictures.
+    """
     if "input_ids" not in given:
         raise refused(given)
-    prompts, masks = listed(given["input_ids"]), given.get("attention_mask")
-    kept = [[1] * len(prompt) for prompt in prompts] if masks is None else listed(masks)
-    return [[t for t, keep in zip(ids(p), mask, strict=True) if keep] for p, mask in zip(prompts, kept, strict=True)]
+    if unread := sorted(set(given) - ANSWER):
+        raise RequestError(f"Only token ids and their mask are decoded; the prompt also holds {', '.join(unread)}.")
+    prompts, masks = [ids(row) for row in listed(given["input_ids"])], given.get("attention_mask")
+    kept = [[1] * len(prompt) for prompt in prompts] if masks is None else [list(mask) for mask in listed(masks)]
+    if [*map(len, kept)] != [*map(len, prompts)]:
+        raise RequestError("attention_mask must be as long as input_ids, row by row; found lengths "
+                           f"{short([*map(len, kept)])} for {short([*map(len, prompts)])}.")
+    return [[t for t, keep in zip(p, mask, strict=True) if keep] for p, mask in zip(prompts, kept, strict=True)]
 
 
 def ids(given: Any) -> list[int]:
     """Whole numbers, one for each token."""
-    if isinstance(given, Iterable) and not isinstance(given, str | bytes | bytearray | set | frozenset | Mapping):
-        found = list(given)
-        if all(isinstance(t, Integral) and not isinstance(t, bool) for t in found):
-            return [int(t) for t in found]
-    raise refused(given)
+    if (found := whole_numbers(given)) is None:
+        raise refused(given)
+    return found
 
 
 def text_ids(tokenizer: Any, text: str) -> list[int]:

@@ -1,13 +1,14 @@
 """What may be asked of one request beside its prompt and its sampling."""
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from numbers import Integral, Real
 from typing import Any
 
-from paceline.checks import names, whole
+from paceline.checks import characters, names, plain, whole
 from paceline.errors import RequestError, did_you_mean
-from paceline.lookup.schema import read_tools
+from paceline.lookup.schema import listed_tools, read_tools
 from paceline.sampling import Sampling
 
 __all__ = ["RequestOptions"]
@@ -52,22 +53,27 @@ class RequestOptions:
     def __post_init__(self) -> None:
         checked = {"max_new_tokens": whole("max_new_tokens", self.max_new_tokens, 1),
                    "stop": () if self.stop is None else names("stop", self.stop),
-                   "eos": None if self.eos is None else _ids(self.eos)}
+                   "eos": None if self.eos is None else _ids(self.eos), "keep": () if self.keep is None else self.keep,
+                   "tools": None if self.tools is None else listed_tools(self.tools)}
         for name, value in checked.items():
             object.__setattr__(self, name, value)
         for name, kind, what in (("reproducible", bool, "True or False"), ("special_tokens", bool, "True or False"),
                                  ("tenant", str, "text"), ("guidance", Real, "a number")):
             if not isinstance(getattr(self, name), kind):
                 raise RequestError(f"{name} must be {what}; found {getattr(self, name)!r}.")
+        object.__setattr__(self, "guidance", float(self.guidance))
         if self.guidance == 1.0 and self.negative is not None:
             raise RequestError("A negative prompt counts for nothing without guidance: give a scale other than 1, like "
                                "guidance=2.")
-        read_tools(list(self.tools or ()))  # a mistake in them should show here, not as a poor draft
+        characters("The tenant", self.tenant)
+        read_tools(checked["tools"] or ())  # a mistake in them should show here, not as a poor draft
+        characters("The tools", json.dumps(checked["tools"], ensure_ascii=False, default=str))
 
 
 def _ids(eos: Any) -> tuple[int, ...]:
-    given = (eos,) if isinstance(eos, Integral) else eos
-    if isinstance(given, str) or not hasattr(given, "__iter__"):
+    given = plain(eos)
+    given = (given,) if isinstance(given, Integral) else given
+    if isinstance(given, str | bytes) or not isinstance(given, Iterable):
         raise RequestError(f"eos must be token ids, like eos=[2]; found {eos!r}. A text that ends the answer goes into stop=.")
     return tuple(whole("A token id in eos", token, 0) for token in given)
 

@@ -2,7 +2,7 @@
 
 A plug-in file offers one public object, alone in its `__all__`: a function, or a frozen dataclass of options. A spec string
 `name:field=value,field=value` names one anywhere (CLI, API, bench, recipes). Brackets protect commas and colons of an inner
-spec: `outer:inner=[small_model:model=zoo:tiny-draft]`. This module knows no kind in particular and imports no torch.
+spec: `outer:inner=[small_model:model=zoo:tiny-draft]`. This module imports no torch.
 """
 
 import ast
@@ -15,11 +15,13 @@ import typing
 from pathlib import Path
 from typing import Any
 
+from paceline.checks import short
 from paceline.errors import SpecError, did_you_mean
 
 __all__ = ["KINDS", "fields", "load", "make", "names", "parse", "summary"]
 
 KINDS = ("drafter", "rule", "controller", "pattern", "selector", "probe", "objective", "recipe")
+BUILT = {"drafter": ("attach", "propose"), "rule": ("__call__",), "controller": ("attach", "pick")}  # one of these it offers
 
 
 def folder(kind: str) -> Path:
@@ -98,14 +100,21 @@ def fields(thing: Any) -> dict[str, Any]:
     return {name: hints.get(name, str) for name in (getattr(thing, "__kwdefaults__", None) or {})}
 
 
-def make(kind: str, spec: Any, **extra: Any) -> Any:
-    """Build the plug-in a spec names; anything that is not a string is taken to be built already.
+def built(kind: str, thing: Any) -> Any:
+    """A plug-in that is built, as it is. Raises SpecError for anything else."""
+    if kind in BUILT and (isinstance(thing, type) or not any(hasattr(thing, name) for name in BUILT[kind])):
+        raise SpecError(f"A {kind} must be a spec, like {names(kind)[-1]!r}, or one that is built; found {short(thing)}.")
+    return thing
 
-    `extra` options are given as values and override the spec's text. Raises SpecError for unknown names, unknown options
-    and values that do not fit the option's annotation.
+
+def make(kind: str, spec: Any, **extra: Any) -> Any:
+    """Build the plug-in a spec names; one that is built already stays as it is.
+
+    `extra` options are given as values and override the spec's text. Raises SpecError for what is no plug-in, unknown names,
+    unknown options and values that do not fit the option's annotation.
     """
     if not isinstance(spec, str):
-        return spec
+        return built(kind, spec)
     name, texts = parse(spec)
     thing = load(kind, name)
     known = fields(thing)

@@ -1,11 +1,11 @@
 """One sequence on its way: what was asked, what is committed, what happened. Plain data; knows no model and no engine."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from paceline.checks import names, whole
+from paceline.checks import names, short, whole, whole_numbers
 from paceline.errors import RequestError
 from paceline.grammar import Matcher
 from paceline.guidance import Branch, Guidance
@@ -56,14 +56,20 @@ class Request:
         return [self.prompt] if self.guidance is None else [self.prompt, self.guidance.prompt]
 
     def __post_init__(self) -> None:
-        if not len(self.prompt):
+        if (prompt := whole_numbers(self.prompt)) is None:
+            raise RequestError(f"A Request's prompt must be token ids; found {short(self.prompt)}. paceline.generate and "
+                               "paceline.stream take text and messages.")
+        object.__setattr__(self, "prompt", prompt)
+        if not prompt:
             raise RequestError("The prompt is empty: give at least one token (or a tokenizer that adds a first one).")
         whole("max_new_tokens", self.max_new_tokens, 1)
-        names("stop", self.stop)
-        n = len(self.prompt)
-        if any(len(span) != 2 or not 0 <= span[0] < span[1] <= n for span in self.keep):
+        object.__setattr__(self, "stop", names("stop", self.stop))
+        n = len(prompt)
+        spans = [whole_numbers(span) for span in self.keep] if isinstance(self.keep, Iterable) else [None]
+        if any(span is None or len(span) != 2 or not 0 <= span[0] < span[1] <= n for span in spans):
             raise RequestError(f"keep must hold spans (start, end) with 0 <= start < end <= {n}, the prompt's length; found "
-                               f"{list(self.keep)}.")
+                               f"{short(self.keep)}.")
+        object.__setattr__(self, "keep", spans)
 
     @cached_property
     def kept(self) -> frozenset[int]:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-__all__ = ["Detokenizer"]
+__all__ = ["Detokenizer", "without_special"]
 
 UNFINISHED = "\ufffd"  # what a tokenizer decodes half a character to
 TAIL = 8  # tokens of the prompt that the first ones are decoded behind
@@ -72,17 +72,12 @@ class Detokenizer:
     def _end_as(self, named: "Detokenizer") -> None:
         """End where the text with its special tokens has ended."""
         text = self.finish()
-        self.text, self.stopped = text[: len(text) - len(self._plain(named._cut))], True
-
-    def _plain(self, text: str) -> str:
-        for word in special_words(self.tokenizer):
-            text = text.replace(word, "")
-        return text
+        self.text, self.stopped = text[: len(text) - len(without_special(self.tokenizer, named._cut))], True
 
     def _held(self) -> int:
         """Length of the longest tail of the text that begins a stop string."""
         if self._named is not None and (size := self._named._held()):
-            return len(self._plain(self._named.text[-size:]))
+            return len(without_special(self.tokenizer, self._named.text[-size:]))
         longest = max(map(len, self.stop), default=0)
         for size in range(min(longest - 1, len(self.text)), 0, -1):
             if any(s.startswith(self.text[-size:]) for s in self.stop if len(s) > size):
@@ -93,6 +88,13 @@ class Detokenizer:
         if not tokens:
             return ""
         return self.tokenizer.decode(tokens, skip_special_tokens=not self.special, clean_up_tokenization_spaces=False)
+
+
+def without_special(tokenizer: Any, text: str) -> str:
+    """A text without the special tokens that are written in it."""
+    for word in special_words(tokenizer):
+        text = text.replace(word, "")
+    return text
 
 
 def special_words(tokenizer: Any) -> list[str]:

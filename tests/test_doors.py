@@ -10,7 +10,7 @@ import torch
 from transformers import BatchEncoding
 
 import paceline
-from paceline import Engine, ModelError, RequestError, Sampling, SpecError
+from paceline import DataError, Engine, ModelError, Request, RequestError, RequestOptions, Sampling, SpecError
 from paceline.doors import encode, end_tokens
 from paceline.drafters.small_model import SmallModel
 from paceline.lm import LM
@@ -58,6 +58,16 @@ BAD = [
     ({"prompts": "a", "drafter": SmallModel(model=tiny_model(vocab=128))}, ModelError, "another vocabulary"),
     *(({"prompts": bad}, RequestError, "A prompt must be text") for bad in (None, 5, b"ab", {1, 2}, {"a": 1}, [1.5], [[1, "a"]])),
     ({"prompts": torch.zeros(2)}, RequestError, "A prompt must be text"),
+    ({"prompts": {"input_ids": [[5]], "pixel_values": [[0.5]]}}, RequestError, "also holds pixel_values"),
+    ({"prompts": {"input_ids": [[5, 6]], "attention_mask": [[1]]}}, RequestError, "as long as input_ids"),
+    ({"prompts": "a", "stop": ["\udc80"]}, RequestError, "stop must be valid Unicode"),
+    *(({"prompts": "a", "drafter": bad}, SpecError, "drafter must") for bad in (b"ngram", {"a": 1}, SmallModel, tiny_model())),
+    ({"prompts": "a", "rule": None}, SpecError, "rule must"), ({"prompts": "a", "controller": 5}, SpecError, "controller must"),
+    ({"prompts": "a", "eos": b"ab"}, RequestError, "eos must be token ids"),
+    ({"prompts": "a", "tools": 5}, DataError, "expected a list of tools"),
+    *(({"prompts": "a", "keep": bad}, RequestError, "keep must hold spans") for bad in (5, [5], ["ab"], [(0.5, 1)])),
+    ({"prompts": "a", "tenant": "\udc80"}, RequestError, "tenant must be valid Unicode"),
+    ({"prompts": "a", "tools": [{"name": "\udc80"}]}, RequestError, "tools must be valid Unicode"),
     ({"prompts": "a\ud800"}, RequestError, "valid Unicode"),
     ({"prompts": "a", "max_tokens": 5}, RequestError, "Did you mean 'max_new_tokens'"),
     ({"prompts": "a", "max_new_token": 5}, RequestError, "Did you mean 'max_new_tokens'"),
@@ -166,7 +176,7 @@ FORMS = {
     "padded": lambda ids: BatchEncoding({"input_ids": torch.tensor([[2, *ids]]),
                                          "attention_mask": torch.tensor([[0] + [1] * len(ids)])}),
     "tensor": torch.tensor, "row": lambda ids: torch.tensor([ids]), "array": np.array, "numbers": lambda ids: list(np.array(ids)),
-    "generator": lambda ids: (i for i in ids),
+    "generator": lambda ids: (i for i in ids), "scalars": lambda ids: list(torch.tensor(ids)),
 }  # fmt: skip
 
 
@@ -178,9 +188,37 @@ def test_ids_in_every_form(form: str, lm: LM) -> None:
     assert len(out) == 1 and out[0].tokens == streamed.tokens == plain
 
 
+def test_texts_in_an_array_and_requests_for_an_engine(lm: LM) -> None:
+    plain = [g.tokens for g in paceline.generate(lm, ["ab", "cd"], max_new_tokens=5)]
+    assert [g.tokens for g in paceline.generate(lm, np.array(["ab", "cd"]), max_new_tokens=5)] == plain
+    assert Engine(lm).run([Request(torch.tensor([5]), max_new_tokens=2)])[0].prompt_tokens == 1
+    with pytest.raises(RequestError, match="decodes a Request"):
+        Engine(lm).run(["ab"])
+    with pytest.raises(RequestError, match="must be token ids"):
+        Request("ab")
+
+
+def test_a_stream_takes_its_own_models_engine(lm: LM, chat_lm: LM) -> None:
+    for engine in (Engine(chat_lm), 5):
+        with pytest.raises(RequestError, match="engine must be an Engine of the very LM"):
+            next(paceline.stream(lm, "ab", engine=engine))
+
+
+def test_forms_of_options(lm: LM) -> None:
+    free = paceline.generate(lm, TEXT, max_new_tokens=8, eos=[])[0].tokens
+    for end in (torch.tensor([free[3]]), torch.tensor(free[3]), {free[3]}):
+        assert paceline.generate(lm, TEXT, max_new_tokens=8, eos=end)[0].finish_reason == "eos"
+    tool = {"name": "f", "parameters": {"type": "object", "properties": {}}}
+    for tools in (tool, {"tools": [tool]}, (t for t in [tool])):
+        assert RequestOptions(tools=tools).tools == [tool]
+    guided = [paceline.generate(lm, TEXT, max_new_tokens=4, guidance=scale)[0].tokens for scale in (2, np.float32(2))]
+    assert guided[0] == guided[1]
+
+
 CHATS = [
     ([{"content": "x"}], None, r"messages\[0\] must be a message"),
     ([{"role": "user"}], None, r"messages\[0\].content must be text"),
+    ([{"role": "user", "content": None}], None, r"messages\[0\].content must be text"),
     ([{"role": "user", "content": [{"type": "image", "url": "x"}]}], None, r"messages\[0\].content must be text"),
     ([{"role": "user", "content": "\udcff"}], None, "valid Unicode"),
     ([{"role": "user", "content": "x"}], [{"name": "f", "parameters": {}}], "knows no tools"),
@@ -226,6 +264,9 @@ def test_what_is_no_model_and_no_folder(tmp_path: Path, monkeypatch: pytest.Monk
             paceline.load(bad)
     with pytest.raises(ModelError, match="Expected a model's name"):
         paceline.load(3)
+    for bad, said in (({"device": "gpu"}, "device 'gpu'"), ({"dtype": 5}, "no dtype 5")):
+        with pytest.raises(ModelError, match=said):
+            paceline.load("zoo:tiny-draft", **bad)
 
 
 def test_a_model_says_what_it_is(lm: LM) -> None:

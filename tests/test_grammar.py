@@ -114,7 +114,7 @@ def test_forced_tokens_are_drafts(lm: LM) -> None:
     assert forced.stats.rounds < 0.8 * plain.stats.rounds
 
 
-@pytest.mark.parametrize("grammar", [Grammar.regex("[0-9]{3}-[0-9]{2}"), Grammar.choice(["yes", "no", "never"]),
+@pytest.mark.parametrize("grammar", [Grammar.regex("[0-9]{3}-[0-9]{2}"), Grammar.choice(w for w in ("yes", "no", "never")),
                                      Grammar.lark('start: "x" ("," "x"){2}')])  # fmt: skip
 def test_other_kinds(grammar: Grammar, lm: LM) -> None:
     text = paceline.generate(lm, [[5, 6]], sampling=Sampling(grammar=grammar), drafter="forced:inner=ngram")[0].text
@@ -148,11 +148,27 @@ def test_logprobs_stops_and_streams_go_with_a_grammar(lm: LM) -> None:
     (lambda: Grammar.regex(""), "non-empty"),
     (lambda: Grammar.choice([]), "list of non-empty texts"),
     (lambda: Grammar.choice("yes"), "list of non-empty texts"),
+    (lambda: Grammar.choice(5), "list of non-empty texts"),
+    (lambda: Grammar.choice(["yes", "\udc80"]), "valid Unicode"),
+    (lambda: Grammar.regex("\udc80"), "valid Unicode"),
+    (lambda: Grammar.json_schema({"const": "\udc80"}), "valid Unicode"),
     (lambda: Grammar.lark("start: nothing"), "The Lark grammar cannot be used"),
 ])  # fmt: skip
 def test_bad_grammars_are_named(grammar: Any, said: str, lm: LM) -> None:
     with pytest.raises(RequestError, match=said):
         paceline.generate(lm, [[5]], sampling=Sampling(grammar=grammar()))
+
+
+def test_few_tries_find_one_mistake_among_hundreds(lm: LM, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two mistakes alike, and lists beside them that are none."""
+    kinds = {f"name {i}": {"type": "intger" if i in (170, 370) else "integer"} for i in range(400)}
+    schema = {"enum": [[1]], "$defs": {"kind": {"enum": [["a"]]}}, "type": "object", "properties": kinds}
+    tries = []
+    original = paceline.grammar._try
+    monkeypatch.setattr("paceline.grammar._try", lambda *given: tries.append(given) or original(*given))
+    with pytest.raises(RequestError, match=r"at properties\.name 370: Invalid type: intger"):
+        paceline.generate(lm, "x", sampling=Sampling(grammar=Grammar.json_schema(schema)))
+    assert len(tries) < 30
 
 
 def test_models_that_cannot_and_a_library_that_is_not_there(lm: LM, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +14,7 @@ from paceline.cli._flags import flag
 from paceline.progress import waiting
 from paceline.rules import is_lossless
 
-__all__ = ["Decoding", "ModelChoice", "as_prompt", "departure", "open_model"]
+__all__ = ["Decoding", "ModelChoice", "as_prompt", "decoder", "departure", "open_model"]
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,12 @@ def open_model(choice: ModelChoice) -> Any:
 def as_prompt(text: str, chat: bool) -> Any:
     """The prompt as the engine takes it: text, or a message that goes through the model's chat template."""
     return [{"role": "user", "content": text}] if chat else text
+
+
+def decoder(lm: Any, special: bool) -> Callable[[list[int]], str] | None:
+    """Ids to text as the pieces hold it, special tokens in it or not; None where the model has no tokenizer."""
+    words = lm.tokenizer
+    return None if words is None else lambda ids: words.decode(ids, skip_special_tokens=not special)
 
 
 def departure(rule: str, generations: list[Any]) -> str:

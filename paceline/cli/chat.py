@@ -8,10 +8,11 @@ from typing import Any
 import paceline
 from paceline.cli._flags import flag
 from paceline.cli._live import show
-from paceline.cli._model import Decoding, ModelChoice, departure, open_model
+from paceline.cli._model import Decoding, ModelChoice, decoder, departure, open_model
 from paceline.cli._output import check_writable, say, write_json
 from paceline.errors import PacelineError
 from paceline.sampling import Sampling
+from paceline.text import without_special
 
 __all__ = ["chat"]
 
@@ -23,47 +24,48 @@ class Options:
     """What `paceline chat` may be told beside the model and the sampling."""
 
     system: str | None = flag(None, "A system message that opens the conversation.")
+    keep_special: bool = flag(False, "Show special tokens, such as <|im_end|>, too.", "--keep-special")
     json: str | None = flag(None, "When the talk ends, write it to a file, or to the terminal with -.")
 
 
 def chat(options: Options, model: ModelChoice, decoding: Decoding, sampling: Sampling) -> None:
     """Talk to a model in its chat template. An empty line is ignored; /bye or end of input (Ctrl-D) leaves."""
-    from paceline.doors import encode
+    from paceline.doors import request
 
     check_writable(options.json)
-    settings = decoding.settings() | {"sampling": sampling}
+    settings = decoding.settings() | {"sampling": sampling, "special_tokens": options.keep_special}
+    held = {key: settings.pop(key) for key in ("drafter", "rule", "controller", "exact")}
     lm = open_model(model)
     messages = [{"role": "system", "content": options.system}] if options.system else []
-    encode(lm, [*messages, {"role": "user", "content": "?"}])  # no template: say so before the first question
-    drafter = settings["drafter"]
+    request(lm, [*messages, {"role": "user", "content": "?"}], **settings)  # what cannot be had is said before the first question
+    drafter = held["drafter"]
     say(f"{model.model}, drafter {drafter}. /bye leaves.")
     try:
-        _talk(lm, messages, settings)
+        _talk(lm, messages, held, settings)
     finally:  # also when it is interrupted or fails: what was said is not lost
         if options.json:
             write_json({"model": lm.describe(), "drafter": drafter, "messages": messages}, options.json)
 
 
-def _talk(lm: Any, messages: list[dict[str, Any]], settings: dict[str, Any]) -> None:
-    """Ask, answer, repeat; `messages` grows by two a turn. A turn that the model cannot take is dropped, and the talk goes on."""
-    held = {key: settings.pop(key) for key in ("drafter", "rule", "controller", "exact")}
+def _talk(lm: Any, messages: list[dict[str, Any]], held: dict[str, Any], settings: dict[str, Any]) -> None:
+    """Ask, answer, repeat; `messages` grows by two a turn. A turn that the model cannot take is dropped, and the talk goes on.
+
+    held: what stays for the whole talk, with its engine. settings: what each turn is asked with.
+    """
     engine = paceline.Engine(lm, **held, slots=1, park=1)  # the last turn's keys stay, so only new text is prefilled
     while (line := _ask()) is not None:
         if not line:
             continue
         asked = {"role": "user", "content": line}
         try:
-            generation = show(paceline.stream(lm, [*messages, asked], engine=engine, **settings), _decoder(lm))
+            generation = show(paceline.stream(lm, [*messages, asked], engine=engine, **settings),
+                              decoder(lm, settings["special_tokens"]))
         except PacelineError as error:  # too long, or beyond where the rotary embedding changes
             say(str(error))
             continue
-        messages += [asked, {"role": "assistant", "content": generation.text}]
+        messages += [asked, {"role": "assistant", "content": without_special(lm.tokenizer, generation.text)}]
         if departed := departure(held["rule"], [generation]):
             say(departed)
-
-
-def _decoder(lm: Any) -> Any:
-    return lambda ids: lm.tokenizer.decode(ids, skip_special_tokens=True)
 
 
 def _ask() -> str | None:

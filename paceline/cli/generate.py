@@ -13,11 +13,11 @@ import paceline
 from paceline.cli._flags import argument, flag
 from paceline.cli._grammar import Structure
 from paceline.cli._live import CONTROL, show
-from paceline.cli._model import Decoding, ModelChoice, as_prompt, departure, open_model
+from paceline.cli._model import Decoding, ModelChoice, as_prompt, decoder, departure, open_model
 from paceline.cli._output import check_writable, on_terminal, say, write_json
 from paceline.cli._streams import read_standard_input
 from paceline.files import read_json
-from paceline.lookup.schema import read_tools
+from paceline.lookup.schema import listed_tools, read_tools
 from paceline.sampling import Sampling
 
 __all__ = ["generate"]
@@ -74,9 +74,8 @@ def generate(options: Options, model: ModelChoice, decoding: Decoding, sampling:
 def _write(lm: Any, prompt: Any, settings: dict[str, Any], options: Options) -> list[Any]:
     """One streamed text, or several at once; nothing is printed when the JSON goes to the terminal."""
     if options.n == 1 and options.json != "-":
-        decode = (lambda ids: lm.tokenizer.decode(ids, skip_special_tokens=True)) if lm.tokenizer else None
         opening = prompt if isinstance(prompt, str) else ""
-        return [show(paceline.stream(lm, prompt, **settings), decode, opening)]
+        return [show(paceline.stream(lm, prompt, **settings), decoder(lm, options.keep_special), opening)]
     generations = paceline.generate(lm, [prompt], n=options.n, **settings)
     if options.json != "-":
         texts = [g.text.translate(CONTROL) if on_terminal() else g.text for g in generations]
@@ -88,8 +87,7 @@ def read_json_tools(path: str | None) -> list[dict[str, Any]]:
     """The functions in a JSON file, as they stand there. Raises DataError for what is none."""
     if path is None:
         return []
-    found = read_json(Path(path))
-    found = found.get("tools", [found]) if isinstance(found, dict) else found
+    found = listed_tools(read_json(Path(path)))
     read_tools(found)
     return found
 

@@ -91,7 +91,8 @@ def _line(raw: bytes, where: str, tokenizer: PreTrainedTokenizerBase, begin: str
     if isinstance(record.get("text"), str):
         return begin + str(record["text"])
     if "messages" not in record:
-        raise DataError(f"{where}: expected a field text or messages; found {sorted(record)}.")
+        found = f"{record['text']!r:.40} in text" if "text" in record else sorted(record)
+        raise DataError(f"{where}: expected a field text, which holds text, or messages; found {found}.")
     try:
         return conversation(tokenizer, record["messages"], tools_of(record, where), reply=False)
     except RequestError as error:

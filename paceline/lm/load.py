@@ -11,6 +11,7 @@ from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
 
+from paceline.checks import short
 from paceline.errors import ModelError, did_you_mean
 from paceline.lm.lm import LM
 from paceline.lm.memory import keep_memory
@@ -51,11 +52,11 @@ def load(model: Any, *, dtype: str | torch.dtype | None = None, forward: str = "
         if dtype is not None or device is not None:
             raise ModelError("dtype and device apply when Paceline loads the model; move a model you hold with model.to(…).")
         if not isinstance(model, torch.nn.Module):
-            raise ModelError(f"Expected a model's name, a folder, or a transformers model; found {model!r}.")
+            raise ModelError(f"Expected a model's name, a folder, or a transformers model; found {short(model)}.")
         return LM(model, tokenizer, forward, packed, replace)
     with waiting(f"loading {model}"):
         weights, words = _read(str(model), dtype)
-        lm = LM(weights.to(device) if device else weights, words if tokenizer is None else tokenizer, forward, packed, replace)
+        lm = LM(moved(weights, device), words if tokenizer is None else tokenizer, forward, packed, replace)
     lm.name = str(model)
     return lm
 
@@ -72,6 +73,14 @@ def _read(name: str, dtype: str | torch.dtype | None) -> tuple[Any, Any]:
     except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
         raise ModelError(f"Cannot load {name!r}: expected zoo:{', zoo:'.join(zoo_names())}, a hub id or a folder with "
                          f"config.json and weights. ({_first_line(error)})") from error
+
+
+def moved(model: Any, device: str | None) -> Any:
+    """The model on a device, where one is named. Raises ModelError for one that is not there."""
+    try:
+        return model.to(device) if device else model
+    except (RuntimeError, AssertionError, TypeError) as error:
+        raise ModelError(f"Cannot move the model to the device {device!r}: {_first_line(error)}") from error
 
 
 def kept(lm: Any, source: str, settings: Any, make: Callable[[], Any]) -> Any:
@@ -113,10 +122,10 @@ def resolve(name: str) -> str:
         if means_folder(name) and not Path(name).is_dir():
             raise ModelError(f"There is no folder {name!r}, and a path is not looked for on the hub.")
         return name
-    short = name.removeprefix("zoo:")
-    if short not in zoo_names():
-        raise ModelError(f"There is no zoo model {short!r}.{did_you_mean(short, zoo_names())}")
-    return str(ZOO / short)
+    embedded = name.removeprefix("zoo:")
+    if embedded not in zoo_names():
+        raise ModelError(f"There is no zoo model {embedded!r}.{did_you_mean(embedded, zoo_names())}")
+    return str(ZOO / embedded)
 
 
 def means_folder(name: str) -> bool:
@@ -128,8 +137,8 @@ def means_folder(name: str) -> bool:
 def torch_dtype(dtype: str | torch.dtype) -> torch.dtype:
     if isinstance(dtype, torch.dtype):
         return dtype
-    if dtype not in DTYPES:
-        raise ModelError(f"There is no dtype {dtype!r}.{did_you_mean(dtype, DTYPES)}")
+    if not isinstance(dtype, str) or dtype not in DTYPES:
+        raise ModelError(f"There is no dtype {dtype!r}.{did_you_mean(str(dtype), DTYPES)}")
     return DTYPES[dtype]
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from paceline.errors import DataError
 
-__all__ = ["Parameter", "Tool", "as_functions", "looks_like_a_tool", "read_tool", "read_tools"]
+__all__ = ["Parameter", "Tool", "as_functions", "listed_tools", "looks_like_a_tool", "read_tool", "read_tools"]
 
 TYPES = {
     "string": "string", "str": "string", "char": "string", "integer": "integer", "int": "integer", "long": "integer",
@@ -58,12 +58,8 @@ def read_tools(value: Any, where: str = "tools") -> tuple[Tool, ...]:
     given twice counts once. Raises DataError with the path inside the JSON where something is not as expected, and for two
     different tools of one name.
     """
-    if isinstance(value, Mapping) and "tools" in value:
-        value, where = value["tools"], f"{where}.tools"
-    if isinstance(value, Mapping):
-        return (read_tool(value, where),)
     first: dict[str, tuple[int, Tool]] = {}
-    for i, given in enumerate(_a(Sequence, value, where, "a list of tools")):
+    for i, given in enumerate(listed_tools(value, where)):
         if is_built_in(given):
             continue
         tool = read_tool(given, f"{where}[{i}]")
@@ -71,6 +67,13 @@ def read_tools(value: Any, where: str = "tools") -> tuple[Tool, ...]:
         if same != tool:
             raise DataError(f"{where}[{i}]: expected a name of its own; found {tool.name!r}, the name of {where}[{at}].")
     return tuple(tool for _, tool in first.values())
+
+
+def listed_tools(value: Any, where: str = "tools") -> list[Any]:
+    """The tools as they stand, from a list of them, from one, or from `{"tools": [...]}`. Raises DataError for anything else."""
+    if isinstance(value, Mapping):
+        return listed_tools(value["tools"], f"{where}.tools") if "tools" in value else [value]
+    return list(_a(Iterable, value, where, "a list of tools"))
 
 
 def is_built_in(value: Any) -> bool:

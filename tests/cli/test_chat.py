@@ -102,8 +102,20 @@ def test_a_template_that_refuses_the_system_role(
     lines(monkeypatch, "hi")
     outcome = paceline_cli("chat", "--model", model, "--system", "Be kind.")
     assert outcome.code == 1 and outcome.out == ""
-    assert "refuses these messages (roles: system, user): System role not supported." in outcome.err
-    assert outcome.err.count("\n") == 1
+    assert "chat template refuses these messages (roles: system, user): System role not supported" in outcome.err
+
+
+@pytest.mark.parametrize("flags", [("--stop", ""), ("--stop", "\udc80"), ("--top-p", 0)])
+def test_what_no_turn_could_have_is_said_at_once(go: Callable, monkeypatch: pytest.MonkeyPatch, flags: tuple) -> None:
+    lines(monkeypatch, "never asked")
+    assert go(*flags).code == 1
+
+
+def test_special_tokens_are_shown_and_not_said_again(go: Callable, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    lines(monkeypatch, "hi")
+    outcome = go("--keep-special", "--logit-bias", "0=1000", "--json", tmp_path / "talk.json")
+    messages = json.loads((tmp_path / "talk.json").read_text(encoding="utf-8"))["messages"]
+    assert outcome.code == 0 and "<eos>" in outcome.out and messages[-1]["content"] == ""
 
 
 def test_a_model_without_a_template(

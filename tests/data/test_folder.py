@@ -37,6 +37,7 @@ def test_every_kind_of_file_is_read(words: PreTrainedTokenizerFast, tmp_path: Pa
 
 BAD = [
     (b"{", "line 2: expected JSON"), (b"3", "line 2: expected a JSON object"), (b'{"words": 1}', "line 2: expected a field text"),
+    (b'{"text": 5}', "line 2: .* found 5 in text"),
     (b'{"text": "\xe9"}', "line 2: expected text in UTF-8; found the byte 0xe9"),
     (b'{"text": "\\ud83d"}', "line 2: expected whole characters"), (b"[" * 99999, "line 2: expected JSON"),
     (b'{"messages": []}', "line 2: Expected messages"), (b'{"messages": {"role": "user"}}', "line 2: Expected messages"),
