@@ -84,8 +84,8 @@ def chain(nodes: int) -> Proposal:
 
 def test_a_round_reaches_as_far_as_its_draft_tells(lm: LM) -> None:
     """A chain of four under budgets of four and more, of which so many were taken."""
-    nests, comb = SimpleNamespace(nested=True), Proposal([1, 2], [-1, -1], [False] * 2, ["test"] * 2)
-    engine = Engine(lm, [nests, SimpleNamespace()], controller="fixed", exact=False)
+    nests, comb = SimpleNamespace(nested=True, propose=None), Proposal([1, 2], [-1, -1], [False] * 2, ["test"] * 2)
+    engine = Engine(lm, [nests, SimpleNamespace(propose=None)], controller="fixed", exact=False)
     reached = [engine._reach(chain(4), Arm(0, budget), taken) for budget, taken in ((4, 4), (4, 2), (5, 4), (5, 2))]
     assert reached == [4, 4, sys.maxsize, sys.maxsize]
     assert engine._reach(chain(4), Arm(1, 4), 4) == 0  # a drafter that says nothing of it
