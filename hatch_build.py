@@ -23,9 +23,9 @@ class CompiledForward(BuildHookInterface):
             self.app.display_warning("No C++ compiler was found: this wheel carries no compiled forward.")
             return
         self.scratch = tempfile.TemporaryDirectory()
-        file = Path(self.scratch.name) / "fused.so"
+        file = Path(self.scratch.name) / "libfused.so"
         compiler.build(found, file, list(compiler.PATHS))
-        build_data["force_include"][str(file)] = "paceline/lm/fused.so"
+        build_data["force_include"][str(file)] = "paceline/lm/libfused.so"
         build_data["pure_python"] = False
         build_data["tag"] = "py3-none-" + sysconfig.get_platform().replace("-", "_").replace(".", "_")
 

@@ -25,7 +25,7 @@ __all__ = ["PATHS", "Code", "build", "cache_folder", "library", "library_name", 
 
 HERE = Path(__file__).parent
 SOURCE, CHOICE = HERE / "fused.cpp", HERE / "paths.cpp"
-SHIPPED = HERE / "fused.so"
+SHIPPED = HERE / "libfused.so"  # no module of Python may be called so, or it would be imported in its place
 X86 = platform.machine().lower() in ("x86_64", "amd64")
 # Kinds of processors, the best first, and what makes the compiler write for each.
 PATHS: dict[str, tuple[str, ...]] = {"native": ("-mcpu=native",)}
