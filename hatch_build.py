@@ -17,7 +17,7 @@ class CompiledForward(BuildHookInterface):
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         if version == "editable":
             return
-        compiler = loaded(Path(self.root) / "paceline" / "lm" / "compiler.py")
+        compiler = loaded(Path(self.root) / "paceline" / "lm" / "forwards" / "fused" / "compiler.py")
         found = compiler.found_compiler()
         if found is None:
             self.app.display_warning("No C++ compiler was found: this wheel carries no compiled forward.")
@@ -25,7 +25,7 @@ class CompiledForward(BuildHookInterface):
         self.scratch = tempfile.TemporaryDirectory()
         file = Path(self.scratch.name) / "libfused.so"
         compiler.build(found, file, list(compiler.PATHS))
-        build_data["force_include"][str(file)] = "paceline/lm/libfused.so"
+        build_data["force_include"][str(file)] = "paceline/lm/forwards/fused/libfused.so"
         build_data["pure_python"] = False
         build_data["tag"] = "py3-none-" + sysconfig.get_platform().replace("-", "_").replace(".", "_")
 

@@ -15,7 +15,7 @@ from typing import Any
 import paceline
 from paceline import plugins
 from paceline.cli.plugins import catalogue
-from paceline.native_table import KEYWORDS, REFUSED, STOCK
+from paceline.integrations.transformers.keywords import KEYWORDS, REFUSED, STOCK
 
 ROOT = Path(__file__).resolve().parents[1]
 

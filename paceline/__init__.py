@@ -7,15 +7,16 @@ import importlib
 import typing
 
 if typing.TYPE_CHECKING:
-    from paceline.doors import Piece, generate, stream
+    from paceline.api import Piece, generate, stream
+    from paceline.core.grammar import Grammar
+    from paceline.core.request import Request
+    from paceline.core.row import Generation
+    from paceline.core.sampling import Sampling
     from paceline.engine import Engine
+    from paceline.engine.options import RequestOptions
     from paceline.errors import DataError, ModelError, PacelineError, RequestError, ShapeError, SpecError
-    from paceline.grammar import Grammar
+    from paceline.integrations.transformers.accelerate import accelerate
     from paceline.lm import LM, load
-    from paceline.native import accelerate
-    from paceline.options import RequestOptions
-    from paceline.row import Generation, Request
-    from paceline.sampling import Sampling
 else:
 
     def __getattr__(name: str):
@@ -53,8 +54,8 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Piece": "doors", "generate": "doors", "stream": "doors", "Engine": "engine", "Grammar": "grammar", "LM": "lm", "load": "lm",
-    "accelerate": "native", "Generation": "row", "Request": "row", "RequestOptions": "options",
-    "Sampling": "sampling",
+    "Piece": "api", "generate": "api", "stream": "api", "Engine": "engine", "Grammar": "core.grammar", "LM": "lm", "load": "lm",
+    "accelerate": "integrations.transformers.accelerate", "Generation": "core.row", "Request": "core.request",
+    "RequestOptions": "engine.options", "Sampling": "core.sampling",
     **dict.fromkeys(("DataError", "ModelError", "PacelineError", "RequestError", "ShapeError", "SpecError"), "errors"),
 }  # fmt: skip

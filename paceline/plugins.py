@@ -15,10 +15,10 @@ import typing
 from pathlib import Path
 from typing import Any
 
-from paceline.checks import short
+from paceline.core.checks import short
 from paceline.errors import SpecError, did_you_mean
 
-__all__ = ["KINDS", "fields", "load", "make", "names", "parse", "summary"]
+__all__ = ["KINDS", "fields", "load", "make", "names", "parse", "source", "summary"]
 
 KINDS = ("drafter", "rule", "controller", "pattern", "selector", "probe", "objective", "recipe")
 BUILT = {"drafter": ("attach", "propose"), "rule": ("__call__",), "controller": ("attach", "pick")}  # one of these it offers
@@ -39,7 +39,7 @@ def names(kind: str) -> list[str]:
 
 
 def _within(package: Path) -> list[str]:
-    return [m.name for m in pkgutil.iter_modules([str(package)]) if not m.ispkg and m.name[0] != "_"]
+    return [m.name for m in pkgutil.iter_modules([str(package)]) if m.name[0] != "_"]
 
 
 def load(kind: str, name: str) -> Any:
@@ -50,9 +50,15 @@ def load(kind: str, name: str) -> Any:
     return getattr(module, module.__all__[0])
 
 
+def source(kind: str, name: str) -> Path:
+    """A plug-in's file: its own, or that of a folder of its name."""
+    file = folder(kind) / f"{name}.py"
+    return file if file.is_file() else folder(kind) / name / "__init__.py"
+
+
 def summary(kind: str, name: str) -> str:
     """The first line of the plug-in file's docstring, read without importing it."""
-    doc = ast.get_docstring(ast.parse((folder(kind) / f"{name}.py").read_text(encoding="utf-8")))
+    doc = ast.get_docstring(ast.parse(source(kind, name).read_text(encoding="utf-8")))
     return (doc or "").split("\n")[0]
 
 

@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 import torch
 
-from paceline import LM, native
+from paceline import LM
 from paceline.cli import main
 from paceline.errors import ModelError
+from paceline.integrations.transformers import accelerate as native
 from paceline.lm import checked
 from tests.tiny import save_tiny, shared_lm
 

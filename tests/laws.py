@@ -10,8 +10,8 @@ from typing import Any
 import torch
 
 from paceline import Engine, Request
-from paceline.proposal import Proposal
-from paceline.sampling import Dice, Sampling, law_of, shaped
+from paceline.core.proposal import Proposal
+from paceline.core.sampling import Dice, Sampling, law_of, shaped
 from paceline.testing import ToyLM, outcomes
 
 __all__ = ["Priced", "TreeDrafter", "distance", "engine_law", "plain_law", "priced_law", "softmax_of"]

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from paceline import plugins
+from paceline.api import encode
 from paceline.bench.methods import Paceline
 from paceline.bench.metrics import ratio
 from paceline.bench.noise import impossible
 from paceline.bench.timing import Group, Runs, measure, rounds, table
-from paceline.doors import encode
 from paceline.lm import LM
 from paceline.rules import is_lossless
 

@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from paceline.api import end_tokens
 from paceline.bench.llama_file import write_gguf
 from paceline.bench.methods import Batch
-from paceline.doors import end_tokens
 from paceline.errors import ModelError, RequestError
 from paceline.lm import LM
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
-from paceline.calibration import processor
-from paceline.lm.linear import Packed, can_pack
+from paceline.engine.calibration import processor
+from paceline.lm.weights.linear import Packed, can_pack
 
 __all__ = ["describe", "pin_threads", "read_limit", "reading"]
 

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from paceline import generate
-from paceline.auto import built, controlling, listed, lone
+from paceline.core.stats import Stats
+from paceline.engine.auto import built, controlling, listed, lone
+from paceline.engine.captured import captures
 from paceline.lm import LM
-from paceline.row import Stats
-from paceline.seen import reads
 
 __all__ = ["Batch", "Method", "OneByOne", "Paceline", "watches"]
 
@@ -62,7 +62,7 @@ class Method(Protocol):
 
 def watches(drafters: Sequence[Any]) -> bool:
     """Whether one of these attached drafters has more done in the prefill than plain decoding has."""
-    return any("queries" in reads(drafter) for drafter in drafters)
+    return any("queries" in captures(drafter) for drafter in drafters)
 
 
 @dataclass

@@ -14,8 +14,8 @@ import torch
 from torch import nn
 
 from paceline import plugins
+from paceline.api import NEUTRAL
 from paceline.bench.methods import Batch, Method
-from paceline.doors import NEUTRAL
 from paceline.errors import ModelError, RequestError, did_you_mean
 from paceline.lm import LM
 from paceline.lm.grow import grow

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import paceline
-from paceline.auto import AUTO, check, limited
 from paceline.bench.best import best_fixed
 from paceline.bench.llama_cpp import LlamaCpp, forward_seconds
 from paceline.bench.long_prompts import LONG_KINDS, long_prompts
@@ -24,6 +23,7 @@ from paceline.bench.rivals import Weights, check_names, rivals
 from paceline.bench.summary import PLAIN, summarise
 from paceline.bench.tasks import KINDS, SPEC_BENCH, Prompt, builtin, encode, from_data, read_prompts
 from paceline.bench.timing import Group, Runs, measure
+from paceline.engine.auto import AUTO, check, limited
 from paceline.errors import RequestError, did_you_mean
 from paceline.lm import LM
 from paceline.lm.grow import grow

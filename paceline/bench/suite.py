@@ -12,10 +12,10 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-from paceline.auto import AUTO, EMBEDDED, FREE, MERGED
 from paceline.bench.llama_cpp import installed
 from paceline.bench.run import Config, run
 from paceline.bench.tasks import KINDS, SPEC_BENCH
+from paceline.engine.auto import AUTO, EMBEDDED, FREE, MERGED
 from paceline.errors import DataError, RequestError, did_you_mean
 
 __all__ = ["CAPE", "FOUR", "PAIR", "SUITES", "command", "read_reports", "run_suite"]

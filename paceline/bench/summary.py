@@ -10,7 +10,7 @@ import numpy as np
 from paceline.bench.metrics import accept_per_position, expected_speedup, first_divergence, mean_ratio, ratio, share
 from paceline.bench.noise import impossible
 from paceline.bench.timing import Group, Runs, decoding, rounds, table
-from paceline.row import is_looping
+from paceline.core.stats import is_looping
 
 __all__ = ["PLAIN", "summarise"]
 

@@ -12,9 +12,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from paceline.conversation import conversation, tools_of
 from paceline.errors import DataError, RequestError, did_you_mean
 from paceline.files import json_lines, read_json, read_text
+from paceline.toolcalls.conversation import conversation, tools_of
 
 __all__ = ["KINDS", "SPEC_BENCH", "Prompt", "builtin", "encode", "from_data", "read_prompts"]
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from paceline.bench.methods import Batch, Method
-from paceline.row import Stats, is_looping
+from paceline.core.stats import Stats, is_looping
 
 __all__ = ["Group", "Runs", "decoding", "measure", "rounds", "table"]
 

@@ -11,7 +11,7 @@ import typer
 import paceline
 from paceline import plugins
 from paceline.cli._flags import flag
-from paceline.progress import waiting
+from paceline.core.progress import waiting
 from paceline.rules import is_lossless
 
 __all__ = ["Decoding", "ModelChoice", "as_prompt", "decoder", "departure", "open_model"]
@@ -47,7 +47,10 @@ class Decoding:
         """Keyword arguments for `paceline.generate` and `paceline.stream`."""
         if self.budget is not None and self.controller is not None:
             raise typer.BadParameter("--budget and --controller are two ways to say the same; give one.")
-        from paceline.auto import check, limited  # here, since it imports the models' libraries, which --help has no use for
+        from paceline.engine.auto import (  # here, since it imports the models' libraries, which --help has no use for
+            check,
+            limited,
+        )
 
         check(self.drafter)
         for kind, spec in (("rule", self.rule), ("controller", self.controller)):

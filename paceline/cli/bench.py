@@ -94,8 +94,8 @@ def default_drafters(model: str) -> list[str]:
 
 def _replay(options: Options) -> None:
     """Compare drafters on recorded texts."""
-    from paceline.bench.replay import Config, replay
-    from paceline.bench.replay_report import show
+    from paceline.replay.replay import Config, replay
+    from paceline.replay.report import show
 
     config = Config(options.replay or "", **_replayed(options))
     report = progress(replay, config)

@@ -10,9 +10,9 @@ from paceline.cli._flags import flag
 from paceline.cli._live import show
 from paceline.cli._model import Decoding, ModelChoice, decoder, departure, open_model
 from paceline.cli._output import check_writable, say, write_json
+from paceline.core.detokenizer import without_special
+from paceline.core.sampling import Sampling
 from paceline.errors import PacelineError
-from paceline.sampling import Sampling
-from paceline.text import without_special
 
 __all__ = ["chat"]
 
@@ -30,7 +30,7 @@ class Options:
 
 def chat(options: Options, model: ModelChoice, decoding: Decoding, sampling: Sampling) -> None:
     """Talk to a model in its chat template. An empty line is ignored; /bye or end of input (Ctrl-D) leaves."""
-    from paceline.doors import request
+    from paceline.api import request
 
     check_writable(options.json)
     settings = decoding.settings() | {"sampling": sampling, "special_tokens": options.keep_special}
@@ -52,7 +52,7 @@ def _talk(lm: Any, messages: list[dict[str, Any]], held: dict[str, Any], setting
 
     held: what stays for the whole talk, with its engine. settings: what each turn is asked with.
     """
-    engine = paceline.Engine(lm, **held, slots=1, park=1)  # the last turn's keys stay, so only new text is prefilled
+    engine = paceline.Engine(lm, **held, slots=1, max_cached=1)  # the last turn's keys stay, so only new text is prefilled
     while (line := _ask()) is not None:
         if not line:
             continue

@@ -16,7 +16,7 @@ __all__ = ["doctor"]
 
 @dataclass(frozen=True)
 class Options:
-    """What `paceline doctor` may be told; the fields of `paceline.bench.doctor.Config`, plus where results go."""
+    """What `paceline doctor` may be told; the fields of `paceline.doctor.doctor.Config`, plus where results go."""
 
     model: str = flag("zoo:tiny", "The model to examine: zoo:NAME, a hub id, or a folder.")
     prompts: str | None = flag(None, 'JSON-lines file of {"prompt": …} or Spec-Bench records, instead of the shipped prompts.')
@@ -47,26 +47,26 @@ def doctor(options: Options) -> None:
         check_writable(getattr(options, name), f"--{name}")
     if options.save and 1 not in options.rows:
         raise typer.BadParameter("--save holds what one row alone costs: ask for --rows 1 too.")
-    from paceline.bench.doctor import examine
+    from paceline.doctor.doctor import examine
 
     report = progress(examine, settings(options))
     if options.json:
         write_json(report, options.json)
     if options.html:
-        from paceline.bench.doctor_page import page
+        from paceline.doctor.page import page
 
         write_text(page(report), options.html, "--html")
     if options.save:
         _save(report, options.save)
     if options.json != "-":  # last: nothing that befalls the terminal takes a file with it
-        from paceline.bench.doctor_report import show
+        from paceline.doctor.report import show
 
         show(report)
 
 
 def settings(options: Options) -> Any:
     """The doctor's own settings from the flags; two of them are named in the plural there."""
-    from paceline.bench.doctor import Config
+    from paceline.doctor.doctor import Config
 
     given: dict[str, Any] = {field.name: getattr(options, field.name, None) for field in fields(Config)}
     given |= {"drafters": options.drafter, "budgets": options.budget}
@@ -75,7 +75,7 @@ def settings(options: Options) -> Any:
 
 
 def _save(report: dict[str, Any], path: str) -> None:
-    from paceline.calibration import Measured, write_calibration
+    from paceline.engine.calibration import Measured, write_calibration
 
     measured = [Measured(**arm) for arm in report["calibration"]]
     write_calibration(Path(path), report["holds_for"], measured, report["machine"]["versions"])

@@ -16,9 +16,9 @@ from paceline.cli._live import CONTROL, show
 from paceline.cli._model import Decoding, ModelChoice, as_prompt, decoder, departure, open_model
 from paceline.cli._output import check_writable, on_terminal, say, write_json
 from paceline.cli._streams import read_standard_input
+from paceline.core.sampling import Sampling
 from paceline.files import read_json
-from paceline.lookup.schema import listed_tools, read_tools
-from paceline.sampling import Sampling
+from paceline.toolcalls.schema import listed_tools, read_tools
 
 __all__ = ["generate"]
 

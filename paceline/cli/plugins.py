@@ -48,7 +48,7 @@ def entry(kind: str, name: str) -> dict[str, Any]:
         "name": name,
         "summary": registry.summary(kind, name),
         "options": options_of(kind, name),
-        "paper": paper_of(registry.folder(kind) / f"{name}.py"),
+        "paper": paper_of(registry.source(kind, name)),
     }
 
 

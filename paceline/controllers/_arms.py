@@ -6,8 +6,8 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple, Protocol
 
-from paceline.arm import Arm, Outcome, View
 from paceline.controllers._log import Entry, Log
+from paceline.core.arms import Arm, Outcome, View
 from paceline.errors import SpecError, did_you_mean
 
 __all__ = ["Bandit", "Earned", "Options", "Policy", "Pull", "Reward", "arms_of", "bandit", "check"]

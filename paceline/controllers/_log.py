@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from paceline.arm import Arm, Outcome, View
+from paceline.core.arms import Arm, Outcome, View
 from paceline.errors import DataError
 
 __all__ = ["Entry", "Log", "recorded"]

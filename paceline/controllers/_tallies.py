@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from paceline.arm import Offer, Order
+from paceline.core.arms import Offer, Order
 
 __all__ = ["Against", "Past", "Situation", "Tally", "Text", "beside", "offering", "size_of"]
 

@@ -20,10 +20,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from paceline.arm import Arm, Ask, Offer, Order, Outcome, Valued, View
 from paceline.controllers._arms import arms_of
 from paceline.controllers._prices import START, Line, Mean, Prices
 from paceline.controllers._tallies import Against, Past, Situation, Text, beside, offering, size_of
+from paceline.core.arms import Arm, Ask, Offer, Order, Outcome, Valued, View
 from paceline.errors import SpecError
 
 __all__ = ["Cost"]

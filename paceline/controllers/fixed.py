@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from paceline.arm import Arm, Outcome, View
+from paceline.core.arms import Arm, Outcome, View
 from paceline.errors import SpecError
 
 __all__ = ["Fixed"]

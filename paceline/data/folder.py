@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
-from paceline.conversation import conversation, tools_of
 from paceline.data.corpus import Document, Stream, tokenise
 from paceline.errors import DataError, RequestError
 from paceline.files import decoded, lines, read_bytes, record_in
+from paceline.toolcalls.conversation import conversation, tools_of
 
 __all__ = ["fingerprint", "read_stream", "split"]
 

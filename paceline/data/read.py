@@ -14,7 +14,7 @@ from random import Random
 from typing import Any
 
 from paceline.files import json_lines, parsed, read_bytes, read_text
-from paceline.lookup.tool_prompt import native_tools
+from paceline.toolcalls.prompt import native_tools
 
 __all__ = [
     "Messages",

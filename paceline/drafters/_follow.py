@@ -6,8 +6,8 @@ before the token is drawn, so the token stays a drawn one. Leaves beside the cha
 
 What a token costs is measured: a step of the drafting model and one more token in the target's forward, for as many rows as are
 decoded together, as a share of the target's plain step. A token is drafted as long as the chance of its path makes the round
-faster at that price (`lookup/worth.py`); under greedy decoding that chance is learned from what the target took
-(`lookup/odds.py`).
+faster at that price (`lookup/stopping.py`); under greedy decoding that chance is learned from what the target took
+(`lookup/acceptance.py`).
 """
 
 import math
@@ -17,21 +17,21 @@ from typing import Any, Protocol
 
 import torch
 
+from paceline.core.proposal import Proposal
+from paceline.core.sampling import Dice, guided, law_of, shaped
 from paceline.errors import SpecError
 from paceline.lm import KV, Slot
 from paceline.lm.ids import token_ids
 from paceline.lm.lm import pad_rows
+from paceline.lookup.acceptance import Calibration
 from paceline.lookup.beam import Beam
-from paceline.lookup.odds import Odds
-from paceline.lookup.worth import worthwhile
-from paceline.proposal import Proposal
-from paceline.sampling import Dice, guided, law_of, shaped
+from paceline.lookup.stopping import worthwhile
 
-__all__ = ["Borrowed", "Follower", "Options", "check"]
+__all__ = ["DraftKV", "Follower", "Options", "check"]
 
 CATCH_UP = 16  # more missing tokens than this are prefilled row by row
 DEAR = 0.8  # from this measured price on nothing is drafted
-CHEAP = 0.5  # up to this price a first token is drafted in any case, which is how odds are learned
+CHEAP = 0.5  # up to this price a first token is drafted in any case, which is how its calibration is learned
 TYPICAL = 0.15  # cost of a token where drawn ones must not depend on measurements: the same seed gives the same text
 
 
@@ -58,7 +58,7 @@ class Options(Protocol):
     def worth(self) -> float | None: ...
 
 
-class Borrowed(Protocol):
+class DraftKV(Protocol):
     """Keys that a drafting model takes from the target's cache instead of computing its own. asks: whether it wants to see what
     attention asks in this round.
     """
@@ -100,7 +100,7 @@ class Memory:
     """
 
     slot: Slot
-    odds: Odds
+    calibration: Calibration
     committed: int = 0
     drafted: list[int] = field(default_factory=list)
     chain: list[int] = field(default_factory=list)
@@ -136,14 +136,14 @@ class Follower:
     top = 1
 
     def __init__(self, options: Options, lm: Any, target: Any, source: str, reads: bool = False,
-                 guided: bool = False, borrowed: Borrowed | None = None) -> None:
+                 guided: bool = False, borrowed: DraftKV | None = None) -> None:
         self.options, self.lm, self.target, self.source, self.reading = options, lm, target, source, reads
         self.borrowed = borrowed
         self.vocab = target.vocab
         self.kv: KV = lm.cache(1)
         self.widths: tuple[int, ...] = widths(options)
         self.guided = guided and not self.widths
-        self.odds, self.worth = Odds(), options.worth or 0.0
+        self.calibration, self.worth = Calibration(), options.worth or 0.0
         self._rows: dict[int, Memory] = {}
 
     @property
@@ -159,7 +159,7 @@ class Follower:
         return self.borrowed is None
 
     @property
-    def reads(self) -> tuple[str, ...]:
+    def captures(self) -> tuple[str, ...]:
         return ("queries",) if self.borrowed and self.borrowed.asks else ()
 
     def propose(self, rows: Sequence[Any], budgets: Sequence[int]) -> list[Proposal]:
@@ -213,7 +213,7 @@ class Follower:
         brought up to them with keys of the target's; None where that cannot be yet.
         """
         if row.id not in self._rows:
-            self._rows[row.id] = Memory(self.kv.take(), Odds(self.odds))
+            self._rows[row.id] = Memory(self.kv.take(), Calibration(self.calibration))
         memory = self._rows[row.id]
         self._judge(memory, row.tokens)
         if self.borrowed:
@@ -236,7 +236,7 @@ class Follower:
         after = text[memory.at :]
         agrees = [token == theirs for token, theirs in zip(memory.chain, after, strict=False)]
         taken = (*agrees, False).index(False)
-        memory.odds.learn(memory.shares if taken < len(agrees) else memory.shares[:taken], taken)
+        memory.calibration.learn(memory.shares if taken < len(agrees) else memory.shares[:taken], taken)
         memory.chain, memory.shares, memory.at = [], [], len(text)
 
     def _prefill(self, chains: Sequence[Chain]) -> None:
@@ -266,9 +266,9 @@ class Follower:
         """All rows' chains in one call, of the longest's length."""
         missing = [self._missing(c) for c in chains]
         length = max(c.length for c in chains)
-        odds, fixed = [c.memory.odds.table for c in chains], self.options.worth
+        calibration, fixed = [c.memory.calibration.table for c in chains], self.options.worth
         worth = (self._least, self.worth) if fixed is None else (fixed, 0.0)
-        drafted = self.lm.extend(self.kv, [c.memory.slot for c in chains], missing, length, worth, odds, self.top)
+        drafted = self.lm.extend(self.kv, [c.memory.slot for c in chains], missing, length, worth, calibration, self.top)
         for c, fed, steps in zip(chains, missing, drafted, strict=True):
             tokens = [step[0][0] for step in steps]
             c.memory.committed += len(fed)
@@ -400,7 +400,7 @@ class Follower:
         if not leaves:
             return main
         return Proposal([*main.tokens, *(t for _, t in leaves)], [*main.parents, *(depth - 1 for depth, _ in leaves)],
-                        [*main.drawn, *[False] * len(leaves)], [self.source] * (n + len(leaves)), main.laws)
+                        [*main.drawn, *[False] * len(leaves)], [self.source] * (n + len(leaves)), main.distributions)
 
 
 def texts_of(chains: Sequence[Chain]) -> list[Chain]:

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+from paceline.core.proposal import Proposal
+from paceline.lookup.stopping import worthwhile
 from paceline.lookup.trie import Price, Trie
-from paceline.lookup.worth import worthwhile
-from paceline.proposal import Proposal
 
 __all__ = ["further", "grafted", "merged"]
 
@@ -55,7 +55,8 @@ def further(chosen: Sequence[Trie], room: int, drawn: Proposal, told: Trie, pric
     tops: list[int] = []
     for node, parent in enumerate(tree.parents):
         tops.append(node if parent == -1 else tops[parent])
-    chances = [value * (1 - float(drawn.laws[-1][tree.tokens[top]])) for value, top in zip(tree.values, tops, strict=True)]
+    law = drawn.distributions[-1]
+    chances = [value * (1 - float(law[tree.tokens[top]])) for value, top in zip(tree.values, tops, strict=True)]
     alone, cost = 1 + sum(told.values), 1 + price.nodes(len(drawn))
     tokens, taken, base = alone, list[int](), cost + price.branching
     for node in sorted(range(len(tree)), key=lambda node: (-chances[node], node))[:room]:

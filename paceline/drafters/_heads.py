@@ -10,10 +10,10 @@ from typing import Any
 from paceline.drafters._follow import Follower
 from paceline.errors import ModelError
 from paceline.lm import LM
-from paceline.lm.head import Head
-from paceline.lm.head_lm import HeadLM
-from paceline.lm.head_shape import HeadShape, fingerprint, shape_for
 from paceline.lm.load import kept, resolve
+from paceline.models.draft_head.head import Head
+from paceline.models.draft_head.lm import HeadLM
+from paceline.models.draft_head.shape import HeadShape, fingerprint, shape_for
 
 __all__ = ["fits", "follow"]
 

@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from paceline.core.proposal import Proposal
 from paceline.drafters._state import model_of, state_of
 from paceline.drafters.recycle import Recycle
-from paceline.lookup.calls import STYLES
-from paceline.lookup.schema import Tool
-from paceline.lookup.store import Key, Store, key_of
-from paceline.lookup.tool_prompt import tools_given, tools_told
 from paceline.lookup.trie import LEAST, Trie
-from paceline.proposal import Proposal
+from paceline.toolcalls.calls import STYLES
+from paceline.toolcalls.prompt import tools_given, tools_told
+from paceline.toolcalls.schema import Tool
+from paceline.toolcalls.store import Key, Store, key_of
 
 __all__ = ["Released"]
 
@@ -42,7 +42,7 @@ class Steps:
 class Released:
     """The attached drafter."""
 
-    reads = ("topk_logits",)
+    captures = ("topk_logits",)
 
     def __init__(self, options: Any, lm: Any, vocabulary: str) -> None:
         self.options, self.lm = options, lm

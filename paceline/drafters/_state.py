@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from paceline.lm.head_shape import fingerprint
+from paceline.models.draft_head.shape import fingerprint
 
 __all__ = ["model_of", "state_of"]
 

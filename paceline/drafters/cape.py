@@ -15,11 +15,11 @@ from functools import partial
 from typing import Any, Literal
 
 from paceline import plugins
+from paceline.core.proposal import Proposal
 from paceline.drafters.small_model import SmallModel
 from paceline.errors import SpecError
-from paceline.lookup.odds import RankOdds
-from paceline.lookup.worth import worthwhile
-from paceline.proposal import Proposal
+from paceline.lookup.acceptance import RankCalibration
+from paceline.lookup.stopping import worthwhile
 
 __all__ = ["Cape"]
 
@@ -68,7 +68,7 @@ class Comb:
 
     def __init__(self, inner: Any, lm: Any, auto: bool) -> None:
         self.inner, self.lm, self.auto = inner, lm, auto
-        self.odds = RankOdds(RANKS)
+        self.calibration = RankCalibration(RANKS)
         self.steady = getattr(inner, "steady", False)
         self.nested = getattr(inner, "nested", False)  # leaves come behind the chain, in an order that no budget changes
         self._rows: dict[int, Asked] = {}
@@ -107,7 +107,7 @@ class Comb:
         """
         found, reached, tokens, cost = list[tuple[float, int, int]](), 1.0, 1.0, 1.0
         for place, (token, candidates) in enumerate(zip(proposal.tokens, likely, strict=True)):
-            chances = self.odds.of(candidates[0][1]) if candidates else []
+            chances = self.calibration.of(candidates[0][1]) if candidates else []
             found += [(reached * chance, place - 1, other) for (other, _), chance in zip(candidates, chances, strict=False)
                       if other != token]
             reached *= next((c for (t, _), c in zip(candidates, chances, strict=False) if t == token), 0.5)
@@ -127,11 +127,11 @@ class Comb:
         if asked is None or row.last is None or row.stats.rounds != asked.round + 1 or not row.request.sampling.greedy:
             return
         proposal, verdict = row.last.proposal, row.last.verdict
-        taken = [*(proposal.tokens[node] for node in verdict.path), verdict.extra]
+        taken = [*(proposal.tokens[node] for node in verdict.path), verdict.bonus_token]
         for place, candidates in enumerate(asked.likely[: len(taken)]):
             if candidates:
                 ranks = [token for token, _ in candidates]
-                self.odds.learn(candidates[0][1], ranks.index(taken[place]) if taken[place] in ranks else None)
+                self.calibration.learn(candidates[0][1], ranks.index(taken[place]) if taken[place] in ranks else None)
             if taken[place] != asked.chain[place]:
                 break  # behind a leaf nothing was asked
         asked.round = -1
@@ -141,9 +141,9 @@ def told(proposal: Proposal, parent: int) -> Likely:
     """The likeliest tokens after a node of the chain, from what the drafter told or from its law."""
     if parent in proposal.likely:
         return list(proposal.likely[parent])
-    if parent not in proposal.laws:
+    if parent not in proposal.distributions:
         return []
-    law = proposal.laws[parent]
+    law = proposal.distributions[parent]
     top = law.topk(min(RANKS, len(law)))
     return [(token, share) for token, share in zip(top.indices.tolist(), top.values.tolist(), strict=True) if share > 0]
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from paceline import plugins
+from paceline.core.proposal import Proposal
 from paceline.drafters.ngram import Ngram
 from paceline.errors import SpecError
-from paceline.proposal import Proposal
 
 __all__ = ["Forced"]
 
@@ -100,7 +100,7 @@ def taken(draft: Proposal, kept: dict[int, int]) -> Proposal:
     nodes = [i for i in kept if i != -1]
     parents = [kept[draft.parents[i]] for i in nodes]
     return Proposal([draft.tokens[i] for i in nodes], parents, [draft.drawn[i] for i in nodes], [draft.source[i] for i in nodes],
-                    {kept[p]: law for p, law in draft.laws.items() if p in kept},
+                    {kept[p]: law for p, law in draft.distributions.items() if p in kept},
                     {kept[p]: likely for p, likely in draft.likely.items() if p in kept})
 
 

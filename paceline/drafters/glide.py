@@ -12,8 +12,8 @@ from paceline.drafters._follow import Follower, check
 from paceline.drafters._heads import follow
 from paceline.errors import ModelError
 from paceline.lm import LM
-from paceline.lm.head import Head
-from paceline.lm.head_shape import shape_for
+from paceline.models.draft_head.head import Head
+from paceline.models.draft_head.shape import shape_for
 
 __all__ = ["Glide"]
 

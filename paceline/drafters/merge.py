@@ -16,16 +16,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from paceline import plugins
+from paceline.core.proposal import Proposal
 from paceline.drafters._dear import Asked, Dear, Row
 from paceline.drafters._graft import further, grafted, merged
 from paceline.drafters._pace import Pace, Paced
 from paceline.errors import SpecError
+from paceline.lookup.acceptance import believed, bin_of
 from paceline.lookup.guess import Guess
 from paceline.lookup.kinds import Kinds
-from paceline.lookup.odds import believed, bin_of
 from paceline.lookup.rates import Rates
 from paceline.lookup.trie import Price, Trie, price_of
-from paceline.proposal import Proposal
 
 __all__ = ["Merge"]
 
@@ -108,7 +108,7 @@ class Merged:
 
     def __init__(self, options: Merge, lm: Any, inner: Sequence[Any], own: Sequence[bool]) -> None:
         self.options, self.lm, self.inner, self.own = options, lm, inner, own
-        self.reads = tuple({what for drafter in inner for what in getattr(drafter, "reads", ())})
+        self.captures = tuple({what for drafter in inner for what in getattr(drafter, "captures", ())})
         self.dear = {which: Dear() for which, drafter in enumerate(inner) if options.worth is None
                      and not hasattr(drafter, "grown") and not getattr(drafter, "free", False)}
         self.kinds, every = Kinds(), Rates(believed_of)

@@ -9,10 +9,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from paceline.core.proposal import Proposal
 from paceline.errors import SpecError
+from paceline.lookup.stopping import worthwhile
 from paceline.lookup.trie import Trie
-from paceline.lookup.worth import worthwhile
-from paceline.proposal import Proposal
 
 __all__ = ["Ngram"]
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from paceline.proposal import Proposal
+from paceline.core.proposal import Proposal
 
 __all__ = ["NoDraft"]
 

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from heapq import heappop, heappush
 from typing import Any
 
+from paceline.core.proposal import Proposal
 from paceline.errors import SpecError
 from paceline.lookup.guess import Guess
 from paceline.lookup.rates import Rates
 from paceline.lookup.trie import LEAST, Trie, price_of
-from paceline.proposal import Proposal
 
 __all__ = ["Recycle"]
 
@@ -44,7 +44,7 @@ class Recycled:
 
     free = True
 
-    reads = ("topk_logits",)
+    captures = ("topk_logits",)
 
     def __init__(self, options: Recycle, lm: Any) -> None:
         self.options, self.lm = options, lm
@@ -79,10 +79,10 @@ class Recycled:
 
 def note(table: dict[int, list[int]], row: Any) -> None:
     """Write down the followers of every token of the last forward; of equal tokens the last counts."""
-    if row.last is None or "topk_logits" not in row.last.seen:
+    if row.last is None or "topk_logits" not in row.last.captured:
         return
     pending = row.tokens[len(row.tokens) - row.last.committed - 1]
-    for token, followers in zip([pending, *row.last.proposal.tokens], row.last.seen["topk_logits"], strict=False):
+    for token, followers in zip([pending, *row.last.proposal.tokens], row.last.captured["topk_logits"], strict=False):
         table[token] = followers
 
 

@@ -20,8 +20,8 @@ from paceline import plugins
 from paceline.drafters._follow import Follower, check
 from paceline.errors import SpecError
 from paceline.lm import Slot
+from paceline.lm.capture import Trace
 from paceline.lm.cost import behind
-from paceline.lm.trace import Trace
 
 __all__ = ["SparseSelf"]
 
@@ -57,7 +57,7 @@ class SparseSelf:
 
     def attach(self, lm: Any) -> Follower:
         """The target at work beside itself."""
-        return Follower(self, lm, lm, "sparse_self", borrowed=Few(self, lm))
+        return Follower(self, lm, lm, "sparse_self", borrowed=SparseKV(self, lm))
 
 
 @dataclass
@@ -73,7 +73,7 @@ class Chosen:
     scores: list[torch.Tensor] = field(default_factory=list)
 
 
-class Few:
+class SparseKV:
     """Copies of few keys, in slots that hold them in the order of the text and go on at its true position."""
 
     def __init__(self, options: SparseSelf, lm: Any) -> None:
@@ -123,7 +123,7 @@ class Few:
         """The copy up to all tokens but the pending one: chosen keys where it is new or to be chosen anew, then the exact keys of
         what was committed since, which also replace those that drafting left.
         """
-        shown = None if row.last is None else row.last.seen.get("queries")
+        shown = None if row.last is None else row.last.captured.get("queries")
         chosen = self._rows.get(row.id)
         if chosen is None:
             asked = row.trace if row.trace is not None and row.trace.queries else shown

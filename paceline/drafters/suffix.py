@@ -13,14 +13,14 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from paceline.core.proposal import Proposal
 from paceline.errors import SpecError
-from paceline.lookup.automaton import SuffixAutomaton
-from paceline.lookup.counts import DEPTH, Generations
 from paceline.lookup.followed import LONG, Found, counted, follow
 from paceline.lookup.guess import Guess
 from paceline.lookup.rates import Rates
+from paceline.lookup.suffix_automaton import SuffixAutomaton
+from paceline.lookup.suffix_counts import DEPTH, Generations
 from paceline.lookup.trie import LEAST, Trie, price_of
-from paceline.proposal import Proposal
 
 __all__ = ["Suffix"]
 

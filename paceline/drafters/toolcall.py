@@ -13,24 +13,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from paceline.core.detokenizer import Detokenizer
+from paceline.core.proposal import Proposal
 from paceline.drafters._graft import merged
 from paceline.drafters._released import Released
 from paceline.drafters._state import model_of, state_of
 from paceline.drafters.recycle import Recycle
 from paceline.drafters.suffix import Suffix
 from paceline.errors import ModelError, SpecError
-from paceline.lookup.ahead import Speller, ahead, believed, fingerprint
-from paceline.lookup.asked import Asked
-from paceline.lookup.calls import Writing
-from paceline.lookup.counts import DEPTH, Counts
 from paceline.lookup.followed import Found, follow
 from paceline.lookup.guess import Guess
 from paceline.lookup.rates import Rates
-from paceline.lookup.store import Store, key_of
-from paceline.lookup.tool_prompt import tools_given, tools_told
+from paceline.lookup.suffix_counts import DEPTH, Counts
 from paceline.lookup.trie import Trie, price_of
-from paceline.proposal import Proposal
-from paceline.text import Detokenizer
+from paceline.toolcalls.ahead import Speller, ahead, believed, fingerprint
+from paceline.toolcalls.asked import Asked
+from paceline.toolcalls.calls import Writing
+from paceline.toolcalls.prompt import tools_given, tools_told
+from paceline.toolcalls.store import Store, key_of
 
 __all__ = ["Toolcall"]
 
@@ -98,7 +98,7 @@ class Calls:
         self.store = Store(path, self.speller.vocabulary, options.cap, model_of(lm)) if stored else None
         made = {"suffix": Suffix(length=options.length), "recycle": Recycle()}
         self.inner = [made[source].attach(lm) for source in options.sources if source in made]  # type: ignore[attr-defined]
-        self.reads = tuple({what for drafter in self.inner for what in getattr(drafter, "reads", ())})
+        self.captures = tuple({what for drafter in self.inner for what in getattr(drafter, "captures", ())})
         self._rows: dict[int, Memory] = {}
 
     def propose(self, rows: Sequence[Any], budgets: Sequence[int]) -> list[Proposal]:

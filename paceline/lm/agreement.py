@@ -11,8 +11,8 @@ from typing import Any
 import torch
 
 from paceline.errors import ModelError, PacelineError
+from paceline.lm.forwards.stock import borrowed, device_of
 from paceline.lm.ids import random_ids
-from paceline.lm.stock import borrowed, device_of
 
 __all__ = ["agreement", "stepped"]
 

@@ -19,8 +19,8 @@ from typing import Any
 
 import torch
 
-from paceline.lm import compiler
-from paceline.progress import waiting
+from paceline.core.progress import waiting
+from paceline.lm.forwards.fused import compiler
 
 __all__ = ["Checks"]
 
@@ -96,7 +96,7 @@ def contents(model: Any) -> Iterator[Any]:
 @lru_cache(maxsize=1)
 def source() -> str:
     """Tells versions of the code that computes and checks apart."""
-    files = [p.read_bytes() for p in sorted(Path(__file__).parent.iterdir()) if p.suffix in (".py", ".cpp")]
+    files = [p.read_bytes() for p in sorted(Path(__file__).parent.rglob("*")) if p.suffix in (".py", ".cpp")]
     return hashlib.sha256(b"\0".join(files)).hexdigest()
 
 

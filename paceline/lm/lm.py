@@ -1,7 +1,7 @@
 """A causal language model with its weights and no memory: `forward` is the only door to the weights.
 
 Three forwards stand behind it: the stock one of transformers (any family), the lean one (`lean.py`, llama-type layers) and the
-fused one (`fused.py`, the same layers in compiled code, on a CPU). The first two attend through `attend.py`; all write into a
+fused one (`fused.py`, the same layers in compiled code, on a CPU). The first two attend through `attention.py`; all write into a
 `KV` that the caller owns. The model handed in is never changed: the stock forward runs on a twin of its module tree that shares
 every weight, or, where that tree is not the plain one, on the model itself (`stock.py`). All compute in the model's own dtypes,
 whatever `torch.autocast` surrounds the call.
@@ -14,24 +14,25 @@ from typing import Any
 import torch
 from torch import nn
 
+from paceline.core.grammar import Compiler
+from paceline.core.proposal import Proposal
 from paceline.errors import ModelError
-from paceline.grammar import Compiler
-from paceline.lm import fused, lean
 from paceline.lm.agreement import agreement, stepped
-from paceline.lm.attend import Call
+from paceline.lm.attention import Call
+from paceline.lm.capture import Trace
 from paceline.lm.checked import Checks
 from paceline.lm.cost import Costs
+from paceline.lm.exactness import BLOCK, TAILS, chain_exactness, tree_exactness
 from paceline.lm.forked import survive_forks
+from paceline.lm.forwards import lean
+from paceline.lm.forwards.fused import forward as fused
+from paceline.lm.forwards.stock import Stock, device_of
 from paceline.lm.ids import token_ids
 from paceline.lm.kv import KV, Slot
-from paceline.lm.linear import ROWS, Dense, Packed, make, packs, pays
-from paceline.lm.plain import plain
-from paceline.lm.promise import BLOCK, TAILS, promise, promise_trees
-from paceline.lm.stock import Stock, device_of
-from paceline.lm.suits import context_of, refuse
-from paceline.lm.trace import Trace
-from paceline.lookup.worth import worthwhile
-from paceline.proposal import Proposal
+from paceline.lm.sources.compatibility import context_of, refuse
+from paceline.lm.sources.plain import plain
+from paceline.lm.weights.linear import ROWS, Dense, Packed, make, packs, pays
+from paceline.lookup.stopping import worthwhile
 
 __all__ = ["FORWARDS", "LM", "pad_rows"]
 
@@ -63,7 +64,7 @@ class LM:
         self.name = model.config.name_or_path or type(model).__name__
         self.asked_forward, self.asked_packed = forward, packed
         self.notes: list[str] = []
-        self.beside: dict[Any, Any] = {}  # draft models and heads at work with this one, which outlive an engine
+        self.draft_models: dict[Any, Any] = {}  # draft models and heads at work with this one, which outlive an engine
         if forward not in FORWARDS:
             raise ModelError(f"forward must be one of {', '.join(FORWARDS)}; found {forward!r}.")
         self.checks = Checks(self, keep=not self.live)
@@ -79,12 +80,12 @@ class LM:
         if replace:
             self._replace()
         self.tails: tuple[int, ...] = TAILS
-        self.exact, self.why_not_exact = self.checks("exact", lambda: promise(self))
+        self.exact, self.why_not_exact = self.checks("exact", lambda: chain_exactness(self))
         if not self.exact and self.packed:
             self.tails = ()
-            self.exact, self.why_not_exact = self.checks("exact without tails", lambda: promise(self))
+            self.exact, self.why_not_exact = self.checks("exact without tails", lambda: chain_exactness(self))
         # Side branches too, where keys are taken in the order of the text: only the fused forward does.
-        self.exact_trees = self.exact and self.fused is not None and self.checks("exact trees", lambda: promise_trees(self))
+        self.exact_trees = self.exact and self.fused is not None and self.checks("exact trees", lambda: tree_exactness(self))
         self.notes += filter(None, [self.checks.note])
 
     @property
@@ -173,15 +174,15 @@ class LM:
         return self.head(hidden if at == slice(None) else hidden[at])
 
     def extend(self, kv: KV, slots: Sequence[Slot], tokens: Sequence[Sequence[int]], steps: int,
-               worth: tuple[float, float] = (0.0, 0.0), odds: Sequence[Sequence[float]] | None = None,
+               worth: tuple[float, float] = (0.0, 0.0), calibration: Sequence[Sequence[float]] | None = None,
                top: int = 1) -> list[list[list[tuple[int, float]]]]:
         """Feed each row its tokens, then up to `steps` likeliest ones one after the other. Returns [B][steps or fewer][top]: for
         each step the likeliest tokens with their probabilities, of which the first is the one drafted.
 
         What a drafting chain needs under greedy decoding. A row ends before the token with which the chance of its path, the
-        product of probabilities, or of what `odds` (of each row) makes of them, in bins of equal width, falls below the least of
-        `worth`, or, but for the first token, is not worth the price in it (`lookup/worth.py`). Committed afterwards: the tokens
-        given, all drafted ones but the last.
+        product of probabilities, or of what `calibration` (of each row) makes of them, in bins of equal width, falls below the
+        least of `worth`, or, but for the first token, is not worth the price in it (`lookup/stopping.py`). Committed afterwards:
+        the tokens given, all drafted ones but the last.
         """
         padded, at = pad_rows(tokens)
         width = padded.shape[1]
@@ -189,7 +190,7 @@ class LM:
         if self.fused is not None and max(slot.position for slot in slots) + width + steps <= reach:
             call = Call(kv, slots, width + steps, None, False, reach)
             call.width = width
-            chains = self.fused.extend(padded, call, at, steps, worth, odds, top)
+            chains = self.fused.extend(padded, call, at, steps, worth, calibration, top)
             kv.keep(slots, [range(len(t) + max(0, len(chain) - 1)) for t, chain in zip(tokens, chains, strict=True)])
             return chains
         logits = self.forward(kv, slots, padded, at=at)
@@ -204,7 +205,8 @@ class LM:
             assert logits is not None
             shares, ids = (x.tolist() for x in logits.softmax(-1, dtype=torch.float32).topk(min(top, logits.shape[-1])))
             for i, share, token in zip(going, shares, ids, strict=True):
-                paths[i] *= share[0] if odds is None else odds[i][min(len(odds[i]) - 1, int(share[0] * len(odds[i])))]
+                table = calibration[i] if calibration is not None else None
+                paths[i] *= share[0] if table is None else table[min(len(table) - 1, int(share[0] * len(table)))]
                 if paths[i] >= least and (step == 0 or worthwhile(paths[i], price, gains[i], 1 + step * price)):
                     chains[i].append(list(zip(token, share, strict=True)))
                     gains[i] += paths[i]

@@ -11,11 +11,11 @@ from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
 
-from paceline.checks import short
+from paceline.core.checks import short
+from paceline.core.progress import waiting
 from paceline.errors import ModelError, did_you_mean
 from paceline.lm.lm import LM
 from paceline.lm.memory import keep_memory
-from paceline.progress import waiting
 
 __all__ = ["kept", "load", "load_tokenizer", "zoo_names"]
 
@@ -88,7 +88,7 @@ def kept(lm: Any, source: str, settings: Any, make: Callable[[], Any]) -> Any:
     and go, and a draft model is read and packed once.
     """
     files = [path.stat().st_mtime_ns for path in sorted(Path(source).glob("*.safetensors"))]
-    beside = getattr(lm, "beside", {})
+    beside = getattr(lm, "draft_models", {})
     key = source, settings
     if key not in beside or beside[key][0] != files:
         beside[key] = files, make()

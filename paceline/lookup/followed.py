@@ -4,8 +4,8 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 from heapq import heappop, heappush
 
-from paceline.lookup.counts import Counts, Place
 from paceline.lookup.rates import Rates
+from paceline.lookup.suffix_counts import Counts, Place
 from paceline.lookup.trie import LEAST, Trie
 
 __all__ = ["LONG", "Found", "counted", "follow"]

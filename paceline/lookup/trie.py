@@ -10,7 +10,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from paceline.proposal import Proposal
+from paceline.core.proposal import Proposal
 
 __all__ = ["LEAST", "Price", "Trie", "price_of"]
 

@@ -18,17 +18,18 @@ import numpy as np
 import torch
 from transformers import LlamaForCausalLM
 
+from paceline.core.guidance import Guidance
+from paceline.core.request import Request
+from paceline.core.row import Generation
+from paceline.core.sampling import Sampling
 from paceline.data.digits import CLASSES, LEVELS, NULL, PIXELS, SIDE, VOCABULARY, Images, augmented, load_digits, made_up
 from paceline.engine import Engine
 from paceline.errors import RequestError
-from paceline.guidance import Guidance
 from paceline.lm import load
 from paceline.lm.load import quiet
 from paceline.objectives.distil import distil
 from paceline.objectives.xent import xent
 from paceline.recipes._png import grid, write_png
-from paceline.row import Generation, Request
-from paceline.sampling import Sampling
 from paceline.train.checkpoint import claim_folder, replace_file, replace_folder
 from paceline.train.export import in_bf16
 from paceline.train.forward import language

@@ -20,10 +20,10 @@ from paceline import plugins
 from paceline.data.corpus import Stream
 from paceline.data.folder import fingerprint, read_stream, split
 from paceline.errors import ModelError, RequestError, SpecError, did_you_mean
-from paceline.lm.head import Head
-from paceline.lm.head_shape import fingerprint as made_for
-from paceline.lm.head_shape import longspec_shape, shape_for
 from paceline.lm.load import quiet, resolve
+from paceline.models.draft_head.head import Head
+from paceline.models.draft_head.shape import fingerprint as made_for
+from paceline.models.draft_head.shape import longspec_shape, shape_for
 from paceline.objectives.distil import distil
 from paceline.train.checkpoint import claim_folder, replace_folder, steps_done
 from paceline.train.forward import Objective

@@ -17,8 +17,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from paceline.data.corpus import Stream
 from paceline.data.zoo_texts import MEASURED
 from paceline.errors import RequestError
-from paceline.lm.head import Head
 from paceline.lm.load import resolve
+from paceline.models.draft_head.head import Head
 from paceline.objectives.distil import distil
 from paceline.recipes import pretrain_zoo, train_draft
 from paceline.recipes.pretrain_zoo import Job, corpus_stage, plan, written_stage

@@ -14,9 +14,9 @@ from typing import Any
 
 import torch
 
+from paceline.core.proposal import Proposal, Verdict
+from paceline.core.sampling import Dice, Scores
 from paceline.errors import RequestError
-from paceline.proposal import Proposal, Verdict
-from paceline.sampling import Dice, Scores
 
 __all__ = ["Place", "Split", "best", "exact", "refuse_exactness", "siblings", "walk"]
 
@@ -83,7 +83,7 @@ def exact(place: Place) -> tuple[int | None, int]:
 def siblings(place: Place, split: Splitting) -> tuple[int | None, int]:
     """Try the siblings in order: accept with the chance f that is taken of q, else go on with what is left."""
     proposal, position, dice = place.proposal, place.position, place.row.dice
-    rest, law = place.law, proposal.laws.get(place.node)
+    rest, law = place.law, proposal.distributions.get(place.node)
     for sibling, child in enumerate(proposal.children(place.node)):
         token, drawn = proposal.tokens[child], proposal.drawn[child]
         q = law.to(rest) if law is not None and drawn else one_hot(rest, token)

@@ -11,10 +11,10 @@ from typing import Any, Literal, get_args
 
 import torch
 
+from paceline.core.proposal import Proposal, Verdict
+from paceline.core.sampling import Scores
 from paceline.errors import SpecError
-from paceline.proposal import Proposal, Verdict
 from paceline.rules._walk import Place, Split, best, exact, refuse_exactness, siblings, walk
-from paceline.sampling import Scores
 
 __all__ = ["Annealed"]
 

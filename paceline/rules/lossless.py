@@ -5,9 +5,9 @@ drawing order, accept with min(1, p / q), else subtract q and renormalise; a cho
 Sources: Leviathan et al. 2023 (chains); Miao et al. 2024, SpecInfer, and Chen et al. 2024, Sequoia (siblings).
 """
 
-from paceline.proposal import Proposal, Verdict
+from paceline.core.proposal import Proposal, Verdict
+from paceline.core.sampling import Scores
 from paceline.rules._walk import exact, walk
-from paceline.sampling import Scores
 
 __all__ = ["lossless"]
 

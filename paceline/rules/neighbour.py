@@ -11,10 +11,10 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
+from paceline.core.proposal import Proposal, Verdict
+from paceline.core.sampling import Scores
 from paceline.errors import DataError, RequestError, SpecError
-from paceline.proposal import Proposal, Verdict
 from paceline.rules._walk import Split, best, refuse_exactness, siblings, walk
-from paceline.sampling import Scores
 
 __all__ = ["Neighbour"]
 

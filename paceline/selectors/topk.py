@@ -6,7 +6,7 @@ tokens of the kept text: the paper's mean up to a constant, over fewer tokens, s
 
 import torch
 
-from paceline.lm.trace import Trace, mass
+from paceline.lm.capture import Trace, mass
 
 __all__ = ["topk"]
 

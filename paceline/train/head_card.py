@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from paceline.lm.head import Head
+from paceline.models.draft_head.head import Head
 from paceline.train.card import RECORD
 
 __all__ = ["HeadMaking", "write_head"]

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from paceline.lm.head import Head
+from paceline.models.draft_head.head import Head
 from paceline.train.attention import MEMORY, attend, use_block_attention
 from paceline.train.forward import Gradient, Objective, chunks, hidden_states
 from paceline.train.loop import Loop, Progress, train

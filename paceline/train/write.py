@@ -11,12 +11,13 @@ from pathlib import Path
 
 import numpy as np
 
+from paceline.core.request import Request
+from paceline.core.row import Generation
+from paceline.core.sampling import Sampling
 from paceline.data.corpus import Stream
 from paceline.engine import Engine
 from paceline.errors import DataError
 from paceline.lm import load
-from paceline.row import Generation, Request
-from paceline.sampling import Sampling
 
 __all__ = ["write_on"]
 

@@ -9,12 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from paceline.arm import Arm, Outcome
-from paceline.bench.doctor_advice import verdict
-from paceline.bench.doctor_costs import Noted
-from paceline.bench.doctor_figures import figures, plain_figures
-from paceline.bench.doctor_model import Spent, modelled
-from paceline.bench.doctor_runs import Candidate
 from paceline.bench.methods import Batch, OneByOne
 from paceline.bench.metrics import expected_speedup
 from paceline.bench.noise import PROMPTS, against_itself, disagreement, enough, hides
@@ -23,14 +17,20 @@ from paceline.bench.report import interval, remarks, rows
 from paceline.bench.summary import PLAIN, summarise
 from paceline.bench.targets import Figure, Target
 from paceline.bench.timing import Group, Runs, measure
-from paceline.row import Stats
+from paceline.core.arms import Arm, Outcome
+from paceline.core.stats import Stats
+from paceline.doctor.advice import verdict
+from paceline.doctor.costs import Noted
+from paceline.doctor.figures import figures, plain_figures
+from paceline.doctor.model import Spent, modelled
+from paceline.doctor.runs import Candidate
 
 TOKENS = 24
 ROUND = Noted(Outcome(0, Arm(0, 2), 2, [True, False], 2, 0.0, 0.01, False), 1, 2, 9)
-Clock = Callable[[], float]
+Timing = Callable[[], float]
 
 
-def clock(noise: float, seed: int = 0) -> Clock:
+def clock(noise: float, seed: int = 0) -> Timing:
     """What a machine makes of one unit of work: never the same twice, but for noise 0."""
     generator = np.random.default_rng(seed)
     return lambda: float(generator.lognormal(0.0, noise))
@@ -43,7 +43,7 @@ class Timed:
     """
 
     name: str
-    clock: Clock
+    clock: Timing
     length: int = 1
     pace: float = 1.0
     reading: float = 0.5
@@ -154,7 +154,7 @@ def test_nothing_modelled_exceeds_acceptance() -> None:
 # -- the doctor -------------------------------------------------------------------------------------------------------------
 
 
-def examined(first: Timed, second: Timed, plain: Clock, prompts: int = 12, repeats: int = 3) -> dict[str, Any]:
+def examined(first: Timed, second: Timed, plain: Timing, prompts: int = 12, repeats: int = 3) -> dict[str, Any]:
     """A report on one candidate: `first` is how it fared on the prompts for calibration, `second` on those of the check."""
     drafted, base, whole = Candidate("ngram", 16, []), Candidate("none", 0, []), groups(prompts)
 

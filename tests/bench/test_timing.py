@@ -10,7 +10,7 @@ import pytest
 from paceline.bench.methods import Batch, OneByOne
 from paceline.bench.summary import PLAIN, summarise
 from paceline.bench.timing import Group, Runs, measure
-from paceline.row import Stats
+from paceline.core.stats import Stats
 
 GROUPS = [Group("code", [[1, 2]]), Group("math", [[3]]), Group("math", [[4]])]
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from paceline.calibration import read_calibration
+from paceline.engine.calibration import read_calibration
 
 SMALL = ("--limit", 2, "--max-new-tokens", 6, "--repeats", 1, "--budget", 4)
 

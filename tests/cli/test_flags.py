@@ -10,7 +10,7 @@ import typer
 from typer.testing import CliRunner
 
 from paceline.cli._flags import LIBRARY_HELP, argument, as_command, flag
-from paceline.sampling import Sampling
+from paceline.core.sampling import Sampling
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Trip:
 
 
 @dataclasses.dataclass(frozen=True)
-class Odds:
+class Calibration:
     bias: Mapping[int, float] = dataclasses.field(default_factory=dict)
     path: Path = Path("x")
     hidden: int = 5
@@ -57,12 +57,12 @@ def test_bad_values_are_bad_usage() -> None:
 def test_several_holders_and_described_fields() -> None:
     seen = []
 
-    def go(odds: Odds, trip: Trip) -> None:
+    def go(odds: Calibration, trip: Trip) -> None:
         seen.append((odds, trip.goal))
 
-    helps = {"Odds": {"bias": "ID=VALUE", "path": "A file."}}
+    helps = {"Calibration": {"bias": "ID=VALUE", "path": "A file."}}
     assert run(go, "Oslo", "--bias", "3=-1.5", "--bias", "7=2", "--path", "/a/b", helps=helps).exit_code == 0
-    assert seen == [(Odds({3: -1.5, 7: 2.0}, Path("/a/b")), "Oslo")]
+    assert seen == [(Calibration({3: -1.5, 7: 2.0}, Path("/a/b")), "Oslo")]
     assert run(go, "Oslo", "--hidden", "6", helps=helps).exit_code == 2
     assert run(go, "Oslo", "--bias", "three", helps=helps).exit_code == 2
 

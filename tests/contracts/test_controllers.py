@@ -10,7 +10,7 @@ import pytest
 
 import paceline
 from paceline import Engine, Request, Sampling, SpecError, plugins
-from paceline.arm import Arm, Outcome, View
+from paceline.core.arms import Arm, Outcome, View
 from paceline.drafters.ngram import Ngram
 from paceline.drafters.recycle import Recycle
 from paceline.drafters.small_model import SmallModel

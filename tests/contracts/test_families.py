@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from paceline.lm import LM, compiler
-from paceline.lm.lean import FAMILIES as LEAN
-from paceline.proposal import Proposal
+from paceline.core.proposal import Proposal
+from paceline.lm import LM
+from paceline.lm.forwards.fused import compiler
+from paceline.lm.forwards.lean import FAMILIES as LEAN
 from paceline.testing import FAMILIES
 
 TOLERANCE = 1e-4

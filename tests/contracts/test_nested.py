@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from paceline import Request, plugins
-from paceline.arm import Arm, Outcome, View
+from paceline.core.arms import Arm, Outcome, View
+from paceline.core.proposal import Proposal
+from paceline.core.sampling import Sampling
 from paceline.drafters.cape import Cape
 from paceline.drafters.small_model import SmallModel
 from paceline.engine import Engine
 from paceline.lm import LM
-from paceline.proposal import Proposal
-from paceline.sampling import Sampling
 from tests.contracts.test_greedy import prompts
 from tests.tiny import nearly
 

@@ -11,9 +11,9 @@ from scipy import stats
 
 import paceline
 from paceline import plugins
+from paceline.core.sampling import Sampling
 from paceline.drafters.ngram import Ngram
 from paceline.drafters.small_model import SmallModel
-from paceline.sampling import Sampling
 from paceline.testing import ToyLM
 from tests.laws import TIGHT, TreeDrafter, distance, engine_law, plain_law, softmax_of
 

@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from paceline.arm import Arm, Outcome, View
+from paceline.core.arms import Arm, Outcome, View
 
 __all__ = ["DEPTH", "FAR", "Geometric", "mean", "outcome", "play"]
 

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 
 from paceline import DataError, SpecError, plugins
-from paceline.arm import Arm, Outcome, View
 from paceline.controllers import _arms
 from paceline.controllers._arms import Earned, arms_of
 from paceline.controllers._log import recorded
 from paceline.controllers.exp3 import Exp3
 from paceline.controllers.ucb import Ucb
 from paceline.controllers.uniform import Uniform
+from paceline.core.arms import Arm, Outcome, View
 from tests.controllers.bandits import FAR, Geometric, outcome, play
 
 BANDITS = ("ucb", "exp3", "uniform")

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from paceline.arm import Arm, Ask, Offer, Order, Outcome, View
 from paceline.controllers._prices import START
 from paceline.controllers.cost import EXPECTED, TRIES, Cost
+from paceline.core.arms import Arm, Ask, Offer, Order, Outcome, View
 from paceline.errors import SpecError
 
 

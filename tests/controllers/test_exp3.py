@@ -8,9 +8,9 @@ import statistics
 
 import pytest
 
-from paceline.arm import View
 from paceline.controllers._arms import Pull
 from paceline.controllers.exp3 import Exp3, Weights
+from paceline.core.arms import View
 from tests.controllers.bandits import DEPTH, FAR, Geometric, mean, outcome, play
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from paceline import SpecError, plugins
-from paceline.arm import Arm, View
 from paceline.controllers.fixed import Fixed
+from paceline.core.arms import Arm, View
 
 
 def test_every_row_gets_the_same_arm() -> None:

@@ -6,11 +6,11 @@ import pytest
 import torch
 
 import paceline
+from paceline.core.proposal import Proposal
 from paceline.drafters.cape import BINS, RANKS, Cape, by_bins, told
 from paceline.drafters.small_model import SmallModel
 from paceline.errors import SpecError
-from paceline.lookup.odds import RankOdds
-from paceline.proposal import Proposal
+from paceline.lookup.acceptance import RankCalibration
 from paceline.testing import ToyLM, tiny_lm
 
 TOY = ToyLM(12, seed=1)
@@ -72,10 +72,10 @@ def test_auto_takes_what_pays_and_learns_it() -> None:
     lm = ToyLM(12, seed=3)
     engine = paceline.Engine(lm, Cape(SmallModel(model=ToyLM(12, seed=4), length=3, worth=0.0), bins="auto"), controller=WIDE)
     drafter = engine.drafters[0]
-    before = [row[:] for row in drafter.odds.hits]
+    before = [row[:] for row in drafter.calibration.hits]
     out = engine.run([paceline.Request([1, 2], max_new_tokens=80)])[0]
     assert out.tokens == paceline.generate(lm, [[1, 2]], max_new_tokens=80, eos=())[0].tokens
-    assert drafter.odds.hits != before
+    assert drafter.calibration.hits != before
     likely = [[(token, 0.3 / (1 + token)) for token in range(8)]] * 3
     chain = Proposal.chain([0, 0, 0], "x")
     counts = [len(drafter._worthwhile(chain, likely, lambda nodes, cost=cost: cost)) for cost in (0.0, 0.1, 0.5, 1.0)]
@@ -83,13 +83,14 @@ def test_auto_takes_what_pays_and_learns_it() -> None:
 
 
 def test_ranks_are_counted_by_confidence() -> None:
-    odds = RankOdds(4)
-    start = odds.of(0.5)
+    calibration = RankCalibration(4)
+    start = calibration.of(0.5)
     assert abs(sum(start) - 1) < 0.1 and start == sorted(start, reverse=True)
     for _ in range(300):
-        odds.learn(0.55, 2)
-        odds.learn(0.95, None)
-    assert odds.of(0.5)[2] > 0.7 and max(odds.of(0.95)) < 0.3 and odds.of(0.15) == RankOdds(4).of(0.15)
+        calibration.learn(0.55, 2)
+        calibration.learn(0.95, None)
+    assert calibration.of(0.5)[2] > 0.7 and max(calibration.of(0.95)) < 0.3
+    assert calibration.of(0.15) == RankCalibration(4).of(0.15)
 
 
 def test_what_was_told_is_preferred_to_a_law() -> None:
@@ -119,7 +120,7 @@ def test_a_leaf_that_was_hit_tells_the_chain_that_its_own_token_was_refused() ->
         memory = inner._rows.get(row.id)
         if memory is None or not memory.shares:
             continue
-        memory.odds.learn = lambda shares, taken: learned.append((len(shares), taken))
+        memory.calibration.learn = lambda shares, taken: learned.append((len(shares), taken))
         chain = len(memory.shares)
         hit = [node for node in row.last.verdict.path if node >= chain]
         on_chain = len(row.last.verdict.path) - len(hit)

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import torch
 
+from paceline.core.proposal import Proposal
 from paceline.drafters.forced import Forced, joined, pruned
 from paceline.errors import SpecError
-from paceline.proposal import Proposal
 
 
 class Only:
@@ -35,7 +35,7 @@ def test_what_is_forbidden_goes_with_all_below_it() -> None:
 
 def test_a_drawn_node_stays_to_be_refused_and_nothing_below_it() -> None:
     left = pruned(tree([2, 3, 4], [-1, 0, 1], drawn=True), Only())
-    assert list(left.tokens) == [2, 3] and left.drawn == [True, True] and {-1, 0} <= set(left.laws)
+    assert list(left.tokens) == [2, 3] and left.drawn == [True, True] and {-1, 0} <= set(left.distributions)
 
 
 def test_a_draft_that_begins_with_what_is_forced_stands() -> None:

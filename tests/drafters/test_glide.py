@@ -10,8 +10,8 @@ import torch
 import paceline
 from paceline import ModelError, Sampling, SpecError
 from paceline.drafters.glide import Glide
-from paceline.lm.head import Head
-from paceline.lm.head_shape import shape_for
+from paceline.models.draft_head.head import Head
+from paceline.models.draft_head.shape import shape_for
 from paceline.testing import tiny_lm
 
 SIZE = {"width": 32, "heads": 2, "kv_heads": 1, "ffn": 48}

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import pytest
 import torch
+from tests.lm.test_head import ids, taught, varied
 
 import paceline
 from paceline.drafters.longspec import Longspec
 from paceline.errors import ModelError, SpecError
-from paceline.lm import head_lm
 from paceline.lm import lm as lm_module
-from paceline.lm.head import Head
-from paceline.lm.head_lm import HeadLM
-from paceline.lm.head_shape import longspec_shape
+from paceline.models.draft_head import lm as head_lm
+from paceline.models.draft_head.head import Head
+from paceline.models.draft_head.lm import HeadLM
+from paceline.models.draft_head.shape import longspec_shape
 from paceline.testing import tiny_lm
-from tests.lm.test_head import ids, taught, varied
 
 WINDOW = 8
 

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 import paceline
-from paceline.arm import Arm
+from paceline.core.arms import Arm
+from paceline.core.proposal import Proposal
+from paceline.core.sampling import Sampling
 from paceline.drafters.merge import Merge
 from paceline.drafters.small_model import SmallModel
 from paceline.engine import Engine
 from paceline.errors import SpecError
-from paceline.proposal import Proposal
-from paceline.sampling import Sampling
 from paceline.testing import ToyLM, tiny_lm
 from tests.laws import TIGHT, distance, engine_law, plain_law
 

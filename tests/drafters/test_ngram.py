@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from paceline.core.proposal import Proposal
+from paceline.core.stats import Stats
 from paceline.drafters.ngram import Ngram
-from paceline.proposal import Proposal
-from paceline.row import Stats
 
 
 def row(tokens: list[int], id: int = 0) -> SimpleNamespace:

@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 
 import paceline
+from paceline.core.proposal import Proposal, Verdict
+from paceline.core.request import Request
+from paceline.core.row import Round
 from paceline.drafters.recycle import Recycle
 from paceline.engine import Engine
 from paceline.errors import SpecError
 from paceline.lm import LM
-from paceline.proposal import Proposal, Verdict
-from paceline.row import Request, Round
 
 
 def row(tokens: list[int], seen: list[list[int]], proposal: Proposal | None = None, committed: int = 1, tenant: str = "") -> Any:

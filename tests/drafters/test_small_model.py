@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 import paceline
 from paceline import Engine, ModelError, Request, Sampling
+from paceline.core.proposal import Verdict
 from paceline.drafters.small_model import SmallModel
 from paceline.lm import LM
-from paceline.proposal import Verdict
 from paceline.testing import ToyLM, tiny_lm, tiny_model, toy_tokenizer
 from tests.tiny import nearly
 
@@ -58,7 +58,7 @@ def test_drawn_chains_store_the_law_they_were_drawn_from() -> None:
     for i, token in enumerate(proposal.tokens):
         law = TOY.logits(text) / 0.7
         law = law.masked_fill(law < law.topk(3).values[-1], -torch.inf).softmax(-1)
-        torch.testing.assert_close(proposal.laws[i - 1], law)
+        torch.testing.assert_close(proposal.distributions[i - 1], law)
         text.append(token)
 
 

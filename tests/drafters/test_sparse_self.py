@@ -8,19 +8,19 @@ import math
 
 import pytest
 import torch
+from tests.lm.test_head import ids
 
 import paceline
 from paceline import plugins
-from paceline import row as row_module
+from paceline.core import sequence as row_module
+from paceline.core.request import Request
+from paceline.core.sampling import Sampling
 from paceline.drafters import sparse_self
 from paceline.drafters.sparse_self import SparseSelf
 from paceline.engine import Engine
 from paceline.errors import RequestError, SpecError
-from paceline.row import Request
-from paceline.sampling import Sampling
 from paceline.testing import ToyLM, tiny_lm
 from tests.laws import TIGHT, distance, engine_law, plain_law
-from tests.lm.test_head import ids
 
 PROMPTS = [ids(90, 1), ids(30, 2), [7], ids(140, 3)]
 

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
+from paceline.core.request import Request
+from paceline.core.sampling import Sampling
 from paceline.drafters.suffix import Suffix
 from paceline.engine import Engine
 from paceline.errors import SpecError
 from paceline.lm import LM
-from paceline.row import Request
-from paceline.sampling import Sampling
 
 
 def row(tokens: list[int], id: int = 0, tenant: str = "", start: int = 0) -> Any:

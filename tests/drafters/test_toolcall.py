@@ -8,16 +8,16 @@ from typing import Any
 import pytest
 
 import paceline
-from paceline.bench.replay import decode, target
-from paceline.bench.replay_file import Record
-from paceline.doors import request
+from paceline.api import request
+from paceline.core.request import Request
+from paceline.core.sampling import Sampling
 from paceline.drafters._state import state_of
 from paceline.drafters.toolcall import Toolcall
 from paceline.engine import Engine
 from paceline.errors import DataError, ModelError, SpecError
 from paceline.lm import LM
-from paceline.row import Request
-from paceline.sampling import Sampling
+from paceline.replay.recording import Record
+from paceline.replay.replay import decode, target
 from paceline.testing import ToyLM
 
 TOOLS = [{"type": "function", "function": {"name": "find_flight", "description": "Find a flight.", "parameters": {

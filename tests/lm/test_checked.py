@@ -13,7 +13,7 @@ import torch
 import paceline
 from paceline import LM
 from paceline.lm import checked
-from paceline.lm.attend import Call
+from paceline.lm.attention import Call
 from paceline.testing import tiny_model
 
 

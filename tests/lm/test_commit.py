@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from paceline.proposal import Proposal
+from paceline.core.proposal import Proposal
 from tests.tiny import shared_lm
 
 token = st.integers(3, 258)

@@ -12,14 +12,14 @@ import torch
 from paceline.drafters.ngram import Ngram
 from paceline.lm import cost
 from paceline.lm.cost import PREFIX, UNKNOWN, Costs, clamped
-from paceline.lm.head import Head
-from paceline.lm.head_lm import HeadLM
-from paceline.lm.head_shape import shape_for
 from paceline.lm.kv import KV
+from paceline.models.draft_head.head import Head
+from paceline.models.draft_head.lm import HeadLM
+from paceline.models.draft_head.shape import shape_for
 from paceline.testing import tiny_lm
 
 
-class Clock:
+class Timing:
     """Time that only forwards take."""
 
     now = 0.0
@@ -29,13 +29,13 @@ class Clock:
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    made = Clock()
+def clock(monkeypatch: pytest.MonkeyPatch) -> Timing:
+    made = Timing()
     monkeypatch.setattr(cost, "time", made)
     return made
 
 
-def pretend(clock: Clock, seconds: Callable[[int], float]) -> Costs:
+def pretend(clock: Timing, seconds: Callable[[int], float]) -> Costs:
     """A model whose forward of so many tokens takes so long."""
     def forward(kv, slots, tokens, parents=None):
         clock.now += seconds(tokens.shape[1])
@@ -48,7 +48,7 @@ def line(share: float, base: float = 0.004) -> Callable[[int], float]:
     return lambda tokens: base * (1 + share * (tokens - 1))
 
 
-def test_the_slope_is_found_and_rises_with_the_rows(clock: Clock) -> None:
+def test_the_slope_is_found_and_rises_with_the_rows(clock: Timing) -> None:
     cheap, dear = pretend(clock, line(0.0)), pretend(clock, line(0.3))
     assert cheap.token() == 0.01 and abs(dear.token() - 0.3) < 1e-9
     # Eight rows take 1 + 7 x 0.3 units for one token each, and every row's further token 8 x 0.3 more.
@@ -58,12 +58,12 @@ def test_the_slope_is_found_and_rises_with_the_rows(clock: Clock) -> None:
     assert abs(cheap.draft(pretend(clock, line(0.0, 0.001))) - 0.25) < 1e-9
 
 
-def test_the_price_of_a_further_token_rises_where_arithmetic_begins_to_count(clock: Clock) -> None:
+def test_the_price_of_a_further_token_rises_where_arithmetic_begins_to_count(clock: Timing) -> None:
     costs = pretend(clock, lambda tokens: 0.004 * max(1.0, tokens / 4))
     assert costs.further(2) == 0.01 and abs(costs.further(6) - 0.25) < 1e-9 and abs(costs.further(9) - 0.25) < 1e-9
 
 
-def test_rounds_are_told_at_the_sizes_that_are_measured_as_far_as_the_context_goes(clock: Clock) -> None:
+def test_rounds_are_told_at_the_sizes_that_are_measured_as_far_as_the_context_goes(clock: Timing) -> None:
     costs = pretend(clock, lambda tokens: 1.0 + 0.1 * tokens)
     assert costs.rounds(16) == tuple((nodes, pytest.approx(1.1 + 0.1 * nodes)) for nodes in (0, 1, 3, 7, 15))
     costs.lm.context = PREFIX + 5
@@ -72,7 +72,7 @@ def test_rounds_are_told_at_the_sizes_that_are_measured_as_far_as_the_context_go
     assert costs.rounds(16) == ()
 
 
-def test_a_slow_model_is_timed_a_few_times_only(clock: Clock) -> None:
+def test_a_slow_model_is_timed_a_few_times_only(clock: Timing) -> None:
     slow, quick = pretend(clock, line(0.1, base=1.0)), pretend(clock, line(0.1, base=1e-4))
     for costs, least, most in ((slow, 2, 2), (quick, 4, 10)):
         begun = clock.now
@@ -82,7 +82,7 @@ def test_a_slow_model_is_timed_a_few_times_only(clock: Clock) -> None:
     assert slow.extra(16) > 0 and clock.now - begun <= 2.001 * (slow.seconds(1) + slow.seconds(8) + slow.seconds(16))  # no others
 
 
-def test_what_disturbs_the_machine_for_a_while_spoils_no_size(clock: Clock) -> None:
+def test_what_disturbs_the_machine_for_a_while_spoils_no_size(clock: Timing) -> None:
     """The first forwards take ten times as long: a warm-up, or another process."""
     slow_until = clock.now + 0.004 * 2 * 10
 
@@ -111,7 +111,7 @@ def test_a_head_is_timed_reading_its_target() -> None:
     assert lm.costs.draft(head.costs, 2) > 0
 
 
-def test_costs_follow_the_machine_for_a_two_hundredth_of_the_time(clock: Clock) -> None:
+def test_costs_follow_the_machine_for_a_two_hundredth_of_the_time(clock: Timing) -> None:
     """What was measured is measured again when it is due, and not before; a model that drafts is measured with its target."""
     state = {"share": 0.05, "step": 0.004}
     target = pretend(clock, lambda tokens: 0.004 * (1 + state["share"] * (tokens - 1)))
@@ -128,7 +128,7 @@ def test_costs_follow_the_machine_for_a_two_hundredth_of_the_time(clock: Clock) 
     assert 0 < measured < 0.0055 * (clock.now - begun)
 
 
-def test_a_slow_model_is_not_measured_again_and_a_draft_model_can_go(clock: Clock) -> None:
+def test_a_slow_model_is_not_measured_again_and_a_draft_model_can_go(clock: Timing) -> None:
     slow, small = pretend(clock, line(0.1, base=1.0)), pretend(clock, line(0.1))
     slow.draft(small)
     clock.now += 1e9

@@ -7,8 +7,9 @@ import torch
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
 from paceline import Engine, ModelError, Request
-from paceline.lm import LM, compiler, load
-from paceline.lm.suits import context_of
+from paceline.lm import LM, load
+from paceline.lm.forwards.fused import compiler
+from paceline.lm.sources.compatibility import context_of
 from paceline.testing import tiny_lm, tiny_model
 
 SMALL = {"vocab_size": 64, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}

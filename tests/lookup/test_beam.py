@@ -9,8 +9,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from paceline.core.proposal import Proposal
 from paceline.lookup.beam import Beam
-from paceline.proposal import Proposal
 
 
 def grown(seed: int, depth: int, width: int, vocab: int = 4) -> tuple[Beam, torch.Tensor]:

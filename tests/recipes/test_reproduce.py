@@ -12,12 +12,9 @@ import torch
 
 from paceline import plugins
 from paceline.errors import DataError, RequestError
-from paceline.lm.head import Head
-from paceline.lm.head_shape import longspec_shape
+from paceline.models.draft_head.head import Head
+from paceline.models.draft_head.shape import longspec_shape
 from paceline.recipes import images
-from paceline.recipes.reproduce import (
-    _batch_sizes as batch_sizes,
-)
 from paceline.recipes.reproduce import (
     banditspec,
     cool_sd,
@@ -26,13 +23,14 @@ from paceline.recipes.reproduce import (
     sparse_to_dense,
     toolspec,
 )
-from paceline.recipes.reproduce._batch_sizes import LENGTHS, SIZES
-from paceline.recipes.reproduce._by_position import as_batch, divergence
-from paceline.recipes.reproduce._images import frechet
-from paceline.recipes.reproduce._lengths import CEILING, CONTROL, SHIPPED, chained
-from paceline.recipes.reproduce._longspec_figures import beside, fall, gained
 from paceline.recipes.reproduce._record import mean_of, table
-from paceline.recipes.reproduce._simulated_arms import Arms, attached, play
+from paceline.recipes.reproduce.banditspec import _batch_sizes as batch_sizes
+from paceline.recipes.reproduce.banditspec._batch_sizes import LENGTHS, SIZES
+from paceline.recipes.reproduce.banditspec._simulated_arms import Arms, attached, play
+from paceline.recipes.reproduce.cool_sd._images import frechet
+from paceline.recipes.reproduce.longspec._by_position import as_batch, divergence
+from paceline.recipes.reproduce.longspec._figures import beside, fall, gained
+from paceline.recipes.reproduce.longspec._lengths import CEILING, CONTROL, SHIPPED, chained
 from paceline.testing import tiny_model
 from paceline.train.heads import read, reading
 

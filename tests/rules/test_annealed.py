@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from paceline import Engine, Request, RequestError, Sampling, SpecError, plugins
-from paceline.proposal import Proposal
+from paceline.core.proposal import Proposal
 from paceline.rules._walk import Split, best, siblings, walk
 from paceline.rules.annealed import Annealed
 from paceline.rules.lossless import lossless

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from paceline import Engine, Request
-from paceline.sampling import Sampling
+from paceline.core.sampling import Sampling
 from paceline.testing import ToyLM
 from tests.laws import TIGHT, TreeDrafter, distance, engine_law, plain_law, softmax_of
 

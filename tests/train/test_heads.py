@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from paceline.data.corpus import Stream
-from paceline.lm.head import Head
-from paceline.lm.head_shape import longspec_shape, shape_for
+from paceline.models.draft_head.head import Head
+from paceline.models.draft_head.shape import longspec_shape, shape_for
 from paceline.objectives.distil import distil
 from paceline.testing import tiny_model
 from paceline.train.attention import use_block_attention

@@ -1,0 +1,140 @@
+"""The front doors: prompts in, generations out. Thin: everything they do, the engine does."""
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from paceline.core.checks import short, whole
+from paceline.core.guidance import Guidance
+from paceline.core.request import Request
+from paceline.core.row import Generation
+from paceline.core.sampling import Sampling
+from paceline.engine import Engine
+from paceline.engine.inputs import Prompt, encode, listed
+from paceline.engine.options import RequestOptions
+from paceline.errors import RequestError
+from paceline.lm import LM, load
+
+__all__ = ["NEUTRAL", "Piece", "encode", "end_tokens", "generate", "stream"]
+
+# Settings of transformers' generation config that change which token is likeliest, with the values that change nothing.
+NEUTRAL: dict[str, tuple[Any, ...]] = {
+    "repetition_penalty": (1.0,), "encoder_repetition_penalty": (1.0,), "no_repeat_ngram_size": (0,),
+    "encoder_no_repeat_ngram_size": (0,), "bad_words_ids": ([],), "min_length": (0,), "min_new_tokens": (0,),
+    "suppress_tokens": ([],), "begin_suppress_tokens": ([],), "forced_bos_token_id": (), "forced_eos_token_id": (),
+    "sequence_bias": ({},), "guidance_scale": (1.0,), "exponential_decay_length_penalty": (), "stop_strings": ([],),
+    "watermarking_config": (),
+}  # fmt: skip
+
+log = logging.getLogger("paceline")
+
+@dataclass(frozen=True)
+class Piece:
+    """What one round added: text that no later token can take back, its tokens, and which of them a drafter proposed.
+
+    `generation` is None until the last piece.
+    """
+
+    text: str
+    tokens: list[int]
+    drafted: list[bool]
+    generation: Generation | None = None
+
+
+def generate(lm: Any, prompts: Prompt | Sequence[Prompt], *, drafter: Any = "none", rule: Any = "lossless",
+             controller: Any = None, sampling: Sampling = Sampling(), n: int = 1, slots: int = 8,
+             exact: bool | None = None, **limits: Any) -> list[Generation]:
+    """Decode prompts and return one Generation each (n each, in order, when `n` samples are asked for).
+
+    lm: an `LM`, or anything `load` takes. prompts: text, token ids (lists, tensors, arrays, a tokenizer's answer), or chat
+    messages; one or several. drafter, rule, controller: plug-in specs. slots: most sequences decoded together. exact: see
+    `Engine`. limits: the fields of `RequestOptions`, such as max_new_tokens and stop. What is not asked for here is off, whatever
+    the model's generation config says, but for its end tokens. Greedy output and, where every drafted node is chosen, seeded
+    samples equal plain decoding's; drawn drafts keep its law. Raises RequestError for what no model could honour.
+    """
+    lm = load(lm)
+    n, slots, options = whole("n", n, 1), whole("slots", slots, 1), RequestOptions.of(limits)
+    _check(exact)
+    each = [_request(lm, p, sampling, options) for p in listed(prompts)]
+    requests = [replace(r, stream=i) for r in each for i in range(n)]
+    tell_defaults(lm)
+    return Engine(lm, drafter, rule, controller, exact=exact, slots=min(slots, len(requests) or 1)).run(requests)
+
+
+def stream(lm: Any, prompt: Prompt, *, drafter: Any = "none", rule: Any = "lossless", controller: Any = None,
+           sampling: Sampling = Sampling(), exact: bool | None = None, engine: Engine | None = None,
+           **limits: Any) -> Iterator[Piece]:
+    """Decode one prompt and yield a Piece per round; closing the iterator cancels the request.
+
+    Possible stop strings and unfinished characters are held back until they are decided. `engine` continues with an engine
+    that is kept between calls, so that a chat's cached beginning is not prefilled again. Several streams may share one and be
+    read in turns: what a round gave the others waits for them, and comes as one Piece.
+    """
+    lm = load(lm)
+    _check(exact)
+    tell_defaults(lm)
+    engine = Engine(lm, drafter, rule, controller, exact=exact, slots=1) if engine is None else engine
+    if not isinstance(engine, Engine) or engine.lm is not lm:
+        raise RequestError("engine must be an Engine of the very LM that stream is given; found "
+                           f"{'that of another' if isinstance(engine, Engine) else short(engine)}.")
+    row = engine.submit(request(lm, prompt, sampling, **limits), watch=True)
+    shown = 0
+    try:
+        done = None
+        while done is None:
+            while not (new := row.new_tokens[shown:]) and row.finish_reason is None:
+                engine.step()
+            done = engine.generation(row) if row.finish_reason is not None else None
+            yield Piece(row.text.take(final=done is not None), new, row.drafted[shown:][: len(new)], done)
+            shown += len(new)
+    finally:
+        if row.finish_reason is None:
+            engine.cancel(row)
+
+
+def request(lm: LM, prompt: Any, sampling: Sampling, **options: Any) -> Request:
+    """A Request from what a user gives; options as `RequestOptions` names them."""
+    return _request(lm, prompt, sampling, RequestOptions.of(options))
+
+
+def _request(lm: LM, prompt: Any, sampling: Sampling, options: RequestOptions) -> Request:
+    if not isinstance(sampling, Sampling):
+        raise RequestError(f"sampling must be a Sampling, like Sampling(temperature=0.7); found {sampling!r}.")
+    ids = encode(lm, prompt, options.tools)
+    ends = end_tokens(lm) if options.eos is None else frozenset(options.eos)
+    scale, negative = options.guidance, options.negative
+    other = None if scale == 1.0 else Guidance(scale, ids[-1:] if negative is None else encode(lm, negative))
+    return Request(ids, sampling, options.max_new_tokens, ends, tuple(options.stop or ()), reproducible=options.reproducible,
+                   tools=tuple(options.tools or ()), tenant=options.tenant, keep=options.keep, guidance=other,
+                   special_tokens=options.special_tokens)
+
+
+def _check(exact: Any) -> None:
+    if exact is not None and not isinstance(exact, bool):
+        raise RequestError(f"exact must be True, False or None; found {exact!r}.")
+
+
+def end_tokens(lm: Any) -> frozenset[int]:
+    """The ids that end a text: the generation config's, else the config's, else the tokenizer's."""
+    model = getattr(lm, "model", None)
+    for source in (getattr(model, "generation_config", None), getattr(model, "config", None), lm.tokenizer):
+        ids = getattr(source, "eos_token_id", None)
+        if ids is not None:
+            return frozenset([ids] if isinstance(ids, int) else ids)
+    return frozenset()
+
+
+def tell_defaults(lm: Any) -> None:
+    """Note once, in the log and in the model's notes, what its generation config asks for and `generate` leaves off."""
+    asked = unlike_defaults(getattr(getattr(lm, "model", None), "generation_config", None))
+    note = f"the model's generation config asks for {', '.join(asked)}, which counts only where you ask for it"
+    if asked and note not in lm.notes:
+        lm.notes.append(note)
+        log.warning("Note: %s.", note)
+
+
+def unlike_defaults(config: Any) -> list[str]:
+    """What a generation config sets that changes greedy text, as `name=value`."""
+    values = {name: getattr(config, name, None) for name in NEUTRAL}
+    return [f"{name}={value}" for name, value in values.items() if value is not None and value not in NEUTRAL[name]]

@@ -1,0 +1,1 @@
+"""Requests, sequences, proposals and the laws that decide on them: data and Protocols, no model."""

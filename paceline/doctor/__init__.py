@@ -1,0 +1,1 @@
+"""What a model costs here, and what to do about it."""

@@ -1,0 +1,1 @@
+"""Inside transformers: `model.generate(custom_generate=paceline.accelerate(…))`."""

@@ -1,0 +1,1 @@
+"""Ways to compute a model, one file or folder each."""

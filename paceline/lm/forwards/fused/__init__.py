@@ -1,0 +1,5 @@
+"""The compiled forward: a whole step in one call into C++."""
+
+from paceline.lm.forwards.fused.forward import Fused, build
+
+__all__ = ["Fused", "build"]

@@ -1,0 +1,134 @@
+"""The stock forward: transformers' own modules, attending through `attention.py`.
+
+A plain model runs as a twin: a second module tree over the same weights, whose linears may be packed. Any other model is called
+itself, live, so that adapters, hooks and wrapped forwards count as they are at each call. Either way attention learns of its
+`Call` from a context variable and not from a keyword, which a wrapper may drop; and a window is what the family's own mask says,
+since stock attention obeys the mask alone.
+"""
+
+import copy
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from contextvars import ContextVar
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AttentionInterface, AttentionMaskInterface
+
+from paceline.errors import ModelError
+from paceline.lm.attention import Call, attend
+from paceline.lm.weights.linear import Packed, PackedLinear, can_pack
+
+__all__ = ["NAME", "Stock", "borrowed", "device_of"]
+
+NAME = "paceline"  # of our attention among transformers' implementations
+CURRENT: ContextVar[Call | None] = ContextVar("paceline_call", default=None)
+BORROWING = threading.RLock()
+
+
+class Stock:
+    """`stock(tokens [B, T], call, at) -> logits [len(at), V]`, or None where `at` is None; live: the model itself, no twin."""
+
+    def __init__(self, given: Any, live: bool) -> None:
+        self.given, self.live = given, live
+
+    @cached_property
+    def model(self) -> Any:
+        """What is called, made when it is first wanted: the other forwards have no use for it."""
+        return self.given if self.live else twin(self.given)
+
+    def __call__(self, tokens: torch.Tensor, call: Call, at: Any) -> torch.Tensor | None:
+        positions = torch.tensor(call.positions(), dtype=torch.long, device=tokens.device)
+        inputs = {"input_ids": tokens, "position_ids": positions, "use_cache": False}
+        token = CURRENT.set(call)
+        try:
+            with borrowed(self.model, NAME) if self.live else nullcontext():
+                if at is None and not self.live:  # what wraps a live model as a whole must see every call
+                    self.model.base_model(**inputs)
+                    return None
+                logits = self.model(**inputs, return_dict=True).logits
+        finally:
+            CURRENT.reset(token)
+        return None if at is None else logits.reshape(-1, logits.shape[-1])[at]
+
+    def pack(self) -> None:
+        """Replace the plain linears of the twin by packed ones."""
+        for module in list(self.model.modules()):
+            for name, child in list(module.named_children()):
+                if type(child) is nn.Linear and can_pack(child.weight):
+                    bias = None if child.bias is None else child.bias.detach()
+                    setattr(module, name, PackedLinear(Packed(child.weight, bias), child.out_features))
+
+
+def twin(model: Any) -> Any:
+    """A second module tree over the same weights, in eval mode, attending through Paceline."""
+    shared: dict[int, Any] = {id(t): t for t in [*model.parameters(), *model.buffers()]}
+    copied = copy.deepcopy(model, shared).eval()
+    for config in configs(copied):
+        config._attn_implementation = NAME
+    return copied
+
+
+@contextmanager
+def borrowed(model: Any, attention: str | None = None) -> Iterator[None]:
+    """The model somebody handed in, in eval mode and with this attention for the length of one call; then as it was before.
+
+    One borrower at a time. Another thread that calls the model meanwhile gets ordinary attention (see `_attention`).
+    """
+    with BORROWING:
+        training = [m for m in model.modules() if m.training]
+        before = [(config, config._attn_implementation_internal) for config in configs(model)]
+        try:
+            for module in training:
+                module.training = False
+            for config, old in before:
+                config._attn_implementation_internal = attention or old
+            yield
+        finally:
+            for module in training:
+                module.training = True
+            for config, old in before:
+                config._attn_implementation_internal = old
+
+
+def device_of(model: Any) -> torch.device:
+    """Where a model takes its tokens; hooks carry them on where its weights are offloaded."""
+    return torch.device("cpu") if model.device.type == "meta" else model.device
+
+
+def configs(model: Any) -> list[Any]:
+    """Every configuration that a module of the tree reads."""
+    found = {id(c): c for m in model.modules() if (c := getattr(m, "config", None)) is not None}
+    return [c for c in found.values() if hasattr(c, "_attn_implementation_internal")]
+
+
+@torch.compiler.disable
+def _attention(module: Any, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, attention_mask: Any,
+               scaling: float | None = None, sliding_window: int | None = None, **keywords: Any) -> tuple[Any, None]:
+    """The signature transformers calls; refuses what `attend` does not compute rather than computing something else."""
+    call = CURRENT.get()
+    if call is None:  # somebody else's call of a borrowed model
+        keywords |= {"scaling": scaling, "sliding_window": sliding_window}
+        return AttentionInterface()["sdpa"](module, q, k, v, attention_mask, **keywords)
+    for name in ("softcap", "s_aux"):
+        if keywords.get(name) is not None:
+            raise ModelError(f"{type(module).__name__} uses {name} in attention, which Paceline does not support yet.")
+    scale = scaling if scaling is not None else q.shape[-1] ** -0.5
+    return attend(q, k, v, module.layer_idx, call, scale, getattr(attention_mask, "window", sliding_window)), None
+
+
+@torch.compiler.disable
+def _mask(local_size: int | None = None, **keywords: Any) -> Any:
+    """Stands where transformers would build a mask, and tells attention the window of it."""
+    if CURRENT.get() is None:
+        return AttentionMaskInterface()["sdpa"](local_size=local_size, **keywords)
+    mask: Any = torch.ones((1, 1, 1, 1), dtype=torch.bool, device=keywords.get("device"))
+    mask.window = local_size
+    return mask
+
+
+AttentionInterface.register(NAME, _attention)
+AttentionMaskInterface.register(NAME, _mask)

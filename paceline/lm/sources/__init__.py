@@ -1,0 +1,1 @@
+"""Where models come from, and which of them can be decoded."""

@@ -1,0 +1,1 @@
+"""Models of our own: plain modules with `save_pretrained` and `from_pretrained`."""

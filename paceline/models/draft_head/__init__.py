@@ -1,0 +1,1 @@
+"""Draft heads: a decoder block or more that reads a target's keys and values."""

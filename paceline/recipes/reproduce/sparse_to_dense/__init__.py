@@ -1,0 +1,313 @@
+"""Sparse-to-Dense (Zhang, Du et al. 2025, arXiv 2505.19155): a target that drafts on few of its own keys.
+
+The embedded target, stretched to long texts, goes on with prompts of 1,000 to 16,000 tokens: a needle to find, code, a document.
+Its drafts see keys chosen by what the prompt's last tokens attend to, against a window, keys by lot, keys evenly spaced, and the
+lower half of the layers as a draft model (LayerSkip). Every answer is checked to be plain decoding's. Speed is measured after the
+prefill, beside what the measured costs of steps and the acceptance predict.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn.functional import cross_entropy
+
+from paceline.bench.long_prompts import LONG_KINDS, long_prompts
+from paceline.bench.metrics import ratio
+from paceline.bench.tasks import encode
+from paceline.core.arms import Arm, Outcome, View
+from paceline.core.request import RECENT, Request
+from paceline.core.row import Generation, Row
+from paceline.core.sampling import Sampling
+from paceline.drafters._follow import Follower
+from paceline.drafters.small_model import SmallModel
+from paceline.drafters.sparse_self import SparseSelf
+from paceline.engine import Engine
+from paceline.errors import ModelError, RequestError
+from paceline.lm import LM, Slot
+from paceline.lm.cost import behind
+from paceline.lm.load import load_tokenizer
+from paceline.recipes.reproduce._record import mean_of, picture, table, write_record
+from paceline.recipes.reproduce._stretched import stretched, ungrouped
+
+__all__ = ["Config", "run"]
+
+LENGTHS, MIDDLE = (1024, 2048, 4096, 8192, 16384), 8192
+SHARES, STEPS = (0.01, 0.02, 0.05, 0.1), (3, 5, 9, 13)
+SELECTED = {"Sparse-to-Dense": "topk", "streaming": "streaming", "evenly spaced": "uniform", "random": "random"}
+LOSS = "the target's loss on the documents' ends, nats"
+PLAIN, SKIP, BY_LAYER = "plain", "LayerSkip", "Sparse-to-Dense, keys by layer"
+SHORT, GATED = f"Sparse-to-Dense, {STEPS[0]} at once", "Sparse-to-Dense, gated"
+
+
+@dataclass(frozen=True)
+class Config:
+    """Options of the run."""
+
+    out: Path = Path("benchmarks/reproduce")  # Receives sparse_to_dense.json, .md and .png.
+    tokens: int = 96  # To write.
+    keys: int = 1024  # Of the prompt that a draft sees, beside its last 64 tokens.
+    length: int = 5  # Tokens drafted at once.
+    seeds: int = 3  # Sets of prompts: up to four, one of each kind and length in each.
+    fast: bool = False  # One short prompt of each kind, to see that all works.
+
+
+def run(config: Config) -> Path:
+    """Measure and write the record; returns the page's path."""
+    if min(config.tokens, config.keys, config.length) < 1 or not 1 <= config.seeds <= 4:
+        raise RequestError(f"Expected tokens, keys and length of at least 1 and 1 to 4 seeds, found {config.tokens}, "
+                           f"{config.keys}, {config.length} and {config.seeds}.")
+    config = replace(config, tokens=12, keys=32, seeds=1) if config.fast else config
+    lengths = (256, 512) if config.fast else LENGTHS
+    lm = LM(ungrouped(stretched(lengths[-1] + config.tokens + 64)), load_tokenizer("zoo:tiny"))
+    found: dict[str, Any] = {"keys": config.keys, "length": config.length, "tokens": config.tokens}
+    found["seeds"] = [measured(config, lm, lengths, seed) for seed in range(config.seeds)]
+    page = config.out / "sparse_to_dense.md"
+    write_record(config.out, "sparse_to_dense", found, written_up(found))
+    picture(page.with_suffix(".png"), partial(draw, found), 2)
+    return page
+
+
+# -- measuring --------------------------------------------------------------------------------------------------------------
+
+
+def measured(config: Config, lm: LM, lengths: Sequence[int], seed: int) -> dict[str, Any]:
+    """One set of prompts: by length, and in the middle by keys, by tokens drafted, and under sampling."""
+    middle = MIDDLE if MIDDLE in lengths else lengths[-1]
+    found: dict[str, Any] = {"lengths": {n: by_length(config, lm, n, seed) for n in lengths}}
+    varied = {f"{name} {share:.0%}": sparse(config, selector, keys=max(1, round(share * middle)))
+              for name, selector in SELECTED.items() for share in SHARES}
+    varied |= {f"{n} at once": sparse(config, length=n) for n in STEPS}
+    asked = requests(config, lm, middle, seed)
+    [got] = Side(lm, {PLAIN: "none", **varied}).decoded(asked, 1)
+    found["middle"] = {arm: share_accepted(out) for arm, out in got.items()}
+    drawn = [replace(request, sampling=Sampling(temperature=1.0)) for request in asked]  # with a seed its nodes would be chosen
+    found["middle"]["at temperature 1"] = share_accepted(Side(lm, {"drawn": sparse(config)}).decoded(drawn, 1)[0]["drawn"])
+    return found
+
+
+def requests(config: Config, lm: LM, length: int, seed: int) -> list[Request]:
+    """A prompt of each kind, exactly so many tokens long."""
+    prompts = [long_prompts(kind, length)[2 * seed] for kind in LONG_KINDS]
+    return [Request(encode(lm.tokenizer, prompt), max_new_tokens=config.tokens) for prompt in prompts]
+
+
+def sparse(config: Config, selector: str = "topk", **options: Any) -> SparseSelf:
+    """The drafter without its gate: chains of one length, keys chosen once, as in the paper."""
+    fixed: dict[str, Any] = {"keys": config.keys, "length": config.length, "refresh": 0.0, "worth": 0.0}
+    return SparseSelf(selector=selector, **fixed | options)
+
+
+def arms(config: Config, lm: LM) -> dict[str, Any]:
+    """Everything that is tried at every length."""
+    chosen = {name: sparse(config, selector) for name, selector in SELECTED.items()}
+    return {PLAIN: "none", **chosen, BY_LAYER: sparse(config, heads=False), SKIP: lower_half(config, lm),
+            SHORT: sparse(config, length=STEPS[0]), GATED: sparse(config, worth=None, refresh=0.66)}
+
+
+def lower_half(config: Config, lm: LM) -> Follower:
+    """The lower half of the layers and the output head as a draft model, on the very keys of the target's cache."""
+    half = copy.deepcopy(lm.model)
+    half.model.layers = half.model.layers[: len(half.model.layers) // 2]
+    half.config.num_hidden_layers = len(half.model.layers)
+    return Follower(SmallModel(model="", length=config.length, worth=0.0), LM(half), lm, "layerskip", borrowed=Lower())
+
+
+class Lower:
+    """The keys of the target's lower layers, seen and not copied; what drafting writes behind them, verifying overwrites."""
+
+    asks = False
+
+    def price(self, rows: Sequence[Row]) -> float:
+        return 0.0
+
+    def renew(self, row: Row, slot: Slot) -> bool:
+        whole = row.slot.kv
+        slot.kv.layers, slot.kv.capacity, slot.kv.room = whole.layers, whole.capacity, whole.room
+        slot.index, slot.length = row.slot.index, row.slot.length
+        return True
+
+    def forget(self, row: Row) -> None: ...
+
+
+class Side:
+    """Arms side by side on one engine, so that a prompt is read once for all of them."""
+
+    def __init__(self, lm: LM, tried: dict[str, Any]) -> None:
+        self.arms, self.which = list(tried), 0
+        self.engine = Engine(lm, list(tried.values()), controller=self, slots=1, max_cached=1)
+
+    def pick(self, views: Sequence[View]) -> list[Arm]:
+        return [Arm(self.which, 0 if self.arms[self.which] == PLAIN else 64)] * len(views)
+
+    def learn(self, outcomes: Sequence[Outcome]) -> None: ...
+
+    def forget(self, row: int) -> None: ...
+
+    def decoded(self, asked: Sequence[Request], turns: int) -> list[dict[str, list[Generation]]]:
+        """For every turn what each arm wrote. Raises ModelError where a greedy text is not the first arm's."""
+        found: list[dict[str, list[Generation]]] = [{arm: [] for arm in self.arms} for _ in range(turns)]
+        for request in asked:
+            self.engine.run([replace(request, max_new_tokens=1)])
+            for turn, got in enumerate(found):
+                for which in range(len(self.arms))[:: -1 if turn else 1]:
+                    self.which = which
+                    got[self.arms[which]] += self.engine.run([request])
+                self._check(got)
+        return found
+
+    def _check(self, got: dict[str, list[Generation]]) -> None:
+        for arm, out in got.items():
+            if out[-1].tokens != got[self.arms[0]][-1].tokens or out[-1].stats.failures:
+                raise ModelError(f"{arm} wrote another answer than {self.arms[0]}, or failed: that must not be.")
+
+
+def by_length(config: Config, lm: LM, length: int, seed: int) -> dict[str, Any]:
+    """What every arm did with prompts of one length: acceptance, speed, and the speed that costs predict."""
+    asked = requests(config, lm, length, seed)
+    turns = Side(lm, arms(config, lm)).decoded(asked, 2)
+    best = {arm: np.array([[min(out.stats.decoding_seconds for out in same), config.tokens]
+                           for same in zip(*(turn[arm] for turn in turns), strict=True)]) for arm in turns[0]}
+    costs = step_costs(config, lm, length)
+    found = {arm: {"accepted": share_accepted(out), "acceptance_length": per_forward(out),
+                   "speedup": ratio(best[arm], best[PLAIN], rounds(out)), "predicted": predicted(config, arm, out, costs)}
+             for arm, out in turns[0].items()}
+    return {"arms": found, "costs": costs, "loss": loss(lm, asked[-1:])}
+
+
+def loss(lm: LM, asked: Sequence[Request]) -> float:
+    """Mean loss of the last 64 tokens of the prompts, nats: that the target is one at this length too."""
+    found = []
+    for request in asked:
+        kv = lm.cache()
+        slot, prompt = kv.take(), list(request.prompt)
+        lm.prefill(kv, slot, prompt[: -RECENT - 1])
+        logits = lm.forward(kv, [slot], torch.tensor([prompt[-RECENT - 1 : -1]]))
+        assert logits is not None
+        found.append(float(cross_entropy(logits.float(), torch.tensor(prompt[-RECENT:]))))
+    return float(np.mean(found))
+
+
+def share_accepted(out: Sequence[Generation]) -> float:
+    """Accepted tokens over drafted ones; the last round's surplus counts as drafted."""
+    return sum(g.stats.accepted for g in out) / max(1, sum(g.stats.drafted for g in out))
+
+
+def rounds(out: Sequence[Generation]) -> np.ndarray:
+    """Rounds and tokens of each text, which bound the speed."""
+    return np.array([[g.stats.rounds, g.stats.new_tokens] for g in out])
+
+
+def per_forward(out: Sequence[Generation]) -> float:
+    return sum(g.stats.new_tokens for g in out) / sum(g.stats.rounds for g in out)
+
+
+def step_costs(config: Config, lm: LM, length: int) -> dict[str, float]:
+    """Milliseconds of a plain step, of verifying drafts, of a step on few keys and of one of half the layers, at this length;
+    what the keys hold matters to no time.
+    """
+    half = lower_half(config, lm).lm
+    slots = [model.cache().take() for model in (lm, lm, half)]
+    for slot, keys in zip(slots, (length, config.keys + RECENT + config.tokens // 2, length), strict=True):
+        slot.length = keys
+    dense, few, lower = ([slot] for slot in slots)
+    drafts = {f"verifying {n}": behind(lm, dense, 1 + n, 8) for n in (STEPS[0], config.length)}
+    found = {"plain": behind(lm, dense, 1, 8), **drafts,
+             "few keys": behind(lm, few, 1, 8), "half the layers": behind(half, lower, 1, 8)}
+    return {name: 1000 * value for name, value in found.items()}
+
+
+def predicted(config: Config, arm: str, out: Sequence[Generation], costs: dict[str, float]) -> float | None:
+    """Speed from the acceptance length and the costs of a round; none where the length of drafts varies."""
+    if arm in (PLAIN, GATED):
+        return None
+    step, length = costs["half the layers" if arm == SKIP else "few keys"], STEPS[0] if arm == SHORT else config.length
+    return per_forward(out) * costs["plain"] / (length * step + costs[f"verifying {length}"])
+
+
+# -- the page ---------------------------------------------------------------------------------------------------------------
+
+
+def written_up(found: dict[str, Any]) -> str:
+    """Tables beside the paper's figures."""
+    seeds, lengths = found["seeds"], list(found["seeds"][0]["lengths"])
+    names = list(seeds[0]["lengths"][lengths[0]]["arms"])
+    each = partial(over_seeds, seeds)
+    share = [[arm, *(f"{100 * each(n, arm, 'accepted'):.1f}" for n in lengths)] for arm in names if arm != PLAIN]
+    speed = [[arm, *(cell(found, n, arm) for n in lengths)] for arm in names if arm != PLAIN]
+    costs = [[name, *(f"{mean_of([s['lengths'][n]['costs'][name] for s in seeds]):.2f}" for n in lengths)]
+             for name in seeds[0]["lengths"][lengths[0]]["costs"]]
+    losses = [f"{mean_of([s['lengths'][n]['loss'] for s in seeds]):.2f}" for n in lengths]
+    middle = {arm: f"{100 * mean_of([s['middle'][arm] for s in seeds]):.1f}" for arm in seeds[0]["middle"]}
+    by_keys = [[name, *(middle[f"{name} {share:.0%}"] for share in SHARES)] for name in SELECTED]
+    return f"""# Sparse-to-Dense, again
+
+`paceline cook reproduce/sparse_to_dense`. Target: `zoo:tiny` with its rotations stretched eight times by YaRN, fp32, a key
+head for every query head, so 20 KB of keys a token. {len(seeds)} set{"s" if len(seeds) > 1 else ""} of three prompts of each
+length (a needle to find, code, a document), {found["tokens"]} tokens written, greedy, one prompt at a time. A draft sees
+{found["keys"]} of the prompt's keys in each layer, its last {RECENT} tokens and what was written; {found["length"]} tokens are
+drafted at once, keys chosen once, without a gate but in the row that says so. Means over sets ± half of the 95 % interval
+(Student). All texts are plain decoding's, token for token.
+
+## Accepted share of the drafted tokens, %, by tokens of the prompt
+
+{table(["draft", *lengths], share + [[LOSS, *losses]])}
+
+## Speed after the prefill against plain decoding (in brackets: predicted from costs and acceptance length)
+
+{table(["draft", *lengths], speed)}
+
+The paper (7 B video models on A100, 1,024 keys and text, nine tokens at once, batches of eight): 62 % accepted and up to 1.94x;
+a window of sinks and last tokens 1.3x to 1.6x; LayerSkip 0.3x to 0.6x.
+
+## Milliseconds of a step, by tokens of the prompt
+
+{table(["step", *lengths], costs)}
+
+## Accepted share by keys, %, prompts of {MIDDLE:,} tokens
+
+{table(["keys", *(f"{share:.0%}" for share in SHARES)], by_keys)}
+
+Sparse-to-Dense by tokens drafted at once:
+
+{table([str(n) for n in STEPS], [[middle[f"{n} at once"] for n in STEPS]])}
+
+At temperature 1, {found["length"]} at once: {middle["at temperature 1"]} %.
+
+![acceptance and speed by length](sparse_to_dense.png)
+"""
+
+
+def over_seeds(seeds: list[dict[str, Any]], length: Any, arm: str, figure: str) -> Any:
+    values = [s["lengths"][length]["arms"][arm][figure] for s in seeds]
+    return mean_of([v["value"] if isinstance(v, dict) else v for v in values])
+
+
+def cell(found: dict[str, Any], length: Any, arm: str) -> str:
+    """Measured speed, and the predicted one."""
+    measured = f"{over_seeds(found['seeds'], length, arm, 'speedup')}x"
+    return measured if arm == GATED else f"{measured} ({over_seeds(found['seeds'], length, arm, 'predicted'):.2f})"
+
+
+def draw(found: dict[str, Any], axes: Any) -> None:
+    """Acceptance and speed by length."""
+    seeds, lengths = found["seeds"], list(found["seeds"][0]["lengths"])
+    for arm in seeds[0]["lengths"][lengths[0]]["arms"]:
+        for axis, figure in zip(axes, ("accepted", "speedup"), strict=True):
+            if arm != PLAIN and not (arm == GATED and figure == "accepted"):
+                means = [over_seeds(seeds, n, arm, figure) for n in lengths]
+                axis.errorbar(lengths, means, [m.bar for m in means], marker="o", markersize=3, capsize=2, label=arm)
+    axes[0].set(xlabel="tokens of the prompt", ylabel="accepted share of drafted tokens", xscale="log", ylim=(0, 1))
+    axes[1].set(xlabel="tokens of the prompt", ylabel="speed against plain decoding", xscale="log")
+    axes[1].axhline(1.0, color="grey", linewidth=0.8)
+    axes[1].legend(fontsize=6)
+    for axis in axes:
+        axis.set_xticks(lengths, [f"{n // 1024}k" for n in lengths])
+        axis.minorticks_off()

@@ -1,0 +1,1 @@
+"""Drafters on recorded texts: acceptance without a model."""

@@ -1,0 +1,157 @@
+"""Which drafters fit a model, and the doors that lead there."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from tests.lm.test_head import ids
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+import paceline
+from paceline.controllers.cost import Cost, Priced
+from paceline.core.arms import Arm
+from paceline.core.request import Request
+from paceline.drafters.small_model import SmallModel
+from paceline.engine import Engine
+from paceline.engine.auto import attached, controlling, fitting, limited, suited
+from paceline.errors import ModelError, SpecError
+from paceline.lm import LM
+from paceline.lm.grow import grow
+from paceline.lm.load import resolve
+from paceline.models.draft_head.head import Head
+from paceline.models.draft_head.shape import shape_for
+from paceline.testing import ToyLM, tiny_lm
+
+
+def test_models_of_ones_own_get_the_drafters_that_need_none() -> None:
+    lm = tiny_lm()
+    assert suited(lm) == suited(ToyLM(5)) and all("zoo:" not in spec and "glide" not in spec for spec in suited(lm))
+
+
+def test_the_embedded_target_also_gets_its_draft_models_grown_or_not() -> None:
+    lm = paceline.load("zoo:tiny")
+    assert suited(lm) == ["merge:drafters=[suffix,glide]"] and suited(paceline.load(grow(lm.model, 20e6))) == suited(lm)
+    assert {*suited(lm), "suffix", "ngram", "cape:inner=glide", "small_model:model=zoo:tiny-draft"} < set(fitting(lm))
+    assert fitting(tiny_lm()) == ["suffix", "ngram"]
+
+
+def changed(**options: object) -> LM:
+    """The embedded target with other settings, and with two more tokens where none are given."""
+    source = resolve("zoo:tiny")
+    model = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32, **options)
+    if not options:
+        model.resize_token_embeddings(model.config.vocab_size + 2, mean_resizing=False)
+    return paceline.load(model, tokenizer=AutoTokenizer.from_pretrained(source))
+
+
+def test_the_embedded_target_with_more_tokens_keeps_its_draft_models() -> None:
+    lm = changed()
+    prompt = [lm.vocab - 1, *lm.tokenizer("def binary_search(").input_ids]
+    plain = paceline.generate(lm, [prompt], max_new_tokens=24)[0]
+    for drafter in ("auto", "glide:worth=0", "longspec:worth=0"):
+        out = paceline.generate(lm, [prompt], drafter=drafter, max_new_tokens=24)[0]
+        assert out.tokens == plain.tokens and not out.stats.failures
+        assert out.stats.drafted > 0 or drafter == "auto"  # which goes by the clock
+    assert suited(lm) == ["merge:drafters=[suffix,glide]"]
+
+
+def test_the_embedded_target_changed_in_what_its_heads_read_is_drafted_for_without_them() -> None:
+    lm = changed(rope_parameters={"rope_type": "default", "rope_theta": 5000.0})
+    assert suited(lm) == ["suffix"] and Engine(lm, "auto").drafters
+    with pytest.raises(ModelError, match="another target: it has rope"):
+        Engine(lm, "glide")
+
+
+def test_auto_writes_plain_decodings_text_alone_and_in_a_batch() -> None:
+    lm = paceline.load("zoo:tiny")
+    prompts = ["def binary_search(", "The river", '{"name": "get_weather", "parameters": {"city":', "17 + 25 ="]
+    plain = paceline.generate(lm, prompts, max_new_tokens=48)
+    for slots in (1, 4):
+        out = paceline.generate(lm, prompts, drafter="auto", max_new_tokens=48, slots=slots)
+        assert [g.tokens for g in out] == [g.tokens for g in plain] and not any(g.stats.failures for g in out)
+    
+
+@pytest.mark.parametrize("controller", [None, "cost", "ucb:reward=net,budgets=[0,4]"])
+def test_a_seed_gives_plain_decodings_sample_where_the_clock_chooses(controller: str | None) -> None:
+    lm = tiny_lm()
+    sampling = paceline.Sampling(temperature=1.0, seed=5)
+    drafters = [SmallModel(model=tiny_lm(), length=3, worth=0.0), "ngram"]
+    plain = paceline.generate(lm, [[1, 2, 3]], sampling=sampling, n=4, max_new_tokens=24)
+    out = paceline.generate(lm, [[1, 2, 3]], drafter=drafters, controller=controller, sampling=sampling, n=4, max_new_tokens=24)
+    assert [g.tokens for g in out] == [g.tokens for g in plain] and sum(g.stats.drafted for g in out)
+
+
+def test_without_the_clock_or_a_seed_drafts_are_drawn() -> None:
+    engine = Engine(tiny_lm(), ["ngram", "suffix"])
+    assert not engine.submit(Request([1], paceline.Sampling(temperature=1.0))).request.reproducible
+    assert engine.submit(Request([1], paceline.Sampling(temperature=1.0, seed=1))).request.reproducible
+    steady = Engine(tiny_lm(), SmallModel(model=tiny_lm(), length=3))
+    assert not steady.submit(Request([1], paceline.Sampling(temperature=1.0, seed=1))).request.reproducible
+
+
+def test_draft_models_are_read_once_for_a_target_and_again_when_their_files_change(tmp_path: Path) -> None:
+    lm = tiny_lm()
+    folder = tmp_path / "head"
+    Head(shape_for(lm, width=32, heads=2, kv_heads=1, ffn=48)).save_pretrained(folder)
+    first, second = (Engine(lm, f"glide:model={folder}").drafters[0] for _ in range(2))
+    assert first is not second and first.lm is second.lm
+    Head(shape_for(lm, width=32, heads=2, kv_heads=1, ffn=48), seed=1).save_pretrained(folder)
+    os.utime(folder / "model.safetensors", ns=(1, 1))
+    assert Engine(lm, f"glide:model={folder}").drafters[0].lm is not first.lm
+    assert Engine(tiny_lm(), f"glide:model={folder}").drafters[0].lm is not first.lm
+
+
+def test_a_drafter_that_cannot_be_built_is_left_out_and_said(caplog: pytest.LogCaptureFixture) -> None:
+    lm, other = tiny_lm(), SmallModel(model=ToyLM(5))
+    with caplog.at_level(logging.WARNING, "paceline"):
+        engine = Engine(lm, ["ngram", other])
+    assert len(engine.drafters) == 1 and "left out" in caplog.text and "vocabulary" in caplog.text
+    with pytest.raises(ModelError, match="vocabulary"):
+        Engine(lm, [other])
+    with pytest.raises(SpecError, match="empty list"):
+        attached([], lm)
+
+
+def test_several_drafters_are_chosen_among_by_cost_and_one_is_not() -> None:
+    lm = tiny_lm()
+    assert isinstance(Engine(lm, ["ngram", "suffix"]).controller, Priced)
+    assert isinstance(Engine(lm, "auto").controller, Priced)
+    assert not isinstance(Engine(lm, "ngram").controller, Priced)
+
+
+def test_costs_of_the_model_are_what_choosing_begins_with() -> None:
+    lm = tiny_lm()
+    line = controlling("cost:budgets=[4]", ["suffix"], lm).here.settled
+    assert [line.knows(nodes) for nodes in (0, 1, 3, 4)] == [True, True, True, False]
+    assert line.at(0) == lm.costs.seconds(1) and not line.seen(0)
+    assert not controlling("cost", ["suffix"]).here.settled
+
+
+def test_a_budget_holds_for_whatever_is_picked() -> None:
+    lm = tiny_lm()
+    engine = Engine(lm, "auto", controller=limited("auto", 3))
+    assert {arm.budget for arm in engine.controller.arms} == {0, 3}
+    assert limited("auto", None) is None and limited("ngram", 4) == "fixed:budget=4"
+
+
+def test_statistics_outlive_an_engine() -> None:
+    lm, controller = tiny_lm(), Cost().attach(2)
+    for _ in range(2):
+        paceline.generate(lm, [ids(20)], drafter=["ngram", "suffix"], controller=controller, max_new_tokens=30, eos=())
+    assert controller.shared[1].all.rounds > 0 and controller.arms[0] == Arm(0, 0)
+
+
+def test_a_drafter_that_keeps_failing_is_left_by_the_controller(caplog: pytest.LogCaptureFixture) -> None:
+    class Broken:
+        def propose(self, rows, budgets):
+            raise RuntimeError("no")
+
+        def forget(self, row) -> None: ...
+
+    lm = tiny_lm()
+    [out] = paceline.generate(lm, [ids(20)], drafter=["ngram", Broken()], max_new_tokens=40, eos=())
+    assert out.tokens == paceline.generate(lm, [ids(20)], max_new_tokens=40, eos=())[0].tokens

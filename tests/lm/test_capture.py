@@ -1,0 +1,65 @@
+"""Queries noted in a forward, and the attention that keys get from them, against transformers' own attention."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from tests.lm.test_head import ids
+
+from paceline.lm import trace as trace_module
+from paceline.lm.capture import mass
+from paceline.testing import tiny_lm
+from tests.contracts.test_families import FORWARDS
+
+
+@pytest.mark.parametrize(("family", "forward"), [f for f in FORWARDS if f[0] in ("llama", "qwen3", "gpt_neox", "mistral")])
+@pytest.mark.parametrize("block", [7, 4096])
+def test_mass_is_the_attention_of_the_stock_model(family: str, forward: str, block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trace_module, "BLOCK", block)
+    lm, text, wanted = tiny_lm(family, forward=forward), ids(20), [3, 9, 10, 18]
+    kv = lm.cache()
+    slot = kv.take()
+    trace = lm.prefill(kv, slot, text, watch=wanted)
+    assert trace.positions == wanted and len(trace.queries) == len(kv.layers)
+    lm.model.set_attn_implementation("eager")
+    seen = lm.model(torch.tensor([text]), output_attentions=True).attentions
+    for layer, attention in enumerate(seen):
+        held = kv.layers[layer][0, slot.index, :, : len(text)]
+        ours = mass(trace.queries[layer], held, trace.positions)
+        theirs = attention[0, :, wanted].sum(1).unflatten(0, (held.shape[0], -1)).sum(1)
+        torch.testing.assert_close(ours, theirs, atol=2e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize("forward", ["auto", "lean", "stock"])
+def test_a_forward_shows_the_same_queries_alone_and_in_a_batch(forward: str) -> None:
+    lm = tiny_lm(forward=forward)
+    for exact in (False, True):
+        kv = lm.cache(exact=exact and lm.exact)
+        slots = [kv.take(), kv.take()]
+        for i, slot in enumerate(slots):
+            lm.prefill(kv, slot, ids(10 + i, i))
+        together: list[torch.Tensor] = []
+        alone: list[list[torch.Tensor]] = [[], []]
+        tokens = torch.tensor([[5, 6, 7], [8, 9, 10]])
+        lm.forward(kv, slots, tokens, queries=together)
+        for i, slot in enumerate(slots):
+            lm.forward(kv, [slot], tokens[i : i + 1], queries=alone[i])
+        for layer, q in enumerate(together):
+            assert q.shape == (2, 4, 3, 16)
+            for i in range(2):
+                torch.testing.assert_close(q[i], alone[i][layer][0], atol=1e-4, rtol=1e-4)
+
+
+def test_one_token_shows_one_query() -> None:
+    for forward in ("auto", "lean", "stock"):
+        lm = tiny_lm(forward=forward)
+        kv = lm.cache()
+        queries: list[torch.Tensor] = []
+        lm.forward(kv, [kv.take()], torch.tensor([[5]]), queries=queries)
+        assert [q.shape for q in queries] == [(1, 4, 1, 16)] * 3
+
+
+def test_keys_behind_a_query_get_nothing() -> None:
+    q, k = torch.randn(2, 2, 4), torch.randn(1, 6, 4)
+    got = mass(q, k, [1, 3])
+    assert (got[0, 4:] == 0).all() and got.sum() == pytest.approx(4.0)
