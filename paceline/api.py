@@ -117,8 +117,7 @@ def _check(exact: Any) -> None:
 
 def end_tokens(lm: Any) -> frozenset[int]:
     """The ids that end a text: the generation config's, else the config's, else the tokenizer's."""
-    model = getattr(lm, "model", None)
-    for source in (getattr(model, "generation_config", None), getattr(model, "config", None), lm.tokenizer):
+    for source in (getattr(lm, "generation", None), getattr(lm, "text_config", None), lm.tokenizer):
         ids = getattr(source, "eos_token_id", None)
         if ids is not None:
             return frozenset([ids] if isinstance(ids, int) else ids)
@@ -127,7 +126,7 @@ def end_tokens(lm: Any) -> frozenset[int]:
 
 def tell_defaults(lm: Any) -> None:
     """Note once, in the log and in the model's notes, what its generation config asks for and `generate` leaves off."""
-    asked = unlike_defaults(getattr(getattr(lm, "model", None), "generation_config", None))
+    asked = unlike_defaults(getattr(lm, "generation", None))
     note = f"the model's generation config asks for {', '.join(asked)}, which counts only where you ask for it"
     if asked and note not in lm.notes:
         lm.notes.append(note)

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from paceline.engine.calibration import processor
-from paceline.lm.weights.linear import Packed, can_pack
+from paceline.lm.weights.packed import Packed, can_pack
 
 __all__ = ["describe", "pin_threads", "read_limit", "reading"]
 
@@ -83,9 +83,9 @@ def _sum_pass(dtype: torch.dtype, size: int) -> Callable[[], object]:
 def _linear_pass(dtype: torch.dtype, size: int) -> Callable[[], object]:
     width, inner = 2048, 1024
     count = max(1, size // (width * inner * dtype.itemsize))
-    layers = [Packed(torch.ones(width, inner, dtype=dtype), None) for _ in range(count)]
+    layers = [Packed(torch.ones(width, inner, dtype=dtype)) for _ in range(count)]
     rows = torch.ones(2, inner, dtype=dtype)
-    return lambda: [layer(rows) for layer in layers]
+    return lambda: [layer.linear(rows) for layer in layers]
 
 
 def _median_seconds(work: Callable[[], object], repeats: int) -> float:

@@ -93,7 +93,7 @@ class Paceline:
             **({"cold": True} if self.cold else {}),
             "forward": self.lm.forward_name,
             "dtype": str(self.lm.dtype).removeprefix("torch."),
-            "packed": self.lm.packed or self.lm.forward_name == "fused",
+            "packed": self.lm.backend.packed or self.lm.forward_name == "fused",
             **{key: value for key, value in self.settings.items() if isinstance(value, str | int | float | bool | None)},
         }
 

@@ -13,7 +13,7 @@ from paceline.lm import LM
 from paceline.lm.load import kept, resolve
 from paceline.models.draft_head.head import Head
 from paceline.models.draft_head.lm import HeadLM
-from paceline.models.draft_head.shape import HeadShape, fingerprint, shape_for
+from paceline.models.draft_head.shape import HeadShape, shape_for
 
 __all__ = ["fits", "follow"]
 
@@ -34,7 +34,7 @@ def follow(options: Any, lm: LM, method: str) -> Follower:
     if options.length > shape.block:
         log.warning("This head was trained to draft %d tokens ahead, not %d; the later ones will fare worse.",
                     shape.block, options.length)
-    if shape.target and shape.target != fingerprint(lm.model):
+    if shape.target and shape.target != lm.fingerprint:
         log.warning("This head was trained for another target than %s; its drafts will fare worse.", lm.name)
     return Follower(options, head, lm, method, reads=bool(shape.reads))
 

@@ -9,8 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from paceline.models.draft_head.shape import fingerprint
-
 __all__ = ["model_of", "state_of"]
 
 RECENT = 64  # tokens at the prompt's end, without the pending one, that are averaged
@@ -18,7 +16,7 @@ RECENT = 64  # tokens at the prompt's end, without the pending one, that are ave
 
 def model_of(lm: Any) -> str:
     """Whose keys these are, told by its embedding, so that a grown target shares its parent's; "" for what is no model."""
-    return f"{fingerprint(lm.model):08x}" if hasattr(lm, "model") else ""
+    return f"{lm.fingerprint:08x}" if lm.fingerprint else ""
 
 
 def state_of(row: Any) -> np.ndarray | None:

@@ -18,7 +18,7 @@ from paceline.engine.calibration import Measured, known, read_calibration, unlik
 from paceline.errors import DataError, ModelError, PacelineError, SpecError
 from paceline.lm import LM
 from paceline.lm.load import resolve
-from paceline.models.draft_head.shape import fingerprint, shape_of
+from paceline.models.draft_head.shape import shape_of
 
 __all__ = ["AUTO", "attached", "built", "check", "controlling", "fitting", "limited", "listed", "lone", "suited"]
 
@@ -102,7 +102,7 @@ def is_embedded(lm: Any) -> bool:
     """Whether this is the embedded target, as it is or changed only in ways that its draft models bear: grown, tokens added."""
     folder = Path(resolve("zoo:tiny-glide"))
     shape = shape_of(json.loads((folder / "config.json").read_text(encoding="utf-8")), folder)
-    if not hasattr(lm, "text_config") or shape.target != fingerprint(lm.model):
+    if not hasattr(lm, "text_config") or shape.target != lm.fingerprint:
         return False
     try:
         fits(shape, lm)

@@ -17,7 +17,6 @@ import torch
 
 from paceline import plugins
 from paceline.errors import DataError, PacelineError
-from paceline.models.draft_head.shape import fingerprint
 
 __all__ = ["Measured", "identity", "known", "processor", "read_calibration", "unlike", "write_calibration"]
 
@@ -47,7 +46,7 @@ class Measured:
 def identity(lm: Any) -> dict[str, Any]:
     """What a measurement holds for: the model by its fingerprint, how it is run, and the machine."""
     return {
-        "fingerprint": fingerprint(lm.model), "parameters": lm.parameters, "dtype": str(lm.dtype).removeprefix("torch."),
+        "fingerprint": lm.fingerprint, "parameters": lm.parameters, "dtype": str(lm.dtype).removeprefix("torch."),
         "forward": lm.forward_name, "device": lm.device.type, "processor": processor(),
         "accelerator": torch.cuda.get_device_name() if lm.device.type == "cuda" else None, "threads": torch.get_num_threads(),
     }  # fmt: skip

@@ -11,7 +11,6 @@ from typing import Any
 import torch
 
 from paceline.errors import ModelError, PacelineError
-from paceline.lm.forwards.stock import borrowed, device_of
 from paceline.lm.ids import random_ids
 
 __all__ = ["agreement", "stepped"]
@@ -47,7 +46,8 @@ def agreement(lm: Any) -> str:
 
 def length(lm: Any) -> int:
     """Of the text to compare."""
-    named = [n for key, n in lm.text_config.to_dict().items() if isinstance(n, int) and ("window" in key or "chunk" in key)]
+    settings = lm.text_config.to_dict() if hasattr(lm.text_config, "to_dict") else vars(lm.text_config)
+    named = [n for key, n in settings.items() if isinstance(n, int) and ("window" in key or "chunk" in key)]
     return min(LENGTH + max((n for n in named if n <= LONGEST_WINDOW), default=0), lm.rope_switch or lm.context)
 
 
@@ -56,6 +56,9 @@ def stepped(model: Any, tokens: torch.Tensor) -> torch.Tensor:
     """Logits [B, T, V] of the model as it was handed in, in eval mode, for tokens [B, T]: all but the last of them in one call,
     that one through the model's own cache, as its `generate` would. Raises ModelError where the model fails.
     """
+    from paceline.lm.forwards.stock import borrowed
+    from paceline.lm.sources.transformers import device_of
+
     tokens, cache, out = tokens.to(device_of(model)), None, []
     places = torch.arange(tokens.shape[1], dtype=torch.long, device=tokens.device).expand(tokens.shape)
     try:

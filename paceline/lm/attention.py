@@ -44,6 +44,12 @@ class Call:
         self._parts: bool | None = None
         self._positions: list[list[int]] | None = None
 
+    def of(self, slots: Sequence[Slot], width: int, parents: Sequence[Sequence[int]] | None = None) -> "Call":
+        """The same for some of its rows, or for rows of another width; queries go where this one's go."""
+        made = Call(self.kv, slots, width, parents, self.exact, self.context)
+        made.queries = self.queries
+        return made
+
     @cached_property
     def index(self) -> slice | list[int]:
         """Of the slots in the cache."""

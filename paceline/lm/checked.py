@@ -24,7 +24,6 @@ from paceline.lm.forwards.fused import compiler
 
 __all__ = ["Checks"]
 
-SAMPLE = 32  # elements of each tensor in the name
 MOST = 500  # files kept, the newest: a model in training is another one at every step
 # What chooses kernels beside the processor, as environment variables.
 CHOOSING = ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "MKL_CBWR", "MKL_ENABLE_INSTRUCTIONS")
@@ -69,7 +68,7 @@ def folder() -> Path:
 def identity(lm: Any) -> str:
     """Names a model as it is asked to run here; it changes with all that a check may depend on."""
     made = hashlib.sha256()
-    for part in (*surroundings(lm), *contents(lm.model)):
+    for part in (*surroundings(lm), *lm.source.contents()):
         made.update(part if isinstance(part, bytes) else repr(part).encode())
     return made.hexdigest()[:24]
 
@@ -83,20 +82,10 @@ def surroundings(lm: Any) -> Iterator[Any]:
     yield torch.cuda.get_device_name(lm.device) if lm.device.type == "cuda" else ""
 
 
-def contents(model: Any) -> Iterator[Any]:
-    """Settings, and of every tensor its name, shape, dtype and some elements."""
-    settings = {k: v for k, v in model.config.to_dict().items() if k not in ("_name_or_path", "transformers_version")}
-    yield json.dumps(settings, sort_keys=True, default=str)
-    for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
-        flat = tensor.detach().reshape(-1)
-        yield type(model).__qualname__, name, tuple(tensor.shape), tuple(tensor.stride()), str(tensor.dtype)
-        yield flat[:: max(1, len(flat) // SAMPLE)][:SAMPLE].cpu().contiguous().view(torch.uint8).numpy().tobytes()
-
-
 @lru_cache(maxsize=1)
 def source() -> str:
     """Tells versions of the code that computes and checks apart."""
-    files = [p.read_bytes() for p in sorted(Path(__file__).parent.rglob("*")) if p.suffix in (".py", ".cpp")]
+    files = [p.read_bytes() for p in sorted(Path(__file__).parent.rglob("*")) if p.suffix in (".py", ".cpp", ".h")]
     return hashlib.sha256(b"\0".join(files)).hexdigest()
 
 

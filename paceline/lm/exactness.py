@@ -6,7 +6,7 @@ import torch
 
 from paceline.lm.ids import random_ids, token_ids
 from paceline.lm.kv import KV, Slot
-from paceline.lm.weights.linear import ROWS
+from paceline.lm.weights.packed import ROWS
 
 __all__ = ["BLOCK", "TAILS", "chain_exactness", "tree_exactness"]
 
@@ -25,9 +25,9 @@ def chain_exactness(lm: Any) -> tuple[bool, str]:
     """
     if lm.device.type != "cpu":
         return False, "bit-exact mode is for CPUs"
-    if not lm.packed and lm.fused is None:
+    if not lm.backend.packed:
         return False, "bit-exact mode needs the fused forward or packed linears"
-    start = max(1, min(BLOCK - 7 if lm.fused is None else 60, lm.context - 34))
+    start = max(1, min(60 if lm.backend.in_order else BLOCK - 7, lm.context - 34))
     count = min(33, lm.context - start)
     if count < 2:
         return False, "the context is too short to check"
@@ -42,7 +42,7 @@ def chain_exactness(lm: Any) -> tuple[bool, str]:
             return False, f"sums over {edge} keys and over more differ in the last bits on this machine"
     lm.prefill(kv, slot, tokens[slot.length : start])
     one = torch.cat([_step(lm, kv, [slot], [tokens[start + i : start + i + 1]]) for i in range(count)])
-    for size in sorted({*range(2, 18), count} if lm.fused else {2, 3, 5, 8, 9, 16, 17, count}):
+    for size in sorted({*range(2, 18), count} if lm.backend.in_order else {2, 3, 5, 8, 9, 16, 17, count}):
         kv.crop(slot, start)
         if size <= count and not torch.equal(_step(lm, kv, [slot], [tokens[start : start + size]]), one[:size]):
             return False, f"{size} tokens at once differ in the last bits from one at a time on this machine"

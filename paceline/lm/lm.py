@@ -1,10 +1,9 @@
 """A causal language model with its weights and no memory: `forward` is the only door to the weights.
 
-Three forwards stand behind it: the stock one of transformers (any family), the lean one (`lean.py`, llama-type layers) and the
-fused one (`fused.py`, the same layers in compiled code, on a CPU). The first two attend through `attention.py`; all write into a
-`KV` that the caller owns. The model handed in is never changed: the stock forward runs on a twin of its module tree that shares
-every weight, or, where that tree is not the plain one, on the model itself (`stock.py`). All compute in the model's own dtypes,
-whatever `torch.autocast` surrounds the call.
+A source (`sources/`) says what the model is, a forward (`forwards/`) computes it: the stock one of transformers (any family), the
+lean one (llama's kind) or the fused one (the same in compiled code, on a CPU). `LM` holds one of each and never asks which; all
+write into a `KV` that the caller owns. The model handed in is never changed, and computes in its own dtypes, whatever
+`torch.autocast` surrounds the call.
 """
 
 from collections.abc import Container, Sequence
@@ -12,26 +11,22 @@ from functools import cached_property
 from typing import Any
 
 import torch
-from torch import nn
 
 from paceline.core.grammar import Compiler
 from paceline.core.proposal import Proposal
 from paceline.errors import ModelError
-from paceline.lm.agreement import agreement, stepped
 from paceline.lm.attention import Call
 from paceline.lm.capture import Trace
 from paceline.lm.checked import Checks
+from paceline.lm.choice import choose
 from paceline.lm.cost import Costs
 from paceline.lm.exactness import BLOCK, TAILS, chain_exactness, tree_exactness
+from paceline.lm.fingerprint import fingerprint
 from paceline.lm.forked import survive_forks
-from paceline.lm.forwards import lean
-from paceline.lm.forwards.fused import forward as fused
-from paceline.lm.forwards.stock import Stock, device_of
 from paceline.lm.ids import token_ids
 from paceline.lm.kv import KV, Slot
-from paceline.lm.sources.compatibility import context_of, refuse
-from paceline.lm.sources.plain import plain
-from paceline.lm.weights.linear import ROWS, Dense, Packed, make, packs, pays
+from paceline.lm.protocols import Chains, Forward, Source
+from paceline.lm.sources.compatibility import context_of
 from paceline.lookup.stopping import worthwhile
 
 __all__ = ["FORWARDS", "LM", "pad_rows"]
@@ -52,45 +47,51 @@ class LM:
 
     def __init__(self, model: Any, tokenizer: Any = None, forward: str = "auto", packed: bool = True,
                  replace: bool = False) -> None:
-        refuse(model)
-        survive_forks()
-        self.model, self.tokenizer, self.config = model, tokenizer, model.config
-        self.text_config = model.config.get_text_config()
-        self.live = plain(model)  # why the model itself runs at every call; "" where a copy of it may
-        self.vocab, self.dtype, self.device = facts(model, bool(self.live))
-        self.known = min(self.vocab, getattr(self.text_config, "vocab_size", self.vocab))  # ids that it can read
-        self.context, self.rope_switch = context_of(self.text_config)
-        self.parameters = sum(p.numel() for p in model.parameters())
-        self.name = model.config.name_or_path or type(model).__name__
-        self.asked_forward, self.asked_packed = forward, packed
-        self.notes: list[str] = []
-        self.draft_models: dict[Any, Any] = {}  # draft models and heads at work with this one, which outlive an engine
         if forward not in FORWARDS:
             raise ModelError(f"forward must be one of {', '.join(FORWARDS)}; found {forward!r}.")
-        self.checks = Checks(self, keep=not self.live)
-        self.lean: lean.Lean | None = None
-        self.fused: fused.Fused | None = None
-        self.head: Dense | Packed | None = None
-        self.packed = False
-        self.stock = Stock(model, bool(self.live))
-        if self.live:
-            self._run_live(forward)
-        else:
-            self._run_copy(forward, packed)
+        survive_forks()
+        self.source, self.tokenizer = source_of(model), tokenizer
+        self.text_config, self.name = self.source.settings, self.source.name
+        self.vocab, self.dtype, self.device = self.source.vocab, self.source.dtype, self.source.device
+        self.known = min(self.vocab, getattr(self.text_config, "vocab_size", self.vocab))  # ids that it can read
+        self.context, self.rope_switch = context_of(self.text_config)
+        self.reach = self.rope_switch or self.context  # of forwards whose positions are tabled
+        self.parameters, self.asked_forward, self.asked_packed = self.source.parameters, forward, packed
+        self.notes: list[str] = []
+        self.draft_models: dict[Any, Any] = {}  # at work with this one, which outlive an engine
+        self.checks = Checks(self, keep=not self.source.live)
+        self.backend: Forward
+        choose(self, forward, packed)
         if replace:
             self._replace()
         self.tails: tuple[int, ...] = TAILS
         self.exact, self.why_not_exact = self.checks("exact", lambda: chain_exactness(self))
-        if not self.exact and self.packed:
+        if not self.exact and self.backend.packed:
             self.tails = ()
             self.exact, self.why_not_exact = self.checks("exact without tails", lambda: chain_exactness(self))
-        # Side branches too, where keys are taken in the order of the text: only the fused forward does.
-        self.exact_trees = self.exact and self.fused is not None and self.checks("exact trees", lambda: tree_exactness(self))
+        # Side branches too, where keys are taken in the order of the text.
+        self.exact_trees = self.exact and self.backend.in_order and self.checks("exact trees", lambda: tree_exactness(self))
         self.notes += filter(None, [self.checks.note])
+        self.source.release()
+
+    @property
+    def model(self) -> Any:
+        """The transformers module; of a folder it is made when first asked for."""
+        return self.source.model
+
+    @property
+    def generation(self) -> Any:
+        """Its generation config, where it has one."""
+        return self.source.generation
 
     @property
     def forward_name(self) -> str:
-        return "fused" if self.fused else "lean" if self.lean else "stock"
+        return self.backend.name
+
+    @cached_property
+    def fingerprint(self) -> int:
+        """Tells targets apart, for draft heads; 0 where the embedding is out of reach."""
+        return fingerprint(self.source.embeddings()[0])
 
     def __repr__(self) -> str:
         return (f"LM({self.name!r}, {self.parameters / 1e6:.3g} M parameters, {str(self.dtype).removeprefix('torch.')} on "
@@ -102,20 +103,14 @@ class LM:
             "model": self.name, "type": self.text_config.model_type,
             "parameters": self.parameters, "vocabulary": self.vocab, "context": self.context,
             "dtype": str(self.dtype).removeprefix("torch."), "device": self.device.type, "forward": self.forward_name,
-            "packed": self.packed or self.fused is not None, "weight_bytes": self.weight_bytes,
+            "packed": self.backend.packed, "weight_bytes": self.weight_bytes,
             "exact": self.exact, "notes": self.notes,
         }
 
     @property
     def weight_bytes(self) -> int:
         """Bytes of weights one decoded token reads, as stored: everything but an embedding table that is only looked up."""
-        if self.fused is not None:
-            return self.fused.weight_bytes
-        total = sum(p.numel() * p.element_size() for p in self.model.parameters())
-        if self.live:
-            return total
-        embed, head = self.model.get_input_embeddings().weight, self.model.get_output_embeddings().weight
-        return total if embed is head else total - embed.numel() * embed.element_size()
+        return self.backend.weight_bytes
 
     @cached_property
     def costs(self) -> Costs:
@@ -129,7 +124,7 @@ class LM:
 
     def cache(self, slots: int = 1, exact: bool = False) -> KV:
         """An empty cache for this model; `exact` makes its views bit-exact on CPU (multiples of the kernel's key block)."""
-        if exact and self.fused is None:
+        if exact and not self.backend.in_order:
             return KV(slots, quantum=BLOCK, limit=self.context + BLOCK, tails=self.tails, exact=True)
         return KV(slots, quantum=64, limit=self.context + BLOCK)
 
@@ -142,40 +137,13 @@ class LM:
         receives what attention asked, for every layer [B, H, T, D], rotated and scaled.
         Returns logits [len(at), V] in the model's dtype, or None.
         """
-        if self.fused is not None:
-            call = Call(kv, slots, tokens.shape[1], parents, False, self.rope_switch or self.context)
-            call.queries = queries
-            return self.fused(tokens, call, at)
-        return self._forward(kv, slots, tokens, parents, at, queries)
-
-    @torch.inference_mode()
-    def _forward(self, kv: KV, slots: Sequence[Slot], tokens: torch.Tensor, parents: Any, at: Any,
-                 queries: list[torch.Tensor] | None) -> torch.Tensor | None:
-        exact = kv.exact
-        b, t = tokens.shape
-        if exact and b > 1 and b * t > ROWS and at is not None:
-            return self._in_groups(kv, slots, tokens, parents, at, queries)
-        if b * t == 1 and (exact or self.packed):  # a single row takes other kernels, slower ones that add up differently
-            tokens, at = tokens.repeat(1, 2), None if at is None else [0]
-        call = Call(kv, slots, tokens.shape[1], parents, exact, self.rope_switch or self.context)
-        call.queries = None if queries is None else []
-        with torch.autocast(self.device.type, enabled=False):
-            logits = self._run(tokens.to(self.device), call, at)
-        if queries is not None and call.queries is not None:
-            queries += [q[:, :, :t] for q in call.queries]
-        return logits
-
-    def _run(self, tokens: torch.Tensor, call: Call, at: Any) -> torch.Tensor | None:
-        if self.lean is None or self.head is None:
-            return self.stock(tokens, call, at)
-        hidden = self.lean(tokens, call)
-        if at is None:
-            return None
-        return self.head(hidden if at == slice(None) else hidden[at])
+        call = Call(kv, slots, tokens.shape[1], parents, kv.exact, self.reach)
+        call.queries = queries
+        return self.backend(tokens, call, at)
 
     def extend(self, kv: KV, slots: Sequence[Slot], tokens: Sequence[Sequence[int]], steps: int,
                worth: tuple[float, float] = (0.0, 0.0), calibration: Sequence[Sequence[float]] | None = None,
-               top: int = 1) -> list[list[list[tuple[int, float]]]]:
+               top: int = 1) -> Chains:
         """Feed each row its tokens, then up to `steps` likeliest ones one after the other. Returns [B][steps or fewer][top]: for
         each step the likeliest tokens with their probabilities, of which the first is the one drafted.
 
@@ -186,11 +154,10 @@ class LM:
         """
         padded, at = pad_rows(tokens)
         width = padded.shape[1]
-        reach = self.rope_switch or self.context
-        if self.fused is not None and max(slot.position for slot in slots) + width + steps <= reach:
-            call = Call(kv, slots, width + steps, None, False, reach)
+        if self.backend.chains and max(slot.position for slot in slots) + width + steps <= self.reach:
+            call = Call(kv, slots, width + steps, None, False, self.reach)
             call.width = width
-            chains = self.fused.extend(padded, call, at, steps, worth, calibration, top)
+            chains = self.backend.extend(padded, call, at, steps, worth, calibration, top)
             kv.keep(slots, [range(len(t) + max(0, len(chain) - 1)) for t, chain in zip(tokens, chains, strict=True)])
             return chains
         logits = self.forward(kv, slots, padded, at=at)
@@ -216,18 +183,6 @@ class LM:
         for slot, length, chain in zip(slots, lengths, chains, strict=True):  # a row that ended early was fed its last token
             kv.crop(slot, length + max(0, len(chain) - 1))
         return chains
-
-    def _in_groups(self, kv: KV, slots: Sequence[Slot], tokens: torch.Tensor, parents: Any, at: Any,
-                   queries: list[torch.Tensor] | None) -> torch.Tensor:
-        """The same forward in as many calls as keep the kernels within the number of rows they are exact for."""
-        b, t = tokens.shape
-        size = max(1, ROWS // t)
-        asked: list[list[torch.Tensor]] = [[] for _ in range(0, b, size)]
-        out = [self.forward(kv, slots[i : i + size], tokens[i : i + size], parents and parents[i : i + size],
-                            queries=None if queries is None else asked[i // size]) for i in range(0, b, size)]
-        if queries is not None:
-            queries += [torch.cat(parts) for parts in zip(*asked, strict=True)]
-        return torch.cat([x for x in out if x is not None])[at]
 
     def score(self, kv: KV, slots: Sequence[Slot], pending: Sequence[int], proposals: Sequence[Proposal],
               queries: list[torch.Tensor] | None = None) -> list[torch.Tensor]:
@@ -261,69 +216,20 @@ class LM:
                 trace.add([q[0][:, wanted] for q in queries], [first + i for i in wanted])
         return trace
 
-    def _run_live(self, forward: str) -> None:
-        """The stock forward on the model itself."""
-        if forward in ("fused", "lean"):
-            raise ModelError(f"There is no {forward} forward for a model that is not plain: {self.live}. Use forward='auto'.")
-        self.notes.append(f"the model runs live, through its own forward: {self.live}")
-        self._agree()
-
-    def _run_copy(self, forward: str, packed: bool) -> None:
-        """The fastest forward asked for that agrees with the model's own."""
-        if forward == "fused" or (forward == "auto" and packed):
-            self._fuse(forward)
-        if self.fused is not None:
-            return
-        if packed and self.device.type == "cpu" and not packs(self.dtype):
-            self.notes.append(f"no packed weights: torch cannot pack {self.dtype} on this processor, so its plain linears serve")
-        weights = (m.weight for m in self.model.modules() if type(m) is nn.Linear)
-        self.packed = packed and self.checks("packing pays", lambda: pays(weights))
-        if forward != "stock":
-            self._lean(forward)
-        if self.lean is None:
-            _ = self.stock.model  # made now, so that what is done to the model's modules later does not reach it
-            if self.packed:
-                self.stock.pack()
-            self._agree()
-
-    def _agree(self) -> None:
-        if why := self.checks("stock agrees", lambda: agreement(self)):
-            kind = f"{type(self.model).__name__} ({self.text_config.model_type})"
-            raise ModelError(f"{kind} cannot be decoded token by token with Paceline's cache: {why}; use transformers' generate.")
-
-    def _fuse(self, forward: str) -> None:
-        body = lean.build(self.model, False, self.rope_switch or self.context)
-        self.fused, why = fused.build(body, self.model.get_output_embeddings().weight.detach())
-        if self.fused is not None and (why := self.checks("fused agrees", lambda: agreement(self))):
-            self.fused = None
-        if self.fused is None and forward == "fused":
-            raise ModelError(f"There is no fused forward for this model here: {why}. Use forward='auto'.")
-        if self.fused is None:
-            self.notes.append(f"no fused forward: {why}")
-
-    def _lean(self, forward: str) -> None:
-        self.lean, why = lean.build(self.model, self.packed, self.rope_switch or self.context), "its family is not known to it"
-        self.head = make(self.model.get_output_embeddings().weight.detach(), None, self.packed) if self.lean else None
-        if self.lean is not None and (why := self.checks("lean agrees", lambda: agreement(self))):
-            self.lean = self.head = None
-            self.notes.append(f"no lean forward: {why}")
-        if self.lean is None and forward == "lean":
-            raise ModelError(f"There is no lean forward for {type(self.model).__name__}: {why}. Use forward='stock'.")
-
     def _replace(self) -> None:
-        if self.fused is None:
+        if self.backend.name != "fused":
             why = "; ".join(self.notes or ["leave forward at 'auto'"])
             raise ModelError(f"replace=True needs the fused forward: {why}.")
-        for root in (self.model, self.stock.model):
-            self.fused.replace(root)
+        self.source.hand_over(self.backend)
 
 
-def facts(model: Any, live: bool) -> tuple[int, torch.dtype, torch.device]:
-    """How many logits a model gives, its dtype and its device."""
-    if live:
-        return stepped(model, torch.zeros((1, 1), dtype=torch.long, device="cpu")).shape[-1], model.dtype, device_of(model)
-    head = model.get_output_embeddings().weight
-    return head.shape[0], head.dtype, head.device
+def source_of(model: Any) -> Source:
+    """A source as it is; a transformers model as one."""
+    if not isinstance(model, torch.nn.Module):
+        return model
+    from paceline.lm.sources.transformers import Module
+
+    return Module(model)
 
 
 def pad_rows(tokens: Sequence[Sequence[int]]) -> tuple[torch.Tensor, list[int]]:

@@ -3,19 +3,20 @@
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from transformers import AutoModelForCausalLM, AutoTokenizer
-from transformers.utils import logging
 
 from paceline.core.checks import short
 from paceline.core.progress import waiting
 from paceline.errors import ModelError, did_you_mean
 from paceline.lm.lm import LM
 from paceline.lm.memory import keep_memory
+from paceline.lm.protocols import Source
+from paceline.lm.sources.folder import opened
 
 __all__ = ["kept", "load", "load_tokenizer", "zoo_names"]
 
@@ -55,24 +56,43 @@ def load(model: Any, *, dtype: str | torch.dtype | None = None, forward: str = "
             raise ModelError(f"Expected a model's name, a folder, or a transformers model; found {short(model)}.")
         return LM(model, tokenizer, forward, packed, replace)
     with waiting(f"loading {model}"):
-        weights, words = _read(str(model), dtype)
-        lm = LM(moved(weights, device), words if tokenizer is None else tokenizer, forward, packed, replace)
+        source = _source(str(model), dtype, forward, packed, device)
+        words = load_tokenizer(str(model), needed=False) if tokenizer is None else tokenizer
+        lm = LM(source, words, forward, packed, replace)
     lm.name = str(model)
     return lm
 
 
-def _read(name: str, dtype: str | torch.dtype | None) -> tuple[Any, Any]:
-    """The model and its tokenizer, None where there is none."""
-    source = resolve(name)
-    if (kind := head_kind(source)) is not None:
+def _source(name: str, dtype: str | torch.dtype | None, forward: str, packed: bool, device: str | None) -> Source:
+    """The folder as it is where a forward of ours can compute it, else the model that transformers makes of it."""
+    place = resolve(name)
+    if (kind := head_kind(place)) is not None:
         raise ModelError(f"{name!r} is a draft head, not a model: use it with --drafter {kind}:model={name}.")
-    want = torch_dtype(dtype) if dtype is not None else (torch.float32 if name.startswith("zoo:") else "auto")
+    want = torch_dtype(dtype) if dtype is not None else (torch.float32 if name.startswith("zoo:") else None)
+    make = partial(_module, name, place, want, device)
+    quick = forward in ("auto", "fused") and packed and device in (None, "cpu")
+    found = opened(Path(place), want, make) if quick and Path(place).is_dir() else None
+    return found or module_source(make())
+
+
+def module_source(model: Any) -> Source:
+    """A transformers model at hand."""
+    from paceline.lm.sources.transformers import Module
+
+    return Module(model)
+
+
+def _module(name: str, place: str, dtype: torch.dtype | None, device: str | None) -> Any:
+    """As transformers loads it. Raises ModelError with the reason."""
+    from transformers import AutoModelForCausalLM
+
     try:
         with quiet():
-            return AutoModelForCausalLM.from_pretrained(source, dtype=want).eval(), _tokenizer(source)
+            model = AutoModelForCausalLM.from_pretrained(place, dtype=dtype or "auto").eval()
     except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
         raise ModelError(f"Cannot load {name!r}: expected zoo:{', zoo:'.join(zoo_names())}, a hub id or a folder with "
                          f"config.json and weights. ({_first_line(error)})") from error
+    return moved(model, device)
 
 
 def moved(model: Any, device: str | None) -> Any:
@@ -95,10 +115,12 @@ def kept(lm: Any, source: str, settings: Any, make: Callable[[], Any]) -> Any:
     return beside[key][1]
 
 
-def load_tokenizer(name: str) -> Any:
-    """The tokenizer of "zoo:tiny", a hub id or a folder, without a model. Raises ModelError where there is none."""
+def load_tokenizer(name: str, needed: bool = True) -> Any:
+    """The tokenizer of "zoo:tiny", a hub id or a folder, without a model. Raises ModelError where there is none, or gives None
+    where it is not needed.
+    """
     words = _tokenizer(resolve(name))
-    if words is None:
+    if words is None and needed:
         raise ModelError(f"Cannot load a tokenizer from {name!r}: expected zoo:{', zoo:'.join(zoo_names())}, a hub id or a "
                          "folder with tokenizer.json.")
     return words
@@ -107,6 +129,8 @@ def load_tokenizer(name: str) -> Any:
 @contextmanager
 def quiet() -> Iterator[None]:
     """No loading bar from transformers: ours says what is going on."""
+    from transformers.utils import logging
+
     shown = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:
@@ -142,11 +166,30 @@ def torch_dtype(dtype: str | torch.dtype) -> torch.dtype:
     return DTYPES[dtype]
 
 
-def _tokenizer(source: str) -> Any:
+def _tokenizer(place: str) -> Any:
+    """None where there is none. A folder that names the general class is read by it: to ask which class there is for a model
+    takes seconds of imports.
+    """
     try:
-        return AutoTokenizer.from_pretrained(source)
+        if general(Path(place)):
+            from transformers import PreTrainedTokenizerFast
+
+            return PreTrainedTokenizerFast.from_pretrained(place)
+        from transformers import AutoTokenizer
+
+        return AutoTokenizer.from_pretrained(place)
     except (OSError, ValueError, KeyError):
         return None
+
+
+def general(place: Path) -> bool:
+    """Whether a folder's tokenizer is whole in tokenizer.json and of no class of its own."""
+    try:
+        settings = json.loads((place / "tokenizer_config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    named = settings.get("tokenizer_class") if isinstance(settings, dict) else None
+    return named in ("PreTrainedTokenizerFast", "TokenizersBackend") and (place / "tokenizer.json").is_file()
 
 
 def _first_line(error: BaseException) -> str:

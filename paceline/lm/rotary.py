@@ -1,22 +1,62 @@
-"""Rotary positions as tables, made by the model's own module and grown as texts get longer."""
+"""Rotary positions: frequencies as data, and their cosines and sines as tables that grow as texts get longer."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-__all__ = ["Rotary", "rotate"]
+__all__ = ["Rope", "Rotary", "rope_of", "rotate"]
+
+
+@dataclass(frozen=True)
+class Rope:
+    """frequencies [D / 2] in fp32: radians a position for each pair of a head's halves (Su et al., arXiv 2104.09864); scale: what
+    cosines and sines are multiplied by.
+    """
+
+    frequencies: torch.Tensor
+    scale: float = 1.0
+
+
+def rope_of(parameters: Mapping[str, Any], dim: int) -> Rope | None:
+    """The rotation that a configuration's `rope_parameters` name, for heads of width `dim`, with the very numbers of
+    transformers' modules; None for a kind that is not one of default, linear and llama3.
+    """
+    kind, base = parameters.get("rope_type", "default"), parameters.get("rope_theta")
+    if base is None or float(parameters.get("partial_rotary_factor", 1.0)) != 1.0:
+        return None
+    pairs = torch.arange(0, dim, 2, dtype=torch.int64, device="cpu").float() / dim
+    frequencies = 1.0 / (base**pairs)
+    if kind == "linear":
+        frequencies = frequencies / parameters["factor"]
+    elif kind == "llama3":
+        frequencies = llama3(frequencies, parameters)
+    elif kind != "default":
+        return None
+    return Rope(frequencies)
+
+
+def llama3(frequencies: torch.Tensor, parameters: Mapping[str, Any]) -> torch.Tensor:
+    """Low frequencies slowed by `factor`, high ones as they are, those between blended (Llama 3.1's scaling)."""
+    factor, low, high = (parameters[name] for name in ("factor", "low_freq_factor", "high_freq_factor"))
+    old = parameters["original_max_position_embeddings"]
+    lengths = 2 * math.pi / frequencies
+    slowed = torch.where(lengths > old / low, frequencies / factor, frequencies)
+    share = (old / lengths - low) / (high - low)
+    blended = (1 - share) * slowed / factor + share * slowed
+    return torch.where((lengths >= old / high) & (lengths <= old / low), blended, slowed)
 
 
 class Rotary:
     """Cosines and sines [length, D] in the dtype and on the device of `like`; the sine carries the sign of the half-rotation.
 
-    module: transformers' rotary embedding of the model, whatever its scaling. context: positions stay below it, since some
-    embeddings change beyond.
+    context: positions stay below it.
     """
 
-    def __init__(self, module: Any, context: int, like: torch.Tensor) -> None:
-        self.module, self.context, self.like = module, context, like
+    def __init__(self, rope: Rope, context: int, like: torch.Tensor) -> None:
+        self.rope, self.context, self.like = rope, context, like
         self.cos = self.sin = like.new_zeros((0, 0))
         self.reach(min(1024, context))
 
@@ -25,10 +65,12 @@ class Rotary:
         if length <= len(self.cos):
             return
         length = min(max(length, 2 * len(self.cos)), self.context)
-        cos, sin = self.module(self.like.new_zeros((1, 1)), torch.arange(length, dtype=torch.long, device=self.like.device)[None])
-        sin = sin[0].to(self.like.dtype, copy=True)
+        device, dtype = self.like.device, self.like.dtype
+        places = torch.arange(length, dtype=torch.float32, device=device)
+        angles = torch.outer(places, self.rope.frequencies.to(device).float()).repeat(1, 2)
+        sin = (angles.sin() * self.rope.scale).to(dtype)
         sin[:, : sin.shape[1] // 2].neg_()
-        self.cos, self.sin = cos[0].to(self.like.dtype).contiguous(), sin.contiguous()
+        self.cos, self.sin = (angles.cos() * self.rope.scale).to(dtype), sin
 
     def at(self, positions: slice | Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
         """Cosine and sine rows [M, 1, D] at these positions; views where they are a slice."""

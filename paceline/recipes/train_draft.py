@@ -22,8 +22,7 @@ from paceline.data.folder import fingerprint, read_stream, split
 from paceline.errors import ModelError, RequestError, SpecError, did_you_mean
 from paceline.lm.load import quiet, resolve
 from paceline.models.draft_head.head import Head
-from paceline.models.draft_head.shape import fingerprint as made_for
-from paceline.models.draft_head.shape import longspec_shape, shape_for
+from paceline.models.draft_head.shape import longspec_shape, shape_for, target_of
 from paceline.objectives.distil import distil
 from paceline.train.checkpoint import claim_folder, replace_folder, steps_done
 from paceline.train.forward import Objective
@@ -87,7 +86,7 @@ def run(config: Config) -> Path:
     heads = {name: made(target, config, *spec) for name, spec in specs.items()}
     free = ("data", "out", "limit", "tokens", "skip_bad", "shard")
     settings = {key: str(value) for key, value in dataclasses.asdict(config).items() if key not in free}
-    settings["target"] = str(made_for(target))
+    settings["target"] = str(target_of(target)[2])
     if team.leads:
         pack(config, claim_folder(config.out / "work", settings) / "texts", tokenizer)
     team.wait()

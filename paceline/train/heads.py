@@ -163,8 +163,9 @@ def prepare(target: PreTrainedModel, heads: Mapping[str, Head]) -> None:
     """A target to read, and heads that borrow from it what they share."""
     use_block_attention(target)
     target.eval().requires_grad_(False)
+    shared: Any = target.get_input_embeddings(), target.get_output_embeddings()
     for head in heads.values():
-        head.borrow(target)
+        head.borrow(*(module.weight.detach() for module in shared))
 
 
 @torch.no_grad()

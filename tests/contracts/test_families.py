@@ -8,7 +8,7 @@ import torch
 from paceline.core.proposal import Proposal
 from paceline.lm import LM
 from paceline.lm.forwards.fused import compiler
-from paceline.lm.forwards.lean import FAMILIES as LEAN
+from paceline.lm.sources.llama import FAMILIES as LEAN
 from paceline.testing import FAMILIES
 
 TOLERANCE = 1e-4

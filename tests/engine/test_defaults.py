@@ -13,7 +13,7 @@ import torch
 import paceline
 from paceline import Sampling, load, plugins
 from paceline.lm.load import ZOO
-from paceline.lm.weights.linear import packs
+from paceline.lm.weights.packed import packs
 from paceline.models.draft_head.head import Head
 from paceline.testing import tiny_model
 from tests.contracts.test_greedy import prompts
@@ -66,7 +66,7 @@ def test_autocast_changes_no_text(forward: str, family: str) -> None:
 def test_a_head_is_read_where_its_weights_are(name: str, defaults: None) -> None:
     torch.set_default_device("meta")
     head = Head.from_pretrained(ZOO / name)
-    held = [*head.parameters(), *(b for rotary in head.rotaries if rotary is not None for b in rotary.buffers())]
+    held = [*head.parameters(), *(rope.frequencies for rope in head.rotaries)]
     assert {tensor.device.type for tensor in held} == {"cpu"}
 
 

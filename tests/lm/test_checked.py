@@ -27,12 +27,12 @@ def work(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         init(self, *arguments)
 
     monkeypatch.setattr(Call, "__init__", counted)
-    monkeypatch.setattr("paceline.lm.lm.pays", lambda weights: done.append("timing") or True)
+    monkeypatch.setattr("paceline.lm.choice.pays", lambda weights: done.append("timing") or True)
     return done
 
 
 def told(lm: LM) -> tuple[Any, ...]:
-    return lm.forward_name, lm.packed, lm.exact, lm.why_not_exact, lm.exact_trees, lm.tails, lm.notes
+    return lm.forward_name, lm.backend.packed, lm.exact, lm.why_not_exact, lm.exact_trees, lm.tails, lm.notes
 
 
 @pytest.mark.parametrize("forward", ["auto", "lean", "stock"])
@@ -51,7 +51,7 @@ def change_weight(lm: LM) -> None:
 
 
 CHANGES: dict[str, Callable[[LM], Any]] = {
-    "a weight": change_weight, "a setting": lambda lm: setattr(lm.config, "rms_norm_eps", 1e-3),
+    "a weight": change_weight, "a setting": lambda lm: setattr(lm.text_config, "rms_norm_eps", 1e-3),
     "the forward": lambda lm: setattr(lm, "asked_forward", "lean"), "packing": lambda lm: setattr(lm, "asked_packed", True),
     "threads": lambda lm: torch.set_num_threads(3),
 }  # fmt: skip
@@ -61,7 +61,7 @@ CHANGES: dict[str, Callable[[LM], Any]] = {
 def test_whatever_a_check_depends_on_names_the_file(change: Callable[[LM], Any], all_threads: None) -> None:
     lm = copy.copy(paceline.load(tiny_model("llama"), packed=False))
     before = checked.identity(lm)
-    lm.config.name_or_path = "elsewhere"
+    lm.text_config.name_or_path = "elsewhere"
     assert checked.identity(lm) == before
     change(lm)
     assert checked.identity(lm) != before

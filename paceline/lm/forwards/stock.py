@@ -11,7 +11,6 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
-from functools import cached_property
 from typing import Any
 
 import torch
@@ -20,9 +19,11 @@ from transformers import AttentionInterface, AttentionMaskInterface
 
 from paceline.errors import ModelError
 from paceline.lm.attention import Call, attend
-from paceline.lm.weights.linear import Packed, PackedLinear, can_pack
+from paceline.lm.forwards.eager import Eager
+from paceline.lm.protocols import Source
+from paceline.lm.weights.packed import Packed, PackedLinear, can_pack
 
-__all__ = ["NAME", "Stock", "borrowed", "device_of"]
+__all__ = ["NAME", "Stock", "borrowed", "build"]
 
 NAME = "paceline"  # of our attention among transformers' implementations
 CURRENT: ContextVar[Call | None] = ContextVar("paceline_call", default=None)
@@ -33,12 +34,7 @@ class Stock:
     """`stock(tokens [B, T], call, at) -> logits [len(at), V]`, or None where `at` is None; live: the model itself, no twin."""
 
     def __init__(self, given: Any, live: bool) -> None:
-        self.given, self.live = given, live
-
-    @cached_property
-    def model(self) -> Any:
-        """What is called, made when it is first wanted: the other forwards have no use for it."""
-        return self.given if self.live else twin(self.given)
+        self.model, self.live = given if live else twin(given), live
 
     def __call__(self, tokens: torch.Tensor, call: Call, at: Any) -> torch.Tensor | None:
         positions = torch.tensor(call.positions(), dtype=torch.long, device=tokens.device)
@@ -61,6 +57,23 @@ class Stock:
                 if type(child) is nn.Linear and can_pack(child.weight):
                     bias = None if child.bias is None else child.bias.detach()
                     setattr(module, name, PackedLinear(Packed(child.weight, bias), child.out_features))
+
+
+def build(source: Source, pack: bool = False) -> Eager:
+    """The forward at work on a source's module: on itself where it has to run live; pack: with its linears packed, where they
+    can be.
+    """
+    stock = Stock(source.model, bool(source.live))
+    if pack:
+        stock.pack()
+    total = sum(p.numel() * p.element_size() for p in source.model.parameters())
+    return Eager("stock", stock, pack, total if source.live else total - looked_up(source), source.device)
+
+
+def looked_up(source: Source) -> int:
+    """Bytes of an embedding that is not the output head too: a decoded token reads a row of it."""
+    embed, head = source.embeddings()
+    return 0 if embed is None or head is None or embed.data_ptr() == head.data_ptr() else embed.numel() * embed.element_size()
 
 
 def twin(model: Any) -> Any:
@@ -92,11 +105,6 @@ def borrowed(model: Any, attention: str | None = None) -> Iterator[None]:
                 module.training = True
             for config, old in before:
                 config._attn_implementation_internal = old
-
-
-def device_of(model: Any) -> torch.device:
-    """Where a model takes its tokens; hooks carry them on where its weights are offloaded."""
-    return torch.device("cpu") if model.device.type == "meta" else model.device
 
 
 def configs(model: Any) -> list[Any]:

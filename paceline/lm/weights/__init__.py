@@ -1,1 +1,48 @@
-"""How weights are stored and multiplied."""
+"""How weights are stored: one file a format, with its torch reference and the name of its compiled kernel."""
+
+from typing import NamedTuple, Protocol
+
+import torch
+
+__all__ = ["Native", "Weights"]
+
+
+class Native(NamedTuple):
+    """Weights as compiled code reads them: `tiles` of TILE outputs (`layout.py`) that the kernel `kind` knows, [out, in] =
+    `shape`; `scale` and `bias`, in tiles and [out], where there are any. gated: tiles of the upper and the lower half of the
+    outputs lie in turn, so that gate and up are made together; `shape` is then that of one half.
+    """
+
+    tiles: torch.Tensor
+    kind: int
+    shape: tuple[int, int]
+    gated: bool = False
+    scale: torch.Tensor | None = None
+    bias: torch.Tensor | None = None
+
+
+class Weights(Protocol):
+    """A linear's weights [out, in] in one storage format."""
+
+    @property
+    def shape(self) -> tuple[int, int]: ...
+
+    @property
+    def bytes(self) -> int: ...
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of what goes in and comes out."""
+        ...
+
+    def linear(self, x: torch.Tensor, add: torch.Tensor | None = None) -> torch.Tensor:
+        """x [M, in] -> x W^T + bias [M, out], plus `add` where given: the reference that every kernel is tested against."""
+        ...
+
+    def rows(self, ids: torch.Tensor) -> torch.Tensor:
+        """These rows of the weight, as an embedding looks them up: ids [...] -> [..., in]."""
+        ...
+
+    def native(self, gated: bool = False) -> Native | None:
+        """For compiled code; None where it has no kernel for this format. gated: gate and up, each a half of the outputs."""
+        ...

@@ -1,27 +1,12 @@
 """The layout in which the fused forward reads a weight: tiles of 32 outputs, input by input, in bf16 where that loses nothing."""
 
-from typing import NamedTuple
-
 import torch
 from torch.nn.functional import pad
 
-__all__ = ["TILE", "Tiled", "compact", "quantize_int8", "tiles"]
+__all__ = ["TILE", "compact", "quantize_int8", "tiles", "untiled"]
 
 TILE = 32  # outputs made together, as in fused.cpp
 PART = 1 << 16  # weights compared at once
-
-
-class Tiled(NamedTuple):
-    """Weights in tiles: one [out, in], or gate and up in turn."""
-
-    tiles: torch.Tensor
-    shape: tuple[int, int]
-    gated: bool
-
-    def rows(self, start: int, stop: int, dtype: torch.dtype) -> torch.Tensor:
-        """Rows of the weight as it was, gate before up."""
-        halves = self.tiles.unbind(1) if self.gated else (self.tiles,)
-        return torch.cat([untiled(half, self.shape) for half in halves])[start:stop].to(dtype)
 
 
 def compact(weight: torch.Tensor) -> torch.Tensor:

@@ -6,12 +6,11 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn.functional import scaled_dot_product_attention, silu
-from transformers import LlamaConfig
-from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
+from paceline.lm.rotary import Rope, rope_of
 from paceline.models.draft_head.shape import HeadShape
 
-__all__ = ["Attend", "Block", "plain_attention", "rotary"]
+__all__ = ["Attend", "Block", "plain_attention", "rotary", "turn"]
 
 Attend = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, float], torch.Tensor]
 
@@ -78,11 +77,23 @@ class Block(nn.Module):
         return x + self.mlp(self.post_attention_layernorm(x))
 
 
-def rotary(shape: HeadShape, dim: int) -> Any:
-    """The target's rotation for heads of this width."""
+def rotary(shape: HeadShape, dim: int) -> Rope:
+    """The target's rotation for heads of this width; of kinds that are not known here transformers makes it."""
+    if (known := rope_of(shape.rope, dim)) is not None:
+        return known
+    from transformers import LlamaConfig
+    from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
+
     config = LlamaConfig(hidden_size=dim, num_attention_heads=1, head_dim=dim, max_position_embeddings=shape.context,
                          rope_parameters=dict(shape.rope))
-    return LlamaRotaryEmbedding(config)
+    made = LlamaRotaryEmbedding(config)
+    return Rope(made.inv_freq, made.attention_scaling)
+
+
+def turn(rope: Rope, positions: torch.Tensor, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Cosines and sines [B, T, D] at these positions [B, T], in the dtype and on the device of `like`."""
+    angles = (positions[..., None].float() * rope.frequencies.to(positions.device)).repeat(1, 1, 2)
+    return (angles.cos() * rope.scale).to(like), (angles.sin() * rope.scale).to(like)
 
 
 def heads(x: torch.Tensor, dim: int) -> torch.Tensor:

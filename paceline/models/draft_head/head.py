@@ -12,7 +12,6 @@ self-attention and the target's own embedding and output head, which such a head
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -20,7 +19,7 @@ from torch import nn
 from torch.nn.functional import embedding, linear
 
 from paceline.errors import DataError
-from paceline.models.draft_head.block import Attend, Block, plain_attention, rotary
+from paceline.models.draft_head.block import Attend, Block, plain_attention, rotary, turn
 from paceline.models.draft_head.shape import HeadShape, described, shape_of
 
 __all__ = ["Head"]
@@ -44,7 +43,7 @@ class Head(nn.Module):
             self.lm_head = nn.Linear(shape.width, shape.vocab, bias=False)
         if shape.tied:
             self.lm_head.weight = self.embed_tokens.weight
-        # In a tuple, so that .to(bfloat16) leaves their frequencies alone: rounded, they would turn far positions by radians.
+        # Plain data, so that .to(bfloat16) leaves frequencies alone: rounded, they would turn far positions by radians.
         self.rotaries = rotary(shape, shape.head_dim), rotary(shape, shape.target_head_dim)
         random = torch.Generator().manual_seed(seed)
         for name, parameter in self.named_parameters():
@@ -55,10 +54,15 @@ class Head(nn.Module):
             if name.endswith("cross_attn.o_proj.weight"):
                 nn.init.zeros_(parameter)  # a head begins as the small model that it is without reading
 
-    def borrow(self, target: Any) -> None:
-        """Take a transformers model's embedding and output head, where the shape says that they are shared."""
-        if self.shape.shared:
-            self.borrowed = target.get_input_embeddings().weight.detach(), target.get_output_embeddings().weight.detach()
+    def borrow(self, embedding: torch.Tensor | None, output: torch.Tensor | None) -> None:
+        """Take the target's embedding and output head, each [V, W], where the shape says that they are shared."""
+        if self.shape.shared and embedding is not None and output is not None:
+            self.borrowed = embedding, output
+
+    @property
+    def blocks(self) -> list[Block]:
+        """Its layers, in order."""
+        return [block for block in self.layers if isinstance(block, Block)]
 
     @property
     def embedding(self) -> torch.Tensor:
@@ -79,7 +83,7 @@ class Head(nn.Module):
         values, each [B, H_kv, S, D], as its cache holds them; seen: additive [B, 1, T, S], which of them each token may read.
         """
         x = embedding(tokens, self.embedding)
-        turns = [turn(x, positions) for turn in self.rotaries]
+        turns = [turn(rope, positions, x) for rope in self.rotaries]
         for i, block in enumerate(self.layers):
             x = block(x, turns, mask, memory[i] if self.shape.reads else None, seen, attend or plain_attention)
         return x if self.norm is None else self.norm(x)

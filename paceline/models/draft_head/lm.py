@@ -5,17 +5,18 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.functional import silu
 
 from paceline.lm.attention import Call
 from paceline.lm.cost import Costs
-from paceline.lm.forwards import lean
-from paceline.lm.forwards.fused import forward as fused
+from paceline.lm.decoder import Cross, Decoder, Heads, Layer, Norm, rounded
+from paceline.lm.forwards import fused, lean
 from paceline.lm.kv import KV, Slot
 from paceline.lm.lm import CHUNK, LM
-from paceline.lm.weights.linear import Dense, fuse
+from paceline.lm.protocols import Forward
+from paceline.lm.weights.dense import Dense, joined
 from paceline.models.draft_head.block import Block
 from paceline.models.draft_head.head import Head
+from paceline.models.draft_head.shape import HeadShape
 
 __all__ = ["HeadLM"]
 
@@ -28,17 +29,19 @@ class HeadLM:
     int8: its weights in int8 where the forward is fused: a quarter of the bytes, and hardly another draft.
     """
 
-    rope_switch = None
+    exact, fingerprint = False, 0
     prefill, extend = LM.prefill, LM.extend
 
     def __init__(self, head: Head, target: LM, int8: bool = False) -> None:
         self.model, self.costs = head, Costs(self, target if head.shape.reads else None)
-        self.context = min(head.shape.context, target.rope_switch or target.context)
-        head.borrow(target.model)
+        self.context = self.reach = min(head.shape.context, target.reach)
+        if head.shape.shared:
+            head.borrow(*target.source.embeddings())
         self.vocab = head.output.shape[0]
         self.dtype, self.device, self.tokenizer = head.output.dtype, head.output.device, target.tokenizer
-        self.lean = leaned(head, target.text_config.num_hidden_layers, self.context)
-        self.fused = fused.build(self.lean, head.output.detach(), int8)[0] if target.fused is not None else None
+        decoder = described(head, target.text_config.num_hidden_layers, self.context)
+        compiled = target.backend.name == "fused" and not fused.fits(decoder)
+        self.backend: Forward = fused.build(rounded(decoder) if int8 else decoder) if compiled else lean.build(decoder)
 
     def cache(self, slots: int = 1, exact: bool = False) -> KV:
         if window := self.model.shape.window:
@@ -48,43 +51,37 @@ class HeadLM:
     def forward(self, kv: KV, slots: Sequence[Slot], tokens: torch.Tensor, parents: Sequence[Sequence[int]] | None = None,
                 at: Any = slice(None)) -> torch.Tensor | None:
         """As `LM.forward`."""
-        call = Call(kv, slots, tokens.shape[1], parents, False, self.context)
-        if self.fused is not None:
-            return self.fused(tokens, call, at)
-        return self._forward(tokens, call, at)
-
-    @torch.inference_mode()
-    def _forward(self, tokens: torch.Tensor, call: Call, at: Any) -> torch.Tensor | None:
-        with torch.autocast(self.device.type, enabled=False):
-            hidden = self.lean(tokens.to(self.device), call)
-            return None if at is None else self.model.logits(hidden[at])
+        return self.backend(tokens, Call(kv, slots, tokens.shape[1], parents, False, self.reach), at)
 
 
 @torch.no_grad()
-def leaned(head: Head, layers: int, context: int) -> lean.Lean:
-    """The head as a lean forward for a target of so many layers."""
+def described(head: Head, layers: int, context: int) -> Decoder:
+    """The head as a decoder, for a target of so many layers."""
     s = head.shape
-    made = []
-    for i, block in enumerate(head.layers):
-        assert isinstance(block, Block)
-        c, a, m = block.cross_attn, block.self_attn, block.mlp
-        cross = None if c is None else lean.Cross(
-            q=joined(c.q_proj), out=joined(c.o_proj), norm=norm(c.norm), q_norm=norm(c.q_norm), heads=s.target_heads,
-            kv_heads=s.target_kv_heads, dim=s.target_head_dim, scale=s.target_head_dim**-0.5, layer=layers - s.reads[i],
-        )  # fmt: skip
-        made.append(lean.Layer(
-            qkv=joined(a.q_proj, a.k_proj, a.v_proj), out=joined(a.o_proj), gate_up=joined(m.gate_proj, m.up_proj),
-            down=joined(m.down_proj), act=silu, before_attention=norm(block.input_layernorm), after_attention=None,
-            before_mlp=norm(block.post_attention_layernorm), after_mlp=None, q_norm=None, k_norm=None, window=s.window or None,
-            scale=s.head_dim**-0.5, cross=cross,
-        ))  # fmt: skip
-    return lean.Lean(made, head.embedding.detach(), norm(head.norm), lean.Heads(s.heads, s.kv_heads, s.head_dim),
-                     head.rotaries[0], context, head.rotaries[1] if s.reads else None)
+    blocks = [_layer(block, s, layers - s.reads[i] if s.reads else None) for i, block in enumerate(head.blocks)]
+    own, other = head.rotaries
+    return Decoder(blocks, Dense(head.embedding.detach()), norm(head.norm), Dense(head.output.detach()),
+                   Heads(s.heads, s.kv_heads, s.head_dim), own, context, other if s.reads else None)
 
 
-def joined(*linears: nn.Linear) -> Dense:
-    return Dense(*fuse(linears))
+def _layer(block: Block, s: HeadShape, reads: int | None) -> Layer:
+    """reads: the target's layer that it reads, from the front."""
+    c, a, m = block.cross_attn, block.self_attn, block.mlp
+    cross = None if c is None or reads is None else Cross(
+        q=stacked(c.q_proj), out=stacked(c.o_proj), norm=norm(c.norm), q_norm=norm(c.q_norm),
+        heads=Heads(s.target_heads, s.target_kv_heads, s.target_head_dim), scale=s.target_head_dim**-0.5, layer=reads,
+    )  # fmt: skip
+    return Layer(
+        qkv=stacked(a.q_proj, a.k_proj, a.v_proj), out=stacked(a.o_proj), gate_up=stacked(m.gate_proj, m.up_proj),
+        down=stacked(m.down_proj), act="silu", before_attention=norm(block.input_layernorm), after_attention=None,
+        before_mlp=norm(block.post_attention_layernorm), after_mlp=None, q_norm=None, k_norm=None, window=s.window or None,
+        scale=s.head_dim**-0.5, cross=cross,
+    )  # fmt: skip
 
 
-def norm(module: nn.RMSNorm | None) -> lean.Norm | None:
-    return None if module is None else lean.Norm(module.weight.detach(), module.eps or 0.0)
+def stacked(*linears: nn.Linear) -> Dense:
+    return joined([m.weight.detach() for m in linears], [None if m.bias is None else m.bias.detach() for m in linears])
+
+
+def norm(module: nn.RMSNorm | None) -> Norm | None:
+    return None if module is None else Norm(module.weight.detach(), module.eps or 0.0)

@@ -1,16 +1,14 @@
 """What a draft head is made of, how it is derived from its target, and how it is written down."""
 
-import zlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from paceline.errors import DataError, ModelError
+from paceline.lm.fingerprint import fingerprint
 
-__all__ = ["HeadShape", "described", "fingerprint", "longspec_shape", "shape_for", "shape_of"]
+__all__ = ["HeadShape", "described", "longspec_shape", "shape_for", "shape_of", "target_of"]
 
 
 @dataclass(frozen=True)
@@ -59,8 +57,7 @@ def shape_for(lm: Any, *, width: int, heads: int, kv_heads: int, ffn: int, layer
 
     Raises ModelError where the target's keys are not rotated the usual way, or has too few full-attention layers.
     """
-    model = lm.model if hasattr(lm, "text_config") else lm
-    config = readable(model)
+    config, vocab, target = target_of(lm)
     rope = config.rope_parameters
     count = config.num_hidden_layers
     kinds = getattr(config, "layer_types", None) or [""] * count  # where no layer is of a kind, all are alike
@@ -81,12 +78,12 @@ def shape_for(lm: Any, *, width: int, heads: int, kv_heads: int, ffn: int, layer
         raise ModelError("A head that shares its target's embedding is as wide as it: expected width "
                          f"{config.hidden_size}, found {width}.")
     return HeadShape(
-        vocab=model.get_output_embeddings().weight.shape[0], width=width, layers=layers, heads=heads, kv_heads=kv_heads,
+        vocab=vocab, width=width, layers=layers, heads=heads, kv_heads=kv_heads,
         head_dim=size, ffn=ffn, reads=chosen, target_heads=config.num_attention_heads,
         target_kv_heads=config.num_key_value_heads,
         target_head_dim=getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads, rope=dict(rope),
         context=config.max_position_embeddings, eps=config.rms_norm_eps, q_norm=config.model_type == "qwen3",
-        target=fingerprint(model), **options,
+        target=target, **options,
     )  # fmt: skip
 
 
@@ -96,31 +93,31 @@ def longspec_shape(lm: Any, **options: Any) -> HeadShape:
     Source: arXiv 2502.17421, section 3, and its official code: biases on queries, keys and values, a norm before cross-attention,
     none before the output head. Departure: the window counts the token itself (theirs sees 513 keys at 512).
     """
-    config = readable(lm.model if hasattr(lm, "text_config") else lm)
+    config, _, _ = target_of(lm)
     own = {"width": config.hidden_size, "heads": config.num_attention_heads, "kv_heads": config.num_key_value_heads,
            "ffn": config.intermediate_size, "head_dim": getattr(config, "head_dim", None), "window": 512, "bias": True,
            "shared": True, "cross_norm": True, "final_norm": False, "method": "longspec"}
     return shape_for(lm, **{**own, **options})
 
 
-def readable(model: Any) -> Any:
-    """The text configuration of a target that heads can read. Raises ModelError for one of another kind."""
-    config = model.config.get_text_config()
+def target_of(lm: Any) -> tuple[Any, int, int]:
+    """Settings, number of logits and fingerprint of a target, an `LM` or a transformers model. Raises ModelError for one that
+    heads cannot read.
+    """
+    if hasattr(lm, "text_config"):
+        return readable(lm.text_config), lm.vocab, lm.fingerprint
+    embedding = getattr(lm.get_input_embeddings(), "weight", None)
+    return readable(lm.config.get_text_config()), lm.get_output_embeddings().weight.shape[0], fingerprint(embedding)
+
+
+def readable(config: Any) -> Any:
+    """The settings of a target that heads can read. Raises ModelError for one of another kind."""
     rope = getattr(config, "rope_parameters", None)
     if not rope or "rope_type" not in rope or float(rope.get("partial_rotary_factor", 1.0)) != 1.0:
         raise ModelError(f"A head needs a target whose keys are rotated whole and in one way; {config.model_type}'s are not.")
     if missing := [name for name in ("num_key_value_heads", "rms_norm_eps") if not hasattr(config, name)]:
         raise ModelError(f"A head needs a target of Llama's kind; the configuration of {config.model_type} has no {missing[0]}.")
     return config
-
-
-def fingerprint(model: Any) -> int:
-    """Tells targets apart by their embedding, so a target grown from another is the same; 0 where it is out of reach."""
-    weight = getattr(model.get_input_embeddings(), "weight", None)
-    if not isinstance(weight, torch.Tensor) or weight.is_meta:
-        return 0
-    rows = weight.detach()[:256].to("cpu", torch.bfloat16).contiguous()
-    return zlib.crc32(rows.view(torch.int16).numpy().tobytes())
 
 
 def described(shape: HeadShape) -> dict[str, Any]:

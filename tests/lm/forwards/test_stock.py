@@ -78,7 +78,7 @@ def test_whatever_is_changed_the_text_is_its_own(change: str) -> None:
     CHANGES[change](model)
     expected, before = stock(model.eval()), traits(model.train())
     lm = paceline.load(model)
-    assert lm.live and lm.forward_name == "stock" and not lm.packed and "live" in lm.notes[0]
+    assert lm.source.live and lm.forward_name == "stock" and not lm.backend.packed and "live" in lm.notes[0]
     assert drafted(lm) == drafted(lm, "auto") == expected
     assert traits(model) == before
 
@@ -90,7 +90,7 @@ def test_a_compiled_layer(monkeypatch: pytest.MonkeyPatch) -> None:
     expected, attention = stock(model), model.model.layers[0].self_attn
     attention.forward = torch.compile(attention.forward, backend="eager")
     lm = paceline.load(model)
-    assert "method of a module is replaced" in lm.live
+    assert "method of a module is replaced" in lm.source.live
     assert drafted(lm) == expected
 
 
@@ -167,7 +167,7 @@ def test_a_layer_with_fewer_heads_than_the_configuration_says() -> None:
         kept.weight.data = old[:, :32] if name == "o_proj" else old[:32]
         setattr(attention, name, kept)
     lm = paceline.load(model)
-    assert lm.forward_name == "stock" and not lm.live
+    assert lm.forward_name == "stock" and not lm.source.live
     assert drafted(lm) == stock(model)
 
 

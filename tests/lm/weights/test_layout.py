@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from paceline.lm.weights.layout import PART, TILE, Tiled, compact, tiles
+from paceline.lm.weights import Native
+from paceline.lm.weights.layout import PART, TILE, compact, tiles
+from paceline.lm.weights.restored import rows_of
 
 
 @pytest.mark.parametrize("gated", [False, True])
@@ -16,7 +18,7 @@ def test_tiles_hold_the_weight(rows: int, inputs: int, dtype: torch.dtype, gated
     made = tiles(weight, gated)
     assert made.is_contiguous() and made.data_ptr() != weight.data_ptr()
     if dtype is torch.float32:
-        assert torch.equal(Tiled(made, (rows, inputs), gated).rows(0, len(weight), dtype), weight)
+        assert torch.equal(rows_of(Native(made, 0, (rows, inputs), gated), 0, len(weight), dtype), weight)
     side = 4 // dtype.itemsize
     half = made[:, -1] if gated else made
     assert half.flatten(2).shape == (-(-rows // TILE), -(-inputs // side), TILE * side)

@@ -1,5 +1,5 @@
 """The compiled forward: a whole step in one call into C++."""
 
-from paceline.lm.forwards.fused.forward import Fused, build
+from paceline.lm.forwards.fused.forward import Fused, build, fits
 
-__all__ = ["Fused", "build"]
+__all__ = ["Fused", "build", "fits"]

@@ -11,27 +11,25 @@ import itertools
 import threading
 from array import array
 from collections.abc import Sequence
-from functools import partial
 from typing import Any, NamedTuple
 
 import torch
 
-from paceline.errors import ShapeError
+from paceline.errors import ModelError, ShapeError
 from paceline.lm.attention import Call
+from paceline.lm.decoder import Decoder, Layer, Norm
 from paceline.lm.forwards.fused import compiler
-from paceline.lm.forwards.lean import Layer, Lean, Norm, linears
 from paceline.lm.kv import KV
 from paceline.lm.rotary import Rotary
-from paceline.lm.weights.layout import Tiled, compact, quantize_int8, tiles
-from paceline.lm.weights.linear import Dense, Packed, Restored
+from paceline.lm.weights import Native, Weights
+from paceline.lm.weights.dense import Dense
 
-__all__ = ["Fused", "build"]
+__all__ = ["Fused", "build", "fits"]
 
 NORMS = ("before_attention", "after_attention", "before_cross", "before_mlp", "after_mlp")
 MOST_GROUPS = 64  # as in the source
 UNKNOWN_ID, TOO_LONG, NO_MEMORY, NO_TREE = 1, 2, 3, 4  # faults, as in the source
 DTYPES = (torch.float32, torch.bfloat16)
-KINDS = {torch.float32: 0, torch.bfloat16: 1, torch.int8: 2}  # of a linear's weights, as in the source
 
 
 class CLinear(ctypes.Structure):
@@ -78,29 +76,33 @@ class Prepared(NamedTuple):
 class Fused:
     """`fused(tokens [B, T], call, at) -> logits [len(at), V]` in the weights' dtype, or None where `at` is None."""
 
-    def __init__(self, code: compiler.Code, lean: Lean, head: torch.Tensor, int8: bool) -> None:
-        self.int8 = int8
-        self.code, self.dtype, self.vocab, self.known = code, head.dtype, head.shape[0], lean.embed.shape[0]
-        self.context = lean.context
+    name, captures = "fused", frozenset({"queries"})
+    packed = in_order = chains = True
+    device = torch.device("cpu")
+
+    def __init__(self, code: compiler.Code, decoder: Decoder) -> None:
+        self.code, self.dtype, self.vocab, self.known = code, decoder.dtype, decoder.head.shape[0], decoder.known
+        self.context, heads = decoder.context, decoder.heads
         floats = torch.zeros(0, dtype=torch.float32, device="cpu")
-        self.rotary = Rotary(lean.rotary.module, lean.context, floats)
-        self.cross_rotary = None if lean.cross_rotary is None else Rotary(lean.cross_rotary.module, lean.context, floats)
+        self.rotary = Rotary(decoder.rope, decoder.context, floats)
+        self.cross_rotary = None if decoder.cross_rope is None else Rotary(decoder.cross_rope, decoder.context, floats)
         self._kept: list[torch.Tensor] = []  # whatever the structures point at
         self._lock = threading.Lock()
         self.weight_bytes = 0  # that a decoded token reads
-        self.tiled: list[dict[str, Tiled]] = [{} for _ in lean.layers]
-        self.layers = (CLayer * len(lean.layers))(*(self._layer(i, layer, lean.head_dim) for i, layer in enumerate(lean.layers)))
-        self.reads = [-1 if layer.cross is None else layer.cross.layer for layer in lean.layers]
-        self.like = torch.empty((1, lean.kv_heads, 1, lean.head_dim), dtype=head.dtype, device="cpu")
-        cross = next((layer.cross for layer in lean.layers if layer.cross), None)
-        last = self._vector(lean.norm.weight) if lean.norm else 0
+        self.native: list[dict[str, Native]] = [{} for _ in decoder.layers]
+        layers = (self._layer(i, layer, heads.dim) for i, layer in enumerate(decoder.layers))
+        self.layers = (CLayer * len(decoder.layers))(*layers)
+        self.reads = [-1 if layer.cross is None else layer.cross.layer for layer in decoder.layers]
+        self.like = torch.empty((1, heads.keys, 1, heads.dim), dtype=self.dtype, device="cpu")
+        cross = next((layer.cross.heads for layer in decoder.layers if layer.cross), None)
+        last = self._vector(decoder.norm.weight) if decoder.norm else 0
         self.model = CModel(
-            layers=self.layers, embedding=pointer(self._keep(lean.embed), head.dtype), norm=last,
-            head=self._linear({}, "head", head, None), count=len(lean.layers), width=lean.embed.shape[1], heads=lean.heads,
-            kv_heads=lean.kv_heads, dim=lean.head_dim, ffn=max(layer.gate_up.out for layer in self.layers),
-            half=head.dtype is torch.bfloat16, eps=lean.norm.eps if lean.norm else 0.0,
-            cross_heads=cross.heads if cross else 0,
-            cross_kv_heads=cross.kv_heads if cross else 0, cross_dim=cross.dim if cross else 0,
+            layers=self.layers, embedding=pointer(self._keep(table(decoder.embed)), self.dtype), norm=last,
+            head=self._linear({}, "head", decoder.head), count=len(decoder.layers), width=decoder.embed.shape[1],
+            heads=heads.queries, kv_heads=heads.keys, dim=heads.dim, ffn=max(layer.gate_up.out for layer in self.layers),
+            half=self.dtype is torch.bfloat16, eps=decoder.norm.eps if decoder.norm else 0.0,
+            cross_heads=cross.queries if cross else 0, cross_kv_heads=cross.keys if cross else 0,
+            cross_dim=cross.dim if cross else 0,
         )  # fmt: skip
         self.address = ctypes.byref(self.model)
         self.reading = self.cross_rotary is not None
@@ -234,44 +236,27 @@ class Fused:
             other = self.cross_rotary
             self.model.cross_cos, self.model.cross_sin = (pointer(x, torch.float32) for x in (other.cos, other.sin))
 
-    def replace(self, model: Any) -> None:
-        """Let the model's layers take their weights from here, so that they are held once; they are made anew at every use."""
-        for module, tiled in zip(model.model.layers, self.tiled, strict=True):
-            for name, part in linears(module).items():
-                name, start = "o" if name == "out" else name, 0
-                for linear in part:
-                    restore = partial(tiled[name].rows, start, start + linear.out_features, self.dtype)
-                    put(module, linear, Restored(restore, linear))
-                    start += linear.out_features
-
     def _layer(self, index: int, layer: Layer, dim: int) -> CLayer:
-        home, cross = self.tiled[index], layer.cross
+        home, cross = self.native[index], layer.cross
         parts = {"qkv": layer.qkv, "o": layer.out, "gate_up": layer.gate_up, "down": layer.down}
         norms = {name: getattr(layer, name, None) for name in (*NORMS, "q_norm", "k_norm")}
         if cross is not None:
             parts |= {"cross_q": cross.q, "cross_o": cross.out}
             norms |= {"before_cross": cross.norm, "cross_norm": cross.q_norm}
         return CLayer(
-            **{name: self._linear(home, name, *dense(part)) for name, part in parts.items()},
+            **{name: self._linear(home, name, part) for name, part in parts.items()},
             **{name: self._vector(norm.weight) for name, norm in norms.items() if norm is not None},
             window=layer.window or 0, norm_heads=layer.q_norm is not None and layer.q_norm.weight.numel() == dim,
             scale=layer.scale, cross_scale=cross.scale if cross else 0.0,
             eps=next(norm.eps for norm in norms.values() if norm is not None),
         )  # fmt: skip
 
-    def _linear(self, home: dict[str, Tiled], name: str, weight: torch.Tensor, bias: torch.Tensor | None) -> CLinear:
-        """Tile a weight and note it in `home`; of gate and up, which the code takes together, tiles in turn."""
-        gated, scale = name == "gate_up", None
-        if self.int8:
-            weight, scale = quantize_int8(weight)
-        else:
-            weight = compact(weight)
-        made = self._keep(tiles(weight, gated))
-        home[name] = Tiled(made, (weight.shape[0] // (1 + gated), weight.shape[1]), gated)
-        self.weight_bytes += made.numel() * made.element_size()
-        scales = 0 if scale is None else self._vector(tiles(scale[:, None] / 2**24, gated))
-        biases = 0 if bias is None else self._vector(bias)
-        return CLinear(pointer(made, weight.dtype), scales, biases, *home[name].shape, KINDS[weight.dtype])
+    def _linear(self, home: dict[str, Native], name: str, weights: Weights) -> CLinear:
+        """Have weights in the layout of the code and note them in `home`; gate and up are taken together."""
+        home[name] = made = native(weights, name == "gate_up")
+        self.weight_bytes += made.tiles.numel() * made.tiles.element_size()
+        scale, bias = (0 if x is None else self._vector(x) for x in (made.scale, made.bias))
+        return CLinear(pointer(self._keep(made.tiles), made.tiles.dtype), scale, bias, *made.shape, made.kind)
 
     def _vector(self, x: torch.Tensor) -> int:
         return pointer(self._keep(x.detach().float()), torch.float32)
@@ -299,51 +284,52 @@ def addresses(tensors: Sequence[torch.Tensor | None], like: torch.Tensor) -> Any
     return (ctypes.c_void_p * len(tensors))(*(0 if x is None else pointer(x, like.dtype) for x in tensors))
 
 
-def put(parent: torch.nn.Module, old: torch.nn.Module, new: torch.nn.Module) -> None:
-    """Put `new` where `old` stands somewhere below `parent`."""
-    for module in list(parent.modules()):
-        for name, child in list(module.named_children()):
-            if child is old:
-                setattr(module, name, new)
+def native(weights: Weights, gated: bool = False) -> Native:
+    """Weights in the layout of the code. `unfit` has asked whether they have one."""
+    made = weights.native(gated)
+    assert made is not None
+    return made
 
 
-def dense(linear: Dense | Packed) -> tuple[torch.Tensor, torch.Tensor | None]:
-    assert isinstance(linear, Dense)
-    return linear.weight, linear.bias
+def table(embed: Weights) -> torch.Tensor:
+    """An embedding as rows [ids, W]."""
+    return embed.weight if isinstance(embed, Dense) else embed.rows(torch.arange(embed.shape[0], dtype=torch.long, device="cpu"))
 
 
-def build(lean: Lean | None, head: torch.Tensor, int8: bool = False) -> tuple[Fused | None, str]:
-    """The fused forward of a lean one that stands on dense linears, with its output head's weight; or None, and why.
+def fits(decoder: Decoder) -> str:
+    """Why there is no compiled forward of this decoder here; empty where there is one."""
+    if why := unfit(decoder):
+        return why
+    code, why = compiler.library()
+    if code is not None and any(code.size_of(i) != ctypes.sizeof(kind) for i, kind in enumerate((CLayer, CModel, CCall))):
+        return "the compiled code is of another version of Paceline; restart"
+    return why
 
-    int8: weights in int8, for drafting models.
-    """
-    if lean is None:
-        return None, "this family has no lean forward"
-    if why := unfit(lean, head):
-        return None, why
+
+def build(decoder: Decoder) -> Fused:
+    """The forward at work, for a decoder that fits."""
     code, why = compiler.library()
     if code is None:
-        return None, why
-    if any(code.size_of(i) != ctypes.sizeof(kind) for i, kind in enumerate((CLayer, CModel, CCall))):
-        return None, "the compiled code is of another version of Paceline; restart"
-    return Fused(code, lean, head, int8), ""
+        raise ModelError(f"There is no compiled forward: {why}.")
+    return Fused(code, decoder)
 
 
-def unfit(lean: Lean, head: torch.Tensor) -> str:
-    """Why this model is not for the fused forward; empty where it is."""
-    if head.device.type != "cpu" or head.dtype not in DTYPES:
+def unfit(decoder: Decoder) -> str:
+    """Why the code does not know this decoder; empty where it does."""
+    heads = decoder.heads
+    if decoder.embed.rows(torch.zeros(0, dtype=torch.long, device="cpu")).device.type != "cpu" or decoder.dtype not in DTYPES:
         return "the fused forward is for fp32 and bf16 on a CPU"
-    if lean.head_dim % 2 or lean.heads > MOST_GROUPS * lean.kv_heads:
+    if heads.dim % 2 or heads.queries > MOST_GROUPS * heads.keys:
         return "the fused forward knows heads of even size, at most 64 to a key head"
-    dtypes = {lean.embed.dtype, head.dtype}
-    for layer in lean.layers:
-        if type(layer.act).__name__ not in ("SiLU", "SiLUActivation") and layer.act is not torch.nn.functional.silu:
+    dtypes = {decoder.embed.dtype, decoder.dtype}
+    for layer in decoder.layers:
+        if layer.act not in ("silu", "swish"):
             return "the fused forward knows the SiLU feed-forward only"
-        if dense(layer.gate_up)[1] is not None:
+        if getattr(layer.gate_up, "bias", None) is not None:
             return "the fused forward knows the feed-forward without biases only"
         if len({norm.eps for norm in vars(layer).values() if isinstance(norm, Norm)}) != 1:
             return "the fused forward knows layers whose norms share one epsilon"
-        if layer.cross is not None and layer.cross.heads > MOST_GROUPS * layer.cross.kv_heads:
+        if layer.cross is not None and layer.cross.heads.queries > MOST_GROUPS * layer.cross.heads.keys:
             return "the fused forward knows at most 64 heads to a key head"
-        dtypes |= {linear.dtype for linear in vars(layer).values() if isinstance(linear, Dense)}
+        dtypes |= {weights.dtype for weights in (layer.qkv, layer.out, layer.gate_up, layer.down)}
     return "" if len(dtypes) == 1 else "this model's weights are of several dtypes"

@@ -14,10 +14,11 @@ from paceline.core.proposal import Proposal
 from paceline.errors import ModelError, ShapeError
 from paceline.lm import LM
 from paceline.lm.attention import Call
-from paceline.lm.forwards import lean
 from paceline.lm.forwards.fused import compiler
 from paceline.lm.forwards.fused import forward as fused
 from paceline.lm.kv import KV
+from paceline.lm.sources.transformers import Module
+from paceline.lm.weights import dense
 from paceline.lm.weights import layout as tiles
 from paceline.models.draft_head.head import Head
 from paceline.models.draft_head.lm import HeadLM
@@ -121,7 +122,7 @@ def test_shapes_that_fill_no_vector(processor: str, changes: dict[str, Any], dty
 def test_weights_kept_in_bf16_lose_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     model = tiny_model().bfloat16().float()
     small = paceline.load(model, forward="fused")
-    monkeypatch.setattr(fused, "compact", lambda weight: weight.detach())
+    monkeypatch.setattr(dense, "compact", lambda weight: weight.detach())
     large = paceline.load(model, forward="fused")
     assert small.weight_bytes < 0.6 * large.weight_bytes
     assert torch.equal(one_by_one(small, ids(30), 10), one_by_one(large, ids(30), 10))
@@ -240,7 +241,7 @@ def test_what_compiled_code_would_read_amiss_is_refused_at_its_door() -> None:
     with pytest.raises(ShapeError, match="1 slots"):
         lm.forward(kv, [slot, slot], tokens)
     with pytest.raises(ShapeError, match="places of logits from 0 to 3"):
-        lm.fused.extend(tokens, Call(kv, [slot], 6, None, False), [4], 2, (0.0, 0.0), None, 1)
+        lm.backend.extend(tokens, Call(kv, [slot], 6, None, False), [4], 2, (0.0, 0.0), None, 1)
     other = KV(1)
     other.layer(0, torch.zeros((1, 1, 1, 16), dtype=torch.float64))
     with pytest.raises(ShapeError, match="Expected"):
@@ -258,9 +259,8 @@ def test_what_it_does_not_know_is_left_to_the_others() -> None:
 
 
 def refused(model: Any) -> str:
-    found, why = fused.build(lean.build(model, False, 1024), model.get_output_embeddings().weight.detach())
-    assert found is None
-    return why
+    decoder, why = Module(model).decoder(1024)
+    return why if decoder is None else fused.fits(decoder)
 
 
 @needs_compiler

@@ -11,8 +11,9 @@ from torch import nn
 import paceline
 from paceline.lm import LM
 from paceline.lm.forwards.stock import Stock
-from paceline.lm.weights import linear
-from paceline.lm.weights.linear import Dense, Packed, can_pack, fuse, make, packs, pays
+from paceline.lm.weights import packed as packing
+from paceline.lm.weights.dense import Dense, joined
+from paceline.lm.weights.packed import Packed, can_pack, packs, pays
 from paceline.testing import tiny_model
 
 WEIGHT = torch.randn(96, 64, generator=torch.Generator().manual_seed(0))
@@ -31,9 +32,9 @@ def test_packed_equals_dense(rows: int, bias: bool, dtype: torch.dtype, toleranc
     x, add = (torch.randn(rows, n, generator=random).to(dtype) for n in (64, 96))
     weight, offset = WEIGHT.to(dtype), torch.randn(96, generator=random).to(dtype) if bias else None
     packed, dense = Packed(weight, offset), Dense(weight, offset)
-    torch.testing.assert_close(packed(x), dense(x), atol=tolerance, rtol=tolerance)
-    torch.testing.assert_close(packed(x, add), dense(x, add), atol=tolerance, rtol=tolerance)
-    assert packed(x).shape == (rows, 96) and packed(x, add).shape == (rows, 96)
+    torch.testing.assert_close(packed.linear(x), dense.linear(x), atol=tolerance, rtol=tolerance)
+    torch.testing.assert_close(packed.linear(x, add), dense.linear(x, add), atol=tolerance, rtol=tolerance)
+    assert packed.linear(x).shape == (rows, 96) and packed.shape == dense.shape == (96, 64)
 
 
 def test_only_plain_cpu_matrices_are_packed() -> None:
@@ -43,23 +44,23 @@ def test_only_plain_cpu_matrices_are_packed() -> None:
     assert not can_pack(WEIGHT.double()) and not can_pack(WEIGHT[0]) and not can_pack(WEIGHT.to("meta"))
     assert not can_pack(WEIGHT.as_subclass(Quantised))
     assert not pays([WEIGHT.double()])
-    assert isinstance(make(WEIGHT.double(), None, True), Dense) and isinstance(make(WEIGHT, None, False), Dense)
+    assert isinstance(packing.packed(Dense(WEIGHT.double())), Dense)
 
 
 def test_an_operator_that_the_processor_lacks_is_tried_once(unchecked: None, monkeypatch: pytest.MonkeyPatch) -> None:
     tried = []
 
     class Lacking:
-        def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None) -> None:
+        def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None = None) -> None:
             tried.append(weight.dtype)
             raise RuntimeError("needs avx512bw")
 
-    monkeypatch.setattr(linear, "Packed", Lacking)
+    monkeypatch.setattr(packing, "Packed", Lacking)
     packs.cache_clear()
     try:
-        assert all(type(make(WEIGHT.bfloat16(), None, True)) is Dense for _ in range(3)) and tried == [torch.bfloat16]
+        assert all(type(packing.packed(Dense(WEIGHT.bfloat16()))) is Dense for _ in range(3)) and tried == [torch.bfloat16]
         lm = LM(tiny_model("gpt2").bfloat16())
-        assert not lm.packed and any("cannot pack torch.bfloat16" in note for note in lm.notes)
+        assert not lm.backend.packed and any("cannot pack torch.bfloat16" in note for note in lm.notes)
         assert len(paceline.generate(lm, [[5, 6, 7]], max_new_tokens=3, eos=())[0].tokens) == 3
     finally:
         packs.cache_clear()
@@ -67,10 +68,10 @@ def test_an_operator_that_the_processor_lacks_is_tried_once(unchecked: None, mon
 
 def test_fusing_stacks_weights_and_fills_missing_biases() -> None:
     a, b = nn.Linear(8, 3), nn.Linear(8, 5, bias=False)
-    weight, bias = fuse([a, b])
+    stacked = joined([a.weight, b.weight], [a.bias, None])
     x = torch.randn(2, 8)
-    torch.testing.assert_close(x @ weight.T + bias, torch.cat((a(x), b(x)), 1))
-    assert fuse([b])[1] is None
+    torch.testing.assert_close(stacked.linear(x), torch.cat((a(x), b(x)), 1))
+    assert joined([b.weight], [None]).bias is None
 
 
 @needs_packing

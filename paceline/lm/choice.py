@@ -1,0 +1,78 @@
+"""Which forward a model runs on: the fastest that is known here, was asked for, and agrees with the model's own."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import nn
+
+from paceline.errors import ModelError
+from paceline.lm.agreement import agreement
+from paceline.lm.decoder import Decoder
+from paceline.lm.forwards import fused, lean
+from paceline.lm.protocols import Forward
+from paceline.lm.weights.dense import Dense
+from paceline.lm.weights.packed import packs, pays
+
+__all__ = ["choose"]
+
+
+def choose(lm: Any, forward: str, packed: bool) -> None:
+    """Set `lm.backend`; `lm.notes` says what was not to be had. Raises ModelError where the forward asked for is none of that, or
+    no forward agrees.
+    """
+    if lm.source.live:
+        return _live(lm, forward)
+    decoder, why = lm.source.decoder(lm.reach)
+    if (forward == "fused" or (forward == "auto" and packed)) and _runs(lm, forward, "fused", decoder, why or fused.fits(decoder),
+                                                                       fused.build):
+        return None
+    pack = packed and _packing(lm, decoder)
+    if forward in ("auto", "lean") and _runs(lm, forward, "lean", decoder, why or lean.fits(decoder),
+                                             lambda known: lean.build(known, pack)):
+        return None
+    return _stock(lm, pack)
+
+
+def _runs(lm: Any, forward: str, name: str, decoder: Decoder | None, why: str, build: Callable[[Decoder], Forward]) -> bool:
+    """Whether this forward is at work now; what keeps it from that is noted, or raised where it alone was asked for."""
+    if decoder is not None and not why:
+        lm.backend = build(decoder)
+        why = lm.checks(f"{name} agrees", lambda: agreement(lm))
+    if why and forward == name:
+        raise ModelError(f"There is no {name} forward for this model here: {why}. Use forward='auto'.")
+    if why and (decoder is not None or name == "fused"):
+        lm.notes.append(f"no {name} forward: {why}")
+    return not why
+
+
+def _packing(lm: Any, decoder: Decoder | None) -> bool:
+    """Whether packed linears are faster here."""
+    if lm.device.type == "cpu" and not packs(lm.dtype):
+        lm.notes.append(f"no packed weights: torch cannot pack {lm.dtype} on this processor, so its plain linears serve")
+    return lm.checks("packing pays", lambda: pays(_linears(lm, decoder)))
+
+
+def _linears(lm: Any, decoder: Decoder | None) -> Iterable[torch.Tensor]:
+    """The model's weights, one by one."""
+    if decoder is None:
+        return (m.weight for m in lm.model.modules() if type(m) is nn.Linear)
+    every = (w for layer in decoder.layers for w in (layer.qkv, layer.out, layer.gate_up, layer.down))
+    return (w.weight for w in every if isinstance(w, Dense))
+
+
+def _live(lm: Any, forward: str) -> None:
+    """The stock forward on the model itself."""
+    if forward in ("fused", "lean"):
+        raise ModelError(f"There is no {forward} forward for a model that is not plain: {lm.source.live}. Use forward='auto'.")
+    lm.notes.append(f"the model runs live, through its own forward: {lm.source.live}")
+    _stock(lm, False)
+
+
+def _stock(lm: Any, pack: bool) -> None:
+    from paceline.lm.forwards import stock
+
+    lm.backend = stock.build(lm.source, pack)
+    if why := lm.checks("stock agrees", lambda: agreement(lm)):
+        kind = f"{type(lm.model).__name__} ({lm.text_config.model_type})"
+        raise ModelError(f"{kind} cannot be decoded token by token with Paceline's cache: {why}; use transformers' generate.")

@@ -1,0 +1,107 @@
+"""What parts of a model promise each other: sources describe it, forwards compute it, engine and drafters decode with it."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
+
+import torch
+
+from paceline.lm.attention import Call
+from paceline.lm.decoder import Decoder
+from paceline.lm.kv import KV, Slot
+
+__all__ = ["CausalLM", "Chains", "Forward", "Source"]
+
+Chains = list[list[list[tuple[int, float]]]]  # per row and step, the likeliest tokens with their probabilities
+
+
+class Source(Protocol):
+    """Where a model comes from: a transformers module at hand, a folder, a file.
+
+    settings: as transformers' text configuration has them, read as attributes. live: why the module itself has to run at every
+    call; "" where its description may stand for it. vocab: how many logits it gives.
+    """
+
+    settings: Any
+    name: str
+    live: str
+    vocab: int
+    dtype: torch.dtype
+    device: torch.device
+    parameters: int
+
+    @property
+    def generation(self) -> Any:
+        """Its generation config; None where it has none."""
+        ...
+
+    @property
+    def model(self) -> Any:
+        """The transformers module; made when first asked for where the source is a file."""
+        ...
+
+    def decoder(self, context: int) -> tuple[Decoder | None, str]:
+        """The model as data, for positions below `context`, or None and why it cannot be described."""
+        ...
+
+    def embeddings(self) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+        """Input embedding [ids, W] and output head [V, W]; None where a wrapper keeps one out of reach."""
+        ...
+
+    def hand_over(self, forward: Any) -> None:
+        """Let the module's layers take their weights from a compiled forward, so that they are held once."""
+        ...
+
+    def release(self) -> None:
+        """Let a module go that was made for the checks alone."""
+        ...
+
+    def contents(self) -> Iterator[Any]:
+        """What tells it from other models: settings, and of every tensor its name, shape, dtype and some elements."""
+        ...
+
+
+class Forward(Protocol):
+    """One way to compute a model. Its file has `fits(decoder) -> reason why not, or ""`, and `build(decoder) -> Forward`.
+
+    packed: its weights are in a layout of their own, so that many tokens cost little more than one. in_order: sums run in the
+    order of the text whatever is computed together, so that trees are exact, too. chains: it has `extend`. captures: what it can
+    show of a forward.
+    """
+
+    name: str
+    packed: bool
+    in_order: bool
+    chains: bool
+    weight_bytes: int
+    captures: frozenset[str]
+    device: torch.device
+
+    def __call__(self, tokens: torch.Tensor, call: Call, at: Sequence[int] | slice | None) -> torch.Tensor | None:
+        """tokens [B, T] -> logits [len(at), V] at these of the B * T positions, or None where `at` is None."""
+        ...
+
+    def extend(self, tokens: torch.Tensor, call: Call, at: Sequence[int], steps: int, worth: tuple[float, float],
+               calibration: Sequence[Sequence[float]] | None, top: int) -> Chains:
+        """The forward of these tokens and then the likeliest ones, step by step, as `LM.extend` says; only where `chains`."""
+        ...
+
+
+class CausalLM(Protocol):
+    """A causal language model as drafters and the engine see it: an `LM`, a draft head at work, a table of a test."""
+
+    vocab: int
+    context: int
+    fingerprint: int
+    exact: bool
+    tokenizer: Any
+    device: torch.device
+
+    @property
+    def costs(self) -> Any: ...
+
+    def cache(self, slots: int = 1, exact: bool = False) -> KV: ...
+
+    def forward(self, kv: KV, slots: Sequence[Slot], tokens: torch.Tensor, parents: Sequence[Sequence[int]] | None = None,
+                at: Any = slice(None)) -> torch.Tensor | None: ...
+
+    def prefill(self, kv: KV, slot: Slot, tokens: Sequence[int]) -> Any: ...
