@@ -170,7 +170,7 @@ class Follower:
         if self.options.worth is None and self.worth >= DEAR and (self.borrowed or all(r.request.sampling.greedy for r in rows)):
             return [Proposal()] * len(rows)
         fitting = [(r, b) for r, b in zip(rows, budgets, strict=True)
-                   if r.reach + min(b, self.options.length) < (self.lm.rope_switch or self.lm.context)]
+                   if r.reach + min(b, self.options.length) < self.lm.reach]
         chains = [chain for row, budget in fitting if (chain := self._chain(row, budget))]
         chains.sort(key=lambda c: c.memory.slot.index)
         if chains:

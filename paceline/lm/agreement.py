@@ -48,7 +48,7 @@ def length(lm: Any) -> int:
     """Of the text to compare."""
     settings = lm.text_config.to_dict() if hasattr(lm.text_config, "to_dict") else vars(lm.text_config)
     named = [n for key, n in settings.items() if isinstance(n, int) and ("window" in key or "chunk" in key)]
-    return min(LENGTH + max((n for n in named if n <= LONGEST_WINDOW), default=0), lm.rope_switch or lm.context)
+    return min(LENGTH + max((n for n in named if n <= LONGEST_WINDOW), default=0), lm.reach)
 
 
 @torch.inference_mode()

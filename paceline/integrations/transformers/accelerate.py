@@ -91,7 +91,7 @@ class Loaded:
         lm = self._of(call.model)
         if isinstance(lm, PacelineError):
             return None, (type(call.model).__name__, str(lm))
-        reach = lm.rope_switch or lm.context
+        reach = lm.reach
         return (lm, ("", "")) if longest(call) <= reach else (None, ("max_length", f"beyond the model's {reach} tokens"))
 
     def _of(self, model: Any) -> LM | PacelineError:
