@@ -12,8 +12,8 @@ PART = 1 << 16  # weights compared at once
 def compact(weight: torch.Tensor) -> torch.Tensor:
     """The weight in bf16 where that loses nothing, as with a bf16 checkpoint loaded in fp32: half the bytes, the same numbers.
 
-    An fp32 number is one of bf16's where its lower half of bits is zero. Looked at part by part: parts stay in the cache, and where
-    bf16 does not do, the first one tells.
+    An fp32 number is one of bf16's where its lower half of bits is zero. Looked at part by part: parts stay in the cache, and
+    where bf16 does not do, the first one tells.
     """
     weight = weight.detach()
     if weight.dtype is not torch.float32:
