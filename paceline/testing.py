@@ -28,7 +28,7 @@ class ToyLM:
     score, prefill, extend, grammars = LM.score, LM.prefill, LM.extend, LM.grammars
     costs = SimpleNamespace(token=lambda rows=1: 0.12, further=lambda nodes, rows=1: 0.12, branching=0.05,
                             extra=lambda nodes, rows=1: 0.12 * nodes, draft=lambda small, rows=1: 0.05, renew=lambda: None,
-                            rounds=lambda nodes: ())
+                            plain=SimpleNamespace(seconds=lambda rows, length: 1.0, enter=lambda rows, length, seconds: None))
 
     def __init__(self, vocab: int = 4, seed: int = 0, sharpness: float = 1.5, tokenizer: Any = None) -> None:
         random = torch.Generator().manual_seed(seed)

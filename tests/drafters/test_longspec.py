@@ -56,7 +56,7 @@ def test_rows_draft_with_a_moving_window_as_with_all_keys(small_steps: None, mon
         monkeypatch.setattr(head_lm, "SLACK", slack)
         out = paceline.generate(lm, prompts, drafter=Longspec(head, length=4, worth=0.0), max_new_tokens=80, eos=(), slots=2)
         made.append([(g.tokens, g.stats.drafted, g.stats.accepted, g.stats.failures) for g in out])
-    plain = paceline.generate(lm, prompts, max_new_tokens=80, eos=(), slots=1)
+    plain = paceline.generate(lm, prompts, drafter="none", max_new_tokens=80, eos=(), slots=1)
     assert made[0] == made[1] and [m[0] for m in made[0]] == [g.tokens for g in plain]
 
 

@@ -21,7 +21,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-__all__ = ["PATHS", "Code", "build", "cache_folder", "library", "library_name", "processor"]
+__all__ = ["PATHS", "Code", "build", "cache_folder", "library", "library_name"]
 
 HERE = Path(__file__).parent
 SOURCE, CHOICE = HERE / "fused.cpp", HERE / "paths.cpp"
@@ -183,17 +183,10 @@ def fingerprint(compiler: str, path: str) -> str:
     sources = [SOURCE.read_text(encoding="utf-8"), CHOICE.read_text(encoding="utf-8")]
     parts = [*sources, *FLAGS, *LINK, *PATHS[path], run([compiler, "--version"])]
     if path == "native":
-        parts.append(processor())
+        from paceline.lm.machine import processor_details  # here, since the wheel's build has no torch for `paceline.lm`
+
+        parts.append(processor_details())
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
-
-
-def processor() -> str:
-    """What the processor can do, as far as the system tells."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        return "\n".join(sorted({line for line in lines if line.startswith(("flags", "Features", "model name"))}))
-    except OSError:
-        return f"{platform.machine()} {platform.processor()}"
 
 
 @cache
