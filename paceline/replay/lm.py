@@ -80,7 +80,7 @@ class ReplayLM:
 
     def cache(self, slots: int = 1, exact: bool = False) -> KV:
         """Slots with lengths and no keys."""
-        return KV(slots)
+        return KV()
 
     def prefill(self, kv: KV, slot: Slot, tokens: Sequence[int]) -> None:
         kv.keep([slot], [range(len(tokens))])
