@@ -1,4 +1,4 @@
-"""The lean forward as one call into compiled code (`fused.cpp`), for llama-type models on a CPU.
+"""The lean forward as one call into compiled code (`forward.cpp`), for llama-type models on a CPU.
 
 A small model's decode step is a hundred operators of a few microseconds; one call has none of their overheads, and reads each
 weight once for all of a round's tokens. Its sums run in one fixed order for every number of tokens, rows and keys, so what is
@@ -28,10 +28,10 @@ from paceline.lm.weights.linear import Dense, Packed, Restored
 __all__ = ["Fused", "build"]
 
 NORMS = ("before_attention", "after_attention", "before_cross", "before_mlp", "after_mlp")
-MOST_GROUPS = 64  # as in the source
-UNKNOWN_ID, TOO_LONG, NO_MEMORY, NO_TREE = 1, 2, 3, 4  # faults, as in the source
+MOST_GROUPS = 64  # as in attention.h
+UNKNOWN_ID, TOO_LONG, NO_MEMORY, NO_TREE = 1, 2, 3, 4  # faults, as in model.h
 DTYPES = (torch.float32, torch.bfloat16)
-KINDS = {torch.float32: 0, torch.bfloat16: 1, torch.int8: 2}  # of a linear's weights, as in the source
+KINDS = {torch.float32: 0, torch.bfloat16: 1, torch.int8: 2}  # of a linear's weights, as in model.h
 
 
 class CLinear(ctypes.Structure):
@@ -104,7 +104,7 @@ class Fused:
         )  # fmt: skip
         self.address = ctypes.byref(self.model)
         self.reading = self.cross_rotary is not None
-        self._grow(1)
+        self._fill_rope(1)
 
     def __call__(self, tokens: torch.Tensor, call: Call, at: Sequence[int] | slice | None) -> torch.Tensor | None:
         every, wanted = range(tokens.numel()), None
@@ -113,10 +113,10 @@ class Fused:
             if len(wanted) > len(every):
                 raise ShapeError(f"Expected at most one row of logits for each of {len(every)} tokens, found {len(wanted)}.")
         made = self._prepare(tokens, call, wanted)
-        asked = self._watched(call, made.call) if call.queries is not None else None
+        queries = self._query_buffer(call, made.call) if call.queries is not None else None
         self._check(self.code.forward(self.address, ctypes.byref(made.call)), tokens, call)
-        if asked is not None and call.queries is not None:
-            call.queries += asked.unflatten(1, tokens.shape).transpose(2, 3)
+        if queries is not None and call.queries is not None:
+            call.queries += queries.unflatten(1, tokens.shape).transpose(2, 3)
         return made.logits if at is not None else None
 
     def extend(self, tokens: torch.Tensor, call: Call, at: Sequence[int], steps: int, worth: tuple[float, float],
@@ -126,20 +126,20 @@ class Fused:
         made = self._prepare(tokens, call, at, steps)
         bins, top, places = len(calibration[0]) if calibration else 0, min(top, self.vocab), steps * len(at)
         table = (ctypes.c_float * (bins * len(at)))(*itertools.chain.from_iterable(calibration or ()))
-        likely, shares = (ctypes.c_int32 * (places * top))(), (ctypes.c_float * (places * top))()
+        top_tokens, probs = (ctypes.c_int32 * (places * top))(), (ctypes.c_float * (places * top))()
         fault = self.code.extend(
-            self.address, ctypes.byref(made.call), steps, *map(ctypes.c_float, worth), table, bins, top, likely, shares,
+            self.address, ctypes.byref(made.call), steps, *map(ctypes.c_float, worth), table, bins, top, top_tokens, probs,
         )  # fmt: skip
         self._check(fault, tokens, call, steps)
-        rows = [[i * top for i in range(b, places, len(at)) if likely[i * top] >= 0] for b in range(len(at))]
-        return [[list(zip(likely[i : i + top], shares[i : i + top], strict=True)) for i in row] for row in rows]
+        rows = [[i * top for i in range(b, places, len(at)) if top_tokens[i * top] >= 0] for b in range(len(at))]
+        return [[list(zip(top_tokens[i : i + top], probs[i : i + top], strict=True)) for i in row] for row in rows]
 
-    def _watched(self, call: Call, described: CCall) -> torch.Tensor:
-        """Room [layers, B * T, H, D] for the queries of this forward."""
+    def _query_buffer(self, call: Call, described: CCall) -> torch.Tensor:
+        """Where the code writes this forward's queries [layers, B * T, H, D]."""
         m, (heads, dim) = len(call.slots) * call.width, (self.model.heads, self.model.dim)
-        room = torch.empty((len(self.layers), m, heads, dim), dtype=torch.float32, device="cpu")
-        described.queries = pointer(room, torch.float32)
-        return room
+        buffer = torch.empty((len(self.layers), m, heads, dim), dtype=torch.float32, device="cpu")
+        described.queries = pointer(buffer, torch.float32)
+        return buffer
 
     def _prepare(self, tokens: torch.Tensor, call: Call, wanted: Sequence[int] | None, steps: int = 1) -> Prepared:
         """What the code is told of a forward; wanted: tokens whose logits are asked for, None = all."""
@@ -149,7 +149,7 @@ class Fused:
             other = slot.reads if self.reading else None
             numbers.extend((slot.index, start, dropped, 0, 0) if other is None else
                            (slot.index, start, dropped, other.index, other.length))
-        self._reach(min(self.context, max(map(sum, zip(call.starts, call.dropped, strict=True))) + t + steps))
+        self._extend_rope(min(self.context, max(map(sum, zip(call.starts, call.dropped, strict=True))) + t + steps))
         parents = wants = None
         if call.parents is not None:
             parents = 4 * len(numbers)
@@ -160,14 +160,14 @@ class Fused:
             wants = 4 * len(numbers)
             numbers.extend(wanted)
         address, _ = numbers.buffer_info()
-        asked = b * t if wanted is None else len(wanted)
-        logits = torch.empty((asked, self.vocab), dtype=self.dtype, device="cpu")
-        cache, strides = self._cache(call.kv)
-        read_cache, read_strides = self._other(call) if self.reading else (None, (0, 0, 0))
+        count = b * t if wanted is None else len(wanted)
+        logits = torch.empty((count, self.vocab), dtype=self.dtype, device="cpu")
+        cache, strides = self._own_cache(call.kv)
+        read_cache, read_strides = self._other_cache(call) if self.reading else (None, (0, 0, 0))
         made = CCall(
             pointer(tokens, torch.int64), address, parents and address + parents, wants and address + wants,
             ctypes.addressof(cache), read_cache and ctypes.addressof(read_cache), None, pointer(logits, self.dtype),
-            *strides, *read_strides, b, t, asked, call.context - 1, self.context, self.known, torch.get_num_threads(),
+            *strides, *read_strides, b, t, count, call.context - 1, self.context, self.known, torch.get_num_threads(),
         )  # fmt: skip
         return Prepared(made, logits, (tokens, numbers, cache, read_cache))
 
@@ -197,14 +197,14 @@ class Fused:
             most = max(p for row in call.positions() for p in row) + steps - 1
             raise ShapeError(f"Expected positions below {self.context}, found {most}: too long a text.")
 
-    def _cache(self, kv: KV) -> tuple[Any, tuple[int, ...]]:
+    def _own_cache(self, kv: KV) -> tuple[Any, tuple[int, ...]]:
         """Addresses of a cache's layers, made where they are not there yet, and its strides; the cache keeps them."""
         if self not in kv.derived:
             tensors = [kv.layer(i, self.like) for i in range(len(self.layers))]
             kv.derived[self] = addresses(tensors, self.like), tensors[0].stride()[:3]
         return kv.derived[self]
 
-    def _other(self, call: Call) -> tuple[Any, tuple[int, ...]]:
+    def _other_cache(self, call: Call) -> tuple[Any, tuple[int, ...]]:
         """Of the cache that layers read in another model: addresses and strides."""
         reads = [slot.reads for slot in call.slots if slot.reads is not None]
         if len(reads) < len(call.slots) or any(slot.kv is not reads[0].kv for slot in reads):
@@ -217,17 +217,17 @@ class Fused:
             kv.derived[self] = addresses(layers, like), next((x.stride()[:3] for x in layers if x is not None), (0, 0, 0))
         return kv.derived[self]
 
-    def _reach(self, length: int) -> None:
+    def _extend_rope(self, length: int) -> None:
         """Rotations for positions below `length`; older tables are kept, since another thread's call may be reading them."""
-        if length <= self.reached:
+        if length <= self.rope_length:
             return
         with self._lock:
-            self._grow(length)
+            self._fill_rope(length)
 
-    def _grow(self, length: int) -> None:
+    def _fill_rope(self, length: int) -> None:
         self._kept += [table for r in (self.rotary, self.cross_rotary) if r is not None for table in (r.cos, r.sin)]
         self.rotary.reach(length)
-        self.reached = len(self.rotary.cos)
+        self.rope_length = len(self.rotary.cos)
         self.model.cos, self.model.sin = (pointer(x, torch.float32) for x in (self.rotary.cos, self.rotary.sin))
         if self.cross_rotary is not None:
             self.cross_rotary.reach(length)
@@ -241,7 +241,7 @@ class Fused:
                 name, start = "o" if name == "out" else name, 0
                 for linear in part:
                     restore = partial(tiled[name].rows, start, start + linear.out_features, self.dtype)
-                    put(module, linear, Restored(restore, linear))
+                    replace_module(module, linear, Restored(restore, linear))
                     start += linear.out_features
 
     def _layer(self, index: int, layer: Layer, dim: int) -> CLayer:
@@ -299,7 +299,7 @@ def addresses(tensors: Sequence[torch.Tensor | None], like: torch.Tensor) -> Any
     return (ctypes.c_void_p * len(tensors))(*(0 if x is None else pointer(x, like.dtype) for x in tensors))
 
 
-def put(parent: torch.nn.Module, old: torch.nn.Module, new: torch.nn.Module) -> None:
+def replace_module(parent: torch.nn.Module, old: torch.nn.Module, new: torch.nn.Module) -> None:
     """Put `new` where `old` stands somewhere below `parent`."""
     for module in list(parent.modules()):
         for name, child in list(module.named_children()):

@@ -1,0 +1,70 @@
+// What Python and the compiled forward tell each other: a model, a call, and what the library exports. forward.py has the same
+// structures.
+#pragma once
+
+#include <cstdint>
+
+// Every object of the library is this source, compiled for one kind of processor, which names what it offers.
+#define JOINED(name, path) name##_##path
+#define NAMED(name, path) JOINED(name, path)
+#define EXPORTED(name) NAMED(name, PACELINE_PATH)
+
+extern "C" {
+
+enum Kind : int32_t { FP32, BF16, INT8 };
+
+struct Linear {
+    // Tiles [ceil(out / TILE)][in][TILE]; of bf16 [..][ceil(in / 2)][TILE][2], of int8 [..][ceil(in / 4)][TILE][4].
+    const void* weight;
+    const float* scale;  // of int8: what an output's weights are multiples of, over 2^24, [tiles][TILE]; null for the others
+    const float* bias;   // [out] or null
+    int32_t out, in, kind;
+};
+
+struct Layer {
+    Linear qkv, o, gate_up, down;  // gate_up: tiles of gate and up in turn; `out` counts one of them
+    Linear cross_q, cross_o;       // attention over another model's keys, after the layer's own; `in` 0 = none
+    const float *before_attention, *after_attention, *before_cross, *before_mlp, *after_mlp;  // norms [width], or null
+    const float *q_norm, *k_norm, *cross_norm;
+    int32_t window, norm_heads;  // window 0 = none; norm_heads: q_norm and k_norm are [D], each head by itself
+    float scale, cross_scale, eps;
+};
+
+struct Model {
+    const Layer* layers;
+    const void* embedding;  // [V, width]
+    const float *norm, *cos, *sin;  // [width] or null, [positions, D]; the sine's first half is negated
+    const float *cross_cos, *cross_sin;
+    Linear head;
+    int32_t cross_heads, cross_kv_heads, cross_dim;
+    int32_t count, width, heads, kv_heads, dim, ffn, half;  // ffn: the widest; half: embedding, cache and logits are bf16
+    float eps;
+};
+
+struct Row {
+    int32_t slot, start, dropped;    // its slot; how many keys are committed there; how many before them are not held
+    int32_t read_slot, read_length;  // of the other model's cache, where layers read one: its slot there, and the keys held
+};
+
+struct Call {
+    const int64_t* tokens;    // [count, width] ids
+    const Row* rows;          // [count]
+    const int32_t* parents;   // [count, width], of each token among its row's, -1 = what is committed; null: every row is a chain
+    const int32_t* wanted;    // tokens whose logits are wanted, `l` of them; null: all
+    void* const* cache;       // per layer [2, slots, kv_heads, capacity, D]
+    void* const* read_cache;  // or null
+    float* queries;           // [layers, count * width, heads * D]: receives what every token asks, rotated and scaled; or null
+    void* logits;             // [l, V] in the weights' dtype
+    int64_t kv_stride, slot_stride, head_stride, read_kv_stride, read_slot_stride, read_head_stride;
+    int32_t count, width, l;
+    int32_t last, positions, known;  // a chain's padding has this position at most; how many positions and ids there are
+    int32_t threads;
+};
+
+enum Fault : int32_t { NONE, UNKNOWN_ID, TOO_LONG, NO_MEMORY, NO_TREE };
+
+int64_t EXPORTED(size_of)(int32_t what);  // of Layer, Model and Call in bytes, for those who describe them in another language
+int32_t EXPORTED(forward)(const Model* model, const Call* call);  // a Fault, found before anything is written
+int32_t EXPORTED(extend)(const Model* model, const Call* call, int32_t steps, float min_chance, float token_cost,
+                         const float* calibration, int32_t bins, int32_t top, int32_t* top_tokens, float* probs);
+}
