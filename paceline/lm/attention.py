@@ -16,7 +16,6 @@ from torch.nn.functional import pad, scaled_dot_product_attention
 from paceline.lm.held import Held
 from paceline.lm.kv import FULL, KV, Slot
 from paceline.patterns import Pattern
-from paceline.patterns.sliding import Sliding
 
 __all__ = ["Call", "attend", "attend_in_parts", "attend_other"]
 
@@ -112,9 +111,9 @@ class Call:
         if rows > STAIRS_ROWS or reach > STAIRS_REACH:
             return stairs(rows, shown, start, pattern, groups, like)
         key = (pattern, groups, like.dtype, reach)
-        if key not in self.kv.masks:
-            self.kv.masks[key] = stairs(STAIRS_ROWS, 2 * reach, reach, pattern, groups, like)
-        return self.kv.masks[key][:rows, reach - start : reach - start + shown]
+        if key not in self.kv.derived:
+            self.kv.derived[key] = stairs(STAIRS_ROWS, 2 * reach, reach, pattern, groups, like)
+        return self.kv.derived[key][:rows, reach - start : reach - start + shown]
 
     def _tree_mask(self, b: int, pattern: Pattern, held: Held, size: tuple[int, int], like: torch.Tensor,
                    groups: int) -> torch.Tensor:
@@ -163,9 +162,9 @@ def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, layer: int, call: 
     groups = hq // h
     if call.queries is not None:
         call.queries.append(q * scale)
-    pattern = FULL if window is None else Sliding(window)
+    pattern = call.kv.pattern(layer, window)
     rows = q.unflatten(1, (h, groups)).transpose(2, 3).reshape(b, h, t * groups, d)
-    out = [attend_row(rows[i : i + 1], call.kv.write(layer, slot, k[i], v[i], pattern), i, call, scale, pattern)
+    out = [attend_row(rows[i : i + 1], call.kv.write(layer, slot, k[i], v[i]), i, call, scale, pattern)
            for i, slot in enumerate(call.slots)]
     whole = out[0] if b == 1 else torch.cat(out)
     return whole.unflatten(2, (t, groups)).permute(0, 2, 1, 3, 4).reshape(b, t, hq, d)

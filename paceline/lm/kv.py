@@ -6,7 +6,7 @@ first write, each with its pattern, and layers of one pattern are a group. A slo
 its own, so that a long text makes no other slot larger.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +16,7 @@ from paceline.errors import ModelError
 from paceline.lm.held import Held
 from paceline.patterns import Pattern
 from paceline.patterns.full import Full
+from paceline.patterns.sliding import Sliding
 
 __all__ = ["KV", "Slot"]
 
@@ -42,6 +43,11 @@ class Slot:
             self.held[pattern] = Held(dropped=self.first)
         return self.held[pattern]
 
+    def layer(self, layer: int) -> Held | None:
+        """What is held of a layer's group; None where the layer was never written."""
+        held = self.held.get(self.kv.pattern(layer)) if layer in self.kv.patterns else None
+        return held if held is not None and layer in held.layers else None
+
     def holds(self, length: int) -> bool:
         """Whether all keys are here that a token behind the first `length` ones can see."""
         return self.first <= length <= self.length and all(
@@ -66,15 +72,16 @@ class KV:
     unfinished quantum a view may show, ascending; beyond the longest, all of it. exact: whoever attends over this cache must do so
     in the bit-exact mode. limit: most tokens a slot may hold; asking for more raises ModelError. window: how many of its last
     tokens are enough to begin a slot anew where its text goes on, 0 = all (a single layer's keys need no more than their tokens).
+    patterns: of each layer; of one that is not named, its first forward's window tells.
     """
 
     def __init__(self, capacity: int = 512, quantum: int = 64, limit: int | None = None, tails: Sequence[int] = (),
-                 exact: bool = False, window: int = 0) -> None:
+                 exact: bool = False, window: int = 0, patterns: Mapping[int, Pattern] | None = None) -> None:
         self.capacity, self.quantum, self.limit, self.window = capacity, quantum, limit, window
         self.tails, self.exact = (*tails, quantum), exact
         self.active: list[Slot] = []
-        self.patterns: dict[int, Pattern] = {}  # of each layer
-        self.masks: dict[Any, torch.Tensor] = {}  # which attention keeps here
+        self.patterns = dict(patterns or {})
+        self.derived: dict[Any, Any] = {}  # what forwards keep here: tables of masks, of groups
 
     def round(self, length: int) -> int:
         """Up to the next multiple of the quantum."""
@@ -126,7 +133,7 @@ class KV:
             start = max(0, slot.length - ours.dropped)
             for layer, cache in theirs.layers.items():
                 rows = cache[:, :, start + ours.dropped - theirs.dropped : stop - theirs.dropped]
-                self._room(slot, layer, pattern, rows[0], stop - ours.dropped)[:, :, start : start + rows.shape[2]] = rows
+                self.reserve(layer, slot, pattern, rows[0], stop - ours.dropped)[:, :, start : start + rows.shape[2]] = rows
         slot.length = stop
 
     def crop(self, slot: Slot, length: int) -> None:
@@ -137,6 +144,10 @@ class KV:
             slot.length = length
         elif length < slot.length:
             self.restart(slot, 0)
+
+    def pattern(self, layer: int, window: int | None = None) -> Pattern:
+        """Of a layer: as declared, else of the first caller's window."""
+        return self.patterns.setdefault(layer, FULL if window is None else Sliding(window))
 
     def restart(self, slot: Slot, position: int) -> None:
         """An empty slot whose next token stands at `position`: what is before it will not be looked at."""
@@ -169,21 +180,20 @@ class KV:
         """Let these keys and values [2, H, n, D] stand for all that a layer holds; those of its group have to be as many."""
         held, n = slot.group(pattern), keys.shape[2]
         held.dropped, held.sinks = slot.length - n, 0
-        self._room(slot, layer, pattern, keys[0], n)[:, :, :n] = keys
+        self.reserve(layer, slot, self.patterns.setdefault(layer, pattern), keys[0], n)[:, :, :n] = keys
 
-    def write(self, layer: int, slot: Slot, k: torch.Tensor, v: torch.Tensor, pattern: Pattern = FULL) -> torch.Tensor:
+    def write(self, layer: int, slot: Slot, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
         """Put new keys and values, each [H, T, D], behind the committed ones, as scratch. Returns the layer's tensor
         [2, H, capacity, D], in which the first committed token stands at 0 that is not dropped.
         """
+        pattern = self.pattern(layer)
         start = slot.length - slot.group(pattern).dropped
-        cache = self._room(slot, layer, pattern, k, start + k.shape[1])
+        cache = self.reserve(layer, slot, pattern, k, start + k.shape[1])
         cache[0, :, start : start + k.shape[1]], cache[1, :, start : start + k.shape[1]] = k, v
         return cache
 
-    def _room(self, slot: Slot, layer: int, pattern: Pattern, like: torch.Tensor, length: int) -> torch.Tensor:
+    def reserve(self, layer: int, slot: Slot, pattern: Pattern, like: torch.Tensor, length: int) -> torch.Tensor:
         """A layer's tensor with room for so many keys like these [H, T, D]; it doubles where all of a text is held."""
-        if self.patterns.setdefault(layer, pattern) != pattern:
-            raise ModelError(f"Layer {layer} attends by {pattern} after {self.patterns[layer]}: one pattern to a layer.")
         held = slot.group(pattern)
         if layer not in held.layers or length > held.capacity(layer):
             ahead = max(self.capacity, 2 * held.capacity(layer)) if pattern == FULL else 0

@@ -4,8 +4,6 @@ that see everything, a window, and sinks with a window.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import pytest
 import torch
 from hypothesis import given, settings
@@ -21,18 +19,7 @@ H, D = 2, 3
 OPS = ("take", "free", "score", "score", "score", "fork", "crop")
 
 
-@dataclass(frozen=True)
-class Streaming:
-    """The first two keys and the last five."""
-
-    def visible(self, q, k):
-        return (k <= q) & ((k < 2) | (k > q - 5))
-
-    def keep(self, length: int) -> tuple[int, int]:
-        return 2, max(2, length - 4)
-
-
-PATTERNS = [Full(), Sliding(4), Streaming(), Full()]
+PATTERNS = [Full(), Sliding(4), Sliding(5, sinks=2), Full()]
 
 
 class Reference:
@@ -71,8 +58,8 @@ class Reference:
         for slot in slots:
             new = (self.next + torch.arange(float(t)))[None, :, None].expand(H, -1, D)
             self.next += t
-            for layer, pattern in enumerate(PATTERNS):
-                self.kv.write(layer, slot, new + 0.25 * layer, -new - 0.25 * layer, pattern)
+            for layer in range(len(PATTERNS)):
+                self.kv.write(layer, slot, new + 0.25 * layer, -new - 0.25 * layer)
             path = [0, *(sorted(draw(st.sets(st.integers(1, t - 1)))) if t > 1 else [])]
             before = slot.length
             self.kv.keep([slot], [path])
@@ -106,7 +93,7 @@ class Reference:
 def test_any_history_leaves_what_was_committed(data) -> None:
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(module, "MARGIN", 2)
-        reference = Reference(KV(capacity=4, quantum=4))
+        reference = Reference(KV(capacity=4, quantum=4, patterns=dict(enumerate(PATTERNS))))
         reference.take(data.draw)
         for op in data.draw(st.lists(st.sampled_from(OPS), max_size=20)):
             if reference.texts or op == "take":
@@ -114,12 +101,12 @@ def test_any_history_leaves_what_was_committed(data) -> None:
                 reference.check()
 
 
-def written(kv: KV, count: int, pattern=module.FULL, layer: int = 0) -> Slot:
+def written(kv: KV, count: int) -> Slot:
     """A slot of so many tokens, committed one chunk of eight after the other."""
     slot = kv.take()
     for start in range(0, count, 8):
         new = torch.arange(float(start), float(min(start + 8, count)))[None, :, None].expand(H, -1, D)
-        kv.write(layer, slot, new, -new, pattern)
+        kv.write(0, slot, new, -new)
         kv.keep([slot], [range(new.shape[1])])
     return slot
 
@@ -133,8 +120,8 @@ def test_a_long_text_makes_no_other_slot_larger() -> None:
 
 
 def test_a_windows_memory_does_not_grow_with_the_text() -> None:
-    kv = KV(quantum=8)
-    sizes = {n: written(kv, n, Sliding(24)).bytes for n in (200, 400, 4000)}
+    kv = KV(quantum=8, patterns={0: Sliding(24)})
+    sizes = {n: written(kv, n).bytes for n in (200, 400, 4000)}
     assert len(set(sizes.values())) == 1
     assert sizes[200] <= 2 * H * D * 4 * (24 + module.MARGIN + 3 * 8)
 
@@ -150,19 +137,12 @@ def test_room_doubles_in_whole_quanta_up_to_the_limit() -> None:
 
 
 def test_what_was_dropped_cannot_be_read_or_forked() -> None:
-    kv = KV(quantum=8)
-    slot = written(kv, 300, Sliding(24))
+    kv = KV(quantum=8, patterns={0: Sliding(24)})
+    slot = written(kv, 300)
     first = kv.start(0, slot)
     assert 0 < first <= 300 - 24
     with pytest.raises(ModelError, match=f"from {first} to 300"):
         kv.read(0, slot, first - 1, 300)
     assert kv.fork(slot, 100) is None and kv.active == [slot]
-    other = KV(capacity=8).fork(slot, 300)
+    other = KV(capacity=8, patterns=kv.patterns).fork(slot, 300)
     assert other is not None and torch.equal(other.kv.read(0, other, first, 300), kv.read(0, slot, first, 300))
-
-
-def test_a_layer_has_one_pattern() -> None:
-    kv = KV()
-    written(kv, 8)
-    with pytest.raises(ModelError, match="one pattern to a layer"):
-        written(kv, 8, Sliding(4))

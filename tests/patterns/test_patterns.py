@@ -11,7 +11,8 @@ LONGEST = 40
 
 
 def made(name: str) -> list:
-    return [plugins.make("pattern", spec) for spec in ([f"sliding:window={n}" for n in (1, 2, 7, 64)] if name == "sliding" else [name])]
+    windows = [f"sliding:window={n},sinks={s}" for n, s in ((1, 0), (7, 0), (64, 0), (1, 3), (7, 4))]
+    return [plugins.make("pattern", spec) for spec in (windows if name == "sliding" else [name])]
 
 
 @pytest.mark.parametrize("pattern", [p for name in plugins.names("pattern") for p in made(name)], ids=str)
