@@ -97,7 +97,7 @@ def contents(model: Any) -> Iterator[Any]:
 @lru_cache(maxsize=1)
 def source() -> str:
     """Tells versions of the code that computes and checks apart."""
-    files = [p.read_bytes() for p in sorted(Path(__file__).parent.rglob("*")) if p.suffix in (".py", ".cpp")]
+    files = [p.read_bytes() for p in sorted(Path(__file__).parent.rglob("*")) if p.suffix in (".py", ".cpp", ".h")]
     return hashlib.sha256(b"\0".join(files)).hexdigest()
 
 

@@ -24,7 +24,7 @@ from typing import Any
 __all__ = ["PATHS", "Code", "build", "cache_folder", "library", "library_name"]
 
 HERE = Path(__file__).parent
-SOURCE, CHOICE = HERE / "fused.cpp", HERE / "paths.cpp"
+SOURCE, CHOICE = HERE / "forward.cpp", HERE / "paths.cpp"
 SHIPPED = HERE / "libfused.so"  # no module of Python may be called so, or it would be imported in its place
 X86 = platform.machine().lower() in ("x86_64", "amd64")
 # Kinds of processors, the best first, and what makes the compiler write for each.
@@ -180,7 +180,7 @@ def _reason(error: subprocess.SubprocessError) -> str:
 
 def fingerprint(compiler: str, path: str) -> str:
     """A name that changes with the sources, the flags and the compiler; where code is for the very processor, with that too."""
-    sources = [SOURCE.read_text(encoding="utf-8"), CHOICE.read_text(encoding="utf-8")]
+    sources = [file.read_text(encoding="utf-8") for file in (SOURCE, CHOICE, *sorted(HERE.glob("*.h")))]
     parts = [*sources, *FLAGS, *LINK, *PATHS[path], run([compiler, "--version"])]
     if path == "native":
         from paceline.lm.machine import processor_details  # here, since the wheel's build has no torch for `paceline.lm`
