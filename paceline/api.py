@@ -42,7 +42,7 @@ class Piece:
     generation: Generation | None = None
 
 
-def generate(lm: Any, prompts: Prompt | Sequence[Prompt], *, drafter: Any = "none", rule: Any = "lossless",
+def generate(lm: Any, prompts: Prompt | Sequence[Prompt], *, drafter: Any = "auto", rule: Any = "lossless",
              controller: Any = None, sampling: Sampling = Sampling(), n: int = 1, slots: int = 8,
              exact: bool | None = None, **limits: Any) -> list[Generation]:
     """Decode prompts and return one Generation each (n each, in order, when `n` samples are asked for).
@@ -62,7 +62,7 @@ def generate(lm: Any, prompts: Prompt | Sequence[Prompt], *, drafter: Any = "non
     return Engine(lm, drafter, rule, controller, exact=exact, slots=min(slots, len(requests) or 1)).run(requests)
 
 
-def stream(lm: Any, prompt: Prompt, *, drafter: Any = "none", rule: Any = "lossless", controller: Any = None,
+def stream(lm: Any, prompt: Prompt, *, drafter: Any = "auto", rule: Any = "lossless", controller: Any = None,
            sampling: Sampling = Sampling(), exact: bool | None = None, engine: Engine | None = None,
            **limits: Any) -> Iterator[Piece]:
     """Decode one prompt and yield a Piece per round; closing the iterator cancels the request.

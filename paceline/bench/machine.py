@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from paceline.engine.calibration import processor
+from paceline.lm.machine import accelerator, processor
 from paceline.lm.weights.packed import Packed, can_pack
 
 __all__ = ["describe", "pin_threads", "read_limit", "reading"]
@@ -33,7 +33,7 @@ def describe() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
-        "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "accelerator": accelerator(),
         "system": platform.platform(terse=True),
         "python": platform.python_version(),
         "versions": {name: found for name in PACKAGES if (found := _version(name))},

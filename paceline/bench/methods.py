@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from paceline import generate
 from paceline.core.stats import Stats
-from paceline.engine.auto import built, controlling, listed, lone
+from paceline.engine.auto import arranged
 from paceline.engine.captured import captures
 from paceline.lm import LM
 
@@ -70,7 +70,7 @@ class Paceline:
     """Paceline decoding with one drafter; `none` is plain decoding. Drafter and controller are attached once, as a service
     would hold them; but what a drafter keeps of past outputs would make a repeated call look easy, so unless a tenant is given,
     the nth call with the same prompts belongs to a tenant that has seen others' nth calls only. cold: every call has a controller
-    that knows nothing and a tenant that has seen nothing; attached drafters stay, since loading them is not what is measured.
+    that knows nothing and drafters that have seen nothing.
     """
 
     name: str
@@ -81,11 +81,10 @@ class Paceline:
     calls: Counter[tuple[tuple[int, ...], ...]] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
-        self.named, self.drafters = built(listed(self.spec, self.lm), self.lm)
-        self.controller = self._fresh()
+        self.drafters, self.controller = self._arranged()
 
-    def _fresh(self) -> Any:
-        return controlling(self.settings.get("controller"), self.named, self.lm, lone(self.spec))
+    def _arranged(self) -> tuple[list[Any], Any]:
+        return arranged(self.spec, self.settings.get("controller"), self.lm)
 
     def describe(self) -> dict[str, Any]:
         return {
@@ -101,7 +100,7 @@ class Paceline:
         self.calls[key := tuple(map(tuple, prompts))] += 1
         tenant = self.settings.get("tenant") or f"call {self.calls.total() if self.cold else self.calls[key]}"
         if self.cold:
-            self.controller = self._fresh()
+            self.drafters, self.controller = self._arranged()
         start = time.perf_counter()
         out = generate(self.lm, prompts, drafter=self.drafters, max_new_tokens=max_new_tokens,
                        **self.settings | {"controller": self.controller, "tenant": tenant})

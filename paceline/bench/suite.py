@@ -24,10 +24,10 @@ PAIR = "small_model:model=zoo:tiny-draft"
 FOUR = f"{PAIR},length=4,worth=0"  # always four tokens, as assisted generation is measured
 CAPE = "cape:inner=glide,bins=auto"
 HEADS = ("glide", CAPE, "longspec")
-ZOO = Config(drafters=(PAIR, FOUR, "ngram", *HEADS, *MERGED), dtype="float32", limit=8, repeats=2)
-GROWN = replace(ZOO, drafters=(PAIR, *HEADS, *MERGED), grow=100.0, limit=6, repeats=2)
-EVERY = (PAIR, "ngram", f"{PAIR},beam=4", "glide", "longspec", "cape:inner=glide,bins=paper", *MERGED)
-ARMS = replace(ZOO, drafters=(*FREE, "ngram", *EMBEDDED, AUTO), tasks=(*KINDS, "copying"), cold=True, repeats=3)
+ZOO = Config(drafters=(PAIR, FOUR, "ngram", *HEADS, MERGED), dtype="float32", limit=8, repeats=2)
+GROWN = replace(ZOO, drafters=(PAIR, *HEADS, MERGED), grow=100.0, limit=6, repeats=2)
+EVERY = (PAIR, "ngram", f"{PAIR},beam=4", "glide", "longspec", "cape:inner=glide,bins=paper", MERGED)
+ARMS = replace(ZOO, drafters=(FREE, "ngram", *EMBEDDED, AUTO), tasks=(*KINDS, "copying"), cold=True, repeats=3)
 NEVER_SLOWER = replace(ARMS, drafters=(AUTO,), tasks=SPEC_BENCH, limit=16, max_new_tokens=96)
 IDENTITY = replace(ZOO, drafters=EVERY, repeats=1, limit=50)
 SUITES: dict[str, dict[str, Config]] = {

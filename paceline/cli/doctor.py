@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import Any
 
-import typer
-
 from paceline.cli._flags import flag
-from paceline.cli._output import check_writable, progress, say, write_json, write_text
+from paceline.cli._output import check_writable, progress, write_json, write_text
 
 __all__ = ["doctor"]
 
@@ -36,17 +33,14 @@ class Options:
     threads: int | None = flag(None, "CPU threads; as `paceline generate` has them if not given.")
     json: str | None = flag(None, "Write everything to a file, or to the terminal with -.")
     html: str | None = flag(None, "Write a page with plots, complete in one file.")
-    save: str | None = flag(None, "Write what was measured, for --drafter auto --controller cost:calibration=FILE.")
 
 
 def doctor(options: Options) -> None:
     """Measure costs and acceptance on this machine, predict from them the speed-up of every drafter that suits the model, check
     that by running, and say what to do.
     """
-    for name in ("json", "html", "save"):
+    for name in ("json", "html"):
         check_writable(getattr(options, name), f"--{name}")
-    if options.save and 1 not in options.rows:
-        raise typer.BadParameter("--save holds what one row alone costs: ask for --rows 1 too.")
     from paceline.doctor.doctor import examine
 
     report = progress(examine, settings(options))
@@ -56,8 +50,6 @@ def doctor(options: Options) -> None:
         from paceline.doctor.page import page
 
         write_text(page(report), options.html, "--html")
-    if options.save:
-        _save(report, options.save)
     if options.json != "-":  # last: nothing that befalls the terminal takes a file with it
         from paceline.doctor.report import show
 
@@ -72,12 +64,3 @@ def settings(options: Options) -> Any:
     given |= {"drafters": options.drafter, "budgets": options.budget}
     tuples: dict[str, Any] = {name: tuple(value) for name, value in given.items() if isinstance(value, list)}
     return Config(**(given | tuples))
-
-
-def _save(report: dict[str, Any], path: str) -> None:
-    from paceline.engine.calibration import Measured, write_calibration
-
-    measured = [Measured(**arm) for arm in report["calibration"]]
-    write_calibration(Path(path), report["holds_for"], measured, report["machine"]["versions"])
-    budgets = ",".join(map(str, report["node_budgets"]))
-    say(f"{path}: use it with --drafter auto --controller 'cost:budgets=[{budgets}],calibration={path}'")

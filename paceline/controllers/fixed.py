@@ -14,13 +14,15 @@ class Fixed:
     """budget: most nodes a row may have scored in a round; the drafter's own length limits it further. 0 = never draft.
     together: most nodes of all rows of a round, at least one a row: one row's nodes come almost free with its weights' reading,
     many rows' nodes cost arithmetic. None = 16, or the budget where that is more: right for CPUs; an accelerator bears more. A
-    row that is to be drafted for as if `alone` shares nothing.
+    row that is to be drafted for as if `alone` shares nothing. guarded: drafting stops where it does not pay
+    (`engine/allowance.py`), as it does under `auto`.
     """
 
-    steady = True
+    timed = False
 
     budget: int = 16
     together: int | None = None
+    guarded: bool = False
 
     def __post_init__(self) -> None:
         if self.budget < 0 or (self.together is not None and self.together < 1):

@@ -17,7 +17,7 @@ from paceline.bench import run as bench
 from paceline.bench.methods import Paceline
 from paceline.bench.timing import Group, Runs, measure
 from paceline.doctor.costs import Curve, curve
-from paceline.doctor.figures import Known, arm, figures, plain_figures, whole
+from paceline.doctor.figures import Known, figures, plain_figures, whole
 from paceline.doctor.model import spent
 from paceline.doctor.runs import Candidate, Watched, candidates, distinct, halves, kept, replayed, together
 from paceline.engine.auto import AUTO, attached, check
@@ -141,7 +141,6 @@ def _with_rows(ward: Ward, tried: Sequence[Candidate], rows: int) -> dict[str, A
     return {
         "rows": rows, "plain": plain_figures(known[plain], runs[plain.name], second), "same": same,
         "candidates": [figures(ward.lm, c, known, runs) | {"rows": rows, "replayed": c in replays} for c in useful],
-        "arms": [arm(c, known) for c in (plain, *useful)],
     }
 
 

@@ -17,11 +17,10 @@ from paceline.doctor.advice import verdict
 from paceline.doctor.costs import Curve, Noted, key_bytes, weights_of
 from paceline.doctor.model import Spent, modelled, tallied
 from paceline.doctor.runs import Candidate
-from paceline.engine.calibration import Measured, identity
 from paceline.engine.timing import peak_memory
 from paceline.lm import LM
 
-__all__ = ["Known", "arm", "figures", "plain_figures", "whole"]
+__all__ = ["Known", "figures", "plain_figures", "whole"]
 
 Known = dict[Candidate, tuple[list[list[Noted]], list[Spent]]]
 
@@ -70,17 +69,6 @@ def plain_figures(known: tuple[list[list[Noted]], list[Spent]], runs: Runs, grou
             "noise": against_itself(runs)}
 
 
-def arm(candidate: Candidate, known: Known) -> dict[str, Any]:
-    """A candidate as a calibration file has it: `Measured`, as a mapping."""
-    calls, took = known[candidate]
-    parts = tallied(known[_plain(known)][1], took)
-    seconds = parts["draft_seconds"] + parts["forward_seconds"] + parts["host_seconds"]
-    met = sum({r.outcome.row: r.length for r in reversed(call)}[row] for call in calls for row in {r.outcome.row for r in call})
-    rounds = sum(s.rounds for s in took)
-    return asdict(Measured(candidate.spec, candidate.budget, sum(s.tokens for s in took) / rounds, seconds,
-                           sum(s.late for s in took) / met))
-
-
 def _plain(known: Known) -> Candidate:
     return next(c for c in known if c.budget == 0)
 
@@ -90,7 +78,7 @@ def whole(config: Any, lm: LM, costs: Curve, found: Sequence[dict[str, Any]], sk
     judged = [c for f in found for c in f["candidates"]]
     report: dict[str, Any] = {
         "machine": describe(), "model": lm.describe(), "settings": asdict(config), "grown": config.grow is not None,
-        "holds_for": identity(lm), "node_budgets": sorted({c["budget"] for c in judged}),
+        "node_budgets": sorted({c["budget"] for c in judged}),
         "cost": {"prefix": costs.prefix, "branching": costs.branching / costs.at(1, 1),
                  "relative": {str(rows): {str(n): v for n, v in costs.relative(rows).items()} for rows in costs.seconds},
                  "seconds": {str(rows): {str(n): s for n, s in sizes.items()} for rows, sizes in costs.seconds.items()}},
@@ -99,6 +87,5 @@ def whole(config: Any, lm: LM, costs: Curve, found: Sequence[dict[str, Any]], sk
         "candidates": judged,
         "skipped": [*skipped, *{s["why"]: s for f in found for s in f["same"]}.values()],
         "median_prediction_error": statistics.median(c["prediction_error"] for c in judged) if judged else None,
-        "calibration": next((f["arms"] for f in found if f["rows"] == 1), []),
     }  # fmt: skip
     return report | {"verdicts": [verdict(report, rows) for rows in config.rows]}

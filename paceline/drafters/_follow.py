@@ -30,8 +30,9 @@ from paceline.lookup.stopping import worthwhile
 __all__ = ["DraftKV", "Follower", "Options", "check"]
 
 CATCH_UP = 16  # more missing tokens than this are prefilled row by row
-DEAR = 0.8  # from this measured price on nothing is drafted
+MOST = 0.8  # from this measured price on nothing is drafted
 CHEAP = 0.5  # up to this price a first token is drafted in any case, which is how its calibration is learned
+READ = 64  # tokens at a time in which it reads a text
 TYPICAL = 0.15  # cost of a token where drawn ones must not depend on measurements: the same seed gives the same text
 
 
@@ -133,7 +134,7 @@ class Follower:
     (`Proposal.likely`), for whoever wraps this drafter. borrowed: where the keys come from that are not its own.
     """
 
-    top = 1
+    top, has_model = 1, True
 
     def __init__(self, options: Options, lm: Any, target: Any, source: str, reads: bool = False,
                  guided: bool = False, borrowed: DraftKV | None = None) -> None:
@@ -147,16 +148,17 @@ class Follower:
         self._rows: dict[int, Memory] = {}
 
     @property
-    def nested(self) -> bool:
-        """Whether a smaller budget's draft begins a larger one's: all but trees, whose width follows the budget."""
-        return not self.widths
-
-    @property
-    def steady(self) -> bool:
-        """Whether what is drawn for a row is the same beside other rows: not where keys are borrowed, since which ones depends on
-        what other rows have left in the cache.
+    def timed(self) -> bool:
+        """Whether what is drawn for a row depends on other rows: only where keys are borrowed, which may be those that other rows
+        have left in the cache.
         """
-        return self.borrowed is None
+        return self.borrowed is not None
+
+    def steps_to_read(self, tokens: int) -> float:
+        """Plain steps in which the drafting model reads so many tokens of a text."""
+        most = min(READ, self.lm.context // 2)
+        step = self.target.costs.draft(self.lm.costs) / self.lm.costs.seconds(1)
+        return 0.0 if self.borrowed else tokens / most * self.lm.costs.seconds(most) * step
 
     @property
     def captures(self) -> tuple[str, ...]:
@@ -167,12 +169,11 @@ class Follower:
         if self.borrowed:
             self.borrowed.asks = False
         self.worth = self._cost(rows)
-        if self.options.worth is None and self.worth >= DEAR and (self.borrowed or all(r.request.sampling.greedy for r in rows)):
+        if self.options.worth is None and self.worth >= MOST and (self.borrowed or all(r.request.sampling.greedy for r in rows)):
             return [Proposal()] * len(rows)
         fitting = [(r, b) for r, b in zip(rows, budgets, strict=True)
                    if r.reach + min(b, self.options.length) < self.lm.reach]
         chains = [chain for row, budget in fitting if (chain := self._chain(row, budget))]
-        chains.sort(key=lambda c: c.memory.slot.index)
         if chains:
             self._prefill(texts_of(chains))
             draft = self._grow_trees if self.widths else self._extend if self._is_plain(chains) else self._grow_all
@@ -229,6 +230,7 @@ class Follower:
         memory.drafted.clear()
         memory.slot.reads = row.slot if self.reading else None
         self.kv.crop(memory.slot, memory.committed)
+        memory.committed = memory.slot.length  # 0 where drafted tokens had pushed out what has to be seen again
         return memory
 
     def _judge(self, memory: Memory, text: Sequence[int]) -> None:
@@ -243,8 +245,7 @@ class Follower:
         """Feed what was committed since, where it is much; a little is fed together with the pending token."""
         for c in chains:
             start, stop = c.memory.committed, len(c.row.tokens) - 1
-            held = start - c.memory.slot.dropped  # less than a window where drafted tokens had pushed committed ones out
-            if self.kv.window and (stop - start >= self.kv.window or held < min(self.kv.window - 1, start)):
+            if 0 < self.kv.window <= stop - start:
                 start = c.memory.committed = max(0, stop - self.kv.window)  # a block's keys depend on their own tokens only
                 self.kv.restart(c.memory.slot, start)
             if stop - start >= CATCH_UP:
@@ -404,9 +405,8 @@ class Follower:
 
 
 def texts_of(chains: Sequence[Chain]) -> list[Chain]:
-    """The chains and their second branches, in the order of their slots."""
-    others = [c.other for c in chains if c.other is not None]
-    return sorted([*chains, *others], key=lambda c: c.memory.slot.index) if others else list(chains)
+    """The chains and their second branches."""
+    return [*chains, *(c.other for c in chains if c.other is not None)]
 
 
 def allowed(row: Any, path: Sequence[int]) -> torch.Tensor | None:

@@ -1,32 +1,13 @@
-"""Several drafters' trees in one: chosen nodes merged, and behind a drawn tree those that were chosen without looking at it."""
+"""Behind a drawn tree, nodes that were chosen without looking at it."""
 
 from collections.abc import Sequence
 from dataclasses import replace
 
 from paceline.core.proposal import Proposal
 from paceline.lookup.stopping import worthwhile
-from paceline.lookup.trie import Price, Trie
+from paceline.lookup.trie import Price, Trie, merged
 
-__all__ = ["further", "grafted", "merged"]
-
-
-def merged(trees: Sequence[Trie]) -> Trie:
-    """All nodes in one tree, in which each follows the one before it with the highest chance that any tree gives it."""
-    whole = Trie()  # its values are these chances, until all are known
-    for tree in trees:
-        place = {-1: -1}
-        for node, (parent, token) in enumerate(zip(tree.parents, tree.tokens, strict=True)):
-            chance = tree.values[node] / (tree.values[parent] if parent != -1 else 1.0)
-            found = whole.child.get((place[parent], token))
-            if found is None:
-                found = whole.place(token, place[parent], chance, tree.sources[node])
-            elif chance > whole.values[found]:
-                whole.values[found], whole.sources[found] = chance, tree.sources[node]
-            place[node] = found
-    for node, parent in enumerate(whole.parents):
-        if parent != -1:
-            whole.values[node] *= whole.values[parent]
-    return whole
+__all__ = ["further", "grafted"]
 
 
 def grafted(drawn: Proposal, chosen: Proposal) -> Proposal:

@@ -69,8 +69,7 @@ class Comb:
     def __init__(self, inner: Any, lm: Any, auto: bool) -> None:
         self.inner, self.lm, self.auto = inner, lm, auto
         self.calibration = RankCalibration(RANKS)
-        self.steady = getattr(inner, "steady", False)
-        self.nested = getattr(inner, "nested", False)  # leaves come behind the chain, in an order that no budget changes
+        self.has_model, self.timed, self.steps_to_read = inner.has_model, inner.timed, inner.steps_to_read
         self._rows: dict[int, Asked] = {}
 
     def propose(self, rows: Sequence[Any], budgets: Sequence[int]) -> list[Proposal]:

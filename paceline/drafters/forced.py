@@ -41,6 +41,7 @@ class Skeleton:
 
     def __init__(self, inner: Any, enough: int) -> None:
         self.inner, self.enough = inner, enough
+        self.has_model = getattr(inner, "has_model", False)
 
     def propose(self, rows: Sequence[Any], budgets: Sequence[int]) -> list[Proposal]:
         """The forced chain of each row, or the inner drafter's proposal where little or nothing is forced."""

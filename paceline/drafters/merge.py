@@ -4,28 +4,24 @@ Nodes that two drafters propose stand once. What a node is worth is learned as i
 drafter was, from every node whose parent the text came to, drafted or not. The nodes' sources stay with them, so a run shows who
 gave what.
 
-Drafters that cost next to nothing (suffix, recycle, toolcall) are asked always. One with a model is asked where that has paid,
-by kind of text and by how much the others expect of what they have (`_dear.py`). Nobody ships the like (TensorRT-LLM's suffix
-automaton beside a trained head comes near).
+Drafters that cost next to nothing (suffix, recycle, toolcall) are asked always, one with a model only where it adds more than it
+takes (`_gated.py`). Nobody ships the like (TensorRT-LLM's suffix automaton beside a trained head comes near).
 """
 
 import time
-from collections import defaultdict
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from paceline import plugins
 from paceline.core.proposal import Proposal
-from paceline.drafters._dear import Asked, Dear, Row
-from paceline.drafters._graft import further, grafted, merged
-from paceline.drafters._pace import Pace, Paced
+from paceline.drafters._gated import Gate, Plan
+from paceline.drafters._graft import further, grafted
 from paceline.errors import SpecError
 from paceline.lookup.acceptance import believed, bin_of
 from paceline.lookup.guess import Guess
-from paceline.lookup.kinds import Kinds
 from paceline.lookup.rates import Rates
-from paceline.lookup.trie import Price, Trie, price_of
+from paceline.lookup.trie import Price, Trie, merged, price_of
 
 __all__ = ["Merge"]
 
@@ -47,101 +43,79 @@ class Merge:
                             f"worth={self.worth}.")
 
     def attach(self, lm: Any) -> "Merged":
-        """Drafters that are attached already stay whose they are: that a row has ended is not told to them from here."""
         made = [plugins.make("drafter", spec) for spec in self.drafters]
-        own = [hasattr(each, "attach") for each in made]
-        return Merged(self, lm, [each.attach(lm) if ours else each for each, ours in zip(made, own, strict=True)], own)
-
-
-@dataclass
-class Known:
-    """Of a row: what each drafter thought of its text, what asking those with a model was worth for it, and its pace."""
-
-    guesses: list[Guess]
-    asked: dict[int, Row]
-    pace: Paced
+        return Merged(self, lm, [each.attach(lm) if hasattr(each, "attach") else each for each in made])
 
 
 @dataclass
 class Draft:
-    """One row's tree in the making. trees: of all drafters; chosen: of those that drew nothing; drawn: what one drew, and
-    the same with chances. nodes: the best of all, where that is known; tokens, cost: what it promises, and in how many plain
-    steps.
+    """One row's tree in the making. trees: of all drafters; chosen: of those that drew nothing; drawn: what one drew, and the
+    same with chances.
     """
 
     row: Any
-    known: Known
     budget: int
+    price: Price | None
     trees: list[Trie] = field(default_factory=list)
     chosen: list[Trie] = field(default_factory=list)
     drawn: tuple[Proposal, Trie] | None = None
-    nodes: list[int] | None = None
-    tokens: float = 1.0
-    cost: float = 1.0
-
-    @property
-    def size(self) -> int:
-        """About what is expected already."""
-        return int(self.tokens).bit_length()
-
-    @property
-    def best(self) -> tuple[Trie, list[int]]:
-        """The best of all nodes, in their tree, once they are chosen."""
-        assert self.nodes is not None
-        return self.trees[0], self.nodes
+    known: Plan | None = None
 
     def add(self, tree: Trie, proposal: Proposal | None = None) -> None:
         """What one drafter proposes; of several that draw the first alone counts."""
         self.trees.append(tree)
+        self.known = None
         if proposal is None or proposal.all_chosen:
             self.chosen.append(tree)
         elif self.drawn is None:
             self.drawn = proposal, tree
 
+    def plan(self) -> Plan:
+        """The best nodes of all so far."""
+        if self.known is None:
+            self.trees = [tree := merged(self.trees)]
+            nodes = tree.choose(self.budget, self.price)
+            self.known = Plan(tree, nodes, *(tree.expects(nodes, self.price) if self.price else (1.0, 1.0)))
+        return self.known
+
+    def proposal(self) -> Proposal:
+        """All nodes chosen; under sampling what a model drew, and beside it what was chosen without looking at that."""
+        if self.drawn is None:
+            return self.plan().tree.proposal(self.plan().nodes)
+        drawn, told = self.drawn
+        return grafted(drawn, further(self.chosen, self.budget - len(drawn), drawn, told, self.price))
+
 
 class Merged:
-    """The attached drafter. Its own memory is how each drafter has done; they keep theirs. It counts as one without a model: it
-    asks those that have one only where that pays.
-    """
+    """The attached drafter. Its own memory is how each drafter has done; they keep theirs."""
 
-    free = True
-
-    def __init__(self, options: Merge, lm: Any, inner: Sequence[Any], own: Sequence[bool]) -> None:
-        self.options, self.lm, self.inner, self.own = options, lm, inner, own
+    def __init__(self, options: Merge, lm: Any, inner: Sequence[Any]) -> None:
+        self.options, self.lm, self.inner = options, lm, inner
         self.captures = tuple({what for drafter in inner for what in getattr(drafter, "captures", ())})
-        self.dear = {which: Dear() for which, drafter in enumerate(inner) if options.worth is None
-                     and not hasattr(drafter, "grown") and not getattr(drafter, "free", False)}
-        self.kinds, every = Kinds(), Rates(believed_of)
-        self.rates = defaultdict[int, Rates](lambda: Rates(pool=every))  # by kind of text
-        self.paces = defaultdict[int, Pace](Pace)
-        self.spent = 0.0  # plain steps of all rounds
-        self._rows: dict[int, Known] = {}
+        self.gates = {which: Gate(getattr(drafter, "steps_to_read", lambda tokens: 0.0)) for which, drafter in enumerate(inner)
+                      if options.worth is None and getattr(drafter, "has_model", False)}
+        for gate in self.gates.values():
+            gate.steps_to_read(1)  # measured now: later it would count as the price of a question
+        self.rates = Rates(believed_of)
+        self._guesses: dict[tuple[int, int], Guess] = {}  # by row and drafter
 
     def propose(self, rows: Sequence[Any], budgets: Sequence[int]) -> list[Proposal]:
-        """One tree for each row, its nodes chosen: whether they stand depends on what others proposed. Under sampling all that a
-        model drew stands, drawn, and beside it what was chosen without looking at that.
-        """
+        """One tree for each row."""
         price = price_of(self.lm, self.options.worth, len(rows))
-        drafts = [Draft(row, self._known(row), budget) for row, budget in zip(rows, budgets, strict=True)]
-        if self.dear:
-            now, plain = time.perf_counter(), self.lm.costs.seconds(len(rows))
-            steps = [draft.known.pace.begin(now, len(draft.row.tokens), plain) for draft in drafts]
-            self.spent += sum(steps) / max(1, len(steps))
+        drafts = [Draft(row, budget, price) for row, budget in zip(rows, budgets, strict=True)]
         for which in range(len(self.inner)):
-            if which not in self.dear:
+            if which not in self.gates:
                 self._ask(which, drafts)
-        for which in self.dear:
-            self._ask_if_it_pays(which, drafts, price)
-        return [self._best(draft, price) for draft in drafts]
+        for which, gate in self.gates.items():
+            self._ask_where_it_pays(which, gate, drafts)
+        return [draft.proposal() for draft in drafts]
 
     def forget(self, row: Any) -> None:
-        known = self._rows.pop(row.id, None)
-        ended = row.finish_reason is not None  # what fails in the midst of a text leaves its last questions unanswered
-        for which, asked in known.asked.items() if known is not None and ended else ():
-            self.dear[which].forget(asked, row.tokens)
-        for drafter, own in zip(self.inner, self.own, strict=True):
-            if own or not ended:  # what has failed may be half written, whose ever it is
-                drafter.forget(row)
+        for gate in self.gates.values():
+            gate.forget(row)
+        for which, drafter in enumerate(self.inner):
+            self._guesses.pop((row.id, which), None)
+            drafter.forget(row)
 
     def _ask(self, which: int, drafts: Sequence[Draft]) -> None:
         """Add one drafter's trees, with chances: its own where it tells them (`grown`), else those of its past."""
@@ -152,58 +126,25 @@ class Merged:
             return
         found = drafter.propose([draft.row for draft in drafts], [draft.budget for draft in drafts])
         for draft, proposal in zip(drafts, found, strict=True):
-            draft.add(self._told(which, draft, proposal), proposal)
+            draft.add(self._told(which, draft.row, proposal), proposal)
 
-    def _ask_if_it_pays(self, which: int, drafts: Sequence[Draft], price: Price | None) -> None:
-        """Ask one with a model for those rows in which that has paid where as much was expected without it; for others as far as
-        that costs little.
-        """
-        assert price is not None  # with a price given, none is dear
-        dear = self.dear[which]
+    def _ask_where_it_pays(self, which: int, gate: Gate, drafts: Sequence[Draft]) -> None:
+        """Ask one with a model for the rows to which it is expected to add more than it takes."""
         for draft in drafts:
-            dear.settle(draft.known.asked[which], draft.row.tokens)
-            self._weigh(draft, price)
-        asked = [draft for draft in drafts
-                 if dear.pays(draft.known.asked[which], draft.size, draft.known.pace.own.rate, self.spent)]
+            gate.settle(draft.row)
+        asked = [draft for draft in drafts if gate.opens(draft.row, draft.plan())]
         if not asked:
             return
-        before, start = [(draft.size, draft.tokens, draft.cost, draft.best) for draft in asked], time.perf_counter()
+        start, longest = time.perf_counter(), max(len(draft.row.tokens) for draft in drafts)
         self._ask(which, asked)
-        steps = (time.perf_counter() - start) / self.lm.costs.seconds(len(drafts))
-        for draft, (size, tokens, cost, without) in zip(asked, before, strict=True):
-            self._weigh(draft, price)
-            question = Asked(len(draft.row.tokens), size, without, draft.best, draft.tokens - tokens, draft.cost - cost)
-            dear.enter(draft.known.asked[which], steps, question, draft.known.pace.own.rate)
+        steps = (time.perf_counter() - start) / self.lm.costs.plain.seconds(len(drafts), longest)
+        for draft in asked:
+            gate.enter(draft.row, steps, draft.plan())
 
-    def _known(self, row: Any) -> Known:
-        """What is known of a row; the first time it is seen it is told what kind of text it is, where that matters."""
-        known = self._rows.get(row.id)
-        if known is None:
-            kind = self.kinds.of(row.tokens) if self.dear else 0
-            guesses, asked = [Guess(self.rates[kind]) for _ in self.inner], {which: Row(kind) for which in self.dear}
-            known = self._rows[row.id] = Known(guesses, asked, Paced(self.paces[kind]))
-        return known
-
-    def _weigh(self, draft: Draft, price: Price | None) -> None:
-        """Choose the best of what there is so far."""
-        tree = draft.trees[0] if len(draft.trees) == 1 else merged(draft.trees)
-        draft.trees, draft.nodes = [tree], tree.choose(draft.budget, price)
-        if price is not None:
-            draft.tokens, draft.cost = tree.expects(draft.nodes, price)
-
-    def _best(self, draft: Draft, price: Price | None) -> Proposal:
-        if draft.nodes is None:
-            self._weigh(draft, price)
-        assert draft.nodes is not None
-        if draft.drawn is None:
-            return draft.trees[0].proposal(draft.nodes)
-        drawn, told = draft.drawn
-        return grafted(drawn, further(draft.chosen, draft.budget - len(drawn), drawn, told, price))
-
-    def _told(self, which: int, draft: Draft, proposal: Proposal) -> Trie:
+    def _told(self, which: int, row: Any, proposal: Proposal) -> Trie:
         """A proposal with the chances of the drafter's past: of nodes as deep, of which it was as sure where it says how sure."""
-        guess = draft.known.guesses[which]
-        tree, rates = guess.renew(draft.row.tokens), guess.rates
+        guess = self._guesses.setdefault((row.id, which), Guess(self.rates))
+        tree, rates = guess.renew(row.tokens), guess.rates
         for node, depth in enumerate(proposal.depths()):
             parent = proposal.parents[node]
             sure = dict(proposal.likely.get(parent, ())).get(proposal.tokens[node])

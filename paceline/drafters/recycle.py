@@ -42,8 +42,6 @@ class Recycle:
 class Recycled:
     """The attached drafter: a table of followers for each tenant, rates of the ranks for each row."""
 
-    free = True
-
     captures = ("topk_logits",)
 
     def __init__(self, options: Recycle, lm: Any) -> None:

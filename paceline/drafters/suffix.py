@@ -60,8 +60,6 @@ class Memory:
 class Suffixes:
     """The attached drafter: a `Memory` for each row, counts of past outputs for each tenant."""
 
-    free = True
-
     def __init__(self, options: Suffix, lm: Any) -> None:
         self.options, self.lm = options, lm
         self.rates = Rates(believed)
@@ -83,7 +81,7 @@ class Suffixes:
     def grown(self, row: Any) -> Trie:
         """All that may follow, with the chances."""
         memory = self._rows.get(row.id) or self._rows.setdefault(row.id, Memory(Guess(self.rates)))
-        if memory.guess.at == len(row.tokens):  # asked twice, alone and by a drafter that merges
+        if memory.guess.at == len(row.tokens):  # asked twice
             return memory.guess.tree
         tree = memory.guess.renew(row.tokens)
         for token in row.tokens[len(memory.text) :]:

@@ -15,7 +15,6 @@ from typing import Any, Literal
 
 from paceline.core.detokenizer import Detokenizer
 from paceline.core.proposal import Proposal
-from paceline.drafters._graft import merged
 from paceline.drafters._released import Released
 from paceline.drafters._state import model_of, state_of
 from paceline.drafters.recycle import Recycle
@@ -25,7 +24,7 @@ from paceline.lookup.followed import Found, follow
 from paceline.lookup.guess import Guess
 from paceline.lookup.rates import Rates
 from paceline.lookup.suffix_counts import DEPTH, Counts
-from paceline.lookup.trie import Trie, price_of
+from paceline.lookup.trie import Trie, merged, price_of
 from paceline.toolcalls.ahead import Speller, ahead, believed, fingerprint
 from paceline.toolcalls.asked import Asked
 from paceline.toolcalls.calls import Writing

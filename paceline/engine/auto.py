@@ -1,33 +1,63 @@
-"""Which drafters fit a model, so that a controller can choose among them: `drafter="auto"`.
+"""Which drafters fit a model and how they work together: `drafter="auto"`, and lists of drafters.
 
-Those that need no model always do; the embedded draft models where the target is the one they were trained for. What cannot be
+Those that need no model always fit; the embedded draft models where the target is the one they were trained for. What cannot be
 built for a model is left out, and it is said why.
+
+Never slower: "auto", and a list of drafters for which nobody named a controller, draft behind an allowance (`allowance.py`). A
+single drafter that was named drafts as it was asked to, so that it can be examined, and so that a seed's drafts can be drawn;
+`fixed:guarded=true` puts it behind an allowance, too.
 """
 
-import functools
 import json
 import logging
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from paceline import plugins
 from paceline.drafters._heads import fits
-from paceline.engine.calibration import Measured, known, read_calibration, unlike
-from paceline.errors import DataError, ModelError, PacelineError, SpecError
+from paceline.drafters.merge import Merge, Merged
+from paceline.drafters.none import NoDraft
+from paceline.engine.allowance import Guarded
+from paceline.errors import ModelError, PacelineError, SpecError
 from paceline.lm import LM
 from paceline.lm.load import resolve
 from paceline.models.draft_head.shape import shape_of
 
-__all__ = ["AUTO", "attached", "built", "check", "controlling", "fitting", "limited", "listed", "lone", "suited"]
+__all__ = ["AUTO", "arranged", "attached", "check", "controlling", "fitting", "limited", "suited"]
 
 AUTO = "auto"
-FREE = ("suffix",)  # tried at once
-MERGED = ("merge:drafters=[suffix,glide]",)  # instead, where they fit
+FREE = "suffix"  # needs no model
+MERGED = "merge:drafters=[suffix,glide]"  # instead, where it fits
 EMBEDDED = ("cape:inner=glide", "longspec", "small_model:model=zoo:tiny-draft")
+GUARDED = "fixed:guarded=true"
 
 log = logging.getLogger("paceline")
+
+
+def arranged(drafter: Any, controller: Any, lm: LM) -> tuple[list[Any], Any]:
+    """The drafters at work on this model, and the controller at work on them. drafter: a spec, an attached drafter, a list of
+    them, or "auto". controller: as in `controlling`; None = `fixed`, or `ucb` for several that cannot be merged.
+    """
+    several = isinstance(drafter, list | tuple)
+    drafters = attached([suited(lm)] if drafter == AUTO else drafter if several else [drafter], lm)
+    if controller is not None:
+        return drafters, controlling(controller, len(drafters), lm)
+    if len(drafters) == 1:
+        return drafters, controlling(GUARDED if drafter == AUTO else "fixed", 1, lm)
+    if any(isinstance(each, Merged | NoDraft) for each in drafters):
+        return drafters, controlling("ucb", len(drafters), lm)
+    return [Merge(tuple(drafters)).attach(lm)], controlling(GUARDED, 1, lm)
+
+
+def controlling(spec: Any, drafters: int, lm: LM) -> Any:
+    """A controller at work on so many drafters; one that is at work already stays itself."""
+    made = plugins.make("controller", spec)
+    at_work = made.attach(drafters) if hasattr(made, "attach") else made
+    if not getattr(made, "guarded", False):
+        return at_work
+    _ = lm.costs.extra(made.budget), lm.costs.branching  # measured now: in a first round it would pass for a loss
+    return Guarded(at_work, lm.costs.plain)
 
 
 def check(spec: str) -> None:
@@ -40,62 +70,17 @@ def limited(drafter: Any, budget: int | None) -> str | None:
     """The controller with which this drafter keeps to so many nodes a round; None = the engine's choice."""
     if budget is None:
         return None
-    return f"cost:budgets=[{budget}]" if drafter == AUTO or isinstance(drafter, list) else f"fixed:budget={budget}"
+    return f"fixed:budget={budget},guarded=true" if drafter == AUTO else f"fixed:budget={budget}"
 
 
-def lone(drafter: Any) -> str:
-    """The controller of a drafter that stands alone: what was asked for drafts, what was found for the model has to pay."""
-    return "cost" if drafter == AUTO else "fixed"
-
-
-def listed(drafter: Any, lm: Any) -> list[Any]:
-    """A drafter, a list of them, or "auto", as a list."""
-    return suited(lm) if drafter == AUTO else list(drafter) if isinstance(drafter, list | tuple) else [drafter]
-
-
-def controlling(spec: Any, drafters: Sequence[Any], lm: Any = None, alone: str = "fixed") -> Any:
-    """A controller at work on these drafters (specs, or attached ones): None = cost for several, `alone` for one; one at work
-    already stays itself. What its `calibration` file knows of these specs, with this model on this machine, it begins with.
-    """
-    made = plugins.make("controller", spec or ("cost" if len(drafters) > 1 else alone))
-    if getattr(made, "forwards", None) == () and lm is not None:
-        made = replace(made, forwards=lm.costs.rounds(max(made.budgets)))
-    if getattr(made, "calibration", None):
-        made = informed(made, drafters, lm)
-    return made.attach(len(drafters)) if hasattr(made, "attach") else made
-
-
-def informed(options: Any, drafters: Sequence[Any], lm: Any) -> Any:
-    """The options of a cost controller with the priors its calibration file has; without, where the file does not fit."""
-    try:
-        holds_for, measured = read_calibration(Path(options.calibration))
-    except DataError as error:
-        ignored(options.calibration, str(error))
-        return options
-    if why := unlike(holds_for, lm):
-        ignored(options.calibration, why)
-        return options
-    arms, found = options.attach(len(drafters)).arms, known(measured)
-    specs = ["none" if arm.budget == 0 else drafters[arm.drafter] for arm in arms]
-    priors = [found.get(Measured(s, arm.budget, 1, 1).key) if isinstance(s, str) else None
-              for s, arm in zip(specs, arms, strict=True)]
-    return replace(options, prior=tuple(priors))
-
-
-@functools.cache
-def ignored(path: str, why: str) -> None:
-    """Said once for every file and reason, however many engines are made."""
-    log.warning("The calibration %s is ignored: %s. `paceline doctor --save` makes a new one.", path, why)
-
-
-def suited(lm: LM) -> list[str]:
-    """Specs of the drafters that "auto" takes for this model; none of them is built."""
-    return [*(MERGED if is_embedded(lm) else FREE)]
+def suited(lm: LM) -> str:
+    """Spec of what "auto" is for this model; nothing is built."""
+    return MERGED if is_embedded(lm) else FREE
 
 
 def fitting(lm: LM) -> list[str]:
     """Specs of all drafters worth trying with this model, each for itself."""
-    return list(dict.fromkeys([*FREE, "ngram", *(EMBEDDED if is_embedded(lm) else ()), *suited(lm)]))
+    return list(dict.fromkeys([FREE, "ngram", *(EMBEDDED if is_embedded(lm) else ()), suited(lm)]))
 
 
 def is_embedded(lm: Any) -> bool:
@@ -113,26 +98,17 @@ def is_embedded(lm: Any) -> bool:
 
 def attached(drafters: Sequence[Any], lm: LM) -> list[Any]:
     """Those of the drafters that can be built for this model, at work. Raises the first one's error where none can."""
-    return built(drafters, lm)[1]
-
-
-def built(drafters: Sequence[Any], lm: LM) -> tuple[list[Any], list[Any]]:
-    """The drafters that can be built for this model, as they were named, and at work. Raises as `attached` does."""
     if not drafters:
         raise SpecError("Expected a drafter or a list of them, found an empty list; 'none' decodes plainly.")
-    named, made, errors = list[Any](), list[Any](), list[PacelineError]()
+    made, errors = list[Any](), list[PacelineError]()
     for spec in drafters:
         try:
             options = plugins.make("drafter", spec)
-            if hasattr(options, "drafters"):  # one that merges others takes those that stand here themselves
-                here = {spec: drafter for spec, drafter in zip(named, made, strict=True) if isinstance(spec, str)}
-                options = replace(options, drafters=tuple(here.get(each, each) for each in options.drafters))
             made.append(options.attach(lm) if hasattr(options, "attach") else options)
-            named.append(spec)
         except PacelineError as error:
             errors.append(error)
-    if not made and errors:
+    if not made:
         raise errors[0]
     for why in errors:
         log.warning("A drafter is left out: %s", why)
-    return named, made
+    return made

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from paceline.core.arms import Arm, Offer, Order
+from paceline.core.arms import Arm
 from paceline.core.proposal import Proposal
 from paceline.core.row import Round, Row
 
@@ -17,10 +17,8 @@ log = logging.getLogger("paceline")
 
 class Drafter(Protocol):
     """A drafter attached to a model; it owns its memory, per row. It may name in `captures` what it wants to see (`captured.py`),
-    and say by `nested` that under a smaller budget it proposes the first nodes of what it proposes under a larger one, by
-    `steady` that what it draws for a row depends neither on the clock nor on other rows, and by `free` that asking it costs
-    little, since it has no model, or asks one only where that pays: it may be asked before it is settled who drafts, and what it
-    then chooses may be left; what it draws is scored.
+    say by `has_model` that it runs a model, so that asking it costs something, and by `timed=False` that what it draws for a row
+    depends neither on the clock nor on other rows; one that says nothing of that is taken to be timed.
     """
 
     def propose(self, rows: Sequence[Row], budgets: Sequence[int]) -> list[Proposal]: ...
@@ -30,42 +28,15 @@ class Drafter(Protocol):
 
 @dataclass
 class Turn:
-    """A row in one round. room: most nodes it may have scored. arm: who drafts, its budget clipped to that; `proposal` and
-    `seconds` are its draft. offers: what free drafters said that they would propose before that was settled; said: of these the
-    ones that were not taken, with their seconds. last: what the round decided.
+    """A row in one round. arm: who drafts, its budget clipped to what the row may have scored, 0 where it cannot draft;
+    `proposal` and `seconds` are its draft. last: what the round decided.
     """
 
     row: Row
-    order: Order
-    room: int
-    arm: Arm = Arm(0, 0)
+    arm: Arm
     proposal: Proposal = field(default_factory=Proposal)
     seconds: float = 0.0
-    said: dict[int, tuple[Proposal, float]] = field(default_factory=dict)
-    offers: list[Offer] = field(default_factory=list)
     last: Round | None = None
-
-    def hears(self, drafter: int, proposal: Proposal, seconds: float) -> None:
-        """A free drafter has said what it would propose."""
-        self.said[drafter] = proposal, seconds
-        self.offers.append(Offer(drafter, len(proposal)))
-
-    def settle(self) -> bool:
-        """Decide who drafts; whether that drafter still has to be asked. What was drawn is taken whole, whatever it promises: to
-        look at it first would change its law.
-        """
-        arm, taken = self.order.settle(self.offers)
-        who = None if taken is None else taken.drafter
-        for ask in self.order.asks:
-            if ask.drafter in self.said and not self.said[ask.drafter][0].all_chosen:
-                who, arm = ask.drafter, Arm(ask.drafter, len(ask.by) - 1)
-        usable = self.row.drafting and not self.row.disabled(arm.drafter)
-        self.arm = Arm(arm.drafter, max(0, min(arm.budget, self.room)) if usable else 0)
-        if who is None:
-            return self.arm.budget > 0
-        proposal, self.seconds = self.said.pop(who)
-        self.proposal = proposal.clip(self.arm.budget)
-        return False
 
 
 class Drafting:
@@ -75,38 +46,22 @@ class Drafting:
         self.drafters, self.vocab, self.chains = drafters, vocab, chains
         self._said: set[str] = set()
 
-    def turns(self, rows: Sequence[Row], orders: Sequence[Order], context: int) -> list[Turn]:
+    def turns(self, rows: Sequence[Row], arms: Sequence[Arm], context: int) -> list[Turn]:
         """What every row has scored in this round, in their order. Rows are grouped by drafter, and none sees a budget of 0; the
         bonus token takes one of the tokens that a row may still add.
         """
-        turns = [Turn(row, order, min(row.left, context - row.reach) - 1) for row, order in zip(rows, orders, strict=True)]
-        first: dict[int, list[tuple[Turn, int]]] = {}
-        for turn in turns:
-            for ask in turn.order.asks if turn.row.drafting and turn.room > 0 else ():
-                if not turn.row.disabled(ask.drafter):
-                    first.setdefault(ask.drafter, []).append((turn, min(len(ask.by) - 1, turn.room)))
-        for which, asked in sorted(first.items()):
-            made, seconds = self.ask(which, [(turn.row, budget) for turn, budget in asked])
-            for turn, _ in asked:
-                if turn.row.id in made:
-                    turn.hears(which, made[turn.row.id], seconds)
+        turns = [Turn(row, clipped(row, arm, context)) for row, arm in zip(rows, arms, strict=True)]
         groups: dict[int, list[Turn]] = {}
         for turn in turns:
-            if turn.settle():
+            if turn.arm.budget:
                 groups.setdefault(turn.arm.drafter, []).append(turn)
         for which, group in sorted(groups.items()):
-            made, seconds = self.ask(which, [(turn.row, turn.arm.budget) for turn in group])
+            start = time.perf_counter()
+            made = self._made(which, [(turn.row, turn.arm.budget) for turn in group])
+            seconds = (time.perf_counter() - start) / len(group)
             for turn in group:
                 turn.proposal, turn.seconds = made.get(turn.row.id, turn.proposal), seconds
         return turns
-
-    def ask(self, which: int, group: Sequence[tuple[Row, int]]) -> tuple[dict[int, Proposal], float]:
-        """What a drafter proposes for these rows, each with its budget, by the rows' ids, without those for which it failed; and
-        the seconds for each.
-        """
-        start = time.perf_counter()
-        made = self._made(which, group)
-        return made, (time.perf_counter() - start) / len(group)
 
     def forget(self, row: Row) -> None:
         """A row has ended."""
@@ -114,7 +69,9 @@ class Drafting:
             self._forget(which, row)
 
     def _made(self, which: int, group: Sequence[tuple[Row, int]]) -> dict[int, Proposal]:
-        """Ask a drafter; when it raises or proposes nonsense, forget its memory and ask row by row once."""
+        """What a drafter proposes for these rows, each with its budget, by the rows' ids. When it raises or proposes nonsense, it
+        forgets them and is asked row by row once; rows for which it fails again are left out.
+        """
         try:
             return self._checked(which, group)
         except Exception as error:
@@ -147,3 +104,10 @@ class Drafting:
             self.drafters[which].forget(row)
         except Exception as error:
             log.warning("The drafter %s could not forget a row: %s", type(self.drafters[which]).__name__, error)
+
+
+def clipped(row: Row, arm: Arm, context: int) -> Arm:
+    """The arm with as many nodes as this row may have scored now."""
+    room = min(row.left, context - row.reach) - 1
+    usable = row.drafting and not row.disabled(arm.drafter)
+    return Arm(arm.drafter, max(0, min(arm.budget, room)) if usable else 0)

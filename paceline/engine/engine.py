@@ -7,7 +7,6 @@ of the next tree.
 
 import itertools
 import logging
-import sys
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
@@ -17,7 +16,7 @@ import torch
 
 from paceline import plugins
 from paceline.core import guidance
-from paceline.core.arms import Arm, Order, Outcome, View
+from paceline.core.arms import Arm, Outcome, View
 from paceline.core.checks import short, whole
 from paceline.core.detokenizer import Detokenizer
 from paceline.core.proposal import Proposal, Verdict
@@ -25,10 +24,9 @@ from paceline.core.request import Request
 from paceline.core.row import Generation, Logprob, Round, Row
 from paceline.core.sampling import Dice, Scores, is_stateful
 from paceline.core.stats import is_looping
-from paceline.engine.auto import built, controlling, listed, lone
+from paceline.engine.auto import arranged
 from paceline.engine.captured import captured, captures
 from paceline.engine.drafting import Drafter, Drafting, Turn
-from paceline.engine.shadow import Shadow
 from paceline.engine.timing import Timing, peak_memory
 from paceline.errors import ModelError, RequestError
 from paceline.lm import LM, load
@@ -41,14 +39,14 @@ log = logging.getLogger("paceline")
 
 
 class Controller(Protocol):
-    """A controller attached to a number of drafters; it owns its statistics. `pick` gives each row an arm for one round, or an
-    order for several, from what is past; before it is asked again, `learn` gets what came of it, round by round; `forget` drops a
-    row that has ended, by its id. One that is `steady` gives a row that is to be drafted for as if `alone` (`View`) the same arms
-    whatever the clock says and whoever else is decoded. With any other every draft of a row with a seed counts as chosen, so that
-    the seed gives the same text again; so it does with a drafter that is not `steady` (`drafting.py`).
+    """A controller attached to a number of drafters; it owns its statistics. `pick` gives each row an arm for one round, from
+    what is past; then `learn` gets what came of it; `forget` drops a row that has ended, by its id. One that says `timed=False`
+    gives a row that is to be drafted for as if `alone` (`View`) the same arms whatever the clock says and whoever else is
+    decoded. With any other, and with a drafter that does not say so (`drafting.py`), every draft of a row with a seed counts as
+    chosen, so that the seed gives the same text again.
     """
 
-    def pick(self, views: Sequence[View]) -> Sequence[Arm | Order]: ...
+    def pick(self, views: Sequence[View]) -> Sequence[Arm]: ...
 
     def learn(self, outcomes: Sequence[Outcome]) -> None: ...
 
@@ -58,36 +56,32 @@ class Controller(Protocol):
 class Engine:
     """Decodes requests with one model. Submit rows, call `step` until they finish, cancel any of them between rounds.
 
-    drafter: a spec, an attached drafter, a list of them (the arms a controller picks from; what cannot be built is left out), or
-    "auto", those that fit the model. controller: a spec, or one that is attached already, whose statistics outlive this engine;
-    None = fixed for one drafter, cost for several and for "auto". exact: None = bit-exact where the machine can promise it, for
-    chains or for trees too (`LM.exact_trees`); True = or raise ModelError; False = equal in law. slots: most rows decoded
-    together. max_cached: finished sequences whose keys are kept, so that a later prompt with the same beginning is not prefilled
-    again.
+    drafter: a spec, an attached drafter, a list of them (what cannot be built is left out), or "auto": what fits the model, where
+    it pays. controller: a spec, or one that is attached already, whose statistics outlive this engine; it picks among the
+    drafters. None = fixed, several drafters being merged into one tree (`auto.py`). exact: None = bit-exact where the machine
+    can promise it, for chains or for trees too (`LM.exact_trees`); True = or raise ModelError; False = equal in law. slots: most
+    rows decoded together. max_cached: finished sequences whose keys are kept, so that a later prompt with the same beginning is
+    not prefilled again.
     """
 
-    def __init__(self, lm: LM, drafter: Any = "none", rule: Any = "lossless", controller: Any = None, *,
+    def __init__(self, lm: LM, drafter: Any = "auto", rule: Any = "lossless", controller: Any = None, *,
                  exact: bool | None = None, slots: int = 8, max_cached: int = 0) -> None:
         lm, self.slots, self.max_cached = load(lm), whole("slots", slots, 1), whole("max_cached", max_cached, 0)
         if exact and not lm.exact:
             raise ModelError(f"exact=True cannot be promised: {lm.why_not_exact}. Leave exact unset for the best there is.")
         self.lm, self.exact = lm, lm.exact if exact is None else exact
-        named, self.drafters = built(listed(drafter, lm), lm)
+        self.controller: Controller
+        self.drafters, self.controller = arranged(drafter, controller, lm)
         self.drafting = Drafting(self.drafters, lm.vocab, chains=self.exact and not lm.exact_trees)
         self.rule = plugins.make("rule", rule)
-        self.controller: Controller = controlling(controller, named, lm, lone(drafter))
-        self._steady = all(getattr(each, "steady", False) for each in (self.controller, *self.drafters))
+        self._timed = any(getattr(each, "timed", True) for each in (self.controller, *self.drafters))
         self.kv = lm.cache(1, self.exact)
         self.waiting: deque[Row] = deque()
         self.rows: list[Row] = []
         self._prefix_kv = lm.cache(1, self.exact)
         self._cached: deque[tuple[list[int], Slot, Trace | None]] = deque()
         self._ids = itertools.count()
-        self._shadow = Shadow(self.drafters, self.controller) if hasattr(self.controller, "hear") else None
         self._watched = any("queries" in captures(d) for d in self.drafters)
-        self._orders: list[Order] = []
-        self._stands = 0  # further rounds for which the orders stand
-        self._played: list[tuple[list[Turn], dict[str, float]]] = []  # rounds of which the controller was not told yet
 
     def submit(self, request: Request, watch: bool = False) -> Row:
         """Queue a request; it joins at the next step. `watch` keeps its text as it grows (`row.text`), for streaming."""
@@ -96,7 +90,7 @@ class Engine:
         request.sampling.check(self.lm.vocab)
         if hasattr(self.rule, "check"):  # a relaxed rule refuses what it cannot keep
             self.rule.check(request, self.lm.vocab)
-        elif request.sampling.seed is not None and not self._steady:
+        elif request.sampling.seed is not None and self._timed:
             request = replace(request, reproducible=True)  # what is drafted may change from day to day, so none of it is drawn
         self._check_length(request)
         bad = next((t for prompt in request.prompts for t in prompt if not 0 <= t < self.lm.vocab), None)
@@ -149,9 +143,9 @@ class Engine:
     def _round(self, rows: list[Row]) -> list[Row]:
         """Draft, score, judge, commit."""
         clock = Timing()
-        self._decide(rows)
+        arms = self.controller.pick([View(r.id, len(r.tokens), r.left, r.request.repeats) for r in rows])
         clock.lap("host")
-        turns = self.drafting.turns(rows, self._orders, self.lm.context)
+        turns = self.drafting.turns(rows, arms, self.lm.context)
         clock.lap("draft")
         proposals, wanted = [turn.proposal for turn in turns], [captures(self.drafters[turn.arm.drafter]) for turn in turns]
         queries: list[torch.Tensor] | None = [] if any("queries" in names for names in wanted) else None
@@ -165,15 +159,11 @@ class Engine:
         guidance.keep(self.kv, rows, verdicts)
         clock.lap("commit")
         for b, (turn, score, verdict) in enumerate(zip(turns, scores, verdicts, strict=True)):
-            if self._shadow is not None and turn.said:
-                self._shadow.keep(turn, len(turn.row.tokens))
             self._commit(turn, score, verdict, captured(wanted[b], score, verdict, [q[b] for q in queries or ()]))
-        self._played.append((turns, clock.seconds))
-        self._stands -= 1
-        if self._stands <= 0 or any(row.finish_reason is not None for row in rows):
-            self._tell()
         clock.lap("host")
         whole = sum(len(r.texts) for r in rows)
+        self.controller.learn([self._outcome(turn, clock.seconds, len(turn.row.texts) / whole) for turn in turns])
+        clock.lap("host")
         for row in rows:
             clock.share(row.stats.seconds, len(row.texts) / whole)
             if row.finish_reason is not None:
@@ -215,7 +205,6 @@ class Engine:
                 row.finish_reason = "cancelled"
                 self._release(row)
                 raise
-            self._tell()
             self.rows.append(row)
             clock.lap("prefill")
             clock.share(row.stats.seconds)
@@ -232,41 +221,18 @@ class Engine:
 
     def _start(self, prompt: list[int]) -> tuple[Slot, int, Trace | None]:
         """A slot holding the longest cached beginning of this prompt, its length, and what was asked in it."""
-        best, source, home, trace = 0, None, self.kv, None
+        best, source, trace = 0, None, None
         for text in (t for row in self.rows for t in row.texts):
-            if (n := common(text.tokens[: text.slot.length], prompt)) > best:
+            if (n := common(text.tokens[: text.slot.length], prompt)) > best and text.slot.holds(n):
                 best, source, trace = n, text.slot, getattr(text, "trace", None)  # a second branch has none
         for tokens, slot, asked in self._cached:
-            if (n := common(tokens, prompt)) > best:
-                best, source, home, trace = n, slot, self._prefix_kv, asked
-        if source is None:
+            if (n := common(tokens, prompt)) > best and slot.holds(n):
+                best, source, trace = n, slot, asked
+        if source is None or (slot := self.kv.fork(source, best)) is None:
             return self.kv.take(), 0, None
-        return self.kv.clone(source, best, home), best, before(trace, best)
+        return slot, best, before(trace, best)
 
     # -- one round -------------------------------------------------------------------------------------------------------
-
-    def _decide(self, rows: Sequence[Row]) -> None:
-        """Have the controller say who drafts, unless what it has said still stands."""
-        if self._stands > 0:
-            return
-        free: Sequence[Sequence[int]] = [()] * len(rows)
-        if self._shadow is not None:
-            self._shadow.tell(rows)
-            free = [self._shadow.free(row) for row in rows]
-        views = [View(r.id, len(r.tokens), r.left, f, r.request.repeats) for r, f in zip(rows, free, strict=True)]
-        picked = self.controller.pick(views)
-        self._orders = [Order.of(each) for each in picked]
-        self._stands = min(order.rounds for order in self._orders)
-        if self._shadow is not None:
-            self._shadow.probe(rows, self._orders, self.drafting.ask)
-
-    def _tell(self) -> None:
-        """Let the controller learn of the rounds since it was last asked."""
-        for turns, seconds in self._played:
-            whole = sum(len(turn.row.texts) for turn in turns)
-            self.controller.learn([self._outcome(turn, seconds, len(turn.row.texts) / whole) for turn in turns])
-        self._played.clear()
-        self._stands = 0
 
     def _judge(self, scores: Scores) -> Verdict:
         row, processors = scores.row, scores.sampling.processors
@@ -324,31 +290,18 @@ class Engine:
         taken = min(len(last.verdict.path), last.committed)
         return Outcome(turn.row.id, turn.arm, len(last.proposal), [i < taken for i in range(depth)], last.committed,
                        draft, seconds["verify"] * share, last.committed < len(last.verdict.path) + 1,
-                       draft + (sum(seconds.values()) - seconds["draft"]) * share,
-                       self._reach(last.proposal, turn.arm, taken), turn.offers)
-
-    def _reach(self, proposal: Proposal, arm: Arm, taken: int) -> int:
-        """The largest budget whose tokens this round tells (`Outcome.reach`). A draft that ended before its budget is that of
-        every larger one; one that filled it would have gone on, and where the target left it, branches might have stood.
-        """
-        if arm.budget == 0 or not proposal.is_chain or not getattr(self.drafters[arm.drafter], "nested", False):
-            return 0
-        return sys.maxsize if len(proposal) < arm.budget or (self.drafting.chains and taken < len(proposal)) else arm.budget
+                       draft + (sum(seconds.values()) - seconds["draft"]) * share)
 
     # -- leaving ---------------------------------------------------------------------------------------------------------
 
     def _leave(self, row: Row, reason: str) -> None:
         row.finish_reason = reason
-        self._tell()
         self.drafting.forget(row)
         self.controller.forget(row.id)
-        if self._shadow is not None:
-            self._shadow.forget(row)
         if self.max_cached:
             self._keep_for_later(row)
         self.rows.remove(row)
         self._release(row)
-        self.rows.sort(key=lambda r: r.slot.index)
 
     def _release(self, row: Row) -> None:
         """Give back the slots that a row's branches hold."""
@@ -359,8 +312,8 @@ class Engine:
     def _keep_for_later(self, row: Row) -> None:
         while len(self._cached) >= self.max_cached:
             self._prefix_kv.free(self._cached.popleft()[1])
-        tokens = row.tokens[: row.slot.length]
-        self._cached.append((tokens, self._prefix_kv.clone(row.slot, len(tokens), self.kv), row.trace))
+        if (slot := self._prefix_kv.fork(row.slot, row.slot.length)) is not None:
+            self._cached.append((row.tokens[: slot.length], slot, row.trace))
 
 
 def common(a: Sequence[int], b: Sequence[int]) -> int:

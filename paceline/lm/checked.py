@@ -21,6 +21,7 @@ import torch
 
 from paceline.core.progress import waiting
 from paceline.lm.forwards.fused import compiler
+from paceline.lm.machine import processor_details
 
 __all__ = ["Checks"]
 
@@ -77,7 +78,7 @@ def surroundings(lm: Any) -> Iterator[Any]:
     """How the model is run, by which code, on what."""
     compiled = compiler.library_name() if lm.device.type == "cpu" and lm.asked_forward in ("auto", "fused") else ""
     yield lm.asked_forward, lm.asked_packed, lm.device.type, torch.get_num_threads(), compiled
-    yield source(), torch.__version__, version("transformers"), compiler.processor(), [os.environ.get(name) for name in CHOOSING]
+    yield source(), torch.__version__, version("transformers"), processor_details(), [os.environ.get(name) for name in CHOOSING]
     yield torch.get_float32_matmul_precision(), torch.backends.mkldnn.enabled, torch.are_deterministic_algorithms_enabled()
     yield torch.cuda.get_device_name(lm.device) if lm.device.type == "cuda" else ""
 

@@ -5,14 +5,14 @@ for arithmetic. So costs are medians of the last few forwards, and one of each i
 """
 
 import time
-from collections import deque
-from collections.abc import Sequence
+from collections import defaultdict, deque
+from collections.abc import Callable, Sequence
 from typing import Any
 from weakref import WeakSet
 
 import torch
 
-__all__ = ["Costs", "behind"]
+__all__ = ["Costs", "PlainSteps", "behind"]
 
 PREFIX = 8
 STEP = 2  # sizes of forwards that are measured: 1, 2, 4, 8, … tokens a row; between them costs lie on straight lines
@@ -23,6 +23,7 @@ SHARE, LONGEST = 0.005, 0.25  # of all time that measuring again may take; secon
 MORE = 4  # further tokens a row over which the cost of one is taken
 MOST_ROWS = 16  # more rows than these are taken to cost as these
 COMB = 16  # nodes of the tree that is tried
+RECENT = 7  # plain rounds whose median is a plain step
 UNKNOWN = 0.12  # cost of a token where the context is too short to try
 
 
@@ -30,10 +31,13 @@ Size = tuple[int, bool]  # tokens of a forward, and whether they are a tree
 
 
 class Costs:
-    """Seconds of forwards of a model, an `LM` or a draft head; reads: the target whose keys a head reads."""
+    """Seconds of forwards of a model, an `LM` or a draft head; reads: the target whose keys a head reads. plain: what plain steps
+    take in whole rounds, behind texts of any length.
+    """
 
     def __init__(self, lm: Any, reads: Any = None) -> None:
         self.lm, self.reads = lm, reads
+        self.plain = PlainSteps(self.seconds)
         self._seen: dict[Size, deque[float]] = {}
         self._typical: dict[Size, float] = {}
         self._extra: dict[tuple[int, int], float] = {}
@@ -44,16 +48,6 @@ class Costs:
         """Of a forward of so many tokens behind a short prefix."""
         self._ensure((tokens, False))
         return self._typical[tokens, False]
-
-    def rounds(self, nodes: int) -> tuple[tuple[int, float], ...]:
-        """(drafted nodes, seconds of a forward that scores them for one row) at the sizes that are measured, up to so many nodes
-        and as far as the context goes.
-        """
-        most, sizes = min(1 + nodes, self.lm.context - PREFIX - 1), list[int]()
-        while (size := STEP ** len(sizes)) <= most:
-            sizes.append(size)
-        self._ensure(*((size, False) for size in sizes))
-        return tuple((size - 1, self._typical[size, False]) for size in sizes)
 
     def renew(self) -> None:
         """Measure what is known once more, and what is known of models that draft for this one, if it is time for that: to be
@@ -166,6 +160,29 @@ class Costs:
         slot.reads = reads
         lm.prefill(kv, slot, [0] * PREFIX)
         return slot
+
+
+class PlainSteps:
+    """Seconds of a plain round, for so many rows of about such a length: the median of the last ones; before the first, that of
+    the nearest length, or what `expected(rows)` says.
+    """
+
+    def __init__(self, expected: Callable[[int], float]) -> None:
+        self.expected = expected
+        self._seen = defaultdict[int, dict[int, deque[float]]](dict)  # by rows, then by the length's power of two
+        self._typical = defaultdict[int, dict[int, float]](dict)
+
+    def enter(self, rows: int, length: int, seconds: float) -> None:
+        """A plain round took so long."""
+        size = length.bit_length()
+        seen = self._seen[rows].setdefault(size, deque(maxlen=RECENT))
+        seen.append(seconds)
+        self._typical[rows][size] = median(seen)
+
+    def seconds(self, rows: int, length: int) -> float:
+        """Of a plain round."""
+        known, size = self._typical[rows], length.bit_length()
+        return known[min(known, key=lambda each: abs(each - size))] if known else self.expected(rows)
 
 
 def median(seconds: Sequence[float]) -> float:

@@ -125,8 +125,8 @@ class LM:
     def cache(self, slots: int = 1, exact: bool = False) -> KV:
         """An empty cache for this model; `exact` makes its views bit-exact on CPU (multiples of the kernel's key block)."""
         if exact and not self.backend.in_order:
-            return KV(slots, quantum=BLOCK, limit=self.context + BLOCK, tails=self.tails, exact=True)
-        return KV(slots, quantum=64, limit=self.context + BLOCK)
+            return KV(quantum=BLOCK, limit=self.context + BLOCK, tails=self.tails, exact=True)
+        return KV(quantum=64, limit=self.context + BLOCK)
 
     def forward(self, kv: KV, slots: Sequence[Slot], tokens: torch.Tensor, parents: Sequence[Sequence[int]] | None = None,
                 at: Sequence[int] | slice | None = slice(None), queries: list[torch.Tensor] | None = None) -> torch.Tensor | None:
@@ -154,7 +154,7 @@ class LM:
         """
         padded, at = pad_rows(tokens)
         width = padded.shape[1]
-        if self.backend.chains and max(slot.position for slot in slots) + width + steps <= self.reach:
+        if self.backend.chains and max(slot.length for slot in slots) + width + steps <= self.reach:
             call = Call(kv, slots, width + steps, None, False, self.reach)
             call.width = width
             chains = self.backend.extend(padded, call, at, steps, worth, calibration, top)
@@ -162,7 +162,7 @@ class LM:
             return chains
         logits = self.forward(kv, slots, padded, at=at)
         kv.keep(slots, [range(len(t)) for t in tokens])
-        lengths = [slot.position for slot in slots]
+        lengths = [slot.length for slot in slots]
         chains, paths, going = [[] for _ in tokens], [1.0] * len(tokens), list(range(len(tokens)))
         gains, (least, price) = [1.0] * len(tokens), worth
         for step in range(steps):
@@ -206,7 +206,7 @@ class LM:
         """Commit these tokens to a slot in chunks of fixed size, without logits. Returns the queries at positions in `watch`."""
         trace = Trace()
         for start in range(0, len(tokens), CHUNK):
-            chunk, first = tokens[start : start + CHUNK], slot.position
+            chunk, first = tokens[start : start + CHUNK], slot.length
             wanted = [i for i in range(len(chunk)) if first + i in watch]
             queries: list[torch.Tensor] = []
             watched: dict[str, Any] = {"queries": queries} if wanted else {}

@@ -12,7 +12,7 @@ from typing import Any
 
 from paceline.core.proposal import Proposal
 
-__all__ = ["LEAST", "Price", "Trie", "price_of"]
+__all__ = ["LEAST", "Price", "Trie", "merged", "price_of"]
 
 LEAST = 0.03  # a node less likely than this is not worth a look
 
@@ -179,3 +179,24 @@ class Trie:
         place = {-1: -1} | {node: i for i, node in enumerate(order)}
         return Proposal([self.tokens[i] for i in order], [place[self.parents[i]] for i in order], [False] * len(order),
                         [self.sources[i] for i in order])
+
+
+def merged(trees: Sequence[Trie]) -> Trie:
+    """All nodes in one tree, in which each follows the one before it with the highest chance that any tree gives it."""
+    if len(trees) == 1:
+        return trees[0]
+    whole = Trie()  # its values are these chances, until all are known
+    for tree in trees:
+        place = {-1: -1}
+        for node, (parent, token) in enumerate(zip(tree.parents, tree.tokens, strict=True)):
+            chance = tree.values[node] / (tree.values[parent] if parent != -1 else 1.0)
+            found = whole.child.get((place[parent], token))
+            if found is None:
+                found = whole.place(token, place[parent], chance, tree.sources[node])
+            elif chance > whole.values[found]:
+                whole.values[found], whole.sources[found] = chance, tree.sources[node]
+            place[node] = found
+    for node, parent in enumerate(whole.parents):
+        if parent != -1:
+            whole.values[node] *= whole.values[parent]
+    return whole

@@ -37,7 +37,7 @@ def write_on(
     names = list(streams)
     chances = np.array([shares[name] for name in names])
     found: list[list[int]] = []
-    engine = Engine(lm, slots=ROWS)
+    engine = Engine(lm, "none", slots=ROWS)
     for _ in range(PATIENCE * (1 + tokens // (8 * ROWS * SHORTEST))):
         if sum(map(len, found)) >= tokens:
             break

@@ -58,7 +58,7 @@ CONTROLLERS = {
     **{name: name for name in plugins.names("controller")},
     "ucb of many arms": "ucb:budgets=[0,1,4],scale=0.2", "ucb for all rows": "ucb:carry=true,budgets=[2,8],reward=net",
     "ucb that forgets": "ucb:window=12,reward=speed", "exp3 for all rows": "exp3:carry=true,budgets=[0,4],reward=net",
-    "cost": "cost:venture=100",  # new arms are tried whatever they cost
+    "fixed behind an allowance": "fixed:guarded=true",
     "any arm, any time": "uniform:budgets=[0,1,4,7]", "restless": Restless,
 }  # fmt: skip
 
@@ -71,7 +71,7 @@ def made(controller: Any, count: int) -> Any:
 @pytest.mark.parametrize("name", CONTROLLERS)
 def test_greedy_text_is_plain_decodings(name: str, slots: int, lm: LM) -> None:
     texts = [*prompts(lm.vocab), list(range(3, 30))]
-    plain = paceline.generate(lm, texts, max_new_tokens=NEW)
+    plain = paceline.generate(lm, texts, drafter="none", max_new_tokens=NEW)
     assert [g.tokens for g in plain[:3]] == wanted(lm)
     controller = made(CONTROLLERS[name], 4)
     out = paceline.generate(lm, texts, drafter=drafters(lm), controller=controller, max_new_tokens=NEW, slots=slots)
@@ -79,7 +79,7 @@ def test_greedy_text_is_plain_decodings(name: str, slots: int, lm: LM) -> None:
     assert not any(g.stats.failures for g in out) and sum(g.stats.accepted for g in out) > 0
 
 
-@pytest.mark.parametrize("name", [name for name in CONTROLLERS if name not in ("fixed", "cost")])  # cost: what pays
+@pytest.mark.parametrize("name", [name for name in CONTROLLERS if not name.startswith("fixed")])
 def test_several_drafters_are_really_used(name: str, lm: LM) -> None:
     engine = Engine(lm, drafters(lm), controller=made(CONTROLLERS[name], 4), slots=2)
     rows = [engine.submit(Request(p, max_new_tokens=40)) for p in prompts(lm.vocab)]
@@ -103,7 +103,7 @@ def test_rounds_lie_between_the_length_and_its_share(name: str) -> None:
 def test_seeded_samples_with_chosen_nodes_are_plain_decodings(name: str, lm: LM) -> None:
     warm = Sampling(temperature=0.7, top_p=0.95, seed=11)
     given = {"sampling": warm, "max_new_tokens": NEW, "reproducible": True}
-    plain = paceline.generate(lm, prompts(lm.vocab), **given)
+    plain = paceline.generate(lm, prompts(lm.vocab), drafter="none", **given)
     out = paceline.generate(lm, prompts(lm.vocab), drafter=drafters(lm), controller=made(CONTROLLERS[name], 4), slots=2, **given)
     assert [g.tokens for g in out] == [g.tokens for g in plain]
 
@@ -198,7 +198,7 @@ class Failing:
 def test_a_drafter_that_fails_is_left_and_costs_no_text() -> None:
     failing, good = Failing(), SmallModel(model=TOY, length=4, worth=0.0)
     engine = Engine(TOY, [failing, good], controller="ucb:budgets=[4],scale=0.25")
-    out, plain = (e.run([Request([1, 2], max_new_tokens=120)])[0] for e in (engine, Engine(TOY)))
+    out, plain = (e.run([Request([1, 2], max_new_tokens=120)])[0] for e in (engine, Engine(TOY, "none")))
     assert out.tokens == plain.tokens and 0 < failing.asked <= 3
     assert out.stats.rounds < 1.3 * 120 / 5
 

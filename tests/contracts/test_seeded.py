@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import functools
-import itertools
-import time
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -21,7 +21,7 @@ NEW = 20
 
 @functools.lru_cache
 def plain(lm: LM) -> list[list[int]]:
-    return [paceline.generate(lm, p, sampling=WARM, max_new_tokens=NEW)[0].tokens for p in prompts(lm.vocab)]
+    return [paceline.generate(lm, p, drafter="none", sampling=WARM, max_new_tokens=NEW)[0].tokens for p in prompts(lm.vocab)]
 
 
 @pytest.mark.parametrize("slots", [1, 2, 8])
@@ -51,14 +51,16 @@ def test_drawn_drafts_are_repeatable(lm: LM) -> None:
 
 
 def test_samples_of_one_prompt_differ_and_are_repeatable(lm: LM) -> None:
-    first, again = (paceline.generate(lm, prompts(lm.vocab)[0], sampling=WARM, n=4, max_new_tokens=NEW, slots=s) for s in (4, 1))
+    first, again = (paceline.generate(lm, prompts(lm.vocab)[0], drafter="none", sampling=WARM, n=4, max_new_tokens=NEW, slots=s)
+                    for s in (4, 1))
     assert [g.tokens for g in first] == [g.tokens for g in again]
     assert len({tuple(g.tokens) for g in first}) == 4
     assert first[0].tokens == plain(lm)[0]
 
 
 def test_without_a_seed_texts_differ(lm: LM) -> None:
-    out = paceline.generate(lm, [prompts(lm.vocab)[0]] * 2, sampling=Sampling(temperature=1.0), max_new_tokens=NEW)
+    out = paceline.generate(lm, [prompts(lm.vocab)[0]] * 2, drafter="none", sampling=Sampling(temperature=1.0),
+                            max_new_tokens=NEW)
     assert out[0].tokens != out[1].tokens
 
 
@@ -76,17 +78,37 @@ def test_a_seed_gives_the_same_text_beside_other_rows(drafter, zoo: LM) -> None:
     assert alone.stats.drafted > 0 or drafter != MODELS[0]
 
 
-@pytest.mark.parametrize("drafter", ["merge:drafters=[suffix,glide]", "auto"])
-def test_a_seed_gives_the_same_text_on_any_clock(drafter: str, zoo: LM, monkeypatch) -> None:
-    """A clock that leaps now and then makes drafting seem dear at one place or another."""
-    texts = []
-    for every in (2, 7):
-        ticks, seconds = itertools.count(1), time.perf_counter
-        monkeypatch.setattr(time, "perf_counter", lambda t=ticks, e=every, s=seconds: s() + 0.01 * (next(t) // e))
-        texts.append(paceline.generate(zoo, TEXTS[2], drafter=drafter, sampling=WARMER, max_new_tokens=32))
+class Forced:
+    """Costs that make drafting seem almost free, or hopeless; a plain step takes a minute, or no time at all."""
+
+    def __init__(self, price: float, plain: float) -> None:
+        self.branching, self.price = price, price
+        self.plain = SimpleNamespace(seconds=lambda rows, length: plain, enter=lambda rows, length, seconds: None)
+
+    def token(self, rows: int = 1) -> float:
+        return self.price
+
+    def extra(self, nodes: int, rows: int = 1) -> float:
+        return self.price * nodes
+
+    def draft(self, small: Any, rows: int = 1) -> float:
+        return self.price
+
+    def renew(self) -> None: ...
+
+
+@pytest.mark.parametrize("sampling", [WARMER, Sampling()], ids=["sampled", "greedy"])
+@pytest.mark.parametrize("drafter", ["merge:drafters=[suffix,glide]", "auto", ["suffix", "glide"]], ids=str)
+def test_a_text_is_the_same_whatever_drafting_seems_to_cost(drafter: Any, sampling: Sampling, zoo: LM, monkeypatch) -> None:
+    """Two timings forced apart: one drafts in every round, the other soon stops."""
+    given, found = {"sampling": sampling, "max_new_tokens": 32}, []
+    for price, plain in ((0.01, 60.0), (0.9, 1e-9)):
+        monkeypatch.setattr(zoo, "costs", Forced(price, plain))
+        found += paceline.generate(zoo, TEXTS[2], drafter=drafter, **given)
         monkeypatch.undo()
-    plain = paceline.generate(zoo, TEXTS[2], sampling=WARMER, max_new_tokens=32)
-    assert texts[0][0].tokens == texts[1][0].tokens == plain[0].tokens
+    cheap, hopeless = found
+    assert cheap.tokens == hopeless.tokens == paceline.generate(zoo, TEXTS[2], drafter="none", **given)[0].tokens
+    assert cheap.stats.drafted > 2 * hopeless.stats.drafted
 
 
 @pytest.fixture(scope="module")

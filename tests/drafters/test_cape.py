@@ -74,7 +74,7 @@ def test_auto_takes_what_pays_and_learns_it() -> None:
     drafter = engine.drafters[0]
     before = [row[:] for row in drafter.calibration.hits]
     out = engine.run([paceline.Request([1, 2], max_new_tokens=80)])[0]
-    assert out.tokens == paceline.generate(lm, [[1, 2]], max_new_tokens=80, eos=())[0].tokens
+    assert out.tokens == paceline.generate(lm, [[1, 2]], drafter="none", max_new_tokens=80, eos=())[0].tokens
     assert drafter.calibration.hits != before
     likely = [[(token, 0.3 / (1 + token)) for token in range(8)]] * 3
     chain = Proposal.chain([0, 0, 0], "x")

@@ -1,11 +1,11 @@
-"""Chosen nodes in one tree, and behind a drawn one those that are worth scoring."""
+"""Behind a drawn tree, chosen nodes that are worth scoring."""
 
 from __future__ import annotations
 
 import torch
 
 from paceline.core.proposal import Proposal
-from paceline.drafters._graft import further, grafted, merged
+from paceline.drafters._graft import further, grafted
 from paceline.lookup.trie import Price, Trie
 
 
@@ -14,16 +14,6 @@ def tree(*chains: tuple[list[tuple[int, float]], str]) -> Trie:
     for chain, source in chains:
         made.add(chain, source)
     return made
-
-
-def test_each_node_has_the_highest_chance_that_any_tree_gives_it_in_whatever_order_they_come() -> None:
-    first, second = tree(([(1, 0.5), (2, 0.5)], "a")), tree(([(1, 0.8), (2, 0.1)], "b"), ([(3, 0.2)], "b"))
-    for trees in ([first, second], [second, first]):
-        whole = merged(trees)
-        found = {(whole.tokens[node], whole.parents[node]): node for node in range(len(whole))}
-        assert set(found) == {(1, -1), (2, found[1, -1]), (3, -1)}
-        values = [round(whole.values[found[pair]], 6) for pair in ((1, -1), (2, found[1, -1]), (3, -1))]
-        assert values == [0.8, 0.4, 0.2] and whole.sources[found[1, -1]] == "b" and whole.sources[found[2, found[1, -1]]] == "a"
 
 
 def test_what_was_drawn_stands_as_it_is_and_what_it_lacks_hangs_behind_it() -> None:

@@ -105,7 +105,7 @@ def test_a_comb_and_a_tree_exclude_each_other() -> None:
 def test_its_memory_follows_any_commits(data) -> None:
     """Accepted or not, idle for rounds or not, two rows or one: the next chain is the one a fresh drafter would make."""
     fast = SmallModel(model=TOY, length=4, worth=0.0).attach(TOY)
-    engine = Engine(TOY)
+    engine = Engine(TOY, "none")
     rows = [engine.submit(Request([1, 2], max_new_tokens=60)), engine.submit(Request([3] * 25, max_new_tokens=60))]
     for _ in range(data.draw(st.integers(1, 6))):
         asked = data.draw(st.sampled_from([rows, rows[:1], rows[1:], rows[::-1]]))
@@ -131,7 +131,7 @@ def test_a_draft_with_a_shorter_context_stops_drafting() -> None:
     small = tiny_lm(seed=0, max_position_embeddings=24)
     target = tiny_lm(seed=0)
     out = paceline.generate(target, [5, 6, 7], drafter=SmallModel(model=small, length=4, worth=0.0), max_new_tokens=60)[0]
-    assert out.tokens == paceline.generate(target, [5, 6, 7], max_new_tokens=60)[0].tokens
+    assert out.tokens == paceline.generate(target, [5, 6, 7], drafter="none", max_new_tokens=60)[0].tokens
     assert out.stats.accepted > 0 and not out.stats.failures
 
 

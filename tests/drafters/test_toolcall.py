@@ -121,7 +121,7 @@ def test_prompts_that_say_anything_are_no_failure(zoo: LM) -> None:
 def test_bad_tools_are_named_at_the_door(zoo: LM) -> None:
     bad = [{"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {"a": {"type": 3}}}}}]
     with pytest.raises(DataError, match=r"tools\[0\]\.function\.parameters\.properties\.a\.type"):
-        paceline.generate(zoo, ASKED, tools=bad)
+        paceline.generate(zoo, ASKED, drafter="none", tools=bad)
 
 
 def test_options_and_models_that_do_not_fit() -> None:

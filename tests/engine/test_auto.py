@@ -11,12 +11,13 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import paceline
-from paceline.controllers.cost import Cost, Priced
-from paceline.core.arms import Arm
+from paceline.controllers.fixed import Fixed
+from paceline.controllers.ucb import Ucb
 from paceline.core.request import Request
 from paceline.drafters.small_model import SmallModel
 from paceline.engine import Engine
-from paceline.engine.auto import attached, controlling, fitting, limited, suited
+from paceline.engine.allowance import Guarded
+from paceline.engine.auto import arranged, attached, fitting, limited, suited
 from paceline.errors import ModelError, SpecError
 from paceline.lm import LM
 from paceline.lm.grow import grow
@@ -29,13 +30,13 @@ from tests.models.draft_head.test_head import ids
 
 def test_models_of_ones_own_get_the_drafters_that_need_none() -> None:
     lm = tiny_lm()
-    assert suited(lm) == suited(ToyLM(5)) and all("zoo:" not in spec and "glide" not in spec for spec in suited(lm))
+    assert suited(lm) == suited(ToyLM(5)) == "suffix"
 
 
 def test_the_embedded_target_also_gets_its_draft_models_grown_or_not() -> None:
     lm = paceline.load("zoo:tiny")
-    assert suited(lm) == ["merge:drafters=[suffix,glide]"] and suited(paceline.load(grow(lm.model, 20e6))) == suited(lm)
-    assert {*suited(lm), "suffix", "ngram", "cape:inner=glide", "small_model:model=zoo:tiny-draft"} < set(fitting(lm))
+    assert suited(lm) == "merge:drafters=[suffix,glide]" == suited(paceline.load(grow(lm.model, 20e6)))
+    assert {suited(lm), "suffix", "ngram", "cape:inner=glide", "small_model:model=zoo:tiny-draft"} < set(fitting(lm))
     assert fitting(tiny_lm()) == ["suffix", "ngram"]
 
 
@@ -51,17 +52,17 @@ def changed(**options: object) -> LM:
 def test_the_embedded_target_with_more_tokens_keeps_its_draft_models() -> None:
     lm = changed()
     prompt = [lm.vocab - 1, *lm.tokenizer("def binary_search(").input_ids]
-    plain = paceline.generate(lm, [prompt], max_new_tokens=24)[0]
+    plain = paceline.generate(lm, [prompt], drafter="none", max_new_tokens=24)[0]
     for drafter in ("auto", "glide:worth=0", "longspec:worth=0"):
         out = paceline.generate(lm, [prompt], drafter=drafter, max_new_tokens=24)[0]
         assert out.tokens == plain.tokens and not out.stats.failures
         assert out.stats.drafted > 0 or drafter == "auto"  # which goes by the clock
-    assert suited(lm) == ["merge:drafters=[suffix,glide]"]
+    assert suited(lm) == "merge:drafters=[suffix,glide]"
 
 
 def test_the_embedded_target_changed_in_what_its_heads_read_is_drafted_for_without_them() -> None:
     lm = changed(rope_parameters={"rope_type": "default", "rope_theta": 5000.0})
-    assert suited(lm) == ["suffix"] and Engine(lm, "auto").drafters
+    assert suited(lm) == "suffix" and Engine(lm, "auto").drafters
     with pytest.raises(ModelError, match="another target: it has rope"):
         Engine(lm, "glide")
 
@@ -69,28 +70,28 @@ def test_the_embedded_target_changed_in_what_its_heads_read_is_drafted_for_witho
 def test_auto_writes_plain_decodings_text_alone_and_in_a_batch() -> None:
     lm = paceline.load("zoo:tiny")
     prompts = ["def binary_search(", "The river", '{"name": "get_weather", "parameters": {"city":', "17 + 25 ="]
-    plain = paceline.generate(lm, prompts, max_new_tokens=48)
+    plain = paceline.generate(lm, prompts, drafter="none", max_new_tokens=48)
     for slots in (1, 4):
         out = paceline.generate(lm, prompts, drafter="auto", max_new_tokens=48, slots=slots)
         assert [g.tokens for g in out] == [g.tokens for g in plain] and not any(g.stats.failures for g in out)
     
 
-@pytest.mark.parametrize("controller", [None, "cost", "ucb:reward=net,budgets=[0,4]"])
+@pytest.mark.parametrize("controller", [None, "fixed:guarded=true", "ucb:reward=net,budgets=[0,4]"])
 def test_a_seed_gives_plain_decodings_sample_where_the_clock_chooses(controller: str | None) -> None:
     lm = tiny_lm()
     sampling = paceline.Sampling(temperature=1.0, seed=5)
     drafters = [SmallModel(model=tiny_lm(), length=3, worth=0.0), "ngram"]
-    plain = paceline.generate(lm, [[1, 2, 3]], sampling=sampling, n=4, max_new_tokens=24)
+    plain = paceline.generate(lm, [[1, 2, 3]], drafter="none", sampling=sampling, n=4, max_new_tokens=24)
     out = paceline.generate(lm, [[1, 2, 3]], drafter=drafters, controller=controller, sampling=sampling, n=4, max_new_tokens=24)
     assert [g.tokens for g in out] == [g.tokens for g in plain] and sum(g.stats.drafted for g in out)
 
 
 def test_without_the_clock_or_a_seed_drafts_are_drawn() -> None:
-    engine = Engine(tiny_lm(), ["ngram", "suffix"])
-    assert not engine.submit(Request([1], paceline.Sampling(temperature=1.0))).request.reproducible
-    assert engine.submit(Request([1], paceline.Sampling(temperature=1.0, seed=1))).request.reproducible
-    steady = Engine(tiny_lm(), SmallModel(model=tiny_lm(), length=3))
-    assert not steady.submit(Request([1], paceline.Sampling(temperature=1.0, seed=1))).request.reproducible
+    lm, drafter = tiny_lm(), SmallModel(model=tiny_lm(), length=3)
+    timed = Engine(lm, drafter, controller="fixed:guarded=true")
+    assert not timed.submit(Request([1], paceline.Sampling(temperature=1.0))).request.reproducible
+    assert timed.submit(Request([1], paceline.Sampling(temperature=1.0, seed=1))).request.reproducible
+    assert not Engine(lm, drafter).submit(Request([1], paceline.Sampling(temperature=1.0, seed=1))).request.reproducible
 
 
 def test_draft_models_are_read_once_for_a_target_and_again_when_their_files_change(tmp_path: Path) -> None:
@@ -116,42 +117,27 @@ def test_a_drafter_that_cannot_be_built_is_left_out_and_said(caplog: pytest.LogC
         attached([], lm)
 
 
-def test_several_drafters_are_chosen_among_by_cost_and_one_is_not() -> None:
+def test_several_drafters_are_merged_unless_somebody_says_how_to_choose() -> None:
     lm = tiny_lm()
-    assert isinstance(Engine(lm, ["ngram", "suffix"]).controller, Priced)
-    assert isinstance(Engine(lm, "auto").controller, Priced)
-    assert not isinstance(Engine(lm, "ngram").controller, Priced)
+    [merged], controller = arranged(["ngram", "suffix"], None, lm)
+    assert [type(each).__name__ for each in merged.inner] == ["Lookup", "Suffixes"] and isinstance(controller, Guarded)
+    for several, asked in ((["ngram", "suffix"], "ucb"), (["none", "suffix"], None), (["ngram", "merge"], None)):
+        drafters, controller = arranged(several, asked, lm)
+        assert len(drafters) == 2 and isinstance(controller.options, Ucb)
 
 
-def test_costs_of_the_model_are_what_choosing_begins_with() -> None:
+def test_what_was_chosen_here_has_to_pay_and_what_was_asked_for_drafts() -> None:
+    """Within a budget, too, which is all that may be said of it."""
     lm = tiny_lm()
-    line = controlling("cost:budgets=[4]", ["suffix"], lm).here.settled
-    assert [line.knows(nodes) for nodes in (0, 1, 3, 4)] == [True, True, True, False]
-    assert line.at(0) == lm.costs.seconds(1) and not line.seen(0)
-    assert not controlling("cost", ["suffix"]).here.settled
-
-
-def test_a_budget_holds_for_whatever_is_picked() -> None:
-    lm = tiny_lm()
-    engine = Engine(lm, "auto", controller=limited("auto", 3))
-    assert {arm.budget for arm in engine.controller.arms} == {0, 3}
+    assert isinstance(arranged("auto", None, lm)[1], Guarded) and isinstance(Engine(lm).controller, Guarded)
+    assert isinstance(arranged("ngram", None, lm)[1], Fixed) and isinstance(arranged(["ngram"], None, lm)[1], Fixed)
+    assert arranged("auto", limited("auto", 3), lm)[1].inner.budget == 3
     assert limited("auto", None) is None and limited("ngram", 4) == "fixed:budget=4"
 
 
-def test_statistics_outlive_an_engine() -> None:
-    lm, controller = tiny_lm(), Cost().attach(2)
-    for _ in range(2):
-        paceline.generate(lm, [ids(20)], drafter=["ngram", "suffix"], controller=controller, max_new_tokens=30, eos=())
-    assert controller.shared[1].all.rounds > 0 and controller.arms[0] == Arm(0, 0)
-
-
-def test_a_drafter_that_keeps_failing_is_left_by_the_controller(caplog: pytest.LogCaptureFixture) -> None:
-    class Broken:
-        def propose(self, rows, budgets):
-            raise RuntimeError("no")
-
-        def forget(self, row) -> None: ...
-
+def test_the_pool_of_an_attached_controller_outlives_its_engine() -> None:
     lm = tiny_lm()
-    [out] = paceline.generate(lm, [ids(20)], drafter=["ngram", Broken()], max_new_tokens=40, eos=())
-    assert out.tokens == paceline.generate(lm, [ids(20)], max_new_tokens=40, eos=())[0].tokens
+    drafters, controller = arranged("auto", None, lm)
+    controller.allowance.pool = -1.0
+    [out] = paceline.generate(lm, [ids(20)], drafter=drafters, controller=controller, max_new_tokens=30, eos=())
+    assert out.stats.drafted == 0 and -1.0 < controller.allowance.pool < 0.0

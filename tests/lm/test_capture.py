@@ -20,11 +20,11 @@ def test_mass_is_the_attention_of_the_stock_model(family: str, forward: str, blo
     kv = lm.cache()
     slot = kv.take()
     trace = lm.prefill(kv, slot, text, watch=wanted)
-    assert trace.positions == wanted and len(trace.queries) == len(kv.layers)
+    assert trace.positions == wanted and len(trace.queries) == len(kv.patterns)
     lm.model.set_attn_implementation("eager")
     seen = lm.model(torch.tensor([text]), output_attentions=True).attentions
     for layer, attention in enumerate(seen):
-        held = kv.layers[layer][0, slot.index, :, : len(text)]
+        held = kv.read(layer, slot, 0, len(text))[0]
         ours = mass(trace.queries[layer], held, trace.positions)
         theirs = attention[0, :, wanted].sum(1).unflatten(0, (held.shape[0], -1)).sum(1)
         torch.testing.assert_close(ours, theirs, atol=2e-4, rtol=1e-3)

@@ -7,7 +7,7 @@ from itertools import combinations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from paceline.lookup.trie import Price, Trie
+from paceline.lookup.trie import Price, Trie, merged
 
 STEPS = st.tuples(st.integers(0, 3), st.sampled_from([0.9, 0.6, 0.5, 0.3, 0.1]))
 CANDIDATES = st.lists(st.lists(STEPS, min_size=1, max_size=4), min_size=1, max_size=5)
@@ -83,3 +83,15 @@ def test_a_text_takes_the_nodes_on_its_path(candidates: list[list[tuple[int, flo
     nodes = tree.choose(budget)
     paths = [[tree.tokens[i] for i in tree.path(node)] for node in nodes]
     assert tree.taken(nodes, text) == max((len(path) for path in paths if path == text[: len(path)]), default=0)
+
+
+def test_each_node_has_the_highest_chance_that_any_tree_gives_it_in_whatever_order_they_come() -> None:
+    first, second = built([[(1, 0.5), (2, 0.5)]]), built([[(1, 0.8), (2, 0.1)], [(3, 0.2)]])
+    first.sources = ["a", "a"]
+    for trees in ([first, second], [second, first]):
+        whole = merged(trees)
+        found = {(whole.tokens[node], whole.parents[node]): node for node in range(len(whole))}
+        assert set(found) == {(1, -1), (2, found[1, -1]), (3, -1)}
+        values = [round(whole.values[found[pair]], 6) for pair in ((1, -1), (2, found[1, -1]), (3, -1))]
+        assert values == [0.8, 0.4, 0.2] and whole.sources[found[1, -1]] == "source 0"
+        assert whole.sources[found[2, found[1, -1]]] == "a"

@@ -34,7 +34,7 @@ log = logging.getLogger("paceline")
 noted: set[str] = set()  # what this process was told of already
 
 
-def accelerate(drafter: Any = "ngram", *, tokenizer: Any = None, streamer: Any = None, stop_strings: str | Sequence[str] = (),
+def accelerate(drafter: Any = "auto", *, tokenizer: Any = None, streamer: Any = None, stop_strings: str | Sequence[str] = (),
                exact: bool | None = None, strict: bool = False, **options: Any) -> Callable[..., Any]:
     """A function for `model.generate(custom_generate=…)` that decodes with a drafter, losslessly.
 

@@ -5,7 +5,7 @@ from torch.nn.functional import pad
 
 __all__ = ["TILE", "compact", "quantize_int8", "tiles", "untiled"]
 
-TILE = 32  # outputs made together, as in fused.cpp
+TILE = 32  # outputs made together, as in gemm.h
 PART = 1 << 16  # weights compared at once
 
 

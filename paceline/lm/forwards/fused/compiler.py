@@ -21,10 +21,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-__all__ = ["PATHS", "Code", "build", "cache_folder", "library", "library_name", "processor"]
+__all__ = ["PATHS", "Code", "build", "cache_folder", "library", "library_name"]
 
 HERE = Path(__file__).parent
-SOURCE, CHOICE = HERE / "fused.cpp", HERE / "paths.cpp"
+SOURCE, CHOICE = HERE / "forward.cpp", HERE / "paths.cpp"
 SHIPPED = HERE / "libfused.so"  # no module of Python may be called so, or it would be imported in its place
 X86 = platform.machine().lower() in ("x86_64", "amd64")
 # Kinds of processors, the best first, and what makes the compiler write for each.
@@ -180,20 +180,13 @@ def _reason(error: subprocess.SubprocessError) -> str:
 
 def fingerprint(compiler: str, path: str) -> str:
     """A name that changes with the sources, the flags and the compiler; where code is for the very processor, with that too."""
-    sources = [SOURCE.read_text(encoding="utf-8"), CHOICE.read_text(encoding="utf-8")]
+    sources = [file.read_text(encoding="utf-8") for file in (SOURCE, CHOICE, *sorted(HERE.glob("*.h")))]
     parts = [*sources, *FLAGS, *LINK, *PATHS[path], run([compiler, "--version"])]
     if path == "native":
-        parts.append(processor())
+        from paceline.lm.machine import processor_details  # here, since the wheel's build has no torch for `paceline.lm`
+
+        parts.append(processor_details())
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
-
-
-def processor() -> str:
-    """What the processor can do, as far as the system tells."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        return "\n".join(sorted({line for line in lines if line.startswith(("flags", "Features", "model name"))}))
-    except OSError:
-        return f"{platform.machine()} {platform.processor()}"
 
 
 @cache

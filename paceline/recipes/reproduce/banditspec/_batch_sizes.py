@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from paceline import plugins
-from paceline.core.arms import Arm, Order, Outcome, View
+from paceline.core.arms import Arm, Outcome, View
 
 __all__ = ["CHANCE", "KNEE", "LENGTHS", "SIZES", "STEP", "batches", "fixed"]
 
@@ -25,7 +25,6 @@ FAR = 10**9  # tokens left: no round is cut
 CONTROLLERS = {
     "UCBSpec, tokens": f"ucb:carry=true,scale=0.2,budgets={list(LENGTHS)}",
     "UCBSpec, net": f"ucb:carry=true,scale=0.2,reward=net,budgets={list(LENGTHS)}",
-    "cost": f"cost:budgets={list(LENGTHS[1:])}",
 }  # fmt: skip
 
 
@@ -67,7 +66,7 @@ def played(spec: str, rows: int, rounds: int, seed: int) -> float:
     taken = dice.geometric(1 - CHANCE, (rounds, rows)) - 1  # tokens of an endless draft that would be accepted
     views, tokens, seconds = [View(row, 0, FAR) for row in range(rows)], 0, 0.0
     for accepted in taken.tolist():
-        arms = [Order.of(each).settle(())[0] for each in controller.pick(views)]
+        arms = controller.pick(views)
         draft = drafting(rows, max(arm.budget for arm in arms))
         verify = verifying(rows + sum(arm.budget for arm in arms))
         outcomes = [outcome(row, arm, min(n, arm.budget), draft / rows if arm.budget else 0.0, verify / rows)
@@ -78,6 +77,6 @@ def played(spec: str, rows: int, rounds: int, seed: int) -> float:
 
 
 def outcome(row: int, arm: Arm, taken: int, draft: float, verify: float) -> Outcome:
-    """What the engine would report; a chain tells of shorter ones, too."""
+    """What the engine would report."""
     accepted = [depth < taken for depth in range(arm.budget)]
-    return Outcome(row, arm, arm.budget, accepted, taken + 1, draft, verify, False, draft + verify, arm.budget)
+    return Outcome(row, arm, arm.budget, accepted, taken + 1, draft, verify, False, draft + verify)

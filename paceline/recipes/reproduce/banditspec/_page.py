@@ -111,9 +111,7 @@ Arms are draft lengths of 0 to {longest}, a drafted token is accepted with chanc
 modelled: a forward takes as long as one token's up to {KNEE} tokens, and in proportion beyond; a drafter's step {STEP} of it.
 The paper's second experiment is the measured one (EAGLE, batches of 1 to 50 rows): there a fixed length of 4 falls below plain
 decoding on the hardest samples. Fixed lengths are exact and over plain decoding; controllers, which know nothing at first, over
-the best length, tokens a second. Counting tokens drafts most, whatever that costs; `reward=net` follows the optimum down. `cost`
-follows it as well and loses most at 16 and 32 rows, where one token more or less decides, which its prices, by powers of two of
-nodes, hardly tell apart.
+the best length, tokens a second. Counting tokens drafts most, whatever that costs; `reward=net` follows the optimum down.
 
 {table(["rows", "best length", "its speed", f"{longest} always", *controllers], rows)}
 """

@@ -111,6 +111,20 @@ extern "C" int32_t NAMED(extend, PACELINE_PATH)() { return 0; }
 
 
 @needs_compiler
+def test_a_change_in_any_source_or_header_makes_another_library(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    before, here = compiler.fingerprint(str(CXX), next(iter(compiler.PATHS))), compiler.HERE
+    shutil.copytree(here, tmp_path / "fused")
+    for name in ("HERE", "SOURCE", "CHOICE"):
+        monkeypatch.setattr(compiler, name, tmp_path / "fused" / getattr(compiler, name).relative_to(here))
+    assert compiler.fingerprint(str(CXX), next(iter(compiler.PATHS))) == before
+    for file in [*(tmp_path / "fused").glob("*.h"), *(tmp_path / "fused").glob("*.cpp")]:
+        text = file.read_text(encoding="utf-8")
+        file.write_text(text + "// another", encoding="utf-8")
+        assert compiler.fingerprint(str(CXX), next(iter(compiler.PATHS))) != before
+        file.write_text(text, encoding="utf-8")
+
+
+@needs_compiler
 @pytest.mark.skipif(shutil.which("nm") is None, reason="no nm")
 def test_no_function_of_one_processor_can_stand_in_for_another_s() -> None:
     """Weak symbols are shared among a library's objects, so one compiled for AVX-512 could be called on a machine without."""

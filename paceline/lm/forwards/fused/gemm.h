@@ -1,0 +1,186 @@
+// Linears: rows of activations times tiles of weights in fp32, bf16 or int8.
+#pragma once
+
+#include <algorithm>
+#include <omp.h>
+
+#include "model.h"
+#include "simd.h"
+
+namespace {
+
+constexpr int TILE = 32, PARTS = TILE / LANES;  // outputs of a linear that lie together
+constexpr int BLOCK = 128;                      // inputs that are gone through together, so that their weights stay in cache
+constexpr int64_t PREFETCH = 8192;              // bytes of weights fetched in advance
+
+struct Team {
+    int id, size;
+    void wait() const {
+#pragma omp barrier
+    }
+    // This thread's share of n things.
+    int from(int n) const { return int(int64_t(n) * id / size); }
+    int to(int n) const { return int(int64_t(n) * (id + 1) / size); }
+};
+
+typedef float Sums[MOST_ROWS][TILE];
+
+template <int BYTES>
+inline void prefetch(const char* ahead) {  // towards the caches; the hardware's own prefetching reaches half of the memory's rate
+#pragma GCC unroll 4
+    for (int64_t line = 0; line < BYTES; line += 64) __builtin_prefetch(ahead + line, 0, 1);
+}
+
+// W's in 32 bits; of smaller numbers two inputs' bf16, or four inputs' int8, stand side by side there, so that each costs an
+// operation or two to widen. A byte is taken as the highest one of an integer, so what is made of it is 2^24 times as large.
+template <class W>
+constexpr int SIDE = 4 / sizeof(W);
+
+template <class W, int ONE>
+inline V widened(const W* at) {
+    U bits;
+    std::memcpy(&bits, at, sizeof bits);
+    constexpr int BITS = 8 * sizeof(W), SHIFT = 32 - BITS - ONE * BITS;
+    if constexpr (SHIFT > 0) bits <<= SHIFT;
+    if constexpr (sizeof(W) < 4 && SHIFT < 32 - BITS) bits &= 0xffffffffu << (32 - BITS);
+    V v;
+    if constexpr (sizeof(W) == 1) v = __builtin_convertvector((I)bits, V);
+    else std::memcpy(&v, &bits, sizeof v);
+    return v;
+}
+
+// A sum, in a register here and now: GCC would load more widened weights than registers hold, and move sums to the stack.
+template <class W>
+inline V in_register(V v) {
+#if defined(__AVX512F__)
+    if constexpr (sizeof(W) < 4) __asm__("" : "+v"(v));
+#elif defined(__AVX__)
+    if constexpr (sizeof(W) < 4) __asm__("" : "+x"(v));
+#endif
+    return v;
+}
+
+// Inputs k + ONE of ROWS rows times P vectors of weights of TILES tiles, `size` apart.
+template <int ROWS, int TILES, int P, int ONE, class W>
+inline void add_input(V (&acc)[TILES][ROWS][P], const float* x, int64_t ldx, const W* weights, int64_t size) {
+#pragma GCC unroll 2
+    for (int n = 0; n < TILES; n++) {
+        const W* tile = weights + n * size;
+        if constexpr (ROWS < P) {  // the fewer of inputs and weights wait in registers
+#pragma GCC unroll 8
+            for (int p = 0; p < P; p++) {
+                const V w = widened<W, ONE>(tile + SIDE<W> * p * LANES);
+#pragma GCC unroll 8
+                for (int m = 0; m < ROWS; m++) acc[n][m][p] = in_register<W>(acc[n][m][p] + w * x[m * ldx + ONE]);
+            }
+        } else {
+            V w[P];
+#pragma GCC unroll 8
+            for (int p = 0; p < P; p++) w[p] = widened<W, ONE>(tile + SIDE<W> * p * LANES);
+#pragma GCC unroll 12
+            for (int m = 0; m < ROWS; m++)
+#pragma GCC unroll 8
+                for (int p = 0; p < P; p++) acc[n][m][p] = in_register<W>(acc[n][m][p] + w[p] * x[m * ldx + ONE]);
+        }
+    }
+}
+
+// sums[n][m][..] += x[m] . tile n over inputs [from, to), for P vectors of each tile's outputs; in order, in registers.
+// Every loop over rows, tiles and vectors is unrolled whole, or the compiler would keep the sums on the stack.
+template <int ROWS, int TILES, int P, class W>
+void multiply(const float* x, int64_t ldx, const W* weights, int64_t size, int from, int to, Sums* sums, int first) {
+    V acc[TILES][ROWS][P];
+#pragma GCC unroll 2
+    for (int n = 0; n < TILES; n++)
+#pragma GCC unroll 12
+        for (int m = 0; m < ROWS; m++)
+#pragma GCC unroll 8
+            for (int p = 0; p < P; p++) acc[n][m][p] = from ? load(sums[n][m] + first + p * LANES) : V{};
+    int k = from;
+    const W* row = weights + int64_t(k) * TILE + SIDE<W> * first;
+    // Line by line, whatever P.
+    const char* ahead = (const char*)(row - SIDE<W> * first) + PREFETCH + int64_t(to - from) * sizeof(W) * first;
+    for (; k + SIDE<W> <= to; k += SIDE<W>, row += SIDE<W> * TILE, ahead += P * LANES * 4) {
+#pragma GCC unroll 2
+        for (int n = 0; n < TILES; n++) prefetch<P * LANES * 4>(ahead + n * size * sizeof(W));
+        add_input<ROWS, TILES, P, 0>(acc, x + k, ldx, row, size);
+        if constexpr (SIDE<W> > 1) add_input<ROWS, TILES, P, 1>(acc, x + k, ldx, row, size);
+        if constexpr (SIDE<W> > 2) add_input<ROWS, TILES, P, 2>(acc, x + k, ldx, row, size);
+        if constexpr (SIDE<W> > 2) add_input<ROWS, TILES, P, 3>(acc, x + k, ldx, row, size);
+    }
+    if constexpr (SIDE<W> > 1) {
+        if (k < to) add_input<ROWS, TILES, P, 0>(acc, x + k, ldx, row, size);
+        if constexpr (SIDE<W> > 2) {
+            if (k + 1 < to) add_input<ROWS, TILES, P, 1>(acc, x + k, ldx, row, size);
+            if (k + 2 < to) add_input<ROWS, TILES, P, 2>(acc, x + k, ldx, row, size);
+        }
+    }
+#pragma GCC unroll 2
+    for (int n = 0; n < TILES; n++)
+#pragma GCC unroll 12
+        for (int m = 0; m < ROWS; m++)
+#pragma GCC unroll 8
+            for (int p = 0; p < P; p++) store(sums[n][m] + first + p * LANES, acc[n][m][p]);
+}
+
+// sums[n][m][TILE] = x[m] . tile n, for `rows` rows and `tiles` tiles. A few rows take whole tiles, and one of them two tiles:
+// each alone would wait for its own sums. More rows take two vectors of a tile at a time, of a block of inputs, so that the
+// others stay in cache.
+template <class W, int ROWS = MOST_ROWS>
+void multiply_tiles(int rows, int tiles, const float* x, int64_t ldx, const W* tile, int64_t size, int in, Sums* sums) {
+    constexpr int P = ROWS * PARTS <= 12 ? PARTS : 2;
+    if (rows == ROWS) {
+        if constexpr (2 * ROWS * PARTS <= 8)
+            if (tiles == 2) return multiply<ROWS, 2, P>(x, ldx, tile, size, 0, in, sums, 0);
+        for (int n = 0; n < tiles; n++)
+            for (int from = 0; from < in; from += P < PARTS ? BLOCK : in)
+                for (int first = 0; first < TILE; first += P * LANES)
+                    multiply<ROWS, 1, P>(x, ldx, tile + n * size, size, from, P < PARTS ? std::min(in, from + BLOCK) : in,
+                                         sums + n, first);
+        return;
+    }
+    if constexpr (ROWS > 1) multiply_tiles<W, ROWS - 1>(rows, tiles, x, ldx, tile, size, in, sums);
+}
+
+// For all of this thread's tiles and groups of rows: then(first row, rows, first output, outputs, sums). WIDE tiles belong
+// together.
+template <int WIDE, class W, class Then>
+void gemm_of(const Team& team, const Linear& linear, const float* x, int64_t ldx, int m, Then then) {
+    const int tiles = (linear.out + TILE - 1) / TILE;
+    const int64_t size = int64_t(linear.in + SIDE<W> - 1) / SIDE<W> * SIDE<W> * TILE;
+    Sums sums[2];
+    for (int t = team.from(tiles), step = 1; t < team.to(tiles); t += step) {
+        if (WIDE == 1) step = 2 * m * PARTS <= 8 && t + 1 < team.to(tiles) ? 2 : 1;
+        const int taken = WIDE * step;
+        for (int row = 0; row < m; row += MOST_ROWS) {
+            const int rows = std::min(MOST_ROWS, m - row);
+            multiply_tiles(rows, taken, x + row * ldx, ldx, (const W*)linear.weight + t * WIDE * size, size, linear.in, sums);
+            for (int n = 0; n < taken && sizeof(W) == 1; n++)
+                for (int i = 0; i < rows; i++)
+                    for (int j = 0; j < TILE; j++) sums[n][i][j] *= linear.scale[(t * WIDE + n) * TILE + j];
+            for (int n = 0; n < step; n++)
+                then(row, rows, (t + n) * TILE, std::min(TILE, linear.out - (t + n) * TILE), sums + n);
+        }
+    }
+}
+
+template <int WIDE = 1, class Then>
+void gemm(const Team& team, const Linear& linear, const float* x, int64_t ldx, int m, Then then) {
+    if (linear.kind == INT8) gemm_of<WIDE, int8_t>(team, linear, x, ldx, m, then);
+    else if (linear.kind == BF16) gemm_of<WIDE, bf16>(team, linear, x, ldx, m, then);
+    else gemm_of<WIDE, float>(team, linear, x, ldx, m, then);
+}
+
+void linear_to(const Team& team, const Linear& linear, const float* x, int64_t ldx, int m, float* y, int64_t ldy, bool add) {
+    gemm(team, linear, x, ldx, m, [&](int row, int rows, int first, int n, const Sums* sums) {
+        for (int i = 0; i < rows; i++) {
+            float* out = y + (row + i) * ldy + first;
+            for (int j = 0; j < n; j++) {
+                float v = (*sums)[i][j] + (linear.bias ? linear.bias[first + j] : 0.0f);
+                out[j] = add ? out[j] + v : v;
+            }
+        }
+    });
+}
+
+}  // namespace

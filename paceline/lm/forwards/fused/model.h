@@ -1,0 +1,80 @@
+// What Python and the compiled forward tell each other: a model, a call, and what the library exports. forward.py has the same
+// structures.
+#pragma once
+
+#include <cstdint>
+
+// Every object of the library is this source, compiled for one kind of processor, which names what it offers.
+#define JOINED(name, path) name##_##path
+#define NAMED(name, path) JOINED(name, path)
+#define EXPORTED(name) NAMED(name, PACELINE_PATH)
+
+extern "C" {
+
+enum Kind : int32_t { FP32, BF16, INT8 };
+
+struct Linear {
+    // Tiles [ceil(out / TILE)][in][TILE]; of bf16 [..][ceil(in / 2)][TILE][2], of int8 [..][ceil(in / 4)][TILE][4].
+    const void* weight;
+    const float* scale;  // of int8: what an output's weights are multiples of, over 2^24, [tiles][TILE]; null for the others
+    const float* bias;   // [out] or null
+    int32_t out, in, kind;
+};
+
+struct Layer {
+    Linear qkv, o, gate_up, down;  // gate_up: tiles of gate and up in turn; `out` counts one of them
+    Linear cross_q, cross_o;       // attention over another model's keys, after the layer's own; `in` 0 = none
+    const float *before_attention, *after_attention, *before_cross, *before_mlp, *after_mlp;  // norms [width], or null
+    const float *q_norm, *k_norm, *cross_norm;
+    int32_t norm_heads;  // q_norm and k_norm are [D], each head by itself
+    float scale, cross_scale, eps;
+};
+
+struct Model {
+    const Layer* layers;
+    const void* embedding;  // [V, width]
+    const float *norm, *cos, *sin;  // [width] or null, [positions, D]; the sine's first half is negated
+    const float *cross_cos, *cross_sin;
+    Linear head;
+    int32_t cross_heads, cross_kv_heads, cross_dim;
+    int32_t count, width, heads, kv_heads, dim, ffn, half;  // ffn: the widest; half: embedding, cache and logits are bf16
+    float eps;
+};
+
+struct Row {
+    int64_t length, read_length;  // tokens committed, of its text and of the other model's, where layers read one
+};
+
+// What a row's slot holds of a group of layers: keys and values of the text's first `sinks` tokens, and of the last ones, in order;
+// `dropped` are missing in between, so the token at position p >= sinks stands at p - dropped.
+struct Held {
+    void* const* layers;  // each [2, kv_heads, capacity, D]
+    int64_t capacity, dropped, sinks;
+};
+
+struct Reach {  // of a layer: its group, its place among the group's layers, and how many keys a token sees beside sinks, 0 = all
+    int32_t group, place, window;
+};
+
+struct Call {
+    const int64_t* tokens;    // [count, width] ids
+    const Row* rows;          // [count]
+    const Held* held;         // [groups, count]
+    const Held* read;         // [count], of the other model's: a pointer for each layer here that reads one; or null
+    const Reach* reach;       // [layers]
+    const int32_t* parents;   // [count, width], of each token among its row's, -1 = what is committed; null: every row is a chain
+    const int32_t* wanted;    // tokens whose logits are wanted, `l` of them; null: all
+    float* queries;           // [layers, count * width, heads * D]: receives what every token asks, rotated and scaled; or null
+    void* logits;             // [l, V] in the weights' dtype
+    int32_t groups, count, width, l;
+    int32_t last, positions, known;  // a chain's padding has this position at most; how many positions and ids there are
+    int32_t threads;
+};
+
+enum Fault : int32_t { NONE, UNKNOWN_ID, TOO_LONG, NO_MEMORY, NO_TREE };
+
+int64_t EXPORTED(size_of)(int32_t what);  // of Layer, Model and Call in bytes, for those who describe them in another language
+int32_t EXPORTED(forward)(const Model* model, const Call* call);  // a Fault, found before anything is written
+int32_t EXPORTED(extend)(const Model* model, const Call* call, int32_t steps, float min_chance, float token_cost,
+                         const float* calibration, int32_t bins, int32_t top, int32_t* top_tokens, float* probs);
+}
