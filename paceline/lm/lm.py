@@ -16,10 +16,10 @@ from torch import nn
 
 from paceline.core.grammar import Compiler
 from paceline.core.proposal import Proposal
+from paceline.core.trace import Trace
 from paceline.errors import ModelError
 from paceline.lm.agreement import agreement, stepped
 from paceline.lm.attention import Call
-from paceline.lm.capture import Trace
 from paceline.lm.checked import Checks
 from paceline.lm.cost import Costs
 from paceline.lm.exactness import BLOCK, TAILS, chain_exactness, tree_exactness
