@@ -6,17 +6,17 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from paceline.core.checks import short, whole
+from paceline.core.detokenizer import Span
 from paceline.core.guidance import Guidance
 from paceline.core.request import Request
 from paceline.core.row import Generation
-from paceline.core.sampling import Sampling
 from paceline.engine import Engine
 from paceline.engine.inputs import Prompt, encode, listed
 from paceline.engine.options import RequestOptions
 from paceline.errors import RequestError
 from paceline.lm import LM, load
 
-__all__ = ["NEUTRAL", "Piece", "encode", "end_tokens", "generate", "stream"]
+__all__ = ["NEUTRAL", "Piece", "encode", "end_tokens", "generate", "request", "stream"]
 
 # Settings of transformers' generation config that change which token is likeliest, with the values that change nothing.
 NEUTRAL: dict[str, tuple[Any, ...]] = {
@@ -29,42 +29,48 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
 
 log = logging.getLogger("paceline")
 
+
 @dataclass(frozen=True)
 class Piece:
-    """What one round added: text that no later token can take back, its tokens, and which of them a drafter proposed.
-
-    `generation` is None until the last piece.
+    """What one round added: text that no later token can take back, in spans that came from a draft or from the target; its
+    tokens, and which of them a drafter proposed. Text that may yet change comes with a later piece than its tokens. `generation`
+    is None until the last piece.
     """
 
-    text: str
+    spans: list[Span]
     tokens: list[int]
     drafted: list[bool]
     generation: Generation | None = None
 
+    @property
+    def text(self) -> str:
+        return "".join(span.text for span in self.spans)
+
 
 def generate(lm: Any, prompts: Prompt | Sequence[Prompt], *, drafter: Any = "auto", rule: Any = "lossless",
-             controller: Any = None, sampling: Sampling = Sampling(), n: int = 1, slots: int = 8,
-             exact: bool | None = None, **limits: Any) -> list[Generation]:
+             controller: Any = None, n: int = 1, slots: int = 8, exact: bool | None = None,
+             options: RequestOptions | None = None, **named: Any) -> list[Generation]:
     """Decode prompts and return one Generation each (n each, in order, when `n` samples are asked for).
 
     lm: an `LM`, or anything `load` takes. prompts: text, token ids (lists, tensors, arrays, a tokenizer's answer), or chat
     messages; one or several. drafter, rule, controller: plug-in specs. slots: most sequences decoded together. exact: see
-    `Engine`. limits: the fields of `RequestOptions`, such as max_new_tokens and stop. What is not asked for here is off, whatever
-    the model's generation config says, but for its end tokens. Greedy output and, where every drafted node is chosen, seeded
-    samples equal plain decoding's; drawn drafts keep its law. Raises RequestError for what no model could honour.
+    `Engine`. options: what is asked of each; `named`: the same by name, such as max_new_tokens, sampling and stop. What is not
+    asked for here is off, whatever the model's generation config says, but for its end tokens. Greedy output and, where every
+    drafted node is chosen, seeded samples equal plain decoding's; drawn drafts keep its law. Raises RequestError for what no
+    model could honour.
     """
     lm = load(lm)
-    n, slots, options = whole("n", n, 1), whole("slots", slots, 1), RequestOptions.of(limits)
+    n, slots, options = whole("n", n, 1), whole("slots", slots, 1), RequestOptions.of(named, options)
     _check(exact)
-    each = [_request(lm, p, sampling, options) for p in listed(prompts)]
+    each = [request(lm, prompt, options) for prompt in listed(prompts)]
     requests = [replace(r, stream=i) for r in each for i in range(n)]
     tell_defaults(lm)
     return Engine(lm, drafter, rule, controller, exact=exact, slots=min(slots, len(requests) or 1)).run(requests)
 
 
 def stream(lm: Any, prompt: Prompt, *, drafter: Any = "auto", rule: Any = "lossless", controller: Any = None,
-           sampling: Sampling = Sampling(), exact: bool | None = None, engine: Engine | None = None,
-           **limits: Any) -> Iterator[Piece]:
+           exact: bool | None = None, engine: Engine | None = None, options: RequestOptions | None = None,
+           **named: Any) -> Iterator[Piece]:
     """Decode one prompt and yield a Piece per round; closing the iterator cancels the request.
 
     Possible stop strings and unfinished characters are held back until they are decided. `engine` continues with an engine
@@ -78,7 +84,8 @@ def stream(lm: Any, prompt: Prompt, *, drafter: Any = "auto", rule: Any = "lossl
     if not isinstance(engine, Engine) or engine.lm is not lm:
         raise RequestError("engine must be an Engine of the very LM that stream is given; found "
                            f"{'that of another' if isinstance(engine, Engine) else short(engine)}.")
-    row = engine.submit(request(lm, prompt, sampling, **limits), watch=True)
+    row = engine.submit(request(lm, prompt, RequestOptions.of(named, options)), watch=True)
+    assert row.text is not None, "a watched row has text"
     shown = 0
     try:
         done = None
@@ -86,28 +93,22 @@ def stream(lm: Any, prompt: Prompt, *, drafter: Any = "auto", rule: Any = "lossl
             while not (new := row.new_tokens[shown:]) and row.finish_reason is None:
                 engine.step()
             done = engine.generation(row) if row.finish_reason is not None else None
-            yield Piece(row.text.take(final=done is not None), new, row.drafted[shown:][: len(new)], done)
+            yield Piece(row.text.spans(final=done is not None), new, row.drafted[shown:][: len(new)], done)
             shown += len(new)
     finally:
         if row.finish_reason is None:
             engine.cancel(row)
 
 
-def request(lm: LM, prompt: Any, sampling: Sampling, **options: Any) -> Request:
-    """A Request from what a user gives; options as `RequestOptions` names them."""
-    return _request(lm, prompt, sampling, RequestOptions.of(options))
-
-
-def _request(lm: LM, prompt: Any, sampling: Sampling, options: RequestOptions) -> Request:
-    if not isinstance(sampling, Sampling):
-        raise RequestError(f"sampling must be a Sampling, like Sampling(temperature=0.7); found {sampling!r}.")
+def request(lm: LM, prompt: Prompt, options: RequestOptions) -> Request:
+    """A Request from what a user gives."""
     ids = encode(lm, prompt, options.tools)
     ends = end_tokens(lm) if options.eos is None else frozenset(options.eos)
     scale, negative = options.guidance, options.negative
     other = None if scale == 1.0 else Guidance(scale, ids[-1:] if negative is None else encode(lm, negative))
-    return Request(ids, sampling, options.max_new_tokens, ends, tuple(options.stop or ()), reproducible=options.reproducible,
-                   tools=tuple(options.tools or ()), tenant=options.tenant, keep=options.keep, guidance=other,
-                   special_tokens=options.special_tokens)
+    return Request(ids, options.sampling, options.max_new_tokens, ends, tuple(options.stop or ()),
+                   reproducible=options.reproducible, tools=tuple(options.tools or ()), tenant=options.tenant, keep=options.keep,
+                   guidance=other, special_tokens=options.special_tokens)
 
 
 def _check(exact: Any) -> None:

@@ -105,7 +105,7 @@ class TreeDrafter:
     declare: Sequence[bool] | None = None
     stored: Callable[[Sequence[int]], torch.Tensor] | None = None
     replacement: bool = False
-    steady = True  # neither the clock nor other rows change what it draws
+    captures, has_model, timed = (), False, False
 
     def attach(self, lm: Any) -> TreeDrafter:
         return self

@@ -10,25 +10,26 @@ from paceline.bench.methods import Paceline
 from paceline.bench.metrics import ratio
 from paceline.bench.noise import impossible
 from paceline.bench.timing import Group, Runs, measure, rounds, table
+from paceline.engine.options import RequestOptions
 from paceline.lm import LM
 from paceline.rules import is_lossless
 
 __all__ = ["compare"]
 
 
-def compare(lm: LM, prompt: Any, settings: dict[str, Any], repeats: int) -> dict[str, Any]:
+def compare(lm: LM, prompt: Any, settings: dict[str, Any], options: RequestOptions, repeats: int) -> dict[str, Any]:
     """Time plain and drafted decoding of one prompt in turns (median of `repeats` after a warm-up, prefill included).
 
-    prompt: as `paceline.generate` takes one; settings: its keyword arguments, `drafter` and `max_new_tokens` among
-    them.
+    prompt, options: as `paceline.generate` takes them; settings: its keyword arguments for the engine, `drafter` among them.
     """
-    ids = encode(lm, prompt, settings.get("tools") or None)
-    shared = {key: value for key, value in settings.items() if key not in ("drafter", "max_new_tokens")}
+    ids = encode(lm, prompt, options.tools or None)
+    shared = settings | {"options": options, "tenant": options.tenant}
+    del shared["drafter"]
     methods = [Paceline("plain", lm, "none", shared), Paceline("drafted", lm, settings["drafter"], shared)]
-    runs = measure(methods, [Group("prompt", [ids])], settings["max_new_tokens"], repeats)
+    runs = measure(methods, [Group("prompt", [ids])], options.max_new_tokens, repeats)
     return {
         "identical": runs["plain"].tokens(0) == runs["drafted"].tokens(0),
-        "greedy": settings["sampling"].greedy,
+        "greedy": options.sampling.greedy,
         "lossless": is_lossless(plugins.make("rule", settings.get("rule", "lossless"))),
         "setting": f"{lm.forward_name} forward, {str(lm.dtype).removeprefix('torch.')}, median of {repeats}.",
         "methods": {name: _row(r, runs["plain"]) for name, r in runs.items()},

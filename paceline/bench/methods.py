@@ -11,7 +11,6 @@ from typing import Any, Protocol
 from paceline import generate
 from paceline.core.stats import Stats
 from paceline.engine.auto import arranged
-from paceline.engine.captured import captures
 from paceline.lm import LM
 
 __all__ = ["Batch", "Method", "OneByOne", "Paceline", "watches"]
@@ -62,7 +61,7 @@ class Method(Protocol):
 
 def watches(drafters: Sequence[Any]) -> bool:
     """Whether one of these attached drafters has more done in the prefill than plain decoding has."""
-    return any("queries" in captures(drafter) for drafter in drafters)
+    return any("queries" in drafter.captures for drafter in drafters)
 
 
 @dataclass

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,9 +11,10 @@ import paceline
 from paceline import plugins
 from paceline.cli._flags import flag
 from paceline.core.progress import waiting
+from paceline.core.sampling import Sampling
 from paceline.rules import is_lossless
 
-__all__ = ["Decoding", "ModelChoice", "as_prompt", "decoder", "departure", "open_model"]
+__all__ = ["Decoding", "ModelChoice", "as_prompt", "departure", "open_model"]
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Decoding:
     exact: bool | None = flag(None, "Bit-for-bit the plain text, where this machine can promise it.", "--exact/--no-exact")
 
     def settings(self) -> dict[str, Any]:
-        """Keyword arguments for `paceline.generate` and `paceline.stream`."""
+        """Keyword arguments of an engine, for `paceline.generate` and `paceline.stream`."""
         if self.budget is not None and self.controller is not None:
             raise typer.BadParameter("--budget and --controller are two ways to say the same; give one.")
         from paceline.engine.auto import (  # here, since it imports the models' libraries, which --help has no use for
@@ -60,10 +60,12 @@ class Decoding:
             "drafter": self.drafter,
             "rule": self.rule,
             "controller": self.controller or limited(self.drafter, self.budget),
-            "max_new_tokens": self.max_new_tokens,
-            "stop": tuple(self.stop),
             "exact": self.exact,
         }
+
+    def options(self, sampling: Sampling, **others: Any) -> paceline.RequestOptions:
+        """What is asked of each request; others: further fields of `RequestOptions`."""
+        return paceline.RequestOptions(sampling, self.max_new_tokens, self.stop, **others)
 
 
 def open_model(choice: ModelChoice) -> Any:
@@ -79,12 +81,6 @@ def open_model(choice: ModelChoice) -> Any:
 def as_prompt(text: str, chat: bool) -> Any:
     """The prompt as the engine takes it: text, or a message that goes through the model's chat template."""
     return [{"role": "user", "content": text}] if chat else text
-
-
-def decoder(lm: Any, special: bool) -> Callable[[list[int]], str] | None:
-    """Ids to text as the pieces hold it, special tokens in it or not; None where the model has no tokenizer."""
-    words = lm.tokenizer
-    return None if words is None else lambda ids: words.decode(ids, skip_special_tokens=not special)
 
 
 def departure(rule: str, generations: list[Any]) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import paceline
 from paceline.cli._flags import flag
 from paceline.cli._live import show
-from paceline.cli._model import Decoding, ModelChoice, decoder, departure, open_model
+from paceline.cli._model import Decoding, ModelChoice, departure, open_model
 from paceline.cli._output import check_writable, say, write_json
 from paceline.core.detokenizer import without_special
 from paceline.core.sampling import Sampling
@@ -33,24 +33,22 @@ def chat(options: Options, model: ModelChoice, decoding: Decoding, sampling: Sam
     from paceline.api import request
 
     check_writable(options.json)
-    settings = decoding.settings() | {"sampling": sampling, "special_tokens": options.keep_special}
-    held = {key: settings.pop(key) for key in ("drafter", "rule", "controller", "exact")}
+    held, asked = decoding.settings(), decoding.options(sampling, special_tokens=options.keep_special)
     lm = open_model(model)
     messages = [{"role": "system", "content": options.system}] if options.system else []
-    request(lm, [*messages, {"role": "user", "content": "?"}], **settings)  # what cannot be had is said before the first question
-    drafter = held["drafter"]
-    say(f"{model.model}, drafter {drafter}. /bye leaves.")
+    request(lm, [*messages, {"role": "user", "content": "?"}], asked)  # what cannot be had is said before the first question
+    say(f"{model.model}, drafter {decoding.drafter}. /bye leaves.")
     try:
-        _talk(lm, messages, held, settings)
+        _talk(lm, messages, held, asked)
     finally:  # also when it is interrupted or fails: what was said is not lost
         if options.json:
-            write_json({"model": lm.describe(), "drafter": drafter, "messages": messages}, options.json)
+            write_json({"model": lm.describe(), "drafter": decoding.drafter, "messages": messages}, options.json)
 
 
-def _talk(lm: Any, messages: list[dict[str, Any]], held: dict[str, Any], settings: dict[str, Any]) -> None:
+def _talk(lm: Any, messages: list[dict[str, Any]], held: dict[str, Any], options: paceline.RequestOptions) -> None:
     """Ask, answer, repeat; `messages` grows by two a turn. A turn that the model cannot take is dropped, and the talk goes on.
 
-    held: what stays for the whole talk, with its engine. settings: what each turn is asked with.
+    held: what stays for the whole talk, with its engine. options: what each turn is asked with.
     """
     engine = paceline.Engine(lm, **held, slots=1, max_cached=1)  # the last turn's keys stay, so only new text is prefilled
     while (line := _ask()) is not None:
@@ -58,8 +56,7 @@ def _talk(lm: Any, messages: list[dict[str, Any]], held: dict[str, Any], setting
             continue
         asked = {"role": "user", "content": line}
         try:
-            generation = show(paceline.stream(lm, [*messages, asked], engine=engine, **settings),
-                              decoder(lm, settings["special_tokens"]))
+            generation = show(paceline.stream(lm, [*messages, asked], engine=engine, options=options))
         except PacelineError as error:  # too long, or beyond where the rotary embedding changes
             say(str(error))
             continue

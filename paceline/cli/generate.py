@@ -13,7 +13,7 @@ import paceline
 from paceline.cli._flags import argument, flag
 from paceline.cli._grammar import Structure
 from paceline.cli._live import CONTROL, show
-from paceline.cli._model import Decoding, ModelChoice, as_prompt, decoder, departure, open_model
+from paceline.cli._model import Decoding, ModelChoice, as_prompt, departure, open_model
 from paceline.cli._output import check_writable, on_terminal, say, write_json
 from paceline.cli._streams import read_standard_input
 from paceline.core.sampling import Sampling
@@ -47,22 +47,21 @@ def generate(options: Options, model: ModelChoice, decoding: Decoding, sampling:
     check_writable(options.json)
     if options.n < 1 or options.repeats < 1:
         raise typer.BadParameter("--n and --repeats must be at least 1.")
-    settings = decoding.settings() | {"sampling": dataclasses.replace(sampling, grammar=structure.grammar())}
-    tools = read_json_tools(options.tools)
-    settings |= {"tools": tools, "tenant": options.tenant, "guidance": options.guidance, "negative": options.negative,
-                 "special_tokens": options.keep_special}
+    held, tools = decoding.settings(), read_json_tools(options.tools)
+    asked = decoding.options(dataclasses.replace(sampling, grammar=structure.grammar()), tools=tools, tenant=options.tenant,
+                             guidance=options.guidance, negative=options.negative, special_tokens=options.keep_special)
     lm = open_model(model)
     prompt = as_prompt(read_standard_input() if options.prompt == "-" else options.prompt, options.chat or bool(tools))
-    generations = _write(lm, prompt, settings, options)
+    generations = _write(lm, prompt, held | {"options": asked}, options)
     departed = departure(decoding.rule, generations)
-    report = {"model": lm.describe(), "drafter": settings["drafter"], "rule": decoding.rule, "lossless": not departed,
+    report = {"model": lm.describe(), "drafter": decoding.drafter, "rule": decoding.rule, "lossless": not departed,
               "generations": [_record(g) for g in generations]}
     if departed:
         say(departed)
     if options.compare:
         from paceline.bench.compare import compare
 
-        report["comparison"] = compare(lm, prompt, settings, options.repeats)
+        report["comparison"] = compare(lm, prompt, held, asked, options.repeats)
     if options.json:
         write_json(report, options.json)
     if options.compare:
@@ -75,7 +74,7 @@ def _write(lm: Any, prompt: Any, settings: dict[str, Any], options: Options) -> 
     """One streamed text, or several at once; nothing is printed when the JSON goes to the terminal."""
     if options.n == 1 and options.json != "-":
         opening = prompt if isinstance(prompt, str) else ""
-        return [show(paceline.stream(lm, prompt, **settings), decoder(lm, options.keep_special), opening)]
+        return [show(paceline.stream(lm, prompt, **settings), opening)]
     generations = paceline.generate(lm, [prompt], n=options.n, **settings)
     if options.json != "-":
         texts = [g.text.translate(CONTROL) if on_terminal() else g.text for g in generations]

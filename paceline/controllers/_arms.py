@@ -124,6 +124,8 @@ class Bandit:
     (Proposition 3.1): an arm never depends on noise of the round it is picked for.
     """
 
+    timed = True  # it learns from seconds, or from other rows
+
     def __init__(self, arms: list[Arm], earned: Earned, policy: Callable[[int, random.Random], Policy], options: Options) -> None:
         self.arms, self.earned, self.options = arms, earned, options
         self._make = policy

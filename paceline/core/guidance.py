@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from paceline.core.proposal import Proposal, Verdict
+from paceline.core.protocols import Slot
 from paceline.core.sampling import guided
 from paceline.errors import RequestError
 
@@ -39,7 +40,7 @@ class Branch:
     """The second text of a guided row: another prompt, then what the row writes. To whoever keeps a cache per row it is a row."""
 
     row: Any
-    slot: Any = None
+    slot: Slot | None = None
 
     @property
     def id(self) -> int:

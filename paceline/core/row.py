@@ -3,14 +3,18 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from paceline.core.detokenizer import Detokenizer
 from paceline.core.grammar import Matcher
 from paceline.core.guidance import Branch
 from paceline.core.proposal import Proposal, Verdict
+from paceline.core.protocols import Slot, Text
 from paceline.core.request import Request
 from paceline.core.sampling import Noise
 from paceline.core.stats import Stats
+from paceline.core.trace import Trace
 
 __all__ = ["Generation", "Logprob", "Round", "Row"]
+
 
 @dataclass(frozen=True)
 class Logprob:
@@ -47,7 +51,7 @@ class Round:
     captured: dict[str, Any] = field(default_factory=dict)  # what its drafter declares in `captures`
 
 
-@dataclass
+@dataclass(eq=False)
 class Row:
     """One sequence. Invariant 1: between rounds its slot holds the keys of all `tokens` but the last, the pending one; so does
     that of `other`, the second branch of a guided row.
@@ -56,15 +60,15 @@ class Row:
     request: Request
     tokens: list[int]
     dice: Noise
-    slot: Any = None
+    slot: Slot | None = None
     id: int = 0
     stats: Stats = field(default_factory=Stats)
     logprobs: list[Logprob] = field(default_factory=list)
     drafted: list[bool] = field(default_factory=list)  # per new token: did it come from a draft
     last: Round | None = None
     finish_reason: str | None = None
-    text: Any = None  # a detokeniser where stop strings or streaming need one
-    trace: Any = None  # what attention asked in the prefill, where a drafter reads queries
+    text: Detokenizer | None = None  # where stop strings or streaming need one
+    trace: Trace | None = None  # what attention asked in the prefill, where a drafter reads queries
     grammar: Matcher | None = None  # this row's place in the grammar that its sampling names
     drafting: bool = True
     strikes: dict[int, int] = field(default_factory=dict)  # arm -> failures
@@ -78,7 +82,7 @@ class Row:
         return self.strikes.get(drafter, 0) >= STRIKES
 
     @property
-    def texts(self) -> list[Any]:
+    def texts(self) -> list[Text]:
         """What has a cache slot: the row, and its second branch."""
         return [self] if self.other is None else [self, self.other]
 

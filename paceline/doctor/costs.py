@@ -13,6 +13,7 @@ import torch
 
 from paceline.core.arms import Arm, Outcome, View
 from paceline.core.proposal import Proposal
+from paceline.core.protocols import Controller
 
 __all__ = ["SIZES", "Curve", "Ledger", "Noted", "curve", "key_bytes", "weights_of"]
 
@@ -40,9 +41,13 @@ class Noted:
 class Ledger:
     """A controller that lets another pick and keeps every round."""
 
-    inner: Any
+    inner: Controller
     rounds: list[Noted] = field(default_factory=list)
     _views: dict[int, View] = field(default_factory=dict)
+
+    @property
+    def timed(self) -> bool:
+        return self.inner.timed
 
     def pick(self, views: Sequence[View]) -> list[Arm]:
         self._views = {view.row: view for view in views}

@@ -42,7 +42,7 @@ class Steps:
 class Released:
     """The attached drafter."""
 
-    captures = ("topk_logits",)
+    captures, has_model, timed = ("topk_logits",), False, True
 
     def __init__(self, options: Any, lm: Any, vocabulary: str) -> None:
         self.options, self.lm = options, lm

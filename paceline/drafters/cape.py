@@ -9,7 +9,7 @@ a place and takes the token of that rank there, learned as it goes, against the 
 sampling, too: leaves are chosen, and stand behind the chain.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Literal
@@ -71,6 +71,10 @@ class Comb:
         self.calibration = RankCalibration(RANKS)
         self.has_model, self.timed, self.steps_to_read = inner.has_model, inner.timed, inner.steps_to_read
         self._rows: dict[int, Asked] = {}
+
+    @property
+    def captures(self) -> Collection[str]:
+        return self.inner.captures
 
     def propose(self, rows: Sequence[Any], budgets: Sequence[int]) -> list[Proposal]:
         """The wrapped drafter's proposals with leaves added."""

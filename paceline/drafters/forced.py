@@ -5,7 +5,7 @@ Here they are chosen nodes that the target scores with the others: one path thro
 plain masked decoding, and nothing to get wrong where text has several tokenisations.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,9 +39,14 @@ class Forced:
 class Skeleton:
     """The attached drafter; what it knows of a row is the row's own `grammar`."""
 
+    timed = True
+
     def __init__(self, inner: Any, enough: int) -> None:
-        self.inner, self.enough = inner, enough
-        self.has_model = getattr(inner, "has_model", False)
+        self.inner, self.enough, self.has_model = inner, enough, inner.has_model
+
+    @property
+    def captures(self) -> Collection[str]:
+        return self.inner.captures
 
     def propose(self, rows: Sequence[Any], budgets: Sequence[int]) -> list[Proposal]:
         """The forced chain of each row, or the inner drafter's proposal where little or nothing is forced."""

@@ -89,11 +89,14 @@ class Draft:
 class Merged:
     """The attached drafter. Its own memory is how each drafter has done; they keep theirs."""
 
+    timed = True
+
     def __init__(self, options: Merge, lm: Any, inner: Sequence[Any]) -> None:
         self.options, self.lm, self.inner = options, lm, inner
-        self.captures = tuple({what for drafter in inner for what in getattr(drafter, "captures", ())})
+        self.captures = frozenset(what for drafter in inner for what in drafter.captures)
+        self.has_model = any(drafter.has_model for drafter in inner)
         self.gates = {which: Gate(getattr(drafter, "steps_to_read", lambda tokens: 0.0)) for which, drafter in enumerate(inner)
-                      if options.worth is None and getattr(drafter, "has_model", False)}
+                      if options.worth is None and drafter.has_model}
         for gate in self.gates.values():
             gate.steps_to_read(1)  # measured now: later it would count as the price of a question
         self.rates = Rates(believed_of)

@@ -56,6 +56,8 @@ class Index:
 class Lookup:
     """The attached drafter; its memory is one `Index` per row."""
 
+    captures, has_model, timed = (), False, True
+
     def __init__(self, options: Ngram, lm: Any) -> None:
         self.options, self.lm, self.worth = options, lm, options.worth or 0.0
         self._rows: dict[int, Index] = {}

@@ -13,6 +13,8 @@ __all__ = ["NoDraft"]
 class NoDraft:
     """Proposes nothing; the baseline every other drafter is measured against."""
 
+    captures, has_model, timed = (), False, False
+
     def attach(self, lm: Any) -> "NoDraft":
         return self
 

@@ -42,7 +42,7 @@ class Recycle:
 class Recycled:
     """The attached drafter: a table of followers for each tenant, rates of the ranks for each row."""
 
-    captures = ("topk_logits",)
+    captures, has_model, timed = ("topk_logits",), False, True
 
     def __init__(self, options: Recycle, lm: Any) -> None:
         self.options, self.lm = options, lm

@@ -17,10 +17,10 @@ from typing import Any
 import torch
 
 from paceline import plugins
+from paceline.core.trace import Trace
 from paceline.drafters._follow import Follower, check
 from paceline.errors import SpecError
 from paceline.lm import Slot
-from paceline.lm.capture import Trace
 from paceline.lm.cost import behind
 from paceline.lm.kv import FULL
 

@@ -60,6 +60,8 @@ class Memory:
 class Suffixes:
     """The attached drafter: a `Memory` for each row, counts of past outputs for each tenant."""
 
+    captures, has_model, timed = (), False, True
+
     def __init__(self, options: Suffix, lm: Any) -> None:
         self.options, self.lm = options, lm
         self.rates = Rates(believed)

@@ -88,6 +88,8 @@ class Memory:
 class Calls:
     """The attached drafter: a `Memory` for each row, one store for all, and the drafters that cover the rest."""
 
+    has_model, timed = False, True
+
     def __init__(self, options: Toolcall, lm: Any) -> None:
         self.options, self.lm = options, lm
         self.rates = Rates(believed)
@@ -97,7 +99,7 @@ class Calls:
         self.store = Store(path, self.speller.vocabulary, options.cap, model_of(lm)) if stored else None
         made = {"suffix": Suffix(length=options.length), "recycle": Recycle()}
         self.inner = [made[source].attach(lm) for source in options.sources if source in made]  # type: ignore[attr-defined]
-        self.captures = tuple({what for drafter in self.inner for what in getattr(drafter, "captures", ())})
+        self.captures = frozenset(what for drafter in self.inner for what in drafter.captures)
         self._rows: dict[int, Memory] = {}
 
     def propose(self, rows: Sequence[Any], budgets: Sequence[int]) -> list[Proposal]:

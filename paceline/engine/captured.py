@@ -4,26 +4,21 @@ topk_logits: ids of the likeliest tokens at the root and at every node, [N + 1, 
 at the accepted nodes (a `Trace`); of a prompt, at the tokens that the request keeps (`Row.trace`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import torch
 
 from paceline.core.proposal import Verdict
 from paceline.core.sampling import Scores
-from paceline.lm.capture import Trace
+from paceline.core.trace import Trace
 
-__all__ = ["captured", "captures"]
+__all__ = ["captured"]
 
 LIKELIEST = 8
 
 
-def captures(drafter: Any) -> Sequence[str]:
-    """What this drafter declares."""
-    return getattr(drafter, "captures", ())
-
-
-def captured(wanted: Sequence[str], scores: Scores, verdict: Verdict, queries: Sequence[torch.Tensor]) -> dict[str, Any]:
+def captured(wanted: Collection[str], scores: Scores, verdict: Verdict, queries: Sequence[torch.Tensor]) -> dict[str, Any]:
     """What was shown to one row: of its scores, and of its queries [H, T, D] in every layer."""
     found: dict[str, Any] = {}
     if "topk_logits" in wanted:

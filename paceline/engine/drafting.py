@@ -4,26 +4,15 @@ import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
 
 from paceline.core.arms import Arm
 from paceline.core.proposal import Proposal
+from paceline.core.protocols import Drafter
 from paceline.core.row import Round, Row
 
-__all__ = ["Drafter", "Drafting", "Turn"]
+__all__ = ["Drafting", "Turn"]
 
 log = logging.getLogger("paceline")
-
-
-class Drafter(Protocol):
-    """A drafter attached to a model; it owns its memory, per row. It may name in `captures` what it wants to see (`captured.py`),
-    say by `has_model` that it runs a model, so that asking it costs something, and by `timed=False` that what it draws for a row
-    depends neither on the clock nor on other rows; one that says nothing of that is taken to be timed.
-    """
-
-    def propose(self, rows: Sequence[Row], budgets: Sequence[int]) -> list[Proposal]: ...
-
-    def forget(self, row: Row) -> None: ...
 
 
 @dataclass
@@ -42,7 +31,7 @@ class Turn:
 class Drafting:
     """chains: trees are cut to their main chain, since only that is bit-exact here."""
 
-    def __init__(self, drafters: Sequence[Any], vocab: int, chains: bool) -> None:
+    def __init__(self, drafters: Sequence[Drafter], vocab: int, chains: bool) -> None:
         self.drafters, self.vocab, self.chains = drafters, vocab, chains
         self._said: set[str] = set()
 

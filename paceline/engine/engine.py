@@ -7,50 +7,37 @@ of the next tree.
 
 import itertools
 import logging
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 
 from paceline import plugins
 from paceline.core import guidance
-from paceline.core.arms import Arm, Outcome, View
+from paceline.core.arms import View
 from paceline.core.checks import short, whole
 from paceline.core.detokenizer import Detokenizer
 from paceline.core.proposal import Proposal, Verdict
+from paceline.core.protocols import Controller, Drafter
 from paceline.core.request import Request
-from paceline.core.row import Generation, Logprob, Round, Row
+from paceline.core.row import Generation, Row
 from paceline.core.sampling import Dice, Scores, is_stateful
 from paceline.core.stats import is_looping
 from paceline.engine.auto import arranged
-from paceline.engine.captured import captured, captures
-from paceline.engine.drafting import Drafter, Drafting, Turn
+from paceline.engine.captured import captured
+from paceline.engine.commit import commit, outcome
+from paceline.engine.drafting import Drafting
+from paceline.engine.inputs import check
+from paceline.engine.prefix_cache import PrefixCache, slot_of
+from paceline.engine.scheduler import Scheduler
 from paceline.engine.timing import Timing, peak_memory
 from paceline.errors import ModelError, RequestError
 from paceline.lm import LM, load
-from paceline.lm.capture import Trace, before, joined
-from paceline.lm.kv import Slot
 
-__all__ = ["Controller", "Drafter", "Engine"]
+__all__ = ["Engine"]
 
 log = logging.getLogger("paceline")
-
-
-class Controller(Protocol):
-    """A controller attached to a number of drafters; it owns its statistics. `pick` gives each row an arm for one round, from
-    what is past; then `learn` gets what came of it; `forget` drops a row that has ended, by its id. One that says `timed=False`
-    gives a row that is to be drafted for as if `alone` (`View`) the same arms whatever the clock says and whoever else is
-    decoded. With any other, and with a drafter that does not say so (`drafting.py`), every draft of a row with a seed counts as
-    chosen, so that the seed gives the same text again.
-    """
-
-    def pick(self, views: Sequence[View]) -> Sequence[Arm]: ...
-
-    def learn(self, outcomes: Sequence[Outcome]) -> None: ...
-
-    def forget(self, row: int) -> None: ...
 
 
 class Engine:
@@ -66,22 +53,22 @@ class Engine:
 
     def __init__(self, lm: LM, drafter: Any = "auto", rule: Any = "lossless", controller: Any = None, *,
                  exact: bool | None = None, slots: int = 8, max_cached: int = 0) -> None:
-        lm, self.slots, self.max_cached = load(lm), whole("slots", slots, 1), whole("max_cached", max_cached, 0)
+        lm = load(lm)
         if exact and not lm.exact:
             raise ModelError(f"exact=True cannot be promised: {lm.why_not_exact}. Leave exact unset for the best there is.")
         self.lm, self.exact = lm, lm.exact if exact is None else exact
+        self.drafters: list[Drafter]
         self.controller: Controller
         self.drafters, self.controller = arranged(drafter, controller, lm)
         self.drafting = Drafting(self.drafters, lm.vocab, chains=self.exact and not lm.exact_trees)
         self.rule = plugins.make("rule", rule)
-        self._timed = any(getattr(each, "timed", True) for each in (self.controller, *self.drafters))
+        self._timed = self.controller.timed or any(drafter.timed for drafter in self.drafters)
         self.kv = lm.cache(1, self.exact)
-        self.waiting: deque[Row] = deque()
-        self.rows: list[Row] = []
-        self._prefix_kv = lm.cache(1, self.exact)
-        self._cached: deque[tuple[list[int], Slot, Trace | None]] = deque()
+        self.rows: list[Row] = []  # those that are decoded
+        self.prefixes = PrefixCache(lm.cache(1, self.exact), whole("max_cached", max_cached, 0))
+        watched = any("queries" in drafter.captures for drafter in self.drafters)
+        self.scheduler = Scheduler(lm, self.kv, self.prefixes, whole("slots", slots, 1), watched)
         self._ids = itertools.count()
-        self._watched = any("queries" in captures(d) for d in self.drafters)
 
     def submit(self, request: Request, watch: bool = False) -> Row:
         """Queue a request; it joins at the next step. `watch` keeps its text as it grows (`row.text`), for streaming."""
@@ -92,10 +79,7 @@ class Engine:
             self.rule.check(request, self.lm.vocab)
         elif request.sampling.seed is not None and self._timed:
             request = replace(request, reproducible=True)  # what is drafted may change from day to day, so none of it is drawn
-        self._check_length(request)
-        bad = next((t for prompt in request.prompts for t in prompt if not 0 <= t < self.lm.vocab), None)
-        if bad is not None:
-            raise RequestError(f"The prompt has token {bad}; ids run from 0 to {self.lm.vocab - 1}.")
+        check(self.lm, request)
         row = Row(request, list(request.prompt), Dice(request.sampling.seed, request.stream), id=next(self._ids))
         if request.sampling.grammar is not None:
             row.grammar = self.lm.grammars.matcher(request.sampling.grammar, request.eos)
@@ -103,7 +87,7 @@ class Engine:
             if self.lm.tokenizer is None:
                 raise RequestError("Stop strings and streamed text need a tokenizer, and this model has none.")
             row.text = self._detokenizer(request)
-        self.waiting.append(row)
+        self.scheduler.queue.append(row)
         return row
 
     def run(self, requests: Sequence[Request]) -> list[Generation]:
@@ -118,26 +102,29 @@ class Engine:
             raise
         return [self.generation(row) for row in rows]
 
+    @property
+    def waiting(self) -> list[Row]:
+        """Rows that have not joined yet: queued, or with a prompt that is being read."""
+        return [*self.scheduler.queue, *self.scheduler.reading]
+
     def cancel(self, row: Row) -> None:
         """End a row between rounds; what it has so far stays. Does nothing to a finished row."""
         if row in self.waiting:
-            self.waiting.remove(row)
-            row.finish_reason = "cancelled"
+            self.scheduler.cancel(row)
         elif row in self.rows:
             self._leave(row, "cancelled")
 
     @torch.inference_mode()
     def step(self) -> list[Row]:
-        """One round for all active rows; returns them, finished ones included."""
+        """Read on in prompts, and one round for all rows whose prompts are read; returns these, finished ones included."""
         if self.rows:
             self.lm.costs.renew()
-        self._admit()
+        self.scheduler.advance(self.rows)
         rows = list(self.rows)
         try:
             return self._round(rows) if rows else []
         except BaseException:  # the cache may have been told what the rows were not
-            for text in (text for row in rows if row in self.rows for text in row.texts):
-                self.kv.crop(text.slot, len(text.tokens) - 1)
+            self._crop([row for row in rows if row in self.rows])
             raise
 
     def _round(self, rows: list[Row]) -> list[Row]:
@@ -147,7 +134,7 @@ class Engine:
         clock.lap("host")
         turns = self.drafting.turns(rows, arms, self.lm.context)
         clock.lap("draft")
-        proposals, wanted = [turn.proposal for turn in turns], [captures(self.drafters[turn.arm.drafter]) for turn in turns]
+        proposals, wanted = [turn.proposal for turn in turns], [self.drafters[turn.arm.drafter].captures for turn in turns]
         queries: list[torch.Tensor] | None = [] if any("queries" in names for names in wanted) else None
         logits = guidance.score(self.lm, self.kv, rows, proposals, queries)
         scores = [Scores(x, p, r) for x, p, r in zip(logits, proposals, rows, strict=True)]
@@ -159,10 +146,10 @@ class Engine:
         guidance.keep(self.kv, rows, verdicts)
         clock.lap("commit")
         for b, (turn, score, verdict) in enumerate(zip(turns, scores, verdicts, strict=True)):
-            self._commit(turn, score, verdict, captured(wanted[b], score, verdict, [q[b] for q in queries or ()]))
+            commit(turn, score, verdict, captured(wanted[b], score, verdict, [q[b] for q in queries or ()]), self.lm.context)
         clock.lap("host")
         whole = sum(len(r.texts) for r in rows)
-        self.controller.learn([self._outcome(turn, clock.seconds, len(turn.row.texts) / whole) for turn in turns])
+        self.controller.learn([outcome(turn, clock.seconds, len(turn.row.texts) / whole) for turn in turns])
         clock.lap("host")
         for row in rows:
             clock.share(row.stats.seconds, len(row.texts) / whole)
@@ -185,55 +172,6 @@ class Engine:
     def _detokenizer(self, request: Request) -> Detokenizer:
         return Detokenizer(self.lm.tokenizer, request.stop, request.prompt, request.special_tokens)
 
-    # -- joining ---------------------------------------------------------------------------------------------------------
-
-    def _check_length(self, request: Request) -> None:
-        n, context, switch = max(map(len, request.prompts)), self.lm.context, self.lm.rope_switch
-        if n >= context:
-            raise RequestError(f"The prompt has {n} tokens, this model's context is {context}: shorten it by {n - context + 1}.")
-        if switch is not None and n + request.max_new_tokens > switch:
-            raise ModelError(f"This model's rotary embedding changes beyond {switch} tokens, which would invalidate cached keys: "
-                             f"prompt ({n}) and max_new_tokens ({request.max_new_tokens}) must stay within it together.")
-
-    def _admit(self) -> None:
-        while self.waiting and len(self.rows) < self.slots:
-            row = self.waiting.popleft()
-            clock = Timing()
-            try:
-                self._read(row)
-            except BaseException:  # an interruption, too, must not keep slots
-                row.finish_reason = "cancelled"
-                self._release(row)
-                raise
-            self.rows.append(row)
-            clock.lap("prefill")
-            clock.share(row.stats.seconds)
-
-    def _read(self, row: Row) -> None:
-        """Have the prompt of each branch in the cache."""
-        for text in row.texts:
-            prompt = text.tokens[:-1]
-            text.slot, reused, trace = self._start(prompt)
-            watch = {"watch": row.request.kept} if self._watched and text is row else {}
-            asked = self.lm.prefill(self.kv, text.slot, prompt[reused:], **watch)
-            row.trace = joined(trace, asked) if watch else row.trace
-            row.stats.reused += reused
-
-    def _start(self, prompt: list[int]) -> tuple[Slot, int, Trace | None]:
-        """A slot holding the longest cached beginning of this prompt, its length, and what was asked in it."""
-        best, source, trace = 0, None, None
-        for text in (t for row in self.rows for t in row.texts):
-            if (n := common(text.tokens[: text.slot.length], prompt)) > best and text.slot.holds(n):
-                best, source, trace = n, text.slot, getattr(text, "trace", None)  # a second branch has none
-        for tokens, slot, asked in self._cached:
-            if (n := common(tokens, prompt)) > best and slot.holds(n):
-                best, source, trace = n, slot, asked
-        if source is None or (slot := self.kv.fork(source, best)) is None:
-            return self.kv.take(), 0, None
-        return slot, best, before(trace, best)
-
-    # -- one round -------------------------------------------------------------------------------------------------------
-
     def _judge(self, scores: Scores) -> Verdict:
         row, processors = scores.row, scores.sampling.processors
         if processors and row.stats.rounds == 0 and row.drafting and is_stateful(processors, scores.logits[0], row.tokens):
@@ -242,83 +180,16 @@ class Engine:
             log.warning("A logits processor keeps state between calls; its request is decoded without drafts.")
         return self.rule(scores, scores.proposal, row)
 
-    def _commit(self, turn: Turn, scores: Scores, verdict: Verdict, shown: dict[str, Any]) -> None:
-        """Add what was decided, token by token, until something ends the row; exactly what plain decoding would have kept."""
-        row, proposal, stats = turn.row, scores.proposal, turn.row.stats
-        nodes = [*verdict.path, None]
-        before, kept = -1, 0
-        for node in nodes:
-            token = verdict.bonus_token if node is None else proposal.tokens[node]
-            if row.request.sampling.logprobs is not None:
-                row.logprobs.append(Logprob(token, *scores.logprobs(before, token)))
-            row.tokens.append(token)
-            row.drafted.append(node is not None)
-            if row.grammar is not None:
-                row.grammar.advance(token)
-            before, kept = (-1 if node is None else node), kept + 1
-            row.finish_reason = self._ending(row, token)
-            if row.finish_reason is not None:
-                for text in row.texts:
-                    text.slot.length = min(text.slot.length, len(text.tokens) - 1)
-                break
-        turn.last = row.last = Round(proposal, verdict, kept, turn.arm.drafter, shown)
-        stats.rounds += 1
-        stats.new_tokens += kept
-        stats.spent += verdict.spent
-        stats.count(proposal, verdict.path[:kept])
-
-    def _ending(self, row: Row, token: int) -> str | None:
-        stopped = row.text is not None and row.text.add(token)
-        if row.grammar is not None and row.grammar.ended:
-            return "eos" if row.grammar.complete else self._dead_end(row)
-        if token in row.request.eos:
-            return "eos"
-        if stopped or (row.request.until is not None and row.request.until(row.tokens)):
-            return "stop"
-        if row.left <= 0 or row.reach >= self.lm.context:
-            return "length"
-        return None
-
-    def _dead_end(self, row: Row) -> str:
-        row.stats.failures.append("no token of this model goes on with what the grammar asks for, so the text is unfinished")
-        return "dead_end"
-
-    def _outcome(self, turn: Turn, seconds: dict[str, float], share: float) -> Outcome:
-        last, draft = turn.last, turn.seconds
-        assert last is not None
-        depth = max(last.proposal.depths(), default=0)
-        taken = min(len(last.verdict.path), last.committed)
-        return Outcome(turn.row.id, turn.arm, len(last.proposal), [i < taken for i in range(depth)], last.committed,
-                       draft, seconds["verify"] * share, last.committed < len(last.verdict.path) + 1,
-                       draft + (sum(seconds.values()) - seconds["draft"]) * share)
-
-    # -- leaving ---------------------------------------------------------------------------------------------------------
-
     def _leave(self, row: Row, reason: str) -> None:
         row.finish_reason = reason
+        self._crop([row])  # an end may have cut short what the cache was told to keep
         self.drafting.forget(row)
         self.controller.forget(row.id)
-        if self.max_cached:
-            self._keep_for_later(row)
+        self.prefixes.keep(row)
         self.rows.remove(row)
-        self._release(row)
+        self.scheduler.release(row)
 
-    def _release(self, row: Row) -> None:
-        """Give back the slots that a row's branches hold."""
-        for text in row.texts:
-            if text.slot is not None:
-                self.kv.free(text.slot)
-
-    def _keep_for_later(self, row: Row) -> None:
-        while len(self._cached) >= self.max_cached:
-            self._prefix_kv.free(self._cached.popleft()[1])
-        if (slot := self._prefix_kv.fork(row.slot, row.slot.length)) is not None:
-            self._cached.append((row.tokens[: slot.length], slot, row.trace))
-
-
-def common(a: Sequence[int], b: Sequence[int]) -> int:
-    """Length of the longest common prefix."""
-    n = min(len(a), len(b))
-    if list(a[:n]) == list(b[:n]):
-        return n
-    return next(i for i in range(n) if a[i] != b[i])
+    def _crop(self, rows: Sequence[Row]) -> None:
+        """Restore invariant 1."""
+        for text in (text for row in rows for text in row.texts):
+            self.kv.crop(slot_of(text), len(text.tokens) - 1)

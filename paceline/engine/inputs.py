@@ -5,10 +5,11 @@ from numbers import Integral
 from typing import Any
 
 from paceline.core.checks import characters, plain, short, whole_numbers
-from paceline.errors import RequestError
+from paceline.core.request import Request
+from paceline.errors import ModelError, RequestError
 from paceline.toolcalls.conversation import conversation
 
-__all__ = ["Prompt", "encode", "listed"]
+__all__ = ["Prompt", "check", "encode", "listed"]
 
 Prompt = str | Sequence[int] | Sequence[dict[str, Any]]
 KINDS = "text, token ids (a list, a tensor or an array), chat messages, or what a tokenizer returns"
@@ -47,6 +48,19 @@ def encode(lm: Any, prompt: Any, tools: Sequence[dict] | None = None) -> list[in
     if not is_chat(given):
         return text_ids(lm.tokenizer, given)
     return list(lm.tokenizer(conversation(lm.tokenizer, given, tools), add_special_tokens=False)["input_ids"])
+
+
+def check(lm: Any, request: Request) -> None:
+    """Raises RequestError for a prompt that this model cannot read, ModelError where its text would grow beyond what it can."""
+    n, context, switch = max(map(len, request.prompts)), lm.context, lm.rope_switch
+    if n >= context:
+        raise RequestError(f"The prompt has {n} tokens, this model's context is {context}: shorten it by {n - context + 1}.")
+    if switch is not None and n + request.max_new_tokens > switch:
+        raise ModelError(f"This model's rotary embedding changes beyond {switch} tokens, which would invalidate cached keys: "
+                         f"prompt ({n}) and max_new_tokens ({request.max_new_tokens}) must stay within it together.")
+    bad = next((t for prompt in request.prompts for t in prompt if not 0 <= t < lm.vocab), None)
+    if bad is not None:
+        raise RequestError(f"The prompt has token {bad}; ids run from 0 to {lm.vocab - 1}.")
 
 
 def is_chat(prompt: Any) -> bool:

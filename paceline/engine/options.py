@@ -1,12 +1,12 @@
-"""What may be asked of one request beside its prompt and its sampling."""
+"""What may be asked of one request beside its prompt: the same for the API, the command line and a server."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from numbers import Integral, Real
 from typing import Any
 
-from paceline.core.checks import characters, names, plain, whole
+from paceline.core.checks import characters, names, plain, short, whole
 from paceline.core.sampling import Sampling
 from paceline.errors import RequestError, did_you_mean
 from paceline.toolcalls.schema import listed_tools, read_tools
@@ -23,13 +23,14 @@ ELSEWHERE = {"max_tokens": "max_new_tokens", "max_length": "max_new_tokens", "nu
 class RequestOptions:
     """Checked when made; raises RequestError, or DataError for tools, with what was expected and found.
 
-    max_new_tokens: exact upper limit. stop: one text or several that end the text. eos: ids that end it; None = the model's own.
-    reproducible: treat every drafted node as chosen, so that a seed gives plain decoding's very text. tools: functions that may
-    be called. tenant: whose request it is. keep: spans of the prompt that sparse drafts always see. guidance: scale of
-    classifier-free guidance, 1 = none. negative: the prompt of its second branch; the prompt's last token where none is given, as
-    in transformers. special_tokens: keep them in the text.
+    sampling: how tokens are drawn. max_new_tokens: exact upper limit. stop: one text or several that end the text. eos: ids that
+    end it; None = the model's own. reproducible: treat every drafted node as chosen, so that a seed gives plain decoding's very
+    text. tools: functions that may be called. tenant: whose request it is. keep: spans of the prompt that sparse drafts always
+    see. guidance: scale of classifier-free guidance, 1 = none. negative: the prompt of its second branch; the prompt's last token
+    where none is given, as in transformers. special_tokens: keep them in the text.
     """
 
+    sampling: Sampling = Sampling()
     max_new_tokens: int = 128
     stop: str | Sequence[str] | None = ()
     eos: Sequence[int] | None = None
@@ -42,15 +43,19 @@ class RequestOptions:
     special_tokens: bool = False
 
     @staticmethod
-    def of(given: Mapping[str, Any]) -> "RequestOptions":
-        """Options by name. Raises RequestError for a name there is not, with the one that may be meant."""
+    def of(given: Mapping[str, Any], others: "RequestOptions | None" = None) -> "RequestOptions":
+        """Options by name, the rest as in `others`. Raises RequestError for an unknown name, with the one that may be meant."""
+        if not isinstance(others, RequestOptions | None):
+            raise RequestError(f"options must be RequestOptions, like RequestOptions(max_new_tokens=64); found {short(others)}.")
         known = [field.name for field in fields(RequestOptions)]
         for name in given:
             if name not in known:
                 raise RequestError(f"There is no option {name!r}.{_meant(name, known)}")
-        return RequestOptions(**given)
+        return replace(others or RequestOptions(), **given)
 
     def __post_init__(self) -> None:
+        if not isinstance(self.sampling, Sampling):
+            raise RequestError(f"sampling must be a Sampling, like Sampling(temperature=0.7); found {self.sampling!r}.")
         checked = {"max_new_tokens": whole("max_new_tokens", self.max_new_tokens, 1),
                    "stop": () if self.stop is None else names("stop", self.stop),
                    "eos": None if self.eos is None else _ids(self.eos), "keep": () if self.keep is None else self.keep,

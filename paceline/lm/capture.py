@@ -1,46 +1,12 @@
-"""What attention asked for: queries noted in forwards that run anyway, and how much of its attention each key got."""
+"""How much of its attention each key gets, from what was asked for (`core/trace.py`)."""
 
 from collections.abc import Sequence
 
 import torch
 
-__all__ = ["Trace", "before", "joined", "mass"]
+__all__ = ["mass"]
 
 BLOCK = 4096  # keys taken at once
-
-
-class Trace:
-    """Queries of one row at some of its positions.
-
-    queries: per layer [H, T, D], rotated as the keys are and multiplied by the layer's scale. positions: T of them, ascending.
-    """
-
-    def __init__(self) -> None:
-        self.queries: list[torch.Tensor] = []
-        self.positions: list[int] = []
-
-    def add(self, queries: Sequence[torch.Tensor], positions: Sequence[int]) -> None:
-        """Those of further positions, per layer [H, t, D]."""
-        old = self.queries or [q[:, :0] for q in queries]
-        self.queries = [torch.cat((a, b), 1) for a, b in zip(old, queries, strict=True)]
-        self.positions += positions
-
-
-def before(trace: Trace | None, length: int) -> Trace | None:
-    """What was asked at positions below `length`; None where that is nothing."""
-    if trace is None or not trace.positions or trace.positions[0] >= length:
-        return None
-    kept, count = Trace(), sum(p < length for p in trace.positions)
-    kept.add([q[:, :count] for q in trace.queries], trace.positions[:count])
-    return kept
-
-
-def joined(earlier: Trace | None, later: Trace | None) -> Trace | None:
-    """Both, where both are."""
-    if earlier is None or later is None or not later.positions:
-        return earlier or later
-    earlier.add(later.queries, later.positions)
-    return earlier
 
 
 def mass(q: torch.Tensor, k: torch.Tensor, positions: Sequence[int]) -> torch.Tensor:

@@ -14,9 +14,9 @@ import torch
 
 from paceline.core.grammar import Compiler
 from paceline.core.proposal import Proposal
+from paceline.core.trace import Trace
 from paceline.errors import ModelError
 from paceline.lm.attention import Call
-from paceline.lm.capture import Trace
 from paceline.lm.checked import Checks
 from paceline.lm.choice import choose
 from paceline.lm.cost import Costs

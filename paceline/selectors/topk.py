@@ -6,7 +6,8 @@ tokens of the kept text: the paper's mean up to a constant, over fewer tokens, s
 
 import torch
 
-from paceline.lm.capture import Trace, mass
+from paceline.core.trace import Trace
+from paceline.lm.capture import mass
 
 __all__ = ["topk"]
 

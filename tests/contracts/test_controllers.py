@@ -30,6 +30,8 @@ TARGET, OTHER = ToyLM(3, seed=1), ToyLM(3, seed=2)
 class Restless:
     """Another drafter every round, by the row's length and what it took last: the past, and nothing else."""
 
+    timed = True
+
     def __init__(self, drafters: int, budgets: Sequence[int] = (4, 1, 0, 7)) -> None:
         self.drafters, self.budgets = drafters, budgets
         self.seen: dict[int, list[int]] = {}
@@ -117,7 +119,7 @@ class Noted:
 
     def __init__(self, inner: Any, used: set[tuple[int, Arm]]) -> None:
         self.inner, self.used, self.round = inner, used, 0
-        self.learn, self.forget = inner.learn, inner.forget
+        self.timed, self.learn, self.forget = inner.timed, inner.learn, inner.forget
 
     def pick(self, views: Sequence[View]) -> list[Arm]:
         arms = self.inner.pick(views)
@@ -185,6 +187,7 @@ def test_a_plain_row_is_not_charged_for_anothers_draft() -> None:
 class Failing:
     """Raises whenever it is asked; counts how often that was."""
 
+    captures, has_model, timed = (), False, True
     asked = 0
 
     def propose(self, rows: Sequence[Any], budgets: Sequence[int]) -> list[Any]:

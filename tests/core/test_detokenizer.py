@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from paceline.core.detokenizer import UNFINISHED, Detokenizer
+from paceline.core.detokenizer import UNFINISHED, Detokenizer, Span
 from paceline.testing import toy_tokenizer
 
 BYTES = toy_tokenizer()
@@ -120,3 +120,24 @@ def test_a_stop_string_may_name_a_special_token(stop: str, special: bool) -> Non
 @pytest.mark.parametrize("text", ["👩\u200d👩\u200d👧\u200d👦", "e\u0301🏳️\u200d🌈"])
 def test_joined_emoji_stream_whole(text: str) -> None:
     assert "".join(pieces(Detokenizer(BYTES), BYTES.encode(text))) == text
+
+
+@given(st.lists(st.tuples(st.integers(97, 122), st.booleans()), max_size=40), st.integers(1, 5), st.sampled_from([(), ("never there",)]))
+def test_every_character_knows_whether_it_was_drafted(marked: list[tuple[int, bool]], step: int, stop: tuple[str, ...]) -> None:
+    """Also where it is held back, or several come at once."""
+    detokenizer, spans = Detokenizer(BYTES, stop), list[Span]()
+    for i, (byte, drafted) in enumerate(marked):
+        detokenizer.add(*BYTES.encode(chr(byte)), drafted)
+        spans += detokenizer.spans() if i % step == 0 else []
+    detokenizer.finish()
+    spans += detokenizer.spans(final=True)
+    assert "".join(span.text for span in spans) == "".join(chr(byte) for byte, _ in marked)
+    assert [span.drafted for span in spans for _ in span.text] == [drafted for _, drafted in marked]
+
+
+def test_a_character_of_several_tokens_is_drafted_where_all_of_them_were() -> None:
+    for marks, drafted in (([True] * 3, True), ([True, False, True], False)):
+        detokenizer = Detokenizer(BYTES)
+        for token, mark in zip(BYTES.encode("€"), marks, strict=True):
+            assert detokenizer.spans() == [] and not detokenizer.add(token, mark)
+        assert detokenizer.spans() == [Span("€", drafted)]

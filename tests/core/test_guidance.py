@@ -124,7 +124,7 @@ def test_cancelling_and_stopping_free_both_slots(drafter: str, lm: LM) -> None:
 
 
 def test_both_branches_are_paid_for(lm: LM) -> None:
-    engine = Engine(lm, slots=2)
+    engine = Engine(lm, "none", slots=2)
     plain, both = engine.submit(Request(PROMPT, max_new_tokens=NEW)), engine.submit(request())
     while engine.waiting or engine.rows:
         engine.step()

@@ -24,6 +24,8 @@ TARGET, OTHER = ToyLM(3, seed=1), ToyLM(3, seed=2)
 class Says:
     """Always proposes the same chain."""
 
+    captures, has_model, timed = (), False, True
+
     def __init__(self, tokens: list[int], source: str) -> None:
         self.tokens, self.source, self.forgotten = tokens, source, 0
 

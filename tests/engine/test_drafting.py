@@ -19,6 +19,8 @@ CONTEXT = 1000
 class Says:
     """Proposes the same chain and notes with which budgets it was asked."""
 
+    captures, has_model, timed = (), False, True
+
     def __init__(self, *tokens: int) -> None:
         self.tokens, self.asked = tokens, list[list[int]]()
 
@@ -48,6 +50,8 @@ def test_a_drafter_is_asked_once_for_all_its_rows_and_never_for_none() -> None:
 
 class Counting:
     """A controller that notes for how many rows it is asked and told."""
+
+    timed = False
 
     def __init__(self) -> None:
         self.heard = list[tuple[str, int]]()

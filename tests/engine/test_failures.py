@@ -19,6 +19,8 @@ REQUESTS = [Request([1, 2], max_new_tokens=12), Request([3, 0], max_new_tokens=1
 class Broken:
     """Proposes what `make` makes; counts its calls and what it was told to forget."""
 
+    captures, has_model, timed = (), False, True
+
     def __init__(self, make: Callable[[list], list], victim: int | None = None) -> None:
         self.make, self.victim, self.calls, self.forgotten = make, victim, 0, []
 
@@ -146,7 +148,7 @@ def test_a_round_that_is_interrupted_is_made_again(monkeypatch) -> None:
     rows = [engine.submit(request) for request in REQUESTS]
     engine.step()
     with monkeypatch.context() as patch:
-        patch.setattr(engine, "_commit", interrupted)
+        patch.setattr("paceline.engine.engine.commit", interrupted)
         with pytest.raises(KeyboardInterrupt):
             engine.step()
     while any(row.finish_reason is None for row in rows):

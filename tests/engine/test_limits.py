@@ -1,4 +1,4 @@
-"""What the engine counts, what it reuses, and where it stops: stats, parked prefixes, the context, bad requests."""
+"""What the engine counts, what it reuses, and where it stops: stats, cached prefixes, the context, bad requests."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_looping_text_is_flagged() -> None:
     assert not is_looping([*list(range(8)) * 3, *range(100, 164)])  # long ago
 
 
-def test_a_parked_beginning_is_reused_and_changes_nothing(lm: LM) -> None:
+def test_a_cached_beginning_is_reused_and_changes_nothing(lm: LM) -> None:
     engine = Engine(lm, EAGER, slots=1, max_cached=2)
     first = Request(list(range(5, 60)), max_new_tokens=10)
     said = engine.run([first])[0]
@@ -72,9 +72,9 @@ def test_a_parked_beginning_is_reused_and_changes_nothing(lm: LM) -> None:
     tokens = run(engine, row)
     assert row.stats.reused == len(turn) - 4
     assert tokens == Engine(lm).run([Request(turn, max_new_tokens=12)])[0].tokens
-    for seed in range(4):  # the attic never grows beyond what was asked
+    for seed in range(4):  # no more texts are kept than was asked
         engine.run([Request([100 + seed] * 9, max_new_tokens=3)])
-    assert len(engine._cached) == len(engine._prefix_kv.active) == 2
+    assert len(list(engine.prefixes)) == len(engine.prefixes.kv.active) == 2
 
 
 def test_an_active_row_s_beginning_is_reused(lm: LM) -> None:

@@ -154,6 +154,7 @@ class Once:
     """Drafts in the first round only: what the target writes completes it."""
 
     drafter: TreeDrafter
+    captures, has_model, timed = (), False, False
 
     def attach(self, lm: Any) -> Once:
         return self

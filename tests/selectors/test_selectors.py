@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from paceline import plugins
-from paceline.lm.capture import Trace
+from paceline.core.trace import Trace
 
 
 def kept(name: str, n: int, count: int) -> list[int]:

@@ -152,6 +152,8 @@ def some(kinds: dict[str, list[list[int]]]) -> list[list[int]]:
 class InTurn:
     """A controller: the first request is the first drafter's, the second the next one's, and so on around."""
 
+    timed = False
+
     def __init__(self, drafters: int) -> None:
         self.drafters, self.rows = drafters, dict[int, int]()
 

@@ -138,6 +138,8 @@ class Lower:
 class Side:
     """Arms side by side on one engine, so that a prompt is read once for all of them."""
 
+    timed = True
+
     def __init__(self, lm: LM, tried: dict[str, Any]) -> None:
         self.arms, self.which = list(tried), 0
         self.engine = Engine(lm, list(tried.values()), controller=self, slots=1, max_cached=1)

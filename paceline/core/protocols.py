@@ -1,0 +1,83 @@
+"""What plug-ins are to the engine, and what a text is to whoever keeps memory of it: interfaces alone, no behaviour."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+from paceline.core.arms import Arm, Outcome, View
+from paceline.core.proposal import Proposal
+
+if TYPE_CHECKING:  # rows are made of what stands here
+    from paceline.core.row import Round, Row
+    from paceline.core.stats import Stats
+
+__all__ = ["Controller", "Drafter", "Slot", "Text"]
+
+
+class Drafter(Protocol):
+    """A drafter at work on a model; it owns its memory, per row.
+
+    captures: what it wants to see of the forwards that run anyway, by the names of `engine/captured.py`; it may change between
+    rounds. has_model: it runs a model, so asking it costs something. timed: what it proposes for a row may depend on the clock or
+    on other rows; every draft of a row with a seed then counts as chosen, so that the seed gives the same text again.
+
+    `propose` gives a proposal for each row, of at most as many nodes as its budget, which is never 0. `forget` drops what is
+    known of a row: it has ended, or a proposal has failed.
+    """
+
+    @property
+    def captures(self) -> Collection[str]: ...
+
+    @property
+    def has_model(self) -> bool: ...
+
+    @property
+    def timed(self) -> bool: ...
+
+    def propose(self, rows: Sequence[Row], budgets: Sequence[int]) -> list[Proposal]: ...
+
+    def forget(self, row: Row) -> None: ...
+
+
+class Controller(Protocol):
+    """A controller at work on a number of drafters; it owns its statistics.
+
+    `pick` gives each row an arm for one round, from what is past; then `learn` gets what came of it; `forget` drops a row that
+    has ended, by its id. timed: a row that is to be drafted for as if `alone` (`View`) may get other arms as the clock says or as
+    others are decoded; what that means for seeds is said under `Drafter`.
+    """
+
+    @property
+    def timed(self) -> bool: ...
+
+    def pick(self, views: Sequence[View]) -> Sequence[Arm]: ...
+
+    def learn(self, outcomes: Sequence[Outcome]) -> None: ...
+
+    def forget(self, row: int) -> None: ...
+
+
+class Slot(Protocol):
+    """Where a text's keys live: so many of its tokens are committed. `kv` is the cache, of which this room knows nothing."""
+
+    length: int
+    kv: Any
+
+
+class Text(Protocol):
+    """One text that a cache holds: a row, or the second branch of a guided row."""
+
+    slot: Slot | None
+
+    @property
+    def id(self) -> int: ...
+
+    @property
+    def tokens(self) -> list[int]: ...
+
+    @property
+    def last(self) -> Round | None: ...
+
+    @property
+    def stats(self) -> Stats: ...
