@@ -18,9 +18,13 @@ def refuse(model: Any) -> None:
         raise ModelError(f"{name} is an encoder-decoder; expected a decoder-only causal language model.")
     if getattr(model, "get_output_embeddings", lambda: None)() is None:
         raise ModelError(f"{name} has no output head; load it with AutoModelForCausalLM.")
-    if any(getattr(tuned, "is_prompt_learning", False) for tuned in (getattr(model, "peft_config", None) or {}).values()):
+    tuned = list((getattr(model, "peft_config", None) or {}).values())
+    if any(getattr(one, "is_prompt_learning", False) for one in tuned):
         raise ModelError(f"{name} puts trained tokens before every prompt (prompt or prefix tuning), which Paceline's cache does "
                          "not hold; use transformers' generate, or an adapter of another kind such as LoRA.")
+    if any(getattr(one, "alora_invocation_tokens", None) for one in tuned):
+        raise ModelError(f"{name} has an activated LoRA, which looks for its invocation tokens in each call, while Paceline's "
+                         "calls hold the newest tokens alone; use transformers' generate, or an adapter of another kind such as LoRA.")
     kinds = set(getattr(config.get_text_config(), "layer_types", None) or ())
     recurrent = kinds - {"full_attention", "sliding_attention"}
     if getattr(model, "_is_stateful", False) or recurrent or not hasattr(model, "_supports_attention_backend"):
