@@ -54,7 +54,6 @@ def generate(lm: Any, prompts: Prompt | Sequence[Prompt], *, drafter: Any = "non
     """
     lm = load(lm)
     n, slots, options = whole("n", n, 1), whole("slots", slots, 1), RequestOptions.of(limits)
-    _check(exact)
     each = [_request(lm, p, sampling, options) for p in listed(prompts)]
     requests = [replace(r, stream=i) for r in each for i in range(n)]
     tell_defaults(lm)
@@ -71,7 +70,6 @@ def stream(lm: Any, prompt: Prompt, *, drafter: Any = "none", rule: Any = "lossl
     read in turns: what a round gave the others waits for them, and comes as one Piece.
     """
     lm = load(lm)
-    _check(exact)
     tell_defaults(lm)
     engine = Engine(lm, drafter, rule, controller, exact=exact, slots=1) if engine is None else engine
     if not isinstance(engine, Engine) or engine.lm is not lm:
@@ -107,11 +105,6 @@ def _request(lm: LM, prompt: Any, sampling: Sampling, options: RequestOptions) -
     return Request(ids, sampling, options.max_new_tokens, ends, tuple(options.stop or ()), reproducible=options.reproducible,
                    tools=tuple(options.tools or ()), tenant=options.tenant, keep=options.keep, guidance=other,
                    special_tokens=options.special_tokens)
-
-
-def _check(exact: Any) -> None:
-    if exact is not None and not isinstance(exact, bool):
-        raise RequestError(f"exact must be True, False or None; found {exact!r}.")
 
 
 def end_tokens(lm: Any) -> frozenset[int]:

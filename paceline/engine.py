@@ -18,7 +18,7 @@ import torch
 from paceline import guidance, plugins
 from paceline.arm import Arm, Order, Outcome, View
 from paceline.auto import built, controlling, listed, lone
-from paceline.checks import short, whole
+from paceline.checks import flag, short, whole
 from paceline.clock import Clock, peak_memory
 from paceline.drafting import Drafter, Drafting, Turn
 from paceline.errors import ModelError, RequestError
@@ -66,6 +66,7 @@ class Engine:
     def __init__(self, lm: LM, drafter: Any = "none", rule: Any = "lossless", controller: Any = None, *,
                  exact: bool | None = None, slots: int = 8, park: int = 0) -> None:
         lm, self.slots, self.park = load(lm), whole("slots", slots, 1), whole("park", park, 0)
+        exact = flag("exact", exact, unset=True)
         if exact and not lm.exact:
             raise ModelError(f"exact=True cannot be promised: {lm.why_not_exact}. Leave exact unset for the best there is.")
         self.lm, self.exact = lm, lm.exact if exact is None else exact

@@ -8,7 +8,7 @@ with one note a process. Batches of any size work; rows are decoded to their own
 import inspect
 import logging
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain
 from typing import Any
@@ -18,9 +18,11 @@ from transformers import GenerationConfig, GenerationMixin
 from transformers.generation.stopping_criteria import StoppingCriteriaList, StopStringCriteria
 from transformers.generation.utils import GENERATION_MODES_MAPPING
 
+from paceline.checks import flag, names, short
 from paceline.engine import Engine
 from paceline.errors import ModelError, PacelineError, RequestError, did_you_mean
 from paceline.lm import LM
+from paceline.lm.suits import check_loading
 from paceline.native_rows import longest, requests
 from paceline.native_table import KEYWORDS, Call, unhandled
 from paceline.row import Request
@@ -44,17 +46,20 @@ def accelerate(drafter: Any = "ngram", *, tokenizer: Any = None, streamer: Any =
     row; given here because `generate` refuses `stop_strings` with a callable. streamer: here or in `generate`. options: `forward`
     and `packed` of `load`, `rule` and `controller` of `Engine`, `reproducible`, and `row_wise`: your own classes of processors
     and criteria whose answer for a row depends on its ids and scores alone. The model stays unchanged; its packed copy is made
-    on the first call and again when its weights have changed. Raises RequestError for stop strings without a tokenizer and for
-    options that do not exist.
+    on the first call and again when its weights have changed. Raises RequestError or ModelError for stop strings without a
+    tokenizer, for options that do not exist, and for values that they cannot have.
     """
     if unknown := next((name for name in options if name not in OPTIONS), None):
         raise RequestError(f"accelerate has no option {unknown!r}.{did_you_mean(unknown, OPTIONS)}")
     if stop_strings and tokenizer is None:
         raise RequestError("stop_strings need the tokenizer: accelerate(stop_strings=…, tokenizer=tokenizer).")
-    texts = [stop_strings] if isinstance(stop_strings, str) else list(stop_strings)
-    stops = [StopStringCriteria(tokenizer, texts)] if stop_strings else []
     loading: dict[str, Any] = {k: options.pop(k) for k in ("forward", "packed") if k in options}
-    reproducible, row_wise = options.pop("reproducible", False), options.pop("row_wise", ())
+    check_loading(tokenizer, **loading)
+    stops = [StopStringCriteria(tokenizer, list(names("stop_strings", stop_strings)))] if stop_strings else []
+    strict, exact = flag("strict", strict), flag("exact", exact, unset=True)
+    reproducible, row_wise = flag("reproducible", options.pop("reproducible", False)), classes(options.pop("row_wise", ()))
+    if not (streamer is None or (hasattr(streamer, "put") and hasattr(streamer, "end"))):
+        raise RequestError(f"streamer must have put and end, like transformers.TextStreamer; found {short(streamer)}.")
     loaded = Loaded(tokenizer, loading)
 
     def custom_generate(model: Any, input_ids: torch.Tensor, logits_processor: Any, stopping_criteria: Any,
@@ -75,6 +80,14 @@ def accelerate(drafter: Any = "ngram", *, tokenizer: Any = None, streamer: Any =
             return output(run(engine, requests(call, reproducible), call.streamer), call)
 
     return custom_generate
+
+
+def classes(row_wise: Any) -> tuple[type, ...]:
+    """The classes in `row_wise`; one may stand alone."""
+    kinds = tuple(row_wise) if isinstance(row_wise, Iterable) and not isinstance(row_wise, type) else (row_wise,)
+    if not all(isinstance(kind, type) for kind in kinds):
+        raise RequestError(f"row_wise must be classes of processors and criteria; found {short(row_wise)}.")
+    return kinds
 
 
 class Loaded:

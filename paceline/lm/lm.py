@@ -28,14 +28,12 @@ from paceline.lm.linear import ROWS, Dense, Packed, make, packs, pays
 from paceline.lm.plain import plain
 from paceline.lm.promise import BLOCK, TAILS, promise, promise_trees
 from paceline.lm.stock import Stock, device_of
-from paceline.lm.suits import context_of, refuse
+from paceline.lm.suits import FORWARDS, check_loading, context_of, refuse
 from paceline.lm.trace import Trace
 from paceline.lookup.worth import worthwhile
 from paceline.proposal import Proposal
 
 __all__ = ["FORWARDS", "LM", "pad_rows"]
-
-FORWARDS = ("auto", "fused", "lean", "stock")
 
 CHUNK = 256  # tokens of one prefill forward; fixed, so that a prompt's keys never depend on who asks
 
@@ -52,6 +50,7 @@ class LM:
     def __init__(self, model: Any, tokenizer: Any = None, forward: str = "auto", packed: bool = True,
                  replace: bool = False) -> None:
         refuse(model)
+        check_loading(tokenizer, forward, packed)
         survive_forks()
         self.model, self.tokenizer, self.config = model, tokenizer, model.config
         self.text_config = model.config.get_text_config()
@@ -64,8 +63,6 @@ class LM:
         self.asked_forward, self.asked_packed = forward, packed
         self.notes: list[str] = []
         self.beside: dict[Any, Any] = {}  # draft models and heads at work with this one, which outlive an engine
-        if forward not in FORWARDS:
-            raise ModelError(f"forward must be one of {', '.join(FORWARDS)}; found {forward!r}.")
         self.checks = Checks(self, keep=not self.live)
         self.lean: lean.Lean | None = None
         self.fused: fused.Fused | None = None
