@@ -61,7 +61,6 @@ def generate(lm: Any, prompts: Prompt | Sequence[Prompt], *, drafter: Any = "aut
     """
     lm = load(lm)
     n, slots, options = whole("n", n, 1), whole("slots", slots, 1), RequestOptions.of(named, options)
-    _check(exact)
     each = [request(lm, prompt, options) for prompt in listed(prompts)]
     requests = [replace(r, stream=i) for r in each for i in range(n)]
     tell_defaults(lm)
@@ -78,7 +77,6 @@ def stream(lm: Any, prompt: Prompt, *, drafter: Any = "auto", rule: Any = "lossl
     read in turns: what a round gave the others waits for them, and comes as one Piece.
     """
     lm = load(lm)
-    _check(exact)
     tell_defaults(lm)
     engine = Engine(lm, drafter, rule, controller, exact=exact, slots=1) if engine is None else engine
     if not isinstance(engine, Engine) or engine.lm is not lm:
@@ -109,11 +107,6 @@ def request(lm: LM, prompt: Prompt, options: RequestOptions) -> Request:
     return Request(ids, options.sampling, options.max_new_tokens, ends, tuple(options.stop or ()),
                    reproducible=options.reproducible, tools=tuple(options.tools or ()), tenant=options.tenant, keep=options.keep,
                    guidance=other, special_tokens=options.special_tokens)
-
-
-def _check(exact: Any) -> None:
-    if exact is not None and not isinstance(exact, bool):
-        raise RequestError(f"exact must be True, False or None; found {exact!r}.")
 
 
 def end_tokens(lm: Any) -> frozenset[int]:

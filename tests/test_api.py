@@ -55,7 +55,7 @@ BAD = [
     ({"prompts": "a", "drafter": "ngarm"}, SpecError, "Did you mean 'ngram'"),
     ({"prompts": "a", "drafter": "ngram:length=0"}, SpecError, "length"),
     ({"prompts": "a", "drafter": "small_model:model=zoo:nothing"}, ModelError, "no zoo model"),
-    ({"prompts": "a", "drafter": SmallModel(model=tiny_model(vocab=128))}, ModelError, "another vocabulary"),
+    ({"prompts": "a", "drafter": SmallModel(model=tiny_model(vocab=128))}, ModelError, "tokenizer of the draft model"),
     *(({"prompts": bad}, RequestError, "A prompt must be text") for bad in (None, 5, b"ab", {1, 2}, {"a": 1}, [1.5], [[1, "a"]])),
     ({"prompts": torch.zeros(2)}, RequestError, "A prompt must be text"),
     ({"prompts": {"input_ids": [[5]], "pixel_values": [[0.5]]}}, RequestError, "also holds pixel_values"),

@@ -6,7 +6,15 @@ from typing import Any
 
 from paceline.errors import RequestError
 
-__all__ = ["characters", "names", "plain", "short", "whole", "whole_numbers"]
+__all__ = ["characters", "flag", "names", "plain", "short", "whole", "whole_numbers"]
+
+
+def flag(name: str, value: Any, unset: bool = False) -> Any:
+    """True or False, numpy's included, or None where a value may be left `unset`. Raises RequestError for any other."""
+    given = plain(value)
+    if not isinstance(given, bool) and not (unset and given is None):
+        raise RequestError(f"{name} must be {'True, False or None' if unset else 'True or False'}; found {value!r}.")
+    return given
 
 
 def whole(name: str, value: Any, least: int | None = None) -> int:

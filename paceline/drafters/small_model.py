@@ -58,8 +58,9 @@ def same_vocabulary(lm: LM, small: LM) -> None:
                          f"{token!r} is id {theirs.get(token, 'missing')} there and {ours.get(token, 'missing')} here. "
                          "Use a draft model trained with the target's tokenizer.")
     if lm.vocab != small.vocab:
-        raise ModelError(f"The draft model has another vocabulary: {small.vocab} ids against the target's {lm.vocab}. "
-                         "Use a draft model trained with the target's tokenizer.")
+        missing = " and the ".join(name for name, known in (("target", ours), ("draft model", theirs)) if not known)
+        raise ModelError(f"The draft model has another vocabulary, {small.vocab} ids against the target's {lm.vocab}, and only "
+                         f"the tokenizer of the {missing} can tell which of them mean the same: give it to load or accelerate.")
 
 
 def tiny(lm: LM) -> SmallModel:

@@ -16,7 +16,7 @@ import torch
 from paceline import plugins
 from paceline.core import guidance
 from paceline.core.arms import View
-from paceline.core.checks import short, whole
+from paceline.core.checks import flag, short, whole
 from paceline.core.detokenizer import Detokenizer
 from paceline.core.proposal import Proposal, Verdict
 from paceline.core.protocols import Controller, Drafter
@@ -54,6 +54,7 @@ class Engine:
     def __init__(self, lm: LM, drafter: Any = "auto", rule: Any = "lossless", controller: Any = None, *,
                  exact: bool | None = None, slots: int = 8, max_cached: int = 0) -> None:
         lm = load(lm)
+        exact = flag("exact", exact, unset=True)
         if exact and not lm.exact:
             raise ModelError(f"exact=True cannot be promised: {lm.why_not_exact}. Leave exact unset for the best there is.")
         self.lm, self.exact = lm, lm.exact if exact is None else exact

@@ -26,12 +26,10 @@ from paceline.lm.forked import survive_forks
 from paceline.lm.ids import token_ids
 from paceline.lm.kv import KV, Slot
 from paceline.lm.protocols import Chains, Forward, Source
-from paceline.lm.sources.compatibility import context_of
+from paceline.lm.sources.compatibility import FORWARDS, check_loading, context_of
 from paceline.lookup.stopping import worthwhile
 
 __all__ = ["FORWARDS", "LM", "pad_rows"]
-
-FORWARDS = ("auto", "fused", "lean", "stock")
 
 CHUNK = 256  # tokens of one prefill forward; fixed, so that a prompt's keys never depend on who asks
 
@@ -47,8 +45,7 @@ class LM:
 
     def __init__(self, model: Any, tokenizer: Any = None, forward: str = "auto", packed: bool = True,
                  replace: bool = False) -> None:
-        if forward not in FORWARDS:
-            raise ModelError(f"forward must be one of {', '.join(FORWARDS)}; found {forward!r}.")
+        check_loading(tokenizer, forward, packed)
         survive_forks()
         self.source, self.tokenizer = source_of(model), tokenizer
         self.text_config, self.name = self.source.settings, self.source.name

@@ -159,7 +159,7 @@ def means_folder(name: str) -> bool:
 
 
 def torch_dtype(dtype: str | torch.dtype) -> torch.dtype:
-    if isinstance(dtype, torch.dtype):
+    if isinstance(dtype, torch.dtype) and dtype.is_floating_point and dtype.itemsize > 1:  # transformers takes no others
         return dtype
     if not isinstance(dtype, str) or dtype not in DTYPES:
         raise ModelError(f"There is no dtype {dtype!r}.{did_you_mean(str(dtype), DTYPES)}")

@@ -23,6 +23,8 @@ def test_the_asked_for_dtype(model_folder) -> None:
     assert paceline.load(model_folder, dtype=torch.float64).dtype is torch.float64
     with pytest.raises(ModelError, match="Did you mean 'fp32'"):
         paceline.load(model_folder, dtype="fp3")
+    with pytest.raises(ModelError, match=r"no dtype torch\.float8"):
+        paceline.load(model_folder, dtype=torch.float8_e4m3fn)
     with pytest.raises(ModelError, match="move a model you hold"):
         paceline.load(tiny_model(), dtype="bf16")
 
@@ -50,6 +52,12 @@ def test_an_unknown_zoo_name() -> None:
     with pytest.raises(ModelError, match="no zoo model 'tinny'"):
         paceline.load("zoo:tinny")
     assert zoo_names() == sorted(zoo_names())
+
+
+@pytest.mark.parametrize("options", [{"tokenizer": "gpt2"}, {"forward": "fast"}, {"packed": "no"}], ids=str)
+def test_ways_to_load_that_there_are_not(options: dict) -> None:
+    with pytest.raises(ModelError, match=f"{next(iter(options))} must be"):
+        paceline.load(tiny_model(), **options)
 
 
 def test_a_loaded_model_passes_through() -> None:

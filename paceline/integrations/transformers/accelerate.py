@@ -8,7 +8,7 @@ with one note a process. Batches of any size work; rows are decoded to their own
 import inspect
 import logging
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain
 from typing import Any
@@ -18,12 +18,14 @@ from transformers import GenerationConfig, GenerationMixin
 from transformers.generation.stopping_criteria import StoppingCriteriaList, StopStringCriteria
 from transformers.generation.utils import GENERATION_MODES_MAPPING
 
+from paceline.core.checks import flag, names, short
 from paceline.core.request import Request
 from paceline.engine import Engine
 from paceline.errors import ModelError, PacelineError, RequestError, did_you_mean
 from paceline.integrations.transformers.keywords import KEYWORDS, Call, unhandled
 from paceline.integrations.transformers.rows import longest, requests
 from paceline.lm import LM
+from paceline.lm.sources.compatibility import check_loading
 
 __all__ = ["accelerate"]
 
@@ -44,17 +46,20 @@ def accelerate(drafter: Any = "auto", *, tokenizer: Any = None, streamer: Any = 
     row; given here because `generate` refuses `stop_strings` with a callable. streamer: here or in `generate`. options: `forward`
     and `packed` of `load`, `rule` and `controller` of `Engine`, `reproducible`, and `row_wise`: your own classes of processors
     and criteria whose answer for a row depends on its ids and scores alone. The model stays unchanged; its packed copy is made
-    on the first call and again when its weights have changed. Raises RequestError for stop strings without a tokenizer and for
-    options that do not exist.
+    on the first call and again when its weights have changed. Raises RequestError or ModelError for stop strings without a
+    tokenizer, for options that do not exist, and for values that they cannot have.
     """
     if unknown := next((name for name in options if name not in OPTIONS), None):
         raise RequestError(f"accelerate has no option {unknown!r}.{did_you_mean(unknown, OPTIONS)}")
     if stop_strings and tokenizer is None:
         raise RequestError("stop_strings need the tokenizer: accelerate(stop_strings=…, tokenizer=tokenizer).")
-    texts = [stop_strings] if isinstance(stop_strings, str) else list(stop_strings)
-    stops = [StopStringCriteria(tokenizer, texts)] if stop_strings else []
     loading: dict[str, Any] = {k: options.pop(k) for k in ("forward", "packed") if k in options}
-    reproducible, row_wise = options.pop("reproducible", False), options.pop("row_wise", ())
+    check_loading(tokenizer, **loading)
+    stops = [StopStringCriteria(tokenizer, list(names("stop_strings", stop_strings)))] if stop_strings else []
+    strict, exact = flag("strict", strict), flag("exact", exact, unset=True)
+    reproducible, row_wise = flag("reproducible", options.pop("reproducible", False)), classes(options.pop("row_wise", ()))
+    if not (streamer is None or (hasattr(streamer, "put") and hasattr(streamer, "end"))):
+        raise RequestError(f"streamer must have put and end, like transformers.TextStreamer; found {short(streamer)}.")
     loaded = Loaded(tokenizer, loading)
 
     def custom_generate(model: Any, input_ids: torch.Tensor, logits_processor: Any, stopping_criteria: Any,
@@ -75,6 +80,14 @@ def accelerate(drafter: Any = "auto", *, tokenizer: Any = None, streamer: Any = 
             return output(run(engine, requests(call, reproducible), call.streamer), call)
 
     return custom_generate
+
+
+def classes(row_wise: Any) -> tuple[type, ...]:
+    """The classes in `row_wise`; one may stand alone."""
+    kinds = tuple(row_wise) if isinstance(row_wise, Iterable) and not isinstance(row_wise, type) else (row_wise,)
+    if not all(isinstance(kind, type) for kind in kinds):
+        raise RequestError(f"row_wise must be classes of processors and criteria; found {short(row_wise)}.")
+    return kinds
 
 
 class Loaded:
@@ -111,13 +124,19 @@ class Loaded:
 
 
 def state_of(model: Any) -> list[Any]:
-    """Settings of the model and its modules; versions and sums of all weights and buffers, since `weight.data += …`, as merging
-    adapters does it, changes the sum alone.
-    """
+    """Settings of the model and its modules, and what its weights and buffers hold."""
     settings = [(k, v) for m in model.modules() for k, v in vars(m).items() if isinstance(v, bool | int | float | str)]
-    weights = [(t._version, t.data_ptr(), float(t.detach().sum(dtype=torch.float32)))
-               for t in chain(model.parameters(), model.buffers())]
-    return [model.config.to_dict(), *settings, *weights]
+    return [model.config.to_dict(), *settings, *map(content, chain(model.parameters(), model.buffers()))]
+
+
+def content(tensor: torch.Tensor) -> tuple[int, int, bytes]:
+    """Its version, where it lies, and every row's sum with another factor for each place. Adapters are merged by `weight.data +=
+    …`, which leaves the version as it is, and a plain sum stays where numbers change places. Inference tensors have no version.
+    """
+    rows = torch.atleast_2d(tensor.detach()).flatten(0, -2)
+    factors = torch.arange(rows.shape[1], dtype=torch.float32, device=rows.device).cos()
+    sums = torch.cat([some.float() @ factors for some in rows.split(1024)])  # by and by: in fp32 an embedding may be gigabytes
+    return 0 if tensor.is_inference() else tensor._version, tensor.data_ptr(), sums.cpu().numpy().tobytes()
 
 
 # -- transformers' own decoding ----------------------------------------------------------------------------------------------

@@ -1,10 +1,24 @@
-"""Which models the engine can decode, and how far."""
+"""Which models the engine can decode, in which ways, and how far."""
 
 from typing import Any
 
+from paceline.core.checks import short
 from paceline.errors import ModelError
 
-__all__ = ["context_of", "refuse"]
+__all__ = ["FORWARDS", "check_loading", "context_of", "refuse"]
+
+FORWARDS = ("auto", "fused", "lean", "stock")
+
+
+def check_loading(tokenizer: Any, forward: Any = "auto", packed: Any = True) -> None:
+    """Raise ModelError for a way to load a model that there is not."""
+    if forward not in FORWARDS:
+        raise ModelError(f"forward must be one of {', '.join(FORWARDS)}; found {forward!r}.")
+    if not isinstance(packed, bool):
+        raise ModelError(f"packed must be True or False; found {packed!r}.")
+    if tokenizer is not None and not (callable(tokenizer) and hasattr(tokenizer, "decode")):
+        raise ModelError("tokenizer must be a tokenizer of transformers, like AutoTokenizer.from_pretrained(…); found "
+                         f"{short(tokenizer)}.")
 
 
 def refuse(model: Any) -> None:
@@ -18,9 +32,13 @@ def refuse(model: Any) -> None:
         raise ModelError(f"{name} is an encoder-decoder; expected a decoder-only causal language model.")
     if getattr(model, "get_output_embeddings", lambda: None)() is None:
         raise ModelError(f"{name} has no output head; load it with AutoModelForCausalLM.")
-    if any(getattr(tuned, "is_prompt_learning", False) for tuned in (getattr(model, "peft_config", None) or {}).values()):
+    tuned = list((getattr(model, "peft_config", None) or {}).values())
+    if any(getattr(one, "is_prompt_learning", False) for one in tuned):
         raise ModelError(f"{name} puts trained tokens before every prompt (prompt or prefix tuning), which Paceline's cache does "
                          "not hold; use transformers' generate, or an adapter of another kind such as LoRA.")
+    if any(getattr(one, "alora_invocation_tokens", None) for one in tuned):
+        raise ModelError(f"{name} has an activated LoRA, which looks for its invocation tokens in each call, while Paceline's "
+                         "hold the newest tokens alone; use transformers' generate, or another kind of adapter such as LoRA.")
     kinds = set(getattr(config.get_text_config(), "layer_types", None) or ())
     recurrent = kinds - {"full_attention", "sliding_attention"}
     if getattr(model, "_is_stateful", False) or recurrent or not hasattr(model, "_supports_attention_backend"):

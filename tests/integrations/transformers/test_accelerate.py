@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from transformers import DynamicCache, StoppingCriteriaList, StopStringCriteria, TextIteratorStreamer
 from transformers.generation.utils import GenerateDecoderOnlyOutput
 
 import paceline
-from paceline import ModelError, RequestError
+from paceline import ModelError, PacelineError
 from tests.door import DOOR, DRAFTERS, MODEL, NEW, TOKENIZER, both, inputs
 
 
@@ -54,8 +56,6 @@ def test_stop_strings_with_the_tokenizer_bound(drafter: str) -> None:
     bound = {"tokenizer": TOKENIZER, "stop_strings": [stop]}
     assert torch.equal(both(drafter, inputs("abcabcab"), bound)[1], theirs)
     assert torch.equal(both(drafter, inputs("abcabcab"), stopping_criteria=criteria)[1], theirs)
-    with pytest.raises(RequestError, match="tokenizer"):
-        paceline.accelerate(drafter, stop_strings=stop)
 
 
 class Collector:
@@ -119,9 +119,16 @@ def test_what_is_not_decoded_here_is_named_once_a_process(notes: set[str], caplo
         MODEL.generate(**inputs("abc"), max_new_tokens=2, num_beams=2, custom_generate=paceline.accelerate(strict=True))
 
 
-def test_options_that_do_not_exist_are_refused() -> None:
-    with pytest.raises(RequestError, match="reproducible"):
-        paceline.accelerate(reproducable=True)
+@pytest.mark.parametrize(("options", "problem"), [
+    ({"reproducable": True}, "Did you mean 'reproducible'"), ({"strict": "no"}, "strict must"), ({"exact": "x"}, "exact"),
+    ({"forward": "fast"}, "forward must"), ({"packed": 5}, "packed must"), ({"tokenizer": "gpt2"}, "tokenizer must"),
+    ({"stop_strings": "a"}, "need the tokenizer"), ({"stop_strings": 5, "tokenizer": TOKENIZER}, "stop_strings must"),
+    ({"stop_strings": [""], "tokenizer": TOKENIZER}, "stop_strings must"), ({"row_wise": [5]}, "row_wise must"),
+    ({"streamer": print}, "streamer must"),
+], ids=str)  # fmt: skip
+def test_options_that_mean_nothing_are_refused(options: dict[str, Any], problem: str) -> None:
+    with pytest.raises(PacelineError, match=problem):
+        paceline.accelerate(**options)
 
 
 def test_outputs_asked_for_once_leave_nothing_behind_that_keeps_later_calls_from_drafting(notes: set[str]) -> None:

@@ -90,6 +90,11 @@ def merge(model: Any) -> None:
     model.model.layers[0].mlp.down_proj.weight.data -= 0.5
 
 
+def permute(model: Any) -> None:
+    weight = model.model.layers[0].mlp.down_proj.weight
+    weight.data.copy_(weight.data.flip(0))
+
+
 def assign(model: Any) -> None:
     model.load_state_dict({k: v * -2.0 for k, v in model.state_dict().items()}, assign=True)
 
@@ -107,7 +112,10 @@ def prune(model: Any) -> None:
     model.model.layers[0].mlp = torch.nn.Identity()
 
 
-@pytest.mark.parametrize("change", [scale, steer, wrap, merge, assign, turn, sharpen, prune], ids=lambda change: change.__name__)
+CHANGES = [scale, steer, wrap, merge, permute, assign, turn, sharpen, prune]
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__)
 def test_whatever_changes_in_a_model_counts_at_the_next_call(change: Callable[[Any], None]) -> None:
     model, door = tiny_model(seed=3), paceline.accelerate("none")
     keywords = {**inputs("abcabc"), "max_new_tokens": 8, "do_sample": False}
@@ -116,3 +124,10 @@ def test_whatever_changes_in_a_model_counts_at_the_next_call(change: Callable[[A
     change(model)
     after = model.generate(**keywords)
     assert torch.equal(model.generate(**keywords, custom_generate=door), after) and not torch.equal(before, after)
+
+
+def test_a_model_made_in_inference_mode_is_drafted() -> None:
+    with torch.inference_mode():
+        model = tiny_model()
+    given = {**inputs("abcabc"), "max_new_tokens": 8, "do_sample": False}
+    assert torch.equal(model.generate(**given, custom_generate=paceline.accelerate(strict=True)), model.generate(**given))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import threading
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -184,11 +185,12 @@ def test_peft() -> None:
         paceline.load(tuned)
 
 
-def test_trained_prompts_are_refused() -> None:
-    class Tuned:
-        is_prompt_learning = True
-
+@pytest.mark.parametrize(("settings", "reason"), [
+    ({"is_prompt_learning": True}, "prompt or prefix tuning"),
+    ({"alora_invocation_tokens": [7, 8]}, "activated LoRA"),
+])
+def test_adapters_that_look_at_a_text_as_a_whole_are_refused(settings: dict[str, Any], reason: str) -> None:
     model = tiny_model()
-    model.peft_config = {"default": Tuned()}
-    with pytest.raises(ModelError, match="prompt or prefix tuning"):
+    model.peft_config = {"default": SimpleNamespace(**settings)}
+    with pytest.raises(ModelError, match=reason):
         paceline.load(model)
