@@ -24,7 +24,7 @@ class ToyLM:
     """
 
     device, dtype, exact, why_not_exact, exact_trees = torch.device("cpu"), torch.float64, False, "a toy", False
-    asked_forward, asked_packed, fingerprint, backend = "stock", False, 0, SimpleNamespace(chains=False)
+    asked_forward, asked_packed, fingerprint, rope_switch, backend = "stock", False, 0, None, SimpleNamespace(chains=False)
     score, prefill, extend, grammars = LM.score, LM.prefill, LM.extend, LM.grammars
     costs = SimpleNamespace(token=lambda rows=1: 0.12, further=lambda nodes, rows=1: 0.12, branching=0.05,
                             extra=lambda nodes, rows=1: 0.12 * nodes, draft=lambda small, rows=1: 0.05, renew=lambda: None,

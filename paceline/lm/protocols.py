@@ -91,6 +91,7 @@ class CausalLM(Protocol):
 
     vocab: int
     context: int
+    rope_switch: int | None  # length beyond which cached keys would be of another rotation
     fingerprint: int
     exact: bool
     tokenizer: Any
