@@ -34,6 +34,7 @@ class ToyLM:
         random = torch.Generator().manual_seed(seed)
         self.table = sharpness * torch.randn(vocab, vocab, vocab, generator=random, dtype=torch.float64)
         self.vocab, self.context, self.tokenizer = vocab, 256, tokenizer
+        self.reach = self.context
 
     def cache(self, slots: int = 1, exact: bool = False) -> KV:
         return KV(capacity=32, quantum=8, limit=self.context + 64)

@@ -91,7 +91,8 @@ class CausalLM(Protocol):
 
     vocab: int
     context: int
-    rope_switch: int | None  # length beyond which cached keys would be of another rotation
+    reach: int  # positions stay below it: the context, or where cached keys would be of another rotation
+    rope_switch: int | None  # where that is, if anywhere
     fingerprint: int
     exact: bool
     tokenizer: Any
