@@ -68,7 +68,7 @@ class Decoding:
         return paceline.RequestOptions(sampling, self.max_new_tokens, self.stop, **others)
 
 
-def open_model(choice: ModelChoice) -> Any:
+def open_model(choice: ModelChoice) -> paceline.LM:
     """`paceline.load` as the flags ask, on as many threads of this process as they ask."""
     if choice.threads is not None:
         import torch
@@ -83,7 +83,7 @@ def as_prompt(text: str, chat: bool) -> Any:
     return [{"role": "user", "content": text}] if chat else text
 
 
-def departure(rule: str, generations: list[Any]) -> str:
+def departure(rule: str, generations: list[paceline.Generation]) -> str:
     """What to say of texts that a relaxed rule let out; nothing for a lossless one."""
     if is_lossless(plugins.make("rule", rule)):
         return ""

@@ -34,6 +34,7 @@ from paceline.engine.scheduler import Scheduler
 from paceline.engine.timing import Timing, peak_memory
 from paceline.errors import ModelError, RequestError
 from paceline.lm import LM, load
+from paceline.rules import is_lossless
 
 __all__ = ["Engine"]
 
@@ -75,7 +76,7 @@ class Engine:
         if not isinstance(request, Request):
             raise RequestError(f"An engine decodes a Request; found {short(request)}. paceline.generate takes prompts.")
         request.sampling.check(self.lm.vocab)
-        if hasattr(self.rule, "check"):  # a relaxed rule refuses what it cannot keep
+        if not is_lossless(self.rule):  # it refuses what it cannot keep
             self.rule.check(request, self.lm.vocab)
         elif request.sampling.seed is not None and self._timed:
             request = replace(request, reproducible=True)  # what is drafted may change from day to day, so none of it is drawn
