@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tests.lm.test_head import ids, taught, varied
 
 import paceline
 from paceline.drafters.longspec import Longspec
@@ -15,6 +14,7 @@ from paceline.models.draft_head.head import Head
 from paceline.models.draft_head.lm import HeadLM
 from paceline.models.draft_head.shape import longspec_shape
 from paceline.testing import tiny_lm
+from tests.models.draft_head.test_head import ids, taught, varied
 
 WINDOW = 8
 
