@@ -101,7 +101,7 @@ class Merged:
 
     def propose(self, rows: Sequence[Any], budgets: Sequence[int]) -> list[Proposal]:
         """One tree for each row."""
-        price = price_of(self.lm, self.options.worth, len(rows))
+        price = price_of(self.lm, self.options.worth, rows)
         drafts = [Draft(row, budget, price) for row, budget in zip(rows, budgets, strict=True)]
         for which in range(len(self.inner)):
             if which not in self.gates:

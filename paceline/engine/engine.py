@@ -130,7 +130,7 @@ class Engine:
     def step(self) -> list[Row]:
         """One round for all active rows; returns them, finished ones included."""
         if self.rows:
-            self.lm.costs.renew()
+            self.lm.costs.renew([row.slot for row in self.rows])
         self._admit()
         rows = list(self.rows)
         try:

@@ -26,15 +26,15 @@ class Costs:
     # So long that drafting, which alone takes time here, pays.
     plain: ClassVar[Any] = SimpleNamespace(seconds=lambda rows, length: 1.0, enter=lambda rows, length, seconds: None)
 
-    def renew(self) -> None: ...
+    def renew(self, slots: Sequence[Any]) -> None: ...
 
-    def token(self, rows: int = 1) -> float:
+    def token(self, rows: int = 1, length: int = 0) -> float:
         return self.share
 
-    def further(self, nodes: int, rows: int = 1) -> float:
+    def further(self, nodes: int, rows: int = 1, length: int = 0) -> float:
         return self.share
 
-    def extra(self, nodes: int, rows: int = 1) -> float:
+    def extra(self, nodes: int, rows: int = 1, length: int = 0) -> float:
         return self.share * nodes
 
 

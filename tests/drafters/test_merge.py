@@ -69,7 +69,7 @@ class Costs:
 
     branching, plain = 0.0, SimpleNamespace(seconds=lambda rows, length: 1.0)
 
-    def extra(self, nodes: int, rows: int = 1) -> float:
+    def extra(self, nodes: int, rows: int = 1, length: int = 0) -> float:
         return 0.1 * nodes
 
 
