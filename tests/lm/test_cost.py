@@ -11,7 +11,7 @@ import torch
 
 from paceline.drafters.ngram import Ngram
 from paceline.lm import cost
-from paceline.lm.cost import PREFIX, TRIED, UNKNOWN, Costs, clamped
+from paceline.lm.cost import TRIED, UNKNOWN, Costs, clamped
 from paceline.lm.kv import KV
 from paceline.models.draft_head.head import Head
 from paceline.models.draft_head.lm import HeadLM
