@@ -17,11 +17,11 @@ from paceline.lookup.trie import Trie
 __all__ = ["Gate", "Plan"]
 
 CHUNK = 64  # tokens from which on reading what is new to the model counts
-RECENT = 15  # questions whose median is the price of one
-KEEP, FADE = 0.98, 0.9  # what a question still weighs one later: of all texts, and of its own
-HOPE, TRUST = 1.0, 3.0  # tokens that it is believed to add where least is expected, and the questions that this counts for
-OWN = 2.0  # tokens for which a text is taken to be like all others
-TRIAL = 0.005  # share of the time that asking may cost where it is not believed to pay
+FIRST, RECENT = 3, 15  # questions before a price is believed, the first ones being slow, and those whose median it is
+KEEP, FADE = 0.98, 0.95  # what a question still weighs one later: of all texts, and of its own
+HOPE, TRUST = 1.5, 4.0  # tokens that it is believed to add where least is expected, and the questions that this counts for
+OWN = 3.0  # tokens for which a text is taken to be like all others
+TRIAL = 0.01  # share of the time that asking may cost where it is not believed to pay
 
 
 class Plan(NamedTuple):
@@ -65,7 +65,7 @@ class Gate:
         text, self._since = self.texts.setdefault(row.id, Text()), self._since + 1
         text.plans = [plan]
         hope = self._usual(plan) * max(0.0, text.added) / text.expected
-        price = statistics.median_low(self._prices) if self._prices else 0.0
+        price = statistics.median_low(self._prices) if len(self._prices) >= FIRST else 0.0
         unread, rounds = len(row.tokens) - text.read, max(1.0, row.left / (plan.tokens + hope))
         reading = self.steps_to_read(unread) if unread >= CHUNK else 0.0
         if worthwhile(hope, price + reading / rounds, plan.tokens, plan.cost) or TRIAL * self._since > price + reading:

@@ -24,7 +24,7 @@ MORE = 4  # further tokens a row over which the cost of one is taken
 MOST_ROWS = 16  # more rows than these are taken to cost as these
 COMB = 16  # nodes of the tree that is tried
 LONG, TRIED = 1024, 8  # tokens of a text behind which costs are measured anew; further tokens a row over which
-RECENT = 7  # plain rounds whose median is a plain step
+FEW, RECENT = 3, 7  # plain rounds that tell what one takes, and those whose median it is
 UNKNOWN = 0.12  # cost of a token where the context is too short to try
 
 
@@ -50,6 +50,14 @@ class Costs:
         """Of a forward of so many tokens behind a short prefix."""
         self._ensure((tokens, False))
         return self._typical[tokens, False]
+
+    def ready(self, nodes: int) -> None:
+        """Have measured what rounds of up to so many nodes ask for, as far as the context goes, before one is timed."""
+        most, sizes = min(2 * (1 + nodes), self.lm.context - PREFIX - 1), list[Size]()
+        while (size := STEP ** len(sizes)) <= most:
+            sizes.append((size, False))
+        self._ensure(*sizes)
+        _ = self.branching
 
     def renew(self, slots: Sequence[Any] = ()) -> None:
         """Measure what is known once more, and what is known of models that draft for this one, if it is time for that: to be
@@ -177,7 +185,7 @@ class Costs:
 
 class PlainSteps:
     """Seconds of a plain round, for so many rows of about such a length: the median of the last ones; before the first, that of
-    the nearest length, or what `expected(rows)` says.
+    the nearest length, or what `expected(rows)` says of forwards alone, which is less.
     """
 
     def __init__(self, expected: Callable[[int], float]) -> None:
@@ -191,6 +199,10 @@ class PlainSteps:
         seen = self._seen[rows].setdefault(size, deque(maxlen=RECENT))
         seen.append(seconds)
         self._typical[rows][size] = median(seen)
+
+    def known(self, rows: int) -> bool:
+        """Whether a few with so many rows were timed."""
+        return sum(map(len, self._seen[rows].values())) >= FEW
 
     def seconds(self, rows: int, length: int) -> float:
         """Of a plain round."""

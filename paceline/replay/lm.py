@@ -24,7 +24,10 @@ class Costs:
     share: float = 0.05
     branching: float = 0.0
     # So long that drafting, which alone takes time here, pays.
-    plain: ClassVar[Any] = SimpleNamespace(seconds=lambda rows, length: 1.0, enter=lambda rows, length, seconds: None)
+    plain: ClassVar[Any] = SimpleNamespace(known=lambda rows: True, seconds=lambda rows, length: 1.0,
+                                           enter=lambda rows, length, seconds: None)
+
+    def ready(self, nodes: int) -> None: ...
 
     def renew(self, slots: Sequence[Any]) -> None: ...
 

@@ -83,7 +83,8 @@ class Forced:
 
     def __init__(self, price: float, plain: float) -> None:
         self.branching, self.price = price, price
-        self.plain = SimpleNamespace(seconds=lambda rows, length: plain, enter=lambda rows, length, seconds: None)
+        self.plain = SimpleNamespace(known=lambda rows: True, seconds=lambda rows, length: plain,
+                                     enter=lambda rows, length, seconds: None)
 
     def token(self, rows: int = 1, length: int = 0) -> float:
         return self.price
@@ -93,6 +94,8 @@ class Forced:
 
     def draft(self, small: Any, rows: int = 1) -> float:
         return self.price
+
+    def ready(self, nodes: int) -> None: ...
 
     def renew(self, slots: Any) -> None: ...
 
