@@ -2,8 +2,8 @@
 
 A round that gives more tokens than plain decoding writes in its time fills the bucket, one that gives fewer empties it, and every
 step adds a little. An empty bucket means plain decoding until enough has come in for another try. So drafting loses at most SLACK
-of the time, TRY steps and one round, whatever it does, and tries again the seldomer the less it has paid; no statistics are
-needed. (Simulated in `tests/engine/test_allowance.py`.)
+of the time, TRY steps and one round, whatever it does, and tries again the seldomer the less it has paid; no statistics of
+drafters are needed. (Simulated in `tests/engine/test_allowance.py`.)
 """
 
 from collections.abc import Sequence

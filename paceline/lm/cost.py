@@ -53,7 +53,7 @@ class Costs:
 
     def ready(self, nodes: int) -> None:
         """Have measured what rounds of up to so many nodes ask for, as far as the context goes, before one is timed."""
-        most, sizes = min(2 * (1 + nodes), self.lm.context - PREFIX - 1), list[Size]()
+        most, sizes = min(1 + nodes, self.lm.context - PREFIX - 1), list[Size]()
         while (size := STEP ** len(sizes)) <= most:
             sizes.append((size, False))
         self._ensure(*sizes)
