@@ -35,7 +35,7 @@ class ModelChoice:
 class Decoding:
     """How to decode: plug-in specs and limits."""
 
-    drafter: str = flag("auto", "Drafter spec, like ngram or small_model:model=NAME; auto picks as it goes, none is plain.")
+    drafter: str = flag("auto", "Drafter spec, like ngram or small_model:model=NAME; auto drafts where it pays, none is plain.")
     budget: int | None = flag(None, "Most drafted tokens scored in one round.")
     controller: str | None = flag(None, "Controller spec, instead of --budget.")
     rule: str = flag("lossless", "Rule spec: how drafted tokens are judged.")
