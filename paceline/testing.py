@@ -26,9 +26,11 @@ class ToyLM:
     device, dtype, exact, why_not_exact, exact_trees = torch.device("cpu"), torch.float64, False, "a toy", False
     asked_forward, asked_packed, fingerprint, rope_switch, backend = "stock", False, 0, None, SimpleNamespace(chains=False)
     score, prefill, extend, grammars = LM.score, LM.prefill, LM.extend, LM.grammars
-    costs = SimpleNamespace(token=lambda rows=1: 0.12, further=lambda nodes, rows=1: 0.12, branching=0.05,
-                            extra=lambda nodes, rows=1: 0.12 * nodes, draft=lambda small, rows=1: 0.05, renew=lambda: None,
-                            plain=SimpleNamespace(seconds=lambda rows, length: 1.0, enter=lambda rows, length, seconds: None))
+    costs = SimpleNamespace(seconds=lambda tokens: 1.0, token=lambda rows=1, length=0: 0.12, branching=0.05,
+                            further=lambda nodes, rows=1, length=0: 0.12, extra=lambda nodes, rows=1, length=0: 0.12 * nodes,
+                            draft=lambda small, rows=1: 0.05, renew=lambda slots: None, ready=lambda nodes: None,
+                            plain=SimpleNamespace(known=lambda rows: True, seconds=lambda rows, length: 1.0,
+                                                  enter=lambda rows, length, seconds: None))
 
     def __init__(self, vocab: int = 4, seed: int = 0, sharpness: float = 1.5, tokenizer: Any = None) -> None:
         random = torch.Generator().manual_seed(seed)

@@ -73,6 +73,7 @@ BAD = [
     ({"prompts": "a", "max_new_token": 5}, RequestError, "Did you mean 'max_new_tokens'"),
     ({"prompts": "a", "temperature": 1.0}, RequestError, r"sampling=Sampling\(temperature"),
     ({"prompts": "a", "sampling": {"temperature": 1.0}}, RequestError, "must be a Sampling"),
+    ({"prompts": "a", "options": {"stop": "a"}}, RequestError, "options must be RequestOptions"),
     ({"prompts": "a", "slots": 0}, RequestError, "slots must"),
     ({"prompts": "a", "drafter": None}, SpecError, "drafter must"),
     ({"prompts": "a", "drafter": 5}, SpecError, "drafter must"),
@@ -123,6 +124,7 @@ def test_pieces_join_to_what_generate_writes(drafter: str, limits: dict, lm: LM)
     assert [t for p in pieces for t in p.tokens] == whole.tokens
     assert all(p.generation is None for p in pieces[:-1]) and all(len(p.tokens) == len(p.drafted) for p in pieces)
     assert sum(d for p in pieces for d in p.drafted) == whole.stats.accepted
+    assert any(span.drafted for p in pieces for span in p.spans) == (whole.stats.accepted > 0)
     assert pieces[-1].generation.finish_reason == whole.finish_reason
 
 
@@ -211,6 +213,9 @@ def test_forms_of_options(lm: LM) -> None:
     tool = {"name": "f", "parameters": {"type": "object", "properties": {}}}
     for tools in (tool, {"tools": [tool]}, (t for t in [tool])):
         assert RequestOptions(tools=tools).tools == [tool]
+    once = RequestOptions(max_new_tokens=8, eos=[free[3]], sampling=Sampling(seed=1))
+    named = [paceline.generate(lm, TEXT, options=once, **more)[0] for more in ({}, {"eos": []}, {"max_new_tokens": 2, "eos": []})]
+    assert named[0].tokens[-1] == free[3] and [len(g.tokens) for g in named[1:]] == [8, 2]
     guided = [paceline.generate(lm, TEXT, max_new_tokens=4, guidance=scale)[0].tokens for scale in (2, np.float32(2))]
     assert guided[0] == guided[1]
 

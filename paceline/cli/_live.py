@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import TYPE_CHECKING
 
 from paceline.cli._output import on_terminal
+
+if TYPE_CHECKING:  # torch comes with it, and --help has no use for that
+    from paceline import Generation, Piece
 
 __all__ = ["CONTROL", "show"]
 
@@ -15,7 +18,7 @@ DRAFTED = "green"
 CONTROL = {code: "\ufffd" for code in [*range(32), *range(127, 160)] if chr(code) not in "\n\t"}
 
 
-def show(pieces: Iterable[Any], opening: str = "") -> Any:
+def show(pieces: Iterable[Piece], opening: str = "") -> Generation:
     """Print pieces as they come and return the finished Generation; plain text when stdout is not a terminal.
 
     opening: text the pieces continue, shown dimmed before them; only on a terminal.
@@ -33,6 +36,7 @@ def show(pieces: Iterable[Any], opening: str = "") -> Any:
         raise
     sys.stdout.write("\n")
     sys.stdout.flush()
+    assert generation is not None, "a stream ends with its generation"
     return generation
 
 
@@ -42,18 +46,18 @@ def _echo(opening: str) -> None:
     Console(highlight=False, markup=False, emoji=False, soft_wrap=True).print(opening.translate(CONTROL), style="dim", end="")
 
 
-def _plain(piece: Any) -> None:
+def _plain(piece: Piece) -> None:
     sys.stdout.write(piece.text)
     sys.stdout.flush()
 
 
-def _tinted() -> Callable[[Any], None]:
+def _tinted() -> Callable[[Piece], None]:
     """Writes pieces to the terminal; every run of characters switches its own colour on and off again."""
     from rich.console import Console
 
     console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
 
-    def write(piece: Any) -> None:
+    def write(piece: Piece) -> None:
         for span in piece.spans:
             console.print(span.text.translate(CONTROL), style=DRAFTED if span.drafted else None, end="")
 

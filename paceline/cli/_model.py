@@ -35,7 +35,7 @@ class ModelChoice:
 class Decoding:
     """How to decode: plug-in specs and limits."""
 
-    drafter: str = flag("auto", "Drafter spec, like ngram or small_model:model=NAME; auto picks as it goes, none is plain.")
+    drafter: str = flag("auto", "Drafter spec, like ngram or small_model:model=NAME; auto drafts where it pays, none is plain.")
     budget: int | None = flag(None, "Most drafted tokens scored in one round.")
     controller: str | None = flag(None, "Controller spec, instead of --budget.")
     rule: str = flag("lossless", "Rule spec: how drafted tokens are judged.")
@@ -68,7 +68,7 @@ class Decoding:
         return paceline.RequestOptions(sampling, self.max_new_tokens, self.stop, **others)
 
 
-def open_model(choice: ModelChoice) -> Any:
+def open_model(choice: ModelChoice) -> paceline.LM:
     """`paceline.load` as the flags ask, on as many threads of this process as they ask."""
     if choice.threads is not None:
         import torch
@@ -83,7 +83,7 @@ def as_prompt(text: str, chat: bool) -> Any:
     return [{"role": "user", "content": text}] if chat else text
 
 
-def departure(rule: str, generations: list[Any]) -> str:
+def departure(rule: str, generations: list[paceline.Generation]) -> str:
     """What to say of texts that a relaxed rule let out; nothing for a lossless one."""
     if is_lossless(plugins.make("rule", rule)):
         return ""

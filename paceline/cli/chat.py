@@ -45,7 +45,7 @@ def chat(options: Options, model: ModelChoice, decoding: Decoding, sampling: Sam
             write_json({"model": lm.describe(), "drafter": decoding.drafter, "messages": messages}, options.json)
 
 
-def _talk(lm: Any, messages: list[dict[str, Any]], held: dict[str, Any], options: paceline.RequestOptions) -> None:
+def _talk(lm: paceline.LM, messages: list[dict[str, Any]], held: dict[str, Any], options: paceline.RequestOptions) -> None:
     """Ask, answer, repeat; `messages` grows by two a turn. A turn that the model cannot take is dropped, and the talk goes on.
 
     held: what stays for the whole talk, with its engine. options: what each turn is asked with.

@@ -70,7 +70,7 @@ def generate(options: Options, model: ModelChoice, decoding: Decoding, sampling:
         _summary(generations)
 
 
-def _write(lm: Any, prompt: Any, settings: dict[str, Any], options: Options) -> list[Any]:
+def _write(lm: paceline.LM, prompt: Any, settings: dict[str, Any], options: Options) -> list[paceline.Generation]:
     """One streamed text, or several at once; nothing is printed when the JSON goes to the terminal."""
     if options.n == 1 and options.json != "-":
         opening = prompt if isinstance(prompt, str) else ""
@@ -91,14 +91,14 @@ def read_json_tools(path: str | None) -> list[dict[str, Any]]:
     return found
 
 
-def _record(generation: Any) -> dict[str, Any]:
+def _record(generation: paceline.Generation) -> dict[str, Any]:
     record = dataclasses.asdict(generation)
     derived = ("acceptance_length", "accept_per_position", "tokens_per_second")
     record["stats"] |= {name: getattr(generation.stats, name) for name in derived}
     return record
 
 
-def _summary(generations: list[Any]) -> None:
+def _summary(generations: list[paceline.Generation]) -> None:
     tokens = sum(g.stats.new_tokens for g in generations)
     rounds = sum(g.stats.rounds for g in generations)
     seconds = sum(g.stats.total_seconds for g in generations)

@@ -4,10 +4,12 @@ The second branch, with the condition left out or a negative prompt in its place
 has a cache slot of its own, the same tree below its own pending token, and commits the same path.
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -15,6 +17,10 @@ from paceline.core.proposal import Proposal, Verdict
 from paceline.core.protocols import Slot
 from paceline.core.sampling import guided
 from paceline.errors import RequestError
+
+if TYPE_CHECKING:  # a guided row is made with its branch
+    from paceline.core.row import Round, Row
+    from paceline.core.stats import Stats
 
 __all__ = ["Branch", "Guidance", "keep", "score"]
 
@@ -39,7 +45,8 @@ class Guidance:
 class Branch:
     """The second text of a guided row: another prompt, then what the row writes. To whoever keeps a cache per row it is a row."""
 
-    row: Any
+    row: Row
+    guidance: Guidance
     slot: Slot | None = None
 
     @property
@@ -49,18 +56,18 @@ class Branch:
 
     @property
     def tokens(self) -> list[int]:
-        return [*self.row.request.guidance.prompt, *self.row.new_tokens]
+        return [*self.guidance.prompt, *self.row.new_tokens]
 
     @property
-    def last(self) -> Any:
+    def last(self) -> Round | None:
         return self.row.last
 
     @property
-    def stats(self) -> Any:
+    def stats(self) -> Stats:
         return self.row.stats
 
 
-def score(lm: Any, kv: Any, rows: Sequence[Any], proposals: Sequence[Proposal],
+def score(lm: Any, kv: Any, rows: Sequence[Row], proposals: Sequence[Proposal],
           queries: list[torch.Tensor] | None = None) -> list[torch.Tensor]:
     """One forward for all texts of all rows; logits [N + 1, V] for each row, root first, its branches combined. queries: receives
     what attention asked in each row's own branch, per layer [B, H, T, D] (`LM.forward`).
@@ -75,10 +82,10 @@ def score(lm: Any, kv: Any, rows: Sequence[Any], proposals: Sequence[Proposal],
         queries += [q[[place[row.id] for row in rows]] for q in asked]
     found = {text.id: x for text, x in zip(texts, logits, strict=True)}
     return [found[row.id] if row.other is None else
-            guided(found[row.id], found[row.other.id], row.request.guidance.scale) for row in rows]
+            guided(found[row.id], found[row.other.id], row.other.guidance.scale) for row in rows]
 
 
-def keep(kv: Any, rows: Sequence[Any], verdicts: Sequence[Verdict]) -> None:
+def keep(kv: Any, rows: Sequence[Row], verdicts: Sequence[Verdict]) -> None:
     """Commit each row's pending token and accepted path, in every branch."""
     pairs = [(text.slot, [0, *(i + 1 for i in v.path)]) for row, v in zip(rows, verdicts, strict=True) for text in row.texts]
     kv.keep([slot for slot, _ in pairs], [path for _, path in pairs])

@@ -75,7 +75,7 @@ class Row:
     other: Branch | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
-        self.other = Branch(self) if self.request.guidance is not None else None
+        self.other = None if self.request.guidance is None else Branch(self, self.request.guidance)
 
     def disabled(self, drafter: int) -> bool:
         """Whether this drafter has failed so often that the row no longer uses it."""

@@ -188,7 +188,7 @@ class Follower:
         if self.borrowed:
             return self.borrowed.price(rows)
         texts = sum(len(row.texts) for row in rows)
-        return self.target.costs.token(texts) + self.target.costs.draft(self.lm.costs, texts)
+        return self.target.costs.token(texts, max(row.reach for row in rows)) + self.target.costs.draft(self.lm.costs, texts)
 
     def forget(self, row: Any) -> None:
         for text in row.texts:

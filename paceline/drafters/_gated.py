@@ -17,11 +17,11 @@ from paceline.lookup.trie import Trie
 __all__ = ["Gate", "Plan"]
 
 CHUNK = 64  # tokens from which on reading what is new to the model counts
-RECENT = 15  # questions whose median is the price of one
-KEEP, FADE = 0.98, 0.9  # what a question still weighs one later: of all texts, and of its own
-HOPE, TRUST = 1.0, 3.0  # tokens that it is believed to add where least is expected, and the questions that this counts for
-OWN = 2.0  # tokens for which a text is taken to be like all others
-TRIAL = 0.005  # share of the time that asking may cost where it is not believed to pay
+FIRST, RECENT = 3, 15  # questions before a price is believed, the first ones being slow, and those whose median it is
+KEEP, FADE = 0.98, 0.95  # what a question still weighs one later: of all texts, and of its own
+HOPE, TRUST = 1.5, 4.0  # tokens that it is believed to add where least is expected, and the questions that this counts for
+OWN = 3.0  # tokens for which a text is taken to be like all others
+TRIAL = 0.01  # share of the time that asking may cost where it is not believed to pay
 
 
 class Plan(NamedTuple):
@@ -32,17 +32,21 @@ class Plan(NamedTuple):
     tokens: float
     cost: float
 
+    @property
+    def size(self) -> int:
+        """About how much is expected: the power of two."""
+        return int(self.tokens).bit_length()
+
 
 @dataclass
 class Text:
-    """A text at a gate: tokens that were added to it and hoped for, the older the lighter, and how much of it the model has read.
-    Of the last question: the tokens hoped for, and the plans without it and, once there is one, with it.
+    """A text at a gate: tokens that were added to it, and those that other texts let one expect, the older the lighter; how much
+    of it the model has read; and of the last question the plans without it and, once it was asked, with it.
     """
 
-    added: float = 0.0
-    hoped: float = 0.0
+    added: float = OWN
+    expected: float = OWN
     read: int = 0
-    hope: float = 0.0
     plans: list[Plan] = field(default_factory=list)
 
 
@@ -59,11 +63,12 @@ class Gate:
     def opens(self, row: Any, plan: Plan) -> bool:
         """Whether to ask for a row where this is what the others have."""
         text, self._since = self.texts.setdefault(row.id, Text()), self._since + 1
-        text.hope, text.plans = self._hope(text, plan), [plan]
-        price = statistics.median_low(self._prices) if self._prices else 0.0
-        unread = len(row.tokens) - text.read
-        price += self.steps_to_read(unread) * (1 + text.hope) / max(1, row.left) if unread >= CHUNK else 0.0
-        if worthwhile(text.hope, price, plan.tokens, plan.cost) or TRIAL * self._since > price:
+        text.plans = [plan]
+        hope = self._usual(plan) * max(0.0, text.added) / text.expected
+        price = statistics.median_low(self._prices) if len(self._prices) >= FIRST else 0.0
+        unread, rounds = len(row.tokens) - text.read, max(1.0, row.left / (plan.tokens + hope))
+        reading = self.steps_to_read(unread) if unread >= CHUNK else 0.0
+        if worthwhile(hope, price + reading / rounds, plan.tokens, plan.cost) or TRIAL * self._since > price + reading:
             self._since = 0
             return True
         return False
@@ -82,9 +87,11 @@ class Gate:
         if text is None or len(text.plans) < 2:
             return
         without, beside = ((p.tree.taken(p.nodes, row.tokens[text.read :])) for p in text.plans)
-        text.added, text.hoped = FADE * text.added + beside - without, FADE * text.hoped + text.hope
-        seen = self._seen[size_of(text.plans[0])]
-        seen[:] = KEEP * seen[0] + beside - without, KEEP * seen[1] + 1
+        added, plan = beside - without, text.plans[0]
+        text.added = OWN + FADE * (text.added - OWN) + added
+        text.expected = OWN + FADE * (text.expected - OWN) + self._usual(plan)
+        seen = self._seen[plan.size]
+        seen[:] = KEEP * seen[0] + added, KEEP * seen[1] + 1
         text.plans = []
 
     def forget(self, row: Any) -> None:
@@ -93,14 +100,7 @@ class Gate:
             self.settle(row)
         self.texts.pop(row.id, None)
 
-    def _hope(self, text: Text, plan: Plan) -> float:
-        """Tokens that asking is expected to add."""
-        size = size_of(plan)
-        tokens, times = self._seen[size]
-        usual = max(0.0, tokens + TRUST * HOPE / (1 << size >> 1)) / (times + TRUST)
-        return usual * max(0.0, text.added + OWN) / (text.hoped + OWN)
-
-
-def size_of(plan: Plan) -> int:
-    """About how much is expected: the power of two."""
-    return int(plan.tokens).bit_length()
+    def _usual(self, plan: Plan) -> float:
+        """Tokens that asking is expected to add, on any text."""
+        tokens, times = self._seen[plan.size]
+        return max(0.0, tokens + TRUST * HOPE / (1 << plan.size >> 1)) / (times + TRUST)

@@ -81,7 +81,7 @@ class Comb:
         for row in rows:
             self._learn(row)
         proposals = self.inner.propose(rows, budgets)
-        price = partial(self.lm.costs.further, rows=len(rows))
+        price = partial(self.lm.costs.further, rows=len(rows), length=max(len(row.tokens) for row in rows))
         return [self._widen(row, proposal, budget, price) for row, proposal, budget in zip(rows, proposals, budgets, strict=True)]
 
     def forget(self, row: Any) -> None:

@@ -10,17 +10,17 @@ takes (`_gated.py`). Nobody ships the like (TensorRT-LLM's suffix automaton besi
 
 import time
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from paceline import plugins
 from paceline.core.proposal import Proposal
 from paceline.drafters._gated import Gate, Plan
-from paceline.drafters._graft import further, grafted
 from paceline.errors import SpecError
 from paceline.lookup.acceptance import believed, bin_of
 from paceline.lookup.guess import Guess
 from paceline.lookup.rates import Rates
+from paceline.lookup.stopping import worthwhile
 from paceline.lookup.trie import Price, Trie, merged, price_of
 
 __all__ = ["Merge"]
@@ -104,7 +104,7 @@ class Merged:
 
     def propose(self, rows: Sequence[Any], budgets: Sequence[int]) -> list[Proposal]:
         """One tree for each row."""
-        price = price_of(self.lm, self.options.worth, len(rows))
+        price = price_of(self.lm, self.options.worth, rows)
         drafts = [Draft(row, budget, price) for row, budget in zip(rows, budgets, strict=True)]
         for which in range(len(self.inner)):
             if which not in self.gates:
@@ -154,6 +154,39 @@ class Merged:
             kind = (which, min(depth, DEEP), None if sure is None else bin_of(sure))
             tree.step(parent, proposal.tokens[node], rates.of(kind), proposal.source[node], kind=kind)
         return tree
+
+
+def grafted(drawn: Proposal, chosen: Proposal) -> Proposal:
+    """A drawn tree, and behind its nodes those of a chosen one that it lacks."""
+    tree, place = Trie(), {-1: -1}
+    for token, parent, source in zip(drawn.tokens, drawn.parents, drawn.source, strict=True):
+        tree.place(token, parent, 0.0, source)
+    for node, (token, parent) in enumerate(zip(chosen.tokens, chosen.parents, strict=True)):
+        place[node] = tree.step(place[parent], token, 0.0, chosen.source[node])
+    flags = [*drawn.drawn, *[False] * (len(tree) - len(drawn))]
+    return replace(drawn, tokens=tree.tokens, parents=tree.parents, drawn=flags, source=tree.sources)
+
+
+def further(chosen: Sequence[Trie], room: int, drawn: Proposal, told: Trie, price: Price | None) -> Proposal:
+    """Of what was chosen, at most `room` nodes that are worth scoring beside what is drawn (told: that with its chances). What
+    chance there is that the text takes a node which is not drawn anyway is told by the law [V] behind the root, not by the draws.
+    """
+    tree = merged(chosen)
+    if price is None:
+        return tree.best(room)
+    left, law = list[float](), drawn.distributions[-1]
+    for token, parent in zip(tree.tokens, tree.parents, strict=True):
+        left.append(1 - float(law[token]) if parent == -1 else left[parent])
+    chances = [value * share for value, share in zip(tree.values, left, strict=True)]
+    alone, cost = 1 + sum(told.values), 1 + price.nodes(len(drawn))
+    tokens, taken, base = alone, list[int](), cost + price.branching
+    for node in sorted(range(len(tree)), key=lambda node: (-chances[node], node))[:room]:
+        more = 1 + price.nodes(len(drawn) + len(taken) + 1) + price.branching
+        if not worthwhile(chances[node], more - base, tokens, base):
+            break
+        tokens, base = tokens + chances[node], more
+        taken.append(node)
+    return tree.proposal(taken if tokens / base > alone / cost else [])
 
 
 def believed_of(kind: Hashable) -> float:

@@ -65,7 +65,7 @@ class Lookup:
     def propose(self, rows: Sequence[Any], budgets: Sequence[int]) -> list[Proposal]:
         """For each row, continuations of the longest recent match of its tail; all nodes are chosen."""
         if self.options.worth is None:
-            self.worth = self.lm.costs.token(len(rows))
+            self.worth = self.lm.costs.token(len(rows), max(len(row.tokens) for row in rows))
         return [self._propose(row, budget) for row, budget in zip(rows, budgets, strict=True)]
 
     def forget(self, row: Any) -> None:

@@ -52,7 +52,7 @@ class Recycled:
 
     def propose(self, rows: Sequence[Any], budgets: Sequence[int]) -> list[Proposal]:
         """A tree for each row, all nodes chosen."""
-        price = price_of(self.lm, self.options.worth, len(rows))
+        price = price_of(self.lm, self.options.worth, rows)
         return [self.grown(row).best(min(budget, self.options.nodes), price) for row, budget in zip(rows, budgets, strict=True)]
 
     def forget(self, row: Any) -> None:

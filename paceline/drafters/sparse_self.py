@@ -163,8 +163,9 @@ class SparseKV:
         slot.kv.restart(slot, chosen.base)
         for layer, pattern in sorted(row.slot.kv.patterns.items()):
             if pattern != FULL:  # the last ones, one next to the other, as its window counts them
-                start = min(chosen.base, max(chosen.base - count - len(kept), row.slot.kv.start(layer, row.slot)))
-                slot.kv.fill(layer, slot, row.slot.kv.read(layer, row.slot, start, chosen.base), pattern)
+                start = max(chosen.base - count - len(kept), row.slot.kv.start(layer, row.slot))
+                if start < chosen.base:  # else all of them were dropped, and later ones are taken over whole
+                    slot.kv.fill(layer, slot, row.slot.kv.read(layer, row.slot, start, chosen.base), pattern)
                 continue
             held = row.slot.kv.read(layer, row.slot, 0, chosen.base)
             scores = self._scores(asked, layer, held[0])

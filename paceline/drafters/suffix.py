@@ -71,7 +71,7 @@ class Suffixes:
 
     def propose(self, rows: Sequence[Any], budgets: Sequence[int]) -> list[Proposal]:
         """For each row the continuations that are worth their price; all nodes are chosen."""
-        price = price_of(self.lm, self.options.worth, len(rows))
+        price = price_of(self.lm, self.options.worth, rows)
         return [self.grown(row).best(budget, price) for row, budget in zip(rows, budgets, strict=True)]
 
     def forget(self, row: Any) -> None:

@@ -104,7 +104,7 @@ class Calls:
 
     def propose(self, rows: Sequence[Any], budgets: Sequence[int]) -> list[Proposal]:
         """One tree for each row, all nodes chosen."""
-        price = price_of(self.lm, self.options.worth, len(rows))
+        price = price_of(self.lm, self.options.worth, rows)
         return [self.grown(row).best(budget, price) for row, budget in zip(rows, budgets, strict=True)]
 
     def grown(self, row: Any) -> Trie:

@@ -2,8 +2,8 @@
 
 A round that gives more tokens than plain decoding writes in its time fills the bucket, one that gives fewer empties it, and every
 step adds a little. An empty bucket means plain decoding until enough has come in for another try. So drafting loses at most SLACK
-of the time, TRY steps and one round, whatever it does, and tries again the seldomer the less it has paid; no statistics are
-needed. (Simulated in `tests/engine/test_allowance.py`.)
+of the time, TRY steps and one round, whatever it does, and tries again the seldomer the less it has paid; no statistics of
+drafters are needed. (Simulated in `tests/engine/test_allowance.py`.)
 """
 
 from collections.abc import Sequence
@@ -66,8 +66,9 @@ class Allowance:
 
 
 class Guarded:
-    """A controller behind an allowance: its arm, or plain decoding for a text that is asleep, and for all texts every TIMED
-    rounds. It reads the clock, so drafts of a row with a seed are chosen, not drawn. plain: what a plain step takes.
+    """A controller behind an allowance: its arm, or plain decoding for a text that is asleep, and for all where a plain step is
+    to be timed: in the first few rounds of so many rows in a process, and every TIMED rounds. It reads the clock, so drafts of
+    a row with a seed are chosen, not drawn. plain: what a plain step takes.
     """
 
     timed = True
@@ -75,11 +76,13 @@ class Guarded:
     def __init__(self, inner: Fixed, plain: PlainSteps) -> None:
         self.inner, self.plain, self.allowance = inner, plain, Allowance()
         self._since = 0  # rounds since a plain one
+        self._begun = False  # whether any round was drafted for: the first holds what is done once
         self._length = 0  # of the longest text of this round
 
     def pick(self, views: Sequence[View]) -> list[Arm]:
         """An arm for each row; a budget of 0 means that no drafter is asked."""
-        due, self._length = self._since >= TIMED, max((view.length for view in views), default=0)
+        self._length = max((view.length for view in views), default=0)
+        due = self._since >= TIMED or not self.plain.known(len(views))
         return [Arm(arm.drafter, 0) if due or self.allowance.asleep(view.row) else arm
                 for view, arm in zip(views, self.inner.pick(views), strict=True)]
 
@@ -90,8 +93,10 @@ class Guarded:
         if plainly:
             self.plain.enter(len(outcomes), self._length, sum(outcome.seconds for outcome in outcomes))
         step = self.plain.seconds(len(outcomes), self._length) / len(outcomes)
-        for outcome in outcomes:
+        for outcome in outcomes if plainly or self._begun else ():
             self.allowance.settle(outcome.row, outcome.tokens, outcome.seconds / step if outcome.arm.budget else 1.0)
+
+        self._begun = self._begun or not plainly
 
     def forget(self, row: int) -> None:
         """Drop a row that has ended; the pool stays."""

@@ -56,7 +56,7 @@ def controlling(spec: Any, drafters: int, lm: LM) -> Any:
     at_work = made.attach(drafters) if hasattr(made, "attach") else made
     if not getattr(made, "guarded", False):
         return at_work
-    _ = lm.costs.extra(made.budget), lm.costs.branching  # measured now: in a first round it would pass for a loss
+    lm.costs.ready(made.budget)  # now: in a first round it would pass for a loss
     return Guarded(at_work, lm.costs.plain)
 
 

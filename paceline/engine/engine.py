@@ -34,6 +34,7 @@ from paceline.engine.scheduler import Scheduler
 from paceline.engine.timing import Timing, peak_memory
 from paceline.errors import ModelError, RequestError
 from paceline.lm import LM, load
+from paceline.rules import is_lossless
 
 __all__ = ["Engine"]
 
@@ -76,7 +77,7 @@ class Engine:
         if not isinstance(request, Request):
             raise RequestError(f"An engine decodes a Request; found {short(request)}. paceline.generate takes prompts.")
         request.sampling.check(self.lm.vocab)
-        if hasattr(self.rule, "check"):  # a relaxed rule refuses what it cannot keep
+        if not is_lossless(self.rule):  # it refuses what it cannot keep
             self.rule.check(request, self.lm.vocab)
         elif request.sampling.seed is not None and self._timed:
             request = replace(request, reproducible=True)  # what is drafted may change from day to day, so none of it is drawn
@@ -119,7 +120,7 @@ class Engine:
     def step(self) -> list[Row]:
         """Read on in prompts, and one round for all rows whose prompts are read; returns these, finished ones included."""
         if self.rows:
-            self.lm.costs.renew()
+            self.lm.costs.renew([row.slot for row in self.rows])
         self.scheduler.advance(self.rows)
         rows = list(self.rows)
         try:

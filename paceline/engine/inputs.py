@@ -2,11 +2,12 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from numbers import Integral
-from typing import Any
+from typing import Any, Protocol
 
 from paceline.core.checks import characters, plain, short, whole_numbers
 from paceline.core.request import Request
 from paceline.errors import ModelError, RequestError
+from paceline.lm import LM
 from paceline.toolcalls.conversation import conversation
 
 __all__ = ["Prompt", "check", "encode", "listed"]
@@ -16,6 +17,13 @@ KINDS = "text, token ids (a list, a tensor or an array), chat messages, or what 
 # What a tokenizer may return beside the ids that changes nothing for a text.
 ANSWER = {"input_ids", "attention_mask", "token_type_ids", "mm_token_type_ids", "special_tokens_mask", "offset_mapping",
           "length", "labels"}
+
+
+class Tokenized(Protocol):
+    """What has a tokenizer, which may be None."""
+
+    @property
+    def tokenizer(self) -> Any: ...
 
 
 def listed(prompts: Any) -> list[Any]:
@@ -33,7 +41,7 @@ def listed(prompts: Any) -> list[Any]:
     return [found] if found and isinstance(plain(found[0]), Integral) or is_chat(found) else found
 
 
-def encode(lm: Any, prompt: Any, tools: Sequence[dict] | None = None) -> list[int]:
+def encode(lm: Tokenized, prompt: Any, tools: Sequence[dict] | None = None) -> list[int]:
     """Token ids of a text (with the tokenizer's special tokens), of chat messages (through its template), or as given."""
     one = listed(prompt)
     if not one:
@@ -50,7 +58,7 @@ def encode(lm: Any, prompt: Any, tools: Sequence[dict] | None = None) -> list[in
     return list(lm.tokenizer(conversation(lm.tokenizer, given, tools), add_special_tokens=False)["input_ids"])
 
 
-def check(lm: Any, request: Request) -> None:
+def check(lm: LM, request: Request) -> None:
     """Raises RequestError for a prompt that this model cannot read, ModelError where its text would grow beyond what it can."""
     n, context, switch = max(map(len, request.prompts)), lm.context, lm.rope_switch
     if n >= context:

@@ -45,7 +45,7 @@ class Scheduler:
                 if row.slot is None and not self._begin(row, rows):
                     continue
                 size = sum(len(chunk_of(text)) for text in row.texts)
-                if size > left < CHUNK:
+                if size > left < CHUNK:  # whoever comes first is read, a guided row's two chunks too
                     return
                 self._read(row)
             except BaseException:  # an interruption, too, must not keep slots

@@ -23,7 +23,8 @@ SHARE, LONGEST = 0.005, 0.25  # of all time that measuring again may take; secon
 MORE = 4  # further tokens a row over which the cost of one is taken
 MOST_ROWS = 16  # more rows than these are taken to cost as these
 COMB = 16  # nodes of the tree that is tried
-RECENT = 7  # plain rounds whose median is a plain step
+LONG, TRIED = 1024, 8  # tokens of a text behind which costs are measured anew; further tokens a row over which
+FEW, RECENT = 3, 7  # plain rounds that tell what one takes, and those whose median it is
 UNKNOWN = 0.12  # cost of a token where the context is too short to try
 
 
@@ -41,6 +42,7 @@ class Costs:
         self._seen: dict[Size, deque[float]] = {}
         self._typical: dict[Size, float] = {}
         self._extra: dict[tuple[int, int], float] = {}
+        self._stretch: dict[tuple[int, int], float] = {}  # by rows and the length's power of two
         self._drafting = WeakSet[Costs]()  # of models that draft for this one, as long as they are there
         self._due = 0.0
 
@@ -49,10 +51,21 @@ class Costs:
         self._ensure((tokens, False))
         return self._typical[tokens, False]
 
-    def renew(self) -> None:
+    def ready(self, nodes: int) -> None:
+        """Have measured what rounds of up to so many nodes ask for, as far as the context goes, before one is timed."""
+        most, sizes = min(1 + nodes, self.lm.context - PREFIX - 1), list[Size]()
+        while (size := STEP ** len(sizes)) <= most:
+            sizes.append((size, False))
+        self._ensure(*sizes)
+        _ = self.branching
+
+    def renew(self, slots: Sequence[Any] = ()) -> None:
         """Measure what is known once more, and what is known of models that draft for this one, if it is time for that: to be
-        called often, and where nothing else is being timed.
+        called often, and where nothing else is being timed. slots: the rows being decoded, behind which further tokens may cost
+        more than behind a short text: measured once for each power of two of a long text's length.
         """
+        if self._seen and slots:
+            self._look_behind(slots)
         if not self._seen or (begun := time.perf_counter()) < self._due:
             return
         for costs in (self, *self._drafting):
@@ -60,29 +73,37 @@ class Costs:
                 costs._measure(list(costs._seen), turns=1)
         self._due = time.perf_counter() + (time.perf_counter() - begun) / SHARE
 
-    def token(self, rows: int = 1) -> float:
-        """What one more token costs each of so many rows, as a share of their forward of one token each: from 0.01 up.
+    def _look_behind(self, slots: Sequence[Any]) -> None:
+        length = max(slot.position for slot in slots)
+        if length < LONG or spot(len(slots), length) in self._stretch or length + TRIED + 1 >= self.lm.context:
+            return
+        one, more = (behind(self.lm, slots, tokens, repeats=2) for tokens in (1, 1 + TRIED))
+        self._stretch[spot(len(slots), length)] = max(0.0, more / one - 1) / self.extra(TRIED, len(slots))
+
+    def token(self, rows: int = 1, length: int = 0) -> float:
+        """What one more token costs each of so many rows, as a share of their forward of one token each: from 0.01 up. length: of
+        the longest of their texts.
 
         Below 1 a token that is certain to be accepted is worth drafting; with many rows the cost rises to 1, since arithmetic,
         not the reading of weights, is what a forward then waits for.
         """
-        return self.extra(MORE, rows) / MORE
+        return self.extra(MORE, rows, length) / MORE
 
-    def further(self, nodes: int, rows: int = 1) -> float:
+    def further(self, nodes: int, rows: int = 1, length: int = 0) -> float:
         """What one more token costs each row where each has so many already, as a share of their forward of one token each.
 
         Arithmetic begins to count at some number of tokens, so the tenth costs more than the second.
         """
         line = self._line(max(nodes, 1), clamped(rows))
-        return UNKNOWN if line is None else max(0.01, line[1])
+        return UNKNOWN if line is None else max(0.01, line[1] * self._stretch.get(spot(rows, length), 1.0))
 
-    def extra(self, nodes: int, rows: int = 1) -> float:
+    def extra(self, nodes: int, rows: int = 1, length: int = 0) -> float:
         """What so many more tokens cost each row together, as a share of their forward of one token each."""
         known = self._extra.get((nodes, rows))
         if known is None:
             line = self._line(1 + nodes, clamped(rows))
             known = self._extra[nodes, rows] = UNKNOWN * nodes if line is None else max(0.01 * nodes, line[0] - 1)
-        return known
+        return known * self._stretch.get(spot(rows, length), 1.0)
 
     def _line(self, tokens: int, rows: int) -> tuple[float, float] | None:
         """Cost of a forward of so many tokens a row, and of one more, as shares of one token a row; None where the context is too
@@ -164,7 +185,7 @@ class Costs:
 
 class PlainSteps:
     """Seconds of a plain round, for so many rows of about such a length: the median of the last ones; before the first, that of
-    the nearest length, or what `expected(rows)` says.
+    the nearest length, or what `expected(rows)` says of forwards alone, which is less.
     """
 
     def __init__(self, expected: Callable[[int], float]) -> None:
@@ -179,6 +200,10 @@ class PlainSteps:
         seen.append(seconds)
         self._typical[rows][size] = median(seen)
 
+    def known(self, rows: int) -> bool:
+        """Whether a few with so many rows were timed."""
+        return sum(map(len, self._seen[rows].values())) >= FEW
+
     def seconds(self, rows: int, length: int) -> float:
         """Of a plain round."""
         known, size = self._typical[rows], length.bit_length()
@@ -188,6 +213,11 @@ class PlainSteps:
 def median(seconds: Sequence[float]) -> float:
     """The lower one of an even number."""
     return sorted(seconds)[(len(seconds) - 1) // 2]
+
+
+def spot(rows: int, length: int) -> tuple[int, int]:
+    """What is alike: so many rows, and texts of about such a length."""
+    return clamped(rows), length.bit_length()
 
 
 def clamped(rows: int) -> int:

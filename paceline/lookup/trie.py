@@ -27,10 +27,13 @@ class Price:
     branching: float = 0.0
 
 
-def price_of(lm: Any, worth: float | None, rows: int) -> Price | None:
-    """What drafted tokens cost this model, as measured for so many rows; or `worth` for each of them, 0 = nothing (None)."""
+def price_of(lm: Any, worth: float | None, rows: Sequence[Any]) -> Price | None:
+    """What drafted tokens cost this model, as measured for so many rows of such lengths; or `worth` for each of them, 0 = nothing
+    (None).
+    """
     if worth is None:
-        return Price(lambda nodes: lm.costs.extra(nodes, rows), lm.costs.branching)
+        longest = max((len(row.tokens) for row in rows), default=0)
+        return Price(lambda nodes: lm.costs.extra(nodes, len(rows), longest), lm.costs.branching)
     return Price(lambda nodes: worth * nodes) if worth else None
 
 

@@ -24,17 +24,20 @@ class Costs:
     share: float = 0.05
     branching: float = 0.0
     # So long that drafting, which alone takes time here, pays.
-    plain: ClassVar[Any] = SimpleNamespace(seconds=lambda rows, length: 1.0, enter=lambda rows, length, seconds: None)
+    plain: ClassVar[Any] = SimpleNamespace(known=lambda rows: True, seconds=lambda rows, length: 1.0,
+                                           enter=lambda rows, length, seconds: None)
 
-    def renew(self) -> None: ...
+    def ready(self, nodes: int) -> None: ...
 
-    def token(self, rows: int = 1) -> float:
+    def renew(self, slots: Sequence[Any]) -> None: ...
+
+    def token(self, rows: int = 1, length: int = 0) -> float:
         return self.share
 
-    def further(self, nodes: int, rows: int = 1) -> float:
+    def further(self, nodes: int, rows: int = 1, length: int = 0) -> float:
         return self.share
 
-    def extra(self, nodes: int, rows: int = 1) -> float:
+    def extra(self, nodes: int, rows: int = 1, length: int = 0) -> float:
         return self.share * nodes
 
 

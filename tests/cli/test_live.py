@@ -7,8 +7,13 @@ import pytest
 from paceline.api import Piece
 from paceline.cli._live import show
 from paceline.core.detokenizer import Span
+from paceline.core.row import Generation
+from paceline.core.stats import Stats
 
-PIECES = [Piece([Span("one ", False), Span("two\x1b[2J", True)], [1, 2], [False, True]), Piece([Span(" three", False)], [3], [False])]
+PIECES = [
+    Piece([Span("one ", False), Span("two\x1b[2J", True)], [1, 2], [False, True]),
+    Piece([Span(" three", False)], [3], [False], Generation("one two\x1b[2J three", [1, 2, 3], "eos", Stats(), 1)),
+]
 
 
 def test_drafted_text_is_tinted_on_a_terminal(capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:

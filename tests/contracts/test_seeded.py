@@ -83,18 +83,21 @@ class Forced:
 
     def __init__(self, price: float, plain: float) -> None:
         self.branching, self.price = price, price
-        self.plain = SimpleNamespace(seconds=lambda rows, length: plain, enter=lambda rows, length, seconds: None)
+        self.plain = SimpleNamespace(known=lambda rows: True, seconds=lambda rows, length: plain,
+                                     enter=lambda rows, length, seconds: None)
 
-    def token(self, rows: int = 1) -> float:
+    def token(self, rows: int = 1, length: int = 0) -> float:
         return self.price
 
-    def extra(self, nodes: int, rows: int = 1) -> float:
+    def extra(self, nodes: int, rows: int = 1, length: int = 0) -> float:
         return self.price * nodes
 
     def draft(self, small: Any, rows: int = 1) -> float:
         return self.price
 
-    def renew(self) -> None: ...
+    def ready(self, nodes: int) -> None: ...
+
+    def renew(self, slots: Any) -> None: ...
 
 
 @pytest.mark.parametrize("sampling", [WARMER, Sampling()], ids=["sampled", "greedy"])

@@ -122,7 +122,8 @@ def test_joined_emoji_stream_whole(text: str) -> None:
     assert "".join(pieces(Detokenizer(BYTES), BYTES.encode(text))) == text
 
 
-@given(st.lists(st.tuples(st.integers(97, 122), st.booleans()), max_size=40), st.integers(1, 5), st.sampled_from([(), ("never there",)]))
+@given(st.lists(st.tuples(st.integers(97, 122), st.booleans()), max_size=40), st.integers(1, 5),
+       st.sampled_from([(), ("never there",)]))
 def test_every_character_knows_whether_it_was_drafted(marked: list[tuple[int, bool]], step: int, stop: tuple[str, ...]) -> None:
     """Also where it is held back, or several come at once."""
     detokenizer, spans = Detokenizer(BYTES, stop), list[Span]()

@@ -8,13 +8,15 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
 import paceline
 from paceline.core.proposal import Proposal
 from paceline.core.sampling import Sampling
-from paceline.drafters.merge import Merge
+from paceline.drafters.merge import Merge, further, grafted
 from paceline.drafters.small_model import SmallModel
 from paceline.errors import SpecError
+from paceline.lookup.trie import Price, Trie
 from paceline.testing import ToyLM
 from tests.laws import TIGHT, distance, engine_law, plain_law
 
@@ -61,7 +63,7 @@ def test_the_drafter_that_is_right_comes_first() -> None:
 def test_it_reads_what_its_drafters_read_and_forgets_with_them() -> None:
     says = Says([1], "a")
     drafter = Merge((says, "recycle")).attach(SimpleNamespace(costs=None))
-    assert drafter.captures == ("topk_logits",)
+    assert drafter.captures == {"topk_logits"}
     drafter.forget(row([0]))
     assert says.forgotten == 1
 
@@ -71,7 +73,7 @@ class Costs:
 
     branching, plain = 0.0, SimpleNamespace(seconds=lambda rows, length: 1.0)
 
-    def extra(self, nodes: int, rows: int = 1) -> float:
+    def extra(self, nodes: int, rows: int = 1, length: int = 0) -> float:
         return 0.1 * nodes
 
 
@@ -199,6 +201,31 @@ def test_the_sampled_law_is_exact_where_one_draws_and_others_choose(drafters: tu
     assert distance(law, plain_law(TARGET, [1], sampling, 2)) < TIGHT
     trees = [tree for made in seen for tree in made if len(tree) > 2]
     assert any(set(tree.drawn) == {True, False} for tree in trees) and all(tree.drawn[0] for tree in trees)
+
+
+def grown(*chains: tuple[list[tuple[int, float]], str]) -> Trie:
+    made = Trie()
+    for chain, source in chains:
+        made.add(chain, source)
+    return made
+
+
+def test_what_was_drawn_stands_as_it_is_and_what_it_lacks_hangs_behind_it() -> None:
+    laws = [torch.tensor([0.0, 0.5, 0.5]), torch.tensor([0.0, 0.5, 0.5])]
+    drawn = Proposal.chain([1, 2], "m", drawn=True, distributions=laws)
+    both = grafted(drawn, grown(([(1, 0.9), (1, 0.9)], "a"), ([(2, 0.3)], "a")).best(8))
+    assert list(both.tokens) == [1, 2, 1, 2] and list(both.parents) == [-1, 0, 0, -1]
+    assert list(both.drawn) == [True, True, False, False] and list(both.source) == ["m", "m", "a", "a"]
+    assert all(both.distributions[parent] is law for parent, law in drawn.distributions.items())
+
+
+def test_what_is_chosen_beside_a_drawn_chain_has_to_be_worth_it() -> None:
+    """The chance that the text takes a node which is not drawn anyway is less, the likelier the law has it."""
+    chosen, found = [grown(([(1, 0.9), (2, 0.9)], "a"))], []
+    for share in (0.1, 0.95):
+        drawn = Proposal.chain([2], "m", drawn=True, distributions=[torch.tensor([0.0, share, 1 - share])])
+        found.append(list(further(chosen, 7, drawn, grown(([(2, 0.5)], "m")), Price(lambda n: 0.2 * n)).tokens))
+    assert found == [[1, 2], []]
 
 
 def test_bad_options_are_named() -> None:

@@ -21,7 +21,7 @@ def row(tokens: list[int], id: int = 0, tenant: str = "", start: int = 0) -> Any
 
 
 def costs(token: float) -> Any:
-    return SimpleNamespace(costs=SimpleNamespace(extra=lambda n, rows=1: token * n, branching=0.0))
+    return SimpleNamespace(costs=SimpleNamespace(extra=lambda n, rows=1, length=0: token * n, branching=0.0))
 
 
 def propose(drafter: Any, tokens: list[int], budget: int = 16, **more: Any) -> list[int]:

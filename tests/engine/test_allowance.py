@@ -11,7 +11,7 @@ import pytest
 from paceline.controllers.fixed import Fixed
 from paceline.core.arms import Arm, Outcome, View
 from paceline.engine.allowance import CAP, TIMED, TRY, Allowance, Guarded
-from paceline.lm.cost import RECENT, PlainSteps
+from paceline.lm.cost import FEW, RECENT, PlainSteps
 
 ROUND, NOISE = 1.35, 0.15  # plain steps of a drafted round; standard deviation of a round's time, as a share of it
 
@@ -77,21 +77,23 @@ def test_now_and_then_all_rows_decode_plainly_so_that_a_plain_step_is_timed() ->
     plain = PlainSteps(lambda rows: 10.0)
     guarded, views = Guarded(Fixed(4), plain), [View(0, 20, 50), View(1, 30, 50)]
     plainly = []
-    for turn in range(2 * TIMED + 2):
+    for turn in range(FEW + 2 * TIMED + 2):
         arms = guarded.pick(views)
         plainly += [turn] if all(arm.budget == 0 for arm in arms) else []
         guarded.learn([drafted(view.row, arm, 0.5) for view, arm in zip(views, arms, strict=True)])
-    assert plainly == [TIMED, 2 * TIMED + 1] and plain.seconds(2, 30) == 1.0 and plain.seconds(1, 30) == 10.0
+    assert plainly == [*range(FEW), FEW + TIMED, FEW + 2 * TIMED + 1]
+    assert plain.seconds(2, 30) == 1.0 and plain.seconds(1, 30) == 10.0
 
 
 def test_a_row_that_sleeps_does_not_keep_the_others_from_drafting() -> None:
-    guarded, views = Guarded(Fixed(4), PlainSteps(lambda rows: 1.0 * rows)), [View(0, 20, 50), View(1, 30, 50)]
-    for _ in range(8):
+    guarded, views = Guarded(Fixed(4), PlainSteps(lambda rows: 10.0)), [View(0, 20, 50), View(1, 30, 50)]
+    for turn in range(FEW + 8):
         arms = guarded.pick(views)
-        guarded.learn([drafted(0, arms[0], 2.5, tokens=1), drafted(1, arms[1], 2.0, tokens=4)])
+        seconds = (2.5, 2.0) if turn >= FEW else (1.0, 1.0)
+        guarded.learn([drafted(0, arms[0], seconds[0], tokens=1), drafted(1, arms[1], seconds[1], tokens=4)])
     assert [arm.budget for arm in guarded.pick(views)] == [0, 4]
     guarded.forget(0)
-    assert guarded.pick([View(2, 9, 9)])[0].budget == 4  # the other has filled the pool
+    assert [arm.budget for arm in guarded.pick([View(1, 60, 9), View(2, 9, 9)])] == [4, 4]  # the other has filled the pool
 
 
 def test_a_plain_step_is_the_median_of_the_last_at_about_this_length() -> None:

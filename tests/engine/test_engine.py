@@ -185,7 +185,7 @@ def test_no_logprobs_unless_asked() -> None:
 
 def test_costs_are_measured_again_between_rounds() -> None:
     lm, calls = tiny_lm(), []
-    lm.costs.renew = lambda: calls.append(len(engine.rows))
+    lm.costs.renew = lambda slots: calls.append(len(engine.rows))
     engine = Engine(lm)
     engine.run([Request([1, 2, 3], max_new_tokens=5)])
     assert calls == [1] * 4  # not before the first

@@ -1,4 +1,4 @@
-"""What the engine counts, what it reuses, and where it stops: stats, cached prefixes, the context, bad requests."""
+"""What the engine counts, and where it stops: stats, the context, bad requests."""
 
 from __future__ import annotations
 
@@ -6,11 +6,9 @@ import pytest
 import torch
 
 from paceline import Engine, ModelError, Request, RequestError, Sampling
-from paceline.core.row import Row
 from paceline.core.stats import Stats, is_looping
 from paceline.drafters.ngram import Ngram
 from paceline.drafters.small_model import SmallModel
-from paceline.lm import LM
 from paceline.testing import ToyLM, tiny_lm
 from tests.laws import TreeDrafter
 
@@ -19,12 +17,6 @@ EAGER = Ngram(max_n=2, min_n=1, length=4, worth=0.0)
 OTHER = SmallModel(model=ToyLM(5, seed=5), length=3, worth=0.0)
 SAME = SmallModel(model=TOY, length=4, branch=2, worth=0.0)
 DRAFTERS = ("none", EAGER, OTHER, SAME)
-
-
-def run(engine: Engine, row: Row) -> list[int]:
-    while row.finish_reason is None:
-        engine.step()
-    return row.new_tokens
 
 
 @pytest.mark.parametrize("drafter", DRAFTERS)
@@ -61,28 +53,6 @@ def test_looping_text_is_flagged() -> None:
     assert is_looping(list(range(8)) * 3) and is_looping([7] * 10)
     assert not is_looping(list(range(8)) * 2) and not is_looping(list(range(100)))
     assert not is_looping([*list(range(8)) * 3, *range(100, 164)])  # long ago
-
-
-def test_a_cached_beginning_is_reused_and_changes_nothing(lm: LM) -> None:
-    engine = Engine(lm, EAGER, slots=1, max_cached=2)
-    first = Request(list(range(5, 60)), max_new_tokens=10)
-    said = engine.run([first])[0]
-    turn = [*first.prompt, *said.tokens, 80, 81, 82]
-    row = engine.submit(Request(turn, max_new_tokens=12))
-    tokens = run(engine, row)
-    assert row.stats.reused == len(turn) - 4
-    assert tokens == Engine(lm).run([Request(turn, max_new_tokens=12)])[0].tokens
-    for seed in range(4):  # no more texts are kept than was asked
-        engine.run([Request([100 + seed] * 9, max_new_tokens=3)])
-    assert len(list(engine.prefixes)) == len(engine.prefixes.kv.active) == 2
-
-
-def test_an_active_row_s_beginning_is_reused(lm: LM) -> None:
-    prompt = list(range(5, 60))
-    requests = [Request([*prompt, 70 + i], max_new_tokens=9) for i in range(3)]
-    out = Engine(lm, slots=4).run(requests)
-    assert [g.stats.reused for g in out] == [0, 55, 55]
-    assert [g.tokens for g in out] == [Engine(lm).run([r])[0].tokens for r in requests]
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2"])

@@ -11,7 +11,7 @@ import torch
 
 from paceline.drafters.ngram import Ngram
 from paceline.lm import cost
-from paceline.lm.cost import PREFIX, UNKNOWN, Costs, clamped
+from paceline.lm.cost import TRIED, UNKNOWN, Costs, clamped
 from paceline.lm.kv import KV
 from paceline.models.draft_head.head import Head
 from paceline.models.draft_head.lm import HeadLM
@@ -58,18 +58,28 @@ def test_the_slope_is_found_and_rises_with_the_rows(clock: Timing) -> None:
     assert abs(cheap.draft(pretend(clock, line(0.0, 0.001))) - 0.25) < 1e-9
 
 
+def test_behind_a_long_text_a_further_token_costs_what_was_measured_there(clock: Timing) -> None:
+    """Where each token reads thousands of keys, a further one costs as much as the first; behind a short text a tenth."""
+    costs, asked = pretend(clock, line(0.1)), list[int]()
+    short = costs.lm.forward
+
+    def forward(kv, slots, tokens, parents=None):
+        if slots[0].position < 900:
+            return short(kv, slots, tokens, parents)
+        asked.append(tokens.shape[1])
+        return short(kv, slots, torch.ones(1, 1 + 10 * (tokens.shape[1] - 1)))
+
+    costs.lm.forward, costs.lm.context = forward, 9999
+    assert costs.token() == pytest.approx(0.1)
+    for length in (900, 4096, 5000):
+        costs.renew([SimpleNamespace(kv=None, position=length)])
+    assert costs.token(1, 6000) == pytest.approx(1.0) and costs.token(1, 900) == pytest.approx(0.1)
+    assert asked == [1] * 3 + [1 + TRIED] * 3  # once
+
+
 def test_the_price_of_a_further_token_rises_where_arithmetic_begins_to_count(clock: Timing) -> None:
     costs = pretend(clock, lambda tokens: 0.004 * max(1.0, tokens / 4))
     assert costs.further(2) == 0.01 and abs(costs.further(6) - 0.25) < 1e-9 and abs(costs.further(9) - 0.25) < 1e-9
-
-
-def test_rounds_are_told_at_the_sizes_that_are_measured_as_far_as_the_context_goes(clock: Timing) -> None:
-    costs = pretend(clock, lambda tokens: 1.0 + 0.1 * tokens)
-    assert costs.rounds(16) == tuple((nodes, pytest.approx(1.1 + 0.1 * nodes)) for nodes in (0, 1, 3, 7, 15))
-    costs.lm.context = PREFIX + 5
-    assert [nodes for nodes, _ in costs.rounds(16)] == [0, 1, 3]
-    costs.lm.context = PREFIX
-    assert costs.rounds(16) == ()
 
 
 def test_a_slow_model_is_timed_a_few_times_only(clock: Timing) -> None:
@@ -101,7 +111,7 @@ def test_a_real_model_has_costs_and_prompt_lookup_goes_by_them() -> None:
     assert lm.costs.token() >= 0.01 and lm.costs.token() == lm.costs.token()
     assert tiny_lm(max_position_embeddings=12).costs.token() == UNKNOWN
     lookup = Ngram().attach(lm)
-    lookup.propose([], [])
+    lookup.propose([SimpleNamespace(id=0, tokens=[1, 2, 3])], [4])
     assert lookup.worth == lm.costs.token(0)
 
 

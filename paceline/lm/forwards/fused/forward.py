@@ -152,7 +152,7 @@ class Fused:
         tokens = tokens.contiguous()
         self._extend_rope(min(self.context, max(call.starts) + t + steps))
         groups, reach = self._groups(call.kv)
-        held = [self._held(slot, pattern, layers, t + steps) for pattern, layers in groups.items() for slot in call.slots]
+        held = [self._held(slot, pattern, layers, t + steps - 1) for pattern, layers in groups.items() for slot in call.slots]
         others, reads = self._others(call) if self.reading else ([], [])
         lengths = [(slot.length, 0 if slot.reads is None else slot.reads.length) for slot in call.slots]
         rows, numbers = array("q", chain(*lengths, *held, *others)), array("i")

@@ -129,6 +129,7 @@ class Lower:
         return 0.0
 
     def renew(self, row: Row, slot: Slot) -> bool:
+        assert isinstance(row.slot, Slot), "a row that drafts has been read"
         slot.held, slot.length = row.slot.held, row.slot.length
         return True
 
