@@ -269,7 +269,7 @@ class Fused:
         made = self._keep(tiles(weight, gated))
         home[name] = Tiled(made, (weight.shape[0] // (1 + gated), weight.shape[1]), gated)
         self.weight_bytes += made.numel() * made.element_size()
-        scales = 0 if scale is None else self._vector(tiles(scale[:, None] / 2**24, gated))
+        scales = 0 if scale is None else self._vector(tiles(scale[:, None], gated))
         biases = 0 if bias is None else self._vector(bias)
         return CLinear(pointer(made, weight.dtype), scales, biases, *home[name].shape, KINDS[weight.dtype])
 
