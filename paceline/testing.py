@@ -36,7 +36,7 @@ class ToyLM:
         self.vocab, self.context, self.tokenizer = vocab, 256, tokenizer
 
     def cache(self, slots: int = 1, exact: bool = False) -> KV:
-        return KV(slots, capacity=32, quantum=8, limit=self.context + 64)
+        return KV(capacity=32, quantum=8, limit=self.context + 64)
 
     def logits(self, prefix: Sequence[int]) -> torch.Tensor:
         """Logits [V] of the next token after a non-empty prefix."""
@@ -47,14 +47,14 @@ class ToyLM:
                 at: Any = slice(None), queries: list[torch.Tensor] | None = None) -> torch.Tensor | None:
         """As `LM.forward`; the one layer's keys, and what it asks, are the tokens themselves."""
         b, t = tokens.shape
-        kv.reserve(max(s.length for s in slots) + t)
+        kv.check(max(s.length for s in slots) + t)
         keys = tokens[:, None, :, None].double()
-        kv.write(0, slots, keys, keys)
         if queries is not None:
             queries.append(keys)
         out = []
         for row, slot in enumerate(slots):
-            past = kv.view(0, [slot.index], slot.length)[0, 0, 0, :, 0].long().tolist()
+            kv.write(0, slot, keys[row], keys[row])
+            past = kv.read(0, slot, 0, slot.length)[0, 0, :, 0].long().tolist()
             paths: list[list[int]] = []
             for i in range(t):
                 parent = i - 1 if parents is None else (parents[row][i] if i < len(parents[row]) else -1)

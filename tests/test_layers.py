@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "paceline"
-KINDS = ["drafters", "rules", "controllers", "patterns", "selectors", "probes", "objectives", "data"]
+KINDS = ["drafters", "rules", "controllers", "selectors", "probes", "objectives", "data"]
 # `models` lies below the plug-ins: drafters decode with draft heads, objectives and training make them.
-LAYERS = [["errors", "files", "plugins", "core"], ["lookup"], ["toolcalls"], ["lm"], ["models"], KINDS,
+LAYERS = [["errors", "files", "plugins", "core"], ["lookup", "patterns"], ["toolcalls"], ["lm"], ["models"], KINDS,
           ["engine", "convert", "train"], ["api", "integrations", "paceline", "testing"], ["bench"], ["replay"],
           ["doctor", "server", "prompts"], ["recipes"], ["cli", "__main__"]]  # fmt: skip
 RANK = {room: rank for rank, layer in enumerate(LAYERS) for room in layer}
@@ -69,7 +69,7 @@ def problems(path: Path) -> list[str]:
             continue
         elif RANK[there] > RANK[here]:
             found.append(f"{where}: an arrow upward, from {here} to {there}")
-        elif here in KINDS and there in KINDS and there != "patterns":
+        elif here in KINDS and there in KINDS:
             found.append(f"{where}: a plug-in imports another kind")
         elif there == "testing":
             found.append(f"{where}: the test toolkit is for tests")

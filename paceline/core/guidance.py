@@ -66,8 +66,6 @@ def score(lm: Any, kv: Any, rows: Sequence[Any], proposals: Sequence[Proposal],
     """
     trees = {text.id: proposal for row, proposal in zip(rows, proposals, strict=True) for text in row.texts}
     texts = [text for row in rows for text in row.texts]
-    if len(texts) > len(rows):
-        texts.sort(key=lambda text: text.slot.index)  # so that the cache is read as a view
     asked: list[torch.Tensor] = []
     watch = {} if queries is None else {"queries": asked}
     logits = lm.score(kv, [t.slot for t in texts], [t.tokens[-1] for t in texts], [trees[t.id] for t in texts], **watch)

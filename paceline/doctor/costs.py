@@ -135,8 +135,9 @@ def _once(lm: Any, kv: Any, slots: Any, prompts: Sequence[list[int]], proposals:
 def key_bytes(lm: Any) -> int:
     """Bytes of keys and values that one token of text holds."""
     kv = lm.cache(1, lm.exact)
-    lm.prefill(kv, kv.take(), [0])
-    return sum(layer[:, 0, :, 0].numel() * layer.element_size() for layer in kv.layers if layer is not None)
+    slot = kv.take()
+    lm.prefill(kv, slot, [0])
+    return slot.token_bytes
 
 
 def weights_of(drafter: Any, target: Any) -> int:

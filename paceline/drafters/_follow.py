@@ -172,7 +172,6 @@ class Follower:
         fitting = [(r, b) for r, b in zip(rows, budgets, strict=True)
                    if r.reach + min(b, self.options.length) < (self.lm.rope_switch or self.lm.context)]
         chains = [chain for row, budget in fitting if (chain := self._chain(row, budget))]
-        chains.sort(key=lambda c: c.memory.slot.index)
         if chains:
             self._prefill(texts_of(chains))
             draft = self._grow_trees if self.widths else self._extend if self._is_plain(chains) else self._grow_all
@@ -229,6 +228,7 @@ class Follower:
         memory.drafted.clear()
         memory.slot.reads = row.slot if self.reading else None
         self.kv.crop(memory.slot, memory.committed)
+        memory.committed = memory.slot.length  # 0 where drafted tokens had pushed out what has to be seen again
         return memory
 
     def _judge(self, memory: Memory, text: Sequence[int]) -> None:
@@ -243,8 +243,7 @@ class Follower:
         """Feed what was committed since, where it is much; a little is fed together with the pending token."""
         for c in chains:
             start, stop = c.memory.committed, len(c.row.tokens) - 1
-            held = start - c.memory.slot.dropped  # less than a window where drafted tokens had pushed committed ones out
-            if self.kv.window and (stop - start >= self.kv.window or held < min(self.kv.window - 1, start)):
+            if 0 < self.kv.window <= stop - start:
                 start = c.memory.committed = max(0, stop - self.kv.window)  # a block's keys depend on their own tokens only
                 self.kv.restart(c.memory.slot, start)
             if stop - start >= CATCH_UP:
@@ -404,9 +403,8 @@ class Follower:
 
 
 def texts_of(chains: Sequence[Chain]) -> list[Chain]:
-    """The chains and their second branches, in the order of their slots."""
-    others = [c.other for c in chains if c.other is not None]
-    return sorted([*chains, *others], key=lambda c: c.memory.slot.index) if others else list(chains)
+    """The chains and their second branches."""
+    return [*chains, *(c.other for c in chains if c.other is not None)]
 
 
 def allowed(row: Any, path: Sequence[int]) -> torch.Tensor | None:

@@ -24,8 +24,11 @@ def model_of(lm: Any) -> str:
 def state_of(row: Any) -> np.ndarray | None:
     """The key of a row's prompt [H * D], of unit length in fp32; None where the cache holds nothing of it."""
     slot, stop = row.slot, row.prompt_len - 1
-    if slot is None or slot.dropped or not 0 < stop <= slot.length or not slot.kv.layers:
+    if slot is None or not 0 < stop <= slot.length or not slot.kv.patterns:
         return None
-    values = slot.kv.layers[-1][1, slot.index, :, max(0, stop - RECENT) : stop]
+    last, start = max(slot.kv.patterns), max(0, stop - RECENT)
+    if slot.kv.start(last, slot) > start:
+        return None
+    values = slot.kv.read(last, slot, start, stop)[1]
     mean = values.float().mean(1).flatten().cpu().numpy()
     return mean / max(float(np.linalg.norm(mean)), 1e-9)

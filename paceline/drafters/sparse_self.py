@@ -22,6 +22,7 @@ from paceline.errors import SpecError
 from paceline.lm import Slot
 from paceline.lm.capture import Trace
 from paceline.lm.cost import behind
+from paceline.lm.kv import FULL
 
 __all__ = ["SparseSelf"]
 
@@ -62,7 +63,7 @@ class SparseSelf:
 
 @dataclass
 class Chosen:
-    """What one row's copy holds: of the first `base` tokens those chosen by `scores` (per layer [G, base]), then all tokens up to
+    """What one row's copy holds: of the first `base` tokens those chosen by `scores` (of each layer, [G, base]), then all tokens up to
     `length`. taken: share of drafted tokens accepted of late. since: the round of the last choice.
     """
 
@@ -70,7 +71,7 @@ class Chosen:
     length: int = 0
     taken: float = 1.0
     since: int = 0
-    scores: list[torch.Tensor] = field(default_factory=list)
+    scores: dict[int, torch.Tensor] = field(default_factory=dict)
 
 
 class SparseKV:
@@ -105,8 +106,7 @@ class SparseKV:
         return len(row.tokens), self.options.keys + len(row.request.kept) + len(row.tokens) - row.prompt_len
 
     def _computed(self, rows: Sequence[Any], whole: int, few: int) -> float:
-        layers = [layer for layer in rows[0].slot.kv.layers if layer is not None]
-        token = len(rows) * sum(x[:, 0, :, 0].numel() * x.element_size() for x in layers)
+        token = len(rows) * rows[0].slot.token_bytes
         return (self.lm.weight_bytes + token * few) / (self.lm.weight_bytes + token * whole)
 
     def _measured(self, slots: Sequence[Slot], few: int) -> float:
@@ -137,8 +137,8 @@ class SparseKV:
             self._choose(row, slot, chosen, shown)
         self.asks = self.asks or chosen.taken < self.options.refresh
         slot.kv.crop(slot, chosen.length)
-        self._append(row.slot, slot, chosen.length, len(row.tokens) - 1)
         chosen.length = len(row.tokens) - 1
+        slot.kv.copy(row.slot, slot, chosen.length)
         return True
 
     def forget(self, row: Any) -> None:
@@ -159,40 +159,26 @@ class SparseKV:
         free = torch.ones(chosen.base, dtype=torch.bool, device="cpu")
         free[kept] = False
         count = min(self.options.keys, int(free.sum()))
-        old, chosen.scores, chosen.length = chosen.scores or None, [], chosen.base
-        slot.kv.restart(slot, chosen.base - count - len(kept))
-        slot.kv.reserve(count + len(kept))
-        slot.length = count + len(kept)
-        for layer, dense in enumerate(row.slot.kv.layers):
-            held = dense[:, row.slot.index, :, : chosen.base]
+        old, chosen.scores, chosen.length = chosen.scores or None, {}, chosen.base
+        slot.kv.restart(slot, chosen.base)
+        for layer, pattern in sorted(row.slot.kv.patterns.items()):
+            if pattern != FULL:  # the last ones, one next to the other, as its window counts them
+                start = max(chosen.base - count - len(kept), row.slot.kv.start(layer, row.slot))
+                if start < chosen.base:  # else all of them were dropped, and later ones are taken over whole
+                    slot.kv.fill(layer, slot, row.slot.kv.read(layer, row.slot, start, chosen.base), pattern)
+                continue
+            held = row.slot.kv.read(layer, row.slot, 0, chosen.base)
             scores = self._scores(asked, layer, held[0])
-            chosen.scores.append(scores if old is None else EASE * old[layer] + (1 - EASE) * scores)
-            index = best(chosen.scores[-1], free.to(scores.device), count, kept)
-            if self._is_windowed(layer):  # the last ones, one next to the other, as its window counts them
-                index = torch.arange(chosen.base - slot.length, chosen.base, dtype=torch.long, device=held.device)[None]
+            chosen.scores[layer] = scores if old is None else EASE * old[layer] + (1 - EASE) * scores
+            index = best(chosen.scores[layer], free.to(scores.device), count, kept)
             copied = held.gather(2, index[None, :, :, None].expand(2, held.shape[1], -1, held.shape[3]))
-            slot.kv.layer(layer, held)[:, slot.index, :, : slot.length] = copied
+            slot.kv.fill(layer, slot, copied, pattern)
 
     def _scores(self, asked: Trace, layer: int, keys: torch.Tensor) -> torch.Tensor:
         """What the selector says, [G or 1, n], so that each choice adds up to 1 in its weight."""
         scores = self.selector(asked, layer, keys) if keys.shape[1] else keys[:, :, 0]
         scores = scores if self.options.heads else scores.mean(0, keepdim=True)
         return scores / len(asked.positions)
-
-    def _is_windowed(self, layer: int) -> bool:
-        config = getattr(self.lm, "text_config", None)
-        kinds = getattr(config, "layer_types", None)
-        return kinds[layer] == "sliding_attention" if kinds else bool(getattr(config, "sliding_window", None))
-
-    @staticmethod
-    def _append(source: Slot, copy: Slot, start: int, stop: int) -> None:
-        """Take over the keys of the tokens from `start` to `stop`."""
-        copy.kv.reserve(copy.length + stop - start)
-        for layer, dense in enumerate(source.kv.layers):
-            assert dense is not None, "the prompt is in the cache"
-            rows = dense[:, source.index, :, start:stop]
-            copy.kv.layer(layer, rows)[:, copy.index, :, copy.length : copy.length + stop - start] = rows
-        copy.length += stop - start
 
 
 def best(scores: torch.Tensor, free: torch.Tensor, count: int, kept: torch.Tensor) -> torch.Tensor:

@@ -232,16 +232,16 @@ class Engine:
 
     def _start(self, prompt: list[int]) -> tuple[Slot, int, Trace | None]:
         """A slot holding the longest cached beginning of this prompt, its length, and what was asked in it."""
-        best, source, home, trace = 0, None, self.kv, None
+        best, source, trace = 0, None, None
         for text in (t for row in self.rows for t in row.texts):
-            if (n := common(text.tokens[: text.slot.length], prompt)) > best:
+            if (n := common(text.tokens[: text.slot.length], prompt)) > best and text.slot.holds(n):
                 best, source, trace = n, text.slot, getattr(text, "trace", None)  # a second branch has none
         for tokens, slot, asked in self._cached:
-            if (n := common(tokens, prompt)) > best:
-                best, source, home, trace = n, slot, self._prefix_kv, asked
-        if source is None:
+            if (n := common(tokens, prompt)) > best and slot.holds(n):
+                best, source, trace = n, slot, asked
+        if source is None or (slot := self.kv.fork(source, best)) is None:
             return self.kv.take(), 0, None
-        return self.kv.clone(source, best, home), best, before(trace, best)
+        return slot, best, before(trace, best)
 
     # -- one round -------------------------------------------------------------------------------------------------------
 
@@ -348,7 +348,6 @@ class Engine:
             self._keep_for_later(row)
         self.rows.remove(row)
         self._release(row)
-        self.rows.sort(key=lambda r: r.slot.index)
 
     def _release(self, row: Row) -> None:
         """Give back the slots that a row's branches hold."""
@@ -359,8 +358,8 @@ class Engine:
     def _keep_for_later(self, row: Row) -> None:
         while len(self._cached) >= self.max_cached:
             self._prefix_kv.free(self._cached.popleft()[1])
-        tokens = row.tokens[: row.slot.length]
-        self._cached.append((tokens, self._prefix_kv.clone(row.slot, len(tokens), self.kv), row.trace))
+        if (slot := self._prefix_kv.fork(row.slot, row.slot.length)) is not None:
+            self._cached.append((row.tokens[: slot.length], slot, row.trace))
 
 
 def common(a: Sequence[int], b: Sequence[int]) -> int:

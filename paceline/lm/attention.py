@@ -7,19 +7,21 @@ The stock forward reaches it through transformers' `AttentionInterface` (`stock.
 import math
 import time
 from collections.abc import Callable, Sequence
-from functools import cached_property, lru_cache, partial
+from functools import lru_cache, partial
 from typing import Any
 
 import torch
 from torch.nn.functional import pad, scaled_dot_product_attention
 
-from paceline.lm.kv import KV, Slot
+from paceline.lm.held import Held
+from paceline.lm.kv import FULL, KV, Slot
+from paceline.patterns import Pattern
 
 __all__ = ["Call", "attend", "attend_in_parts", "attend_other"]
 
 QUERY_BLOCK, EXACT_QUERIES = 32, 8  # the CPU kernel takes queries by 32; in blocks of fewer than 8 its sums differ
 LONG = 1024  # below, a mask costs little
-STAIRS_ROWS, STAIRS_CAPACITY = 64, 16384  # masks of chains within these are views into one kept table
+STAIRS_ROWS, STAIRS_REACH = 64, 16384  # masks of chains within these are views into one kept table
 
 
 class Call:
@@ -33,35 +35,21 @@ class Call:
     def __init__(self, kv: KV, slots: Sequence[Slot], width: int, parents: Sequence[Sequence[int]] | None, exact: bool,
                  context: int = 1 << 40):
         self.kv, self.slots, self.width, self.parents, self.exact, self.context = kv, slots, width, parents, exact, context
-        if kv.window:
-            kv.slide(slots, width)
-        self.starts = [slot.length for slot in slots]  # places in the cache
-        self.dropped = [slot.dropped for slot in slots]  # what is to be added to them to be positions
-        if not kv.window:
-            kv.reserve(max(self.starts) + width)
+        self.starts = [slot.length for slot in slots]
+        kv.check(max(self.starts) + width)
         self.queries: list[torch.Tensor] | None = None  # receives every layer's, where somebody wants them
         self._masks: dict[tuple[Any, ...], torch.Tensor] = {}
         self._parts: bool | None = None
         self._positions: list[list[int]] | None = None
 
-    @cached_property
-    def index(self) -> slice | list[int]:
-        """Of the slots in the cache."""
-        return self.kv.index(self.slots)
-
-    @cached_property
-    def length(self) -> int:
-        """Keys that a view shows."""
-        return min(self.kv.span(max(self.starts) + self.width), self.kv.capacity)
-
     def positions(self) -> list[list[int]]:
-        """Absolute position of every new token, [B][T]: committed length plus depth."""
+        """Of every new token in its text, [B][T]: committed length plus depth."""
         if self._positions is None or len(self._positions[0]) != self.width:
             self._positions = [self._row_positions(b) for b in range(len(self.slots))]
         return self._positions
 
     def _row_positions(self, b: int) -> list[int]:
-        start = self.starts[b] + self.dropped[b]
+        start = self.starts[b]
         if self.parents is not None:
             return self._tree_positions(start, self.parents[b])
         if start + self.width <= self.context:
@@ -80,28 +68,29 @@ class Call:
             out.append(start if parent == -1 else out[parent] + 1)
         return out
 
-    def mask(self, like: torch.Tensor, window: int | None, groups: int) -> torch.Tensor:
-        """Additive mask [B or 1, 1, R, length] in `like`'s dtype, made once per forward and window.
+    def mask(self, b: int, pattern: Pattern, shown: int, like: torch.Tensor, groups: int) -> torch.Tensor:
+        """Additive mask [R, shown] of one row in `like`'s dtype, made once per forward and pattern.
 
         `groups` query heads share a key head and are laid out as further rows, token by token: row r is token r // groups. In
         exact mode R is rounded up so that the kernel never gets a block of few rows; what such rows see does not matter.
         """
-        key = (window, groups, like.dtype)
+        key = (b, pattern, groups, like.dtype)
         if key not in self._masks:
             rows = groups * self.width
             if self.exact and 0 < (tail := rows % QUERY_BLOCK) < EXACT_QUERIES:
                 rows += EXACT_QUERIES - tail
-            parts = [self._row_mask(b, rows, like, window, groups) for b in range(len(self.slots))]
-            self._masks[key] = parts[0][None, None] if len(parts) == 1 else torch.stack(parts)[:, None]
+            held = self.slots[b].group(pattern)
+            made = self._chain_mask if self.parents is None and not pattern.keep(0)[0] else self._tree_mask
+            self._masks[key] = made(b, pattern, held, (rows, shown), like, groups)
         return self._masks[key]
 
-    def in_parts(self, like: torch.Tensor) -> bool:
+    def in_parts(self, like: torch.Tensor, prefix: int) -> bool:
         """Whether to attend to the prefix without a mask and to the new tokens by themselves: one row of text, not in exact mode,
         where a measurement says that it is faster.
         """
         if self._parts is None:
-            may = len(self.slots) == 1 and not self.exact and like.device.type == "cpu" and self.starts[0] >= LONG
-            self._parts = may and parts_pay(*sizes(like, self.starts[0]))
+            may = len(self.slots) == 1 and not self.exact and like.device.type == "cpu" and prefix >= LONG
+            self._parts = may and parts_pay(*sizes(like, prefix))
         return self._parts
 
     def own(self, like: torch.Tensor, groups: int) -> torch.Tensor:
@@ -114,46 +103,38 @@ class Call:
             self._masks[key] = like.new_zeros(seen.shape).masked_fill_(~seen, -math.inf).repeat_interleave(groups, 0)
         return self._masks[key]
 
-    def _row_mask(self, b: int, rows: int, like: torch.Tensor, window: int | None, groups: int) -> torch.Tensor:
-        """Mask [rows, length] of one row of the batch; for a chain, a view into stairs that the cache keeps."""
-        start = self.starts[b]
-        if self.parents is not None:
-            return self._tree_mask(b, rows, like, window, groups)
-        if rows > STAIRS_ROWS or self.kv.capacity > STAIRS_CAPACITY:
-            return stairs(rows, self.length, start, window, groups, like)
-        key = (window, groups, like.dtype, self.kv.capacity)
+    def _chain_mask(self, b: int, pattern: Pattern, held: Held, size: tuple[int, int], like: torch.Tensor,
+                    groups: int) -> torch.Tensor:
+        """Where it is small, a view into stairs that the cache keeps."""
+        (rows, shown), start = size, self.starts[b] - held.dropped
+        reach = 1 << (shown - 1).bit_length()
+        if rows > STAIRS_ROWS or reach > STAIRS_REACH:
+            return stairs(rows, shown, start, pattern, groups, like)
+        key = (pattern, groups, like.dtype, reach)
         if key not in self.kv.derived:
-            self.kv.derived[key] = stairs(STAIRS_ROWS, 2 * self.kv.capacity, self.kv.capacity, window, groups, like)
-        left = self.kv.capacity - start
-        return self.kv.derived[key][:rows, left : left + self.length]
+            self.kv.derived[key] = stairs(STAIRS_ROWS, 2 * reach, reach, pattern, groups, like)
+        return self.kv.derived[key][:rows, reach - start : reach - start + shown]
 
-    def _tree_mask(self, b: int, rows: int, like: torch.Tensor, window: int | None, groups: int) -> torch.Tensor:
-        """The committed prefix within the window, then ancestors-or-self; padding sees what the pending token sees."""
-        start, parents = self.starts[b], self.parents[b] if self.parents else ()
-        places = self._tree_positions(start, parents)
-        tree = ancestors(parents, self.width)
-        lists = []
-        for r in range(rows):
-            i = min(r // groups, self.width - 1)
-            oldest = 0 if window is None else max(0, places[i] - window + 1)
-            lists.append([oldest, *(0.0 if j in tree[i] and places[j] >= oldest else -math.inf for j in range(self.width))])
-        table = torch.tensor(lists, dtype=torch.float32, device="cpu")
-        mask = like.new_full((rows, self.length), -math.inf)
-        if window is None:
-            mask[:, :start] = 0.0
-        else:
-            inside = torch.arange(start, dtype=torch.long, device="cpu")[None] >= table[:, :1]
-            mask[:, :start].masked_fill_(inside.to(like.device), 0.0)
-        mask[:, start : start + self.width] = table[:, 1:].to(mask)
-        return mask
+    def _tree_mask(self, b: int, pattern: Pattern, held: Held, size: tuple[int, int], like: torch.Tensor,
+                   groups: int) -> torch.Tensor:
+        """The committed prefix and the ancestors-or-self that the pattern shows; padding sees what the last token sees."""
+        start, t = self.starts[b] - held.dropped, self.width
+        parents = range(-1, t - 1) if self.parents is None else self.parents[b]
+        each = torch.arange(size[0], dtype=torch.long, device=like.device).div(groups, rounding_mode="floor").clamp_max(t - 1)
+        places = torch.tensor(self._tree_positions(self.starts[b], parents), dtype=torch.long, device=like.device)
+        tree = ancestors(parents, t)
+        own = torch.tensor([[j in tree[i] for j in range(t)] for i in range(t)], dtype=torch.bool, device=like.device)
+        seen = torch.zeros(size, dtype=torch.bool, device=like.device)
+        seen[:, :start] = pattern.visible(places[each, None], held.positions(start).to(like.device))
+        seen[:, start : start + t] = (own & pattern.visible(places[:, None], places))[each]
+        return like.new_zeros(size).masked_fill_(~seen, -math.inf)
 
 
-def stairs(rows: int, columns: int, start: int, window: int | None, groups: int, like: torch.Tensor) -> torch.Tensor:
-    """Causal mask [rows, columns] of a chain whose first token stands at `start`: row r sees keys up to start + r // groups."""
-    last = start + torch.arange(rows, dtype=torch.long, device=like.device)[:, None] // groups
+def stairs(rows: int, columns: int, start: int, pattern: Pattern, groups: int, like: torch.Tensor) -> torch.Tensor:
+    """Mask [rows, columns] of a chain whose first token stands at `start`: row r is that of token r // groups."""
+    places = start + torch.arange(rows, dtype=torch.long, device=like.device)[:, None] // groups
     keys = torch.arange(columns, dtype=torch.long, device=like.device)[None]
-    hidden = keys > last if window is None else (keys > last) | (keys <= last - window)
-    return like.new_zeros((rows, columns)).masked_fill_(hidden, -math.inf)
+    return like.new_zeros((rows, columns)).masked_fill_(~pattern.visible(places, keys), -math.inf)
 
 
 def ancestors(parents: Sequence[int], width: int) -> list[set[int]]:
@@ -178,20 +159,33 @@ def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, layer: int, call: 
         return attend(q, k, v, layer, call, scale, window)[..., :value]
     b, hq, t, d = q.shape
     h = k.shape[1]
-    call.kv.write(layer, call.slots, k, v)
+    groups = hq // h
     if call.queries is not None:
         call.queries.append(q * scale)
-    groups = hq // h
+    pattern = call.kv.pattern(layer, window)
     rows = q.unflatten(1, (h, groups)).transpose(2, 3).reshape(b, h, t * groups, d)
-    if window is None and call.in_parts(rows):
-        out = attend_in_parts(rows, call.kv.view(layer, call.index, call.starts[0] + t), call.own(rows, groups), scale)
-        return out.unflatten(2, (t, groups)).permute(0, 2, 1, 3, 4).reshape(b, t, hq, d)
-    cached = call.kv.view(layer, call.index, call.length)
-    mask = call.mask(rows, window, groups)
-    if mask.shape[2] > groups * t:
-        rows = pad(rows, (0, 0, 0, mask.shape[2] - groups * t))
-    out = scaled_dot_product_attention(rows, cached[0], cached[1], attn_mask=mask, scale=scale)
-    return out[:, :, : groups * t].unflatten(2, (t, groups)).permute(0, 2, 1, 3, 4).reshape(b, t, hq, d)
+    out = [attend_row(rows[i : i + 1], call.kv.write(layer, slot, k[i], v[i]), i, call, scale, pattern)
+           for i, slot in enumerate(call.slots)]
+    whole = out[0] if b == 1 else torch.cat(out)
+    return whole.unflatten(2, (t, groups)).permute(0, 2, 1, 3, 4).reshape(b, t, hq, d)
+
+
+def attend_row(rows: torch.Tensor, cache: torch.Tensor, b: int, call: Call, scale: float, pattern: Pattern) -> torch.Tensor:
+    """Attention of row b alone, so that its sums never depend on who stands beside it.
+
+    rows [1, H, T * G, D], token by token for the G query heads of a key head; cache [2, H, capacity, D], new keys included;
+    returns as rows.
+    """
+    stop, asked = call.starts[b] - call.slots[b].group(pattern).dropped + call.width, rows.shape[2]
+    groups = asked // call.width
+    if pattern == FULL and call.in_parts(rows, stop - call.width):
+        return attend_in_parts(rows, cache[:, None, :, :stop], call.own(rows, groups), scale)
+    shown = min(call.kv.span(stop), cache.shape[2])
+    k, v = cache[:, None, :, :shown]
+    mask = call.mask(b, pattern, shown, rows, groups)
+    if mask.shape[0] > asked:
+        rows = pad(rows, (0, 0, 0, mask.shape[0] - asked))
+    return scaled_dot_product_attention(rows, k, v, attn_mask=mask, scale=scale)[:, :, :asked]
 
 
 def attend_in_parts(rows: torch.Tensor, cached: torch.Tensor, mask: torch.Tensor, scale: float) -> torch.Tensor:
@@ -239,12 +233,12 @@ def attend_other(q: torch.Tensor, layer: int, call: Call, scale: float) -> torch
     """
     out = torch.zeros_like(q)
     for b, (slot, ends) in enumerate(zip(call.slots, call.read_ends(), strict=True)):
-        if (n := max(ends)) == 0 or slot.reads is None:
+        if (n := max(ends)) == 0 or slot.reads is None or (first := slot.reads.kv.start(layer, slot.reads)) >= n:
             continue
-        k, v = slot.reads.kv.view(layer, [slot.reads.index], n)
-        keys = torch.arange(n, dtype=torch.long, device=q.device)
+        k, v = slot.reads.kv.read(layer, slot.reads, first, n)[:, None]
+        keys = torch.arange(first, n, dtype=torch.long, device=q.device)
         hidden = keys[None] >= keys.new_tensor(ends)[:, None]
-        mask = q.new_zeros((q.shape[1], n)).masked_fill_(hidden, -math.inf)
+        mask = q.new_zeros((q.shape[1], n - first)).masked_fill_(hidden, -math.inf)
         seen = scaled_dot_product_attention(q[b : b + 1].transpose(1, 2), k, v, attn_mask=mask, scale=scale, enable_gqa=True)
-        out[b] = seen[0].transpose(0, 1).nan_to_num() if min(ends) == 0 else seen[0].transpose(0, 1)
+        out[b] = seen[0].transpose(0, 1).nan_to_num() if min(ends) <= first else seen[0].transpose(0, 1)
     return out

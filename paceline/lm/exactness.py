@@ -53,7 +53,7 @@ def chain_exactness(lm: Any) -> tuple[bool, str]:
         return False, "a prompt fed in pieces differs in the last bits from one fed whole on this machine"
     kv.free(pieces)
     kv.crop(slot, start)
-    rows, size = [slot, *(kv.clone(slot, start) for _ in range(7))], min(count, ROWS // 8)
+    rows, size = [slot, *(filter(None, (kv.fork(slot, start) for _ in range(7))))], min(count, ROWS // 8)
     if not torch.equal(_step(lm, kv, rows, [tokens[start : start + size]] * 8), one[:size].repeat(8, 1)):
         return False, "eight rows at once differ in the last bits from one on this machine"
     return True, ""

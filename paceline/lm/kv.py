@@ -1,62 +1,87 @@
-"""A batched key/value cache with slots: preallocated, one length per slot, any accepted tree path committed in place.
+"""A key/value cache with slots: each holds one text, any accepted tree path is committed in place, and windows let go.
 
-A forward writes the keys of its T new tokens behind the committed ones, as scratch; `keep` then decides which of them stay
-(invariant 4: evict at commit, never while scoring). Knows nothing of models: layers appear on first write.
-
-Active slots always fill indices 0 … n - 1, so that the rows of a batch are one view and never a gathered copy: when a slot is
-freed, the last one moves into its place, and its `Slot` object, which callers hold, learns its new index.
+A forward writes the keys of its T new tokens behind the committed ones, as scratch; `keep` then decides which of them stay and
+drops what no later token can see (invariant 4: evict at commit, never while scoring). Knows nothing of models: layers appear on
+first write, each with its pattern, and layers of one pattern are a group. A slot is a table of groups (`held.py`), with memory of
+its own, so that a long text makes no other slot larger.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
 from paceline.errors import ModelError
+from paceline.lm.held import Held
+from paceline.patterns import Pattern
+from paceline.patterns.full import Full
+from paceline.patterns.sliding import Sliding
 
 __all__ = ["KV", "Slot"]
+
+FULL = Full()
+MARGIN = 64  # keys held beyond what the next token sees, for a draft that is taken back
 
 
 @dataclass(eq=False)
 class Slot:
-    """Where one sequence's keys live: `index` may change when another slot is freed; `length` counts committed tokens that are
-    held, `dropped` those before them that a window has let go.
+    """Where one text's keys live: `length` of its tokens are committed, those before `first` were never read.
 
     `reads`: the slot of the model that a draft head reads, in that model's own cache.
     """
 
-    index: int
     kv: "KV"
     length: int = 0
+    first: int = 0
     reads: "Slot | None" = None
-    dropped: int = 0
+    held: dict[Pattern, Held] = field(default_factory=dict, repr=False)
+
+    def group(self, pattern: Pattern) -> Held:
+        """What is held of the layers that share this pattern."""
+        if pattern not in self.held:
+            self.held[pattern] = Held(dropped=self.first)
+        return self.held[pattern]
+
+    def layer(self, layer: int) -> Held | None:
+        """What is held of a layer's group; None where the layer was never written."""
+        held = self.held.get(self.kv.pattern(layer)) if layer in self.kv.patterns else None
+        return held if held is not None and layer in held.layers else None
+
+    def holds(self, length: int) -> bool:
+        """Whether all keys are here that a token behind the first `length` ones can see."""
+        return self.first <= length <= self.length and all(
+            held.dropped <= max(self.first, start - sinks)
+            for pattern, held in self.held.items() for sinks, start in [pattern.keep(length)])
 
     @property
-    def position(self) -> int:
-        """Of the next token in its text."""
-        return self.dropped + self.length
+    def bytes(self) -> int:
+        return sum(held.bytes for held in self.held.values())
+
+    @property
+    def token_bytes(self) -> int:
+        """Of one token's keys and values in all layers."""
+        return sum(held.token_bytes for held in self.held.values())
 
 
 class KV:
-    """Keys and values of up to `slots` sequences, `capacity` tokens each; both double when more is asked for.
+    """Keys and values of any number of texts.
 
-    Layer tensors are [2, slots, H, capacity, D] (0 = keys, 1 = values). `quantum`: capacities are rounded up to it. `tails`: how
-    much of a last, unfinished quantum a view may show, ascending; beyond the longest, all of it. `exact`: whoever attends over
-    this cache must do so in the bit-exact mode. `limit`: most tokens a slot may hold; asking for more raises ModelError.
-    `window`: how many of its last tokens a slot has to keep, 0 = all; with one the capacity is fixed: when there is no room for
-    new tokens, the last `window` ones move to the front, so they always lie in the order of the text.
+    capacity: room that a slot begins with, in tokens. quantum: room comes in multiples of it, and keys are dropped by it, so that
+    blocks of a kernel that sums by so many keys begin at the same tokens, whenever they were dropped. tails: how much of a last,
+    unfinished quantum a view may show, ascending; beyond the longest, all of it. exact: whoever attends over this cache must do so
+    in the bit-exact mode. limit: most tokens a slot may hold; asking for more raises ModelError. window: how many of its last
+    tokens are enough to begin a slot anew where its text goes on, 0 = all (a single layer's keys need no more than their tokens).
+    patterns: of each layer; of one that is not named, its first forward's window tells.
     """
 
-    def __init__(self, slots: int = 1, capacity: int = 512, quantum: int = 64, limit: int | None = None,
-                 tails: Sequence[int] = (), exact: bool = False, window: int = 0) -> None:
-        self.window = window
-        self.quantum, self.limit, self.tails, self.exact = quantum, limit, (*tails, quantum), exact
-        self.capacity = self.round(capacity)
-        self.room = slots
+    def __init__(self, capacity: int = 512, quantum: int = 64, limit: int | None = None, tails: Sequence[int] = (),
+                 exact: bool = False, window: int = 0, patterns: Mapping[int, Pattern] | None = None) -> None:
+        self.capacity, self.quantum, self.limit, self.window = capacity, quantum, limit, window
+        self.tails, self.exact = (*tails, quantum), exact
         self.active: list[Slot] = []
-        self.layers: list[torch.Tensor | None] = []
-        self.derived: dict[Any, Any] = {}  # what others keep as long as the layers stay: mask tables, addresses
+        self.patterns = dict(patterns or {})
+        self.derived: dict[Any, Any] = {}  # what forwards keep here: tables of masks, of groups
 
     def round(self, length: int) -> int:
         """Up to the next multiple of the quantum."""
@@ -68,139 +93,125 @@ class KV:
         rest = length - whole
         return whole + (min(t for t in self.tails if t >= rest) if rest else 0)
 
+    @property
+    def bytes(self) -> int:
+        return sum(slot.bytes for slot in self.active)
+
+    # -- slots -----------------------------------------------------------------------------------------------------------
+
     def take(self) -> Slot:
-        """A new empty slot at the end of the active ones."""
-        if len(self.active) == self.room:
-            self._resize(2 * self.room, self.capacity)
-        slot = Slot(len(self.active), self)
-        self.active.append(slot)
-        return slot
+        """A new empty slot."""
+        self.active.append(Slot(self))
+        return self.active[-1]
 
-    @torch.inference_mode()
     def free(self, slot: Slot) -> None:
-        """Give a slot back; the last active one moves into its place."""
-        last = self.active.pop()
-        if last is not slot:
-            self._copy(last.index, slot.index, last.length)
-            self.active[slot.index], last.index = last, slot.index
-        slot.index, slot.length, slot.dropped = -1, 0, 0
+        """Give a slot and its memory back."""
+        self.active.remove(slot)
+        slot.held = {}
+        self.restart(slot, 0)
+
+    def fork(self, source: Slot, length: int) -> Slot | None:
+        """A new slot for the first `length` tokens of the text in `source`, which may live in another cache; None where keys that
+        the next token sees were dropped: the text has to be read again.
+        """
+        if not source.holds(length):
+            return None
+        slot = self.take()
+        slot.first = source.first
+        self.copy(source, slot, length)
+        return slot
 
     @torch.inference_mode()
-    def clone(self, source: Slot, length: int, home: "KV | None" = None) -> Slot:
-        """A new slot for the first `length` tokens of the text in `source`, which may live in another cache (`home`). Raises
-        ModelError where a window has let go of keys that the next token has to see.
+    def copy(self, source: Slot, slot: Slot, stop: int) -> None:
+        """Go on in `slot` with another's keys of the same text, up to its first `stop` tokens; where the other has dropped some
+        of them, what came before is dropped here too.
         """
-        home, held = home or self, length - source.dropped
-        if held < (min(home.window, length) if length < source.position and source.dropped else 0) or held > source.length:
-            raise ModelError(f"A copy of the first {length} tokens needs keys that this slot does not hold: it has those from "
-                             f"{source.dropped} to {source.position}. Read the text again.")
-        slot = self.take()
-        self.reserve(held)
-        for i, theirs in enumerate(home.layers):
-            if theirs is not None:
-                self.layer(i, theirs[0])[:, slot.index, :, :held] = theirs[:, source.index, :, :held]
-        slot.length, slot.dropped = held, source.dropped
-        return slot
+        for pattern, theirs in source.held.items():
+            ours = slot.group(pattern)
+            if theirs.dropped > slot.length:
+                ours.dropped, ours.sinks = theirs.dropped, theirs.sinks
+            start = max(0, slot.length - ours.dropped)
+            for layer, cache in theirs.layers.items():
+                rows = cache[:, :, start + ours.dropped - theirs.dropped : stop - theirs.dropped]
+                self.reserve(layer, slot, pattern, rows[0], stop - ours.dropped)[:, :, start : start + rows.shape[2]] = rows
+        slot.length = stop
 
     def crop(self, slot: Slot, length: int) -> None:
-        """Forget everything behind the first `length` tokens of the text."""
-        slot.length = max(0, min(slot.length, length - slot.dropped))
+        """Forget everything behind the first `length` tokens of the text; the whole text where the next token would then need
+        keys that were dropped.
+        """
+        if length < slot.length and slot.holds(length):
+            slot.length = length
+        elif length < slot.length:
+            self.restart(slot, 0)
 
-    def reserve(self, length: int) -> None:
-        """Make room for `length` tokens in every slot, by doubling. Raises ModelError beyond the limit."""
-        if length <= self.capacity:
-            return
-        capacity = self.capacity
-        while capacity < length:
-            capacity *= 2
-        if self.limit is not None:
-            if length > self.round(self.limit):
-                raise ModelError(f"A sequence of {length} tokens does not fit: this cache holds {self.limit} tokens a slot.")
-            capacity = min(capacity, self.round(self.limit))
-        self._resize(self.room, capacity)
+    def pattern(self, layer: int, window: int | None = None) -> Pattern:
+        """Of a layer: as declared, else of the first caller's window."""
+        return self.patterns.setdefault(layer, FULL if window is None else Sliding(window))
 
     def restart(self, slot: Slot, position: int) -> None:
         """An empty slot whose next token stands at `position`: what is before it will not be looked at."""
-        slot.length, slot.dropped = 0, position
+        slot.length = slot.first = position
+        for held in slot.held.values():
+            held.dropped, held.sinks = position, 0
+
+    # -- keys ------------------------------------------------------------------------------------------------------------
+
+    def check(self, length: int) -> None:
+        """Raises ModelError where a text of so many tokens is too long."""
+        if self.limit is not None and length > self.round(self.limit):
+            raise ModelError(f"A sequence of {length} tokens does not fit: this cache holds {self.limit} tokens a slot.")
+
+    def read(self, layer: int, slot: Slot, start: int, stop: int) -> torch.Tensor:
+        """Keys and values [2, H, stop - start, D] of the tokens from `start` to `stop`. Raises ModelError for dropped ones."""
+        held, first = slot.group(self.patterns[layer]), self.start(layer, slot)
+        if not first <= start <= stop <= slot.length:
+            raise ModelError(f"Layer {layer} holds the keys of this text's tokens from {first} to {slot.length}; expected some of "
+                             f"them, found {start} to {stop}.")
+        return held.layers[layer][:, :, start - held.dropped : stop - held.dropped]
+
+    def start(self, layer: int, slot: Slot) -> int:
+        """The first token, behind any sinks, whose keys a layer holds."""
+        held = slot.group(self.patterns[layer])
+        return held.dropped + held.sinks
 
     @torch.inference_mode()
-    def slide(self, slots: Sequence[Slot], width: int) -> None:
-        """Make room for `width` tokens behind each slot's window. Raises ModelError where there can be none."""
-        if self.window + width > self.capacity:
-            raise ModelError(f"A window of {self.window} keys with room for {self.capacity - self.window} new ones cannot take "
-                             f"{width} at once.")
-        for slot in slots:
-            if slot.length + width > self.capacity:
-                gone = slot.length - self.window
-                for cache in self.layers:
-                    if cache is not None:
-                        cache[:, slot.index, :, : self.window] = cache[:, slot.index, :, gone : slot.length].clone()
-                slot.dropped, slot.length = slot.dropped + gone, self.window
+    def fill(self, layer: int, slot: Slot, keys: torch.Tensor, pattern: Pattern) -> None:
+        """Let these keys and values [2, H, n, D] stand for all that a layer holds; those of its group have to be as many."""
+        held, n = slot.group(pattern), keys.shape[2]
+        held.dropped, held.sinks = slot.length - n, 0
+        self.reserve(layer, slot, self.patterns.setdefault(layer, pattern), keys[0], n)[:, :, :n] = keys
 
-    def write(self, layer: int, slots: Sequence[Slot], k: torch.Tensor, v: torch.Tensor) -> None:
-        """Put new keys and values, each [B, H, T, D], behind the committed tokens of each slot, as scratch."""
-        cache = self.layer(layer, k)
-        t = k.shape[2]
-        for b, slot in enumerate(slots):
-            start = slot.length
-            cache[0, slot.index, :, start : start + t] = k[b]
-            cache[1, slot.index, :, start : start + t] = v[b]
-
-    def layer(self, layer: int, like: torch.Tensor) -> torch.Tensor:
-        """A layer's tensor [2, slots, H, capacity, D], made on first use after `like` [B, H, T, D]."""
-        while len(self.layers) <= layer:
-            self.layers.append(None)
-        cache = self.layers[layer]
-        if cache is None:
-            h, d = like.shape[1], like.shape[3]
-            cache = self.layers[layer] = like.new_zeros((2, self.room, h, self.capacity, d))
-            self.derived.clear()
+    def write(self, layer: int, slot: Slot, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+        """Put new keys and values, each [H, T, D], behind the committed ones, as scratch. Returns the layer's tensor
+        [2, H, capacity, D], in which the first committed token stands at 0 that is not dropped.
+        """
+        pattern = self.pattern(layer)
+        start = slot.length - slot.group(pattern).dropped
+        cache = self.reserve(layer, slot, pattern, k, start + k.shape[1])
+        cache[0, :, start : start + k.shape[1]], cache[1, :, start : start + k.shape[1]] = k, v
         return cache
 
-    def index(self, slots: Sequence[Slot]) -> slice | list[int]:
-        """How to read these slots: a slice when their indices are consecutive (a view), else a list (a copy)."""
-        first = slots[0].index
-        if all(slot.index == first + b for b, slot in enumerate(slots)):
-            return slice(first, first + len(slots))
-        return [slot.index for slot in slots]
+    def reserve(self, layer: int, slot: Slot, pattern: Pattern, like: torch.Tensor, length: int) -> torch.Tensor:
+        """A layer's tensor with room for so many keys like these [H, T, D]; it doubles where all of a text is held."""
+        held = slot.group(pattern)
+        if layer not in held.layers or length > held.capacity(layer):
+            ahead = max(self.capacity, 2 * held.capacity(layer)) if pattern == FULL else 0
+            held.grow(layer, like, self.round(max(length, min(ahead, self.limit or ahead))))
+        return held.layers[layer]
 
-    def view(self, layer: int, index: slice | list[int], length: int) -> torch.Tensor:
-        """Keys and values [2, B, H, length, D] of the slots at `index`."""
-        cache = self.layers[layer]
-        assert cache is not None, "a layer is written before it is read"
-        return cache[:, index, :, :length]
-
+    @torch.inference_mode()
     def keep(self, slots: Sequence[Slot], paths: Sequence[Sequence[int]]) -> None:
-        """Commit, for each slot, the scratch tokens at these offsets (0 = first scratch token), in order."""
+        """Commit, for each slot, the scratch tokens at these offsets (0 = first scratch token), in order. Then windows let go of
+        what was out of sight before: a crop back to there finds all it needs.
+        """
         for slot, path in zip(slots, paths, strict=True):
-            if len(path) and path[-1] != len(path) - 1:  # ascending, so the last tells whether there are gaps
-                self._move(slot, path)
-            slot.length += len(path)
-
-    @torch.inference_mode()
-    def _move(self, slot: Slot, path: Sequence[int]) -> None:
-        """Bring the scratch tokens at these offsets together."""
-        source = torch.tensor(path, dtype=torch.long, device="cpu") + slot.length
-        for cache in self.layers:
-            if cache is not None:
-                moved = cache[:, slot.index, :, source.to(cache.device)]
-                cache[:, slot.index, :, slot.length : slot.length + len(path)] = moved
-
-    @property
-    def bytes(self) -> int:
-        return sum(c.numel() * c.element_size() for c in self.layers if c is not None)
-
-    def _copy(self, source: int, target: int, length: int) -> None:
-        for cache in self.layers:
-            if cache is not None:
-                cache[:, target, :, :length] = cache[:, source, :, :length]
-
-    @torch.inference_mode()
-    def _resize(self, room: int, capacity: int) -> None:
-        for i, old in enumerate(self.layers):
-            if old is not None:
-                new = old.new_zeros((2, room, old.shape[2], capacity, old.shape[4]))
-                new[:, : self.room, :, : self.capacity] = old
-                self.layers[i] = new
-        self.room, self.capacity = room, capacity
-        self.derived.clear()
+            stop = slot.length + len(path)
+            for pattern, held in slot.held.items():
+                if len(path) and path[-1] != len(path) - 1:  # ascending, so the last tells whether there are gaps
+                    held.gather(slot.length - held.dropped, path)
+                sinks, start = pattern.keep(slot.length)
+                dropped = (start - sinks - MARGIN) // self.quantum * self.quantum
+                if dropped > held.dropped:
+                    held.drop(sinks, dropped, stop)
+            slot.length = stop

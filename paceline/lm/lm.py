@@ -130,8 +130,8 @@ class LM:
     def cache(self, slots: int = 1, exact: bool = False) -> KV:
         """An empty cache for this model; `exact` makes its views bit-exact on CPU (multiples of the kernel's key block)."""
         if exact and self.fused is None:
-            return KV(slots, quantum=BLOCK, limit=self.context + BLOCK, tails=self.tails, exact=True)
-        return KV(slots, quantum=64, limit=self.context + BLOCK)
+            return KV(quantum=BLOCK, limit=self.context + BLOCK, tails=self.tails, exact=True)
+        return KV(quantum=64, limit=self.context + BLOCK)
 
     def forward(self, kv: KV, slots: Sequence[Slot], tokens: torch.Tensor, parents: Sequence[Sequence[int]] | None = None,
                 at: Sequence[int] | slice | None = slice(None), queries: list[torch.Tensor] | None = None) -> torch.Tensor | None:
@@ -187,7 +187,7 @@ class LM:
         padded, at = pad_rows(tokens)
         width = padded.shape[1]
         reach = self.rope_switch or self.context
-        if self.fused is not None and max(slot.position for slot in slots) + width + steps <= reach:
+        if self.fused is not None and max(slot.length for slot in slots) + width + steps <= reach:
             call = Call(kv, slots, width + steps, None, False, reach)
             call.width = width
             chains = self.fused.extend(padded, call, at, steps, worth, calibration, top)
@@ -195,7 +195,7 @@ class LM:
             return chains
         logits = self.forward(kv, slots, padded, at=at)
         kv.keep(slots, [range(len(t)) for t in tokens])
-        lengths = [slot.position for slot in slots]
+        lengths = [slot.length for slot in slots]
         chains, paths, going = [[] for _ in tokens], [1.0] * len(tokens), list(range(len(tokens)))
         gains, (least, price) = [1.0] * len(tokens), worth
         for step in range(steps):
@@ -251,7 +251,7 @@ class LM:
         """Commit these tokens to a slot in chunks of fixed size, without logits. Returns the queries at positions in `watch`."""
         trace = Trace()
         for start in range(0, len(tokens), CHUNK):
-            chunk, first = tokens[start : start + CHUNK], slot.position
+            chunk, first = tokens[start : start + CHUNK], slot.length
             wanted = [i for i in range(len(chunk)) if first + i in watch]
             queries: list[torch.Tensor] = []
             watched: dict[str, Any] = {"queries": queries} if wanted else {}

@@ -55,7 +55,7 @@ class Known:
 
     def argmax(self, dim: int = -1) -> torch.Tensor:
         """Ids [N + 1]; 0 where nothing is known, which no rule looks at."""
-        return torch.tensor([token or 0 for token in self.next])
+        return torch.tensor([token or 0 for token in self.next], dtype=torch.long, device="cpu")
 
     def topk(self, count: int) -> Any:
         """`indices.tolist()` gives for each place the known token, or none."""
@@ -80,7 +80,7 @@ class ReplayLM:
 
     def cache(self, slots: int = 1, exact: bool = False) -> KV:
         """Slots with lengths and no keys."""
-        return KV(slots)
+        return KV()
 
     def prefill(self, kv: KV, slot: Slot, tokens: Sequence[int]) -> None:
         kv.keep([slot], [range(len(tokens))])

@@ -31,8 +31,8 @@ class Asked:
         self.compared = 0
 
     @property
-    def reads(self) -> Sequence[str]:
-        return getattr(self.drafter, "reads", ())
+    def captures(self) -> Sequence[str]:
+        return getattr(self.drafter, "captures", ())
 
     def propose(self, rows: Sequence[Any], budgets: Sequence[int]) -> list[Proposal]:
         less = [self.drafter.propose(rows, [min(n, b) for b in budgets]) for n in (1, 3)]

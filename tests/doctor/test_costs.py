@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.lm.test_head import ids
 
 import paceline
 from paceline.controllers.fixed import Fixed
@@ -14,6 +13,7 @@ from paceline.doctor.costs import Curve, Ledger, Noted, curve, key_bytes, weight
 from paceline.drafters.small_model import SmallModel
 from paceline.engine import Engine
 from paceline.testing import tiny_lm, tiny_model
+from tests.models.draft_head.test_head import ids
 from tests.tiny import nearly
 
 STRAIGHT = Curve({1: {1: 1.0, 2: 1.5, 4: 2.0}, 4: {1: 2.0, 2: 4.0}}, branching=0.25)

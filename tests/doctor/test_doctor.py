@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.lm.test_head import ids
 
 from paceline.bench.timing import Group
 from paceline.doctor.costs import Curve, Noted
@@ -16,6 +15,7 @@ from paceline.doctor.runs import Candidate, candidates, distinct, halves, replay
 from paceline.errors import DataError, RequestError, SpecError
 from paceline.replay.recording import Record
 from paceline.testing import tiny_lm
+from tests.models.draft_head.test_head import ids
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tests.lm.test_head import ids, taught, varied
 
 import paceline
 from paceline.drafters.longspec import Longspec
@@ -15,6 +14,7 @@ from paceline.models.draft_head.head import Head
 from paceline.models.draft_head.lm import HeadLM
 from paceline.models.draft_head.shape import longspec_shape
 from paceline.testing import tiny_lm
+from tests.models.draft_head.test_head import ids, taught, varied
 
 WINDOW = 8
 
@@ -44,7 +44,7 @@ def test_after_moving_its_window_it_computes_what_it_was_taught(forward: str, sm
         ours = work.forward(own, [slot], torch.tensor([text[n : n + 4]]))  # scratch: a draft that is thrown away
         wanted = taught(head, lm, text[: n + 4], [min(n, i) for i in range(n + 4)])[n:]
         torch.testing.assert_close(ours, wanted, atol=1e-4, rtol=1e-4)
-    assert slot.dropped > 0 and slot.position == 180 and own.capacity == 64
+    assert own.start(0, slot) > 0 and slot.length == 180
 
 
 def test_rows_draft_with_a_moving_window_as_with_all_keys(small_steps: None, monkeypatch: pytest.MonkeyPatch) -> None:

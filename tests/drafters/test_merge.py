@@ -61,7 +61,7 @@ def test_the_drafter_that_is_right_comes_first() -> None:
 def test_it_reads_what_its_drafters_read_and_forgets_with_them() -> None:
     says = Says([1], "a")
     drafter = Merge((says, "recycle")).attach(SimpleNamespace(costs=None))
-    assert drafter.reads == ("topk_logits",)
+    assert drafter.captures == ("topk_logits",)
     drafter.forget(row([0]))
     assert says.forgotten == 1
 

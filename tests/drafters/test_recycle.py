@@ -18,7 +18,7 @@ from paceline.lm import LM
 
 
 def row(tokens: list[int], seen: list[list[int]], proposal: Proposal | None = None, committed: int = 1, tenant: str = "") -> Any:
-    last = Round(proposal or Proposal(), Verdict([], 0), committed, seen={"topk_logits": seen})
+    last = Round(proposal or Proposal(), Verdict([], 0), committed, captured={"topk_logits": seen})
     return SimpleNamespace(tokens=tokens, id=0, last=last, request=SimpleNamespace(tenant=tenant))
 
 

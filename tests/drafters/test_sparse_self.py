@@ -8,11 +8,10 @@ import math
 
 import pytest
 import torch
-from tests.lm.test_head import ids
 
 import paceline
 from paceline import plugins
-from paceline.core import sequence as row_module
+from paceline.core import request as request_module
 from paceline.core.request import Request
 from paceline.core.sampling import Sampling
 from paceline.drafters import sparse_self
@@ -21,6 +20,7 @@ from paceline.engine import Engine
 from paceline.errors import RequestError, SpecError
 from paceline.testing import ToyLM, tiny_lm
 from tests.laws import TIGHT, distance, engine_law, plain_law
+from tests.models.draft_head.test_head import ids
 
 PROMPTS = [ids(90, 1), ids(30, 2), [7], ids(140, 3)]
 
@@ -93,7 +93,7 @@ def test_the_copy_takes_little_memory_and_leaves_with_its_row() -> None:
 
 def test_under_sampling_the_law_is_the_targets(monkeypatch: pytest.MonkeyPatch) -> None:
     """A toy target that looks at two tokens; its copy lacks most of the prompt, so its drafts' law is another."""
-    monkeypatch.setattr(row_module, "RECENT", 1)
+    monkeypatch.setattr(request_module, "RECENT", 1)
     lm = ToyLM(3, seed=1)
     for keys, drawn in ((0, True), (2, True), (0, False)):
         sampling = Sampling(temperature=0.9)

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.lm.test_head import ids
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import paceline
@@ -25,6 +24,7 @@ from paceline.lm.load import resolve
 from paceline.models.draft_head.head import Head
 from paceline.models.draft_head.shape import shape_for
 from paceline.testing import ToyLM, tiny_lm
+from tests.models.draft_head.test_head import ids
 
 
 def test_models_of_ones_own_get_the_drafters_that_need_none() -> None:

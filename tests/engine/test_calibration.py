@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.lm.test_head import ids
 
 import paceline
 from paceline.controllers.cost import Cost
@@ -16,6 +15,7 @@ from paceline.engine import Engine, auto
 from paceline.engine.calibration import Measured, identity, read_calibration, write_calibration
 from paceline.errors import DataError
 from paceline.testing import ToyLM, tiny_lm
+from tests.models.draft_head.test_head import ids
 
 ARMS = [Measured("none", 0, 1.0, 0.01), Measured("ngram:length=4,max_n=3", 8, 2.5, 0.012, 1e-5)]
 

@@ -36,8 +36,8 @@ class Says:
 
 
 def row(which: int, left: int = 50, drafting: bool = True) -> Any:
-    return SimpleNamespace(id=which, tokens=[1], reach=1, left=left, drafting=drafting, struck=lambda drafter: False, strikes={},
-                           request=SimpleNamespace(reproducible=False))
+    return SimpleNamespace(id=which, tokens=[1], reach=1, left=left, drafting=drafting, disabled=lambda drafter: False,
+                           strikes={}, request=SimpleNamespace(reproducible=False))
 
 
 def asking(nodes: int, promise: float, otherwise: Sequence[Arm] = (Arm(0, 0),)) -> Order:

@@ -6,7 +6,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from tests.lm.test_head import ids
 
 import paceline
 from paceline.controllers.cost import Cost
@@ -18,6 +17,7 @@ from paceline.engine import Engine
 from paceline.engine.drafting import Drafting, Turn
 from paceline.engine.shadow import Shadow, matched
 from paceline.testing import tiny_lm
+from tests.models.draft_head.test_head import ids
 
 
 def test_a_tree_is_followed_along_the_text() -> None:
@@ -59,7 +59,7 @@ def probing(*drafters: Any) -> tuple[Shadow, Any]:
 
 
 def text(*tokens: int, seconds: float = 99.0, strikes: Any = (), left: int = 9) -> Any:
-    return SimpleNamespace(id=0, tokens=list(tokens), drafting=True, struck=lambda which: which in strikes, left=left,
+    return SimpleNamespace(id=0, tokens=list(tokens), drafting=True, disabled=lambda which: which in strikes, left=left,
                            stats=SimpleNamespace(total_seconds=seconds, rounds=0, failures=[]), strikes={},
                            request=SimpleNamespace(reproducible=False))
 

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 import torch
-from tests.lm.test_stock import drafted, stock
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -14,6 +13,7 @@ import paceline
 from paceline import ModelError
 from paceline.lm.agreement import agreement, length
 from paceline.testing import tiny_lm, tiny_model
+from tests.lm.forwards.test_stock import drafted, stock
 
 SMALL = {"vocab_size": 99, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4,
          "max_position_embeddings": 256, "bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 2}  # fmt: skip

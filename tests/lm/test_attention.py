@@ -10,11 +10,12 @@ from torch.nn.functional import scaled_dot_product_attention
 
 import paceline.lm.attention as module
 from paceline.lm.attention import Call, ancestors, attend
-from paceline.lm.kv import KV
+from paceline.lm.kv import FULL, KV
+from paceline.patterns.sliding import Sliding
 
 
 def call(lengths: list[int], width: int, parents: list[list[int]] | None, exact: bool = False) -> Call:
-    kv = KV(len(lengths), capacity=32, quantum=8)
+    kv = KV(capacity=32, quantum=8)
     slots = [kv.take() for _ in lengths]
     for slot, length in zip(slots, lengths, strict=True):
         slot.length = length
@@ -35,10 +36,11 @@ def test_ancestors_are_the_nodes_of_the_path(parents: tuple[int, ...]) -> None:
 
 def test_a_chain_and_the_same_chain_as_a_tree_have_one_mask() -> None:
     like = torch.zeros(())
-    for window in (None, 3):
-        chain = call([5, 2], 4, None).mask(like, window, 2)
-        tree = call([5, 2], 4, [[-1, 0, 1, 2]] * 2).mask(like, window, 2)
-        assert torch.equal(chain, tree)
+    for pattern in (FULL, Sliding(3)):
+        for b in range(2):
+            chain = call([5, 2], 4, None).mask(b, pattern, 16, like, 2)
+            tree = call([5, 2], 4, [[-1, 0, 1, 2]] * 2).mask(b, pattern, 16, like, 2)
+            assert torch.equal(chain, tree)
 
 
 def test_positions_are_length_plus_depth() -> None:
@@ -48,22 +50,24 @@ def test_positions_are_length_plus_depth() -> None:
 
 def test_a_window_counts_positions_not_places() -> None:
     """A node two deep sees two committed tokens of a window of four, however many siblings lie between."""
-    mask = call([6], 4, [[-1, 0, 0, 1]]).mask(torch.zeros(()), 4, 1)[0, 0]
+    mask = call([6], 4, [[-1, 0, 0, 1]]).mask(0, Sliding(4), 16, torch.zeros(()), 1)
     assert (mask[3] == 0).nonzero().flatten().tolist() == [5, 6, 7, 9]
     assert (mask[2] == 0).nonzero().flatten().tolist() == [4, 5, 6, 8]
 
 
+@torch.inference_mode()
 def test_padding_rows_and_stale_keys_never_matter() -> None:
     """A short row beside a long one, with rubbish left in the cache, gives what it gives alone."""
     random = torch.Generator().manual_seed(0)
     q, k, v = (torch.randn(2, h, 3, 8, generator=random) for h in (4, 2, 2))
     together = call([1, 9], 3, [[-1], [-1, 0, 0]])
-    for cache in (together.kv.layer(0, k),):
+    for slot in together.slots:
+        cache = together.kv.reserve(0, slot, FULL, k[0], 32)
         cache.copy_(torch.randn(cache.shape, generator=random) * 100)
-    past = together.kv.layer(0, k)[:, 0, :, :1].clone()
+    past = together.slots[0].held[FULL].layers[0][:, :, :1].clone()
     both = attend(q, k, v, 0, together, 0.3)
     alone = call([1], 1, None)
-    alone.kv.layer(0, k)[:, 0, :, :1] = past
+    alone.kv.fill(0, alone.slots[0], past, FULL)
     torch.testing.assert_close(both[0, :1], attend(q[:1, :, :1], k[:1, :, :1], v[:1, :, :1], 0, alone, 0.3)[0])
 
 
@@ -83,6 +87,7 @@ def test_values_of_another_width_than_keys(wide: int, narrow: int) -> None:
     torch.testing.assert_close(attend(q, k, v, 0, call([0], 5, None), 0.3), expected)
 
 
+@torch.inference_mode()
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize(("heads", "groups", "new", "tree"),
                          [(2, 3, 9, True), (1, 1, 1, False), (4, 2, 5, False), (2, 1, 17, True)])
@@ -97,10 +102,10 @@ def test_attention_in_parts_equals_attention_under_one_mask(dtype: torch.dtype, 
     made = []
     for pays in (False, True):
         monkeypatch.setattr(module, "parts_pay", lambda *sizes, pays=pays: pays)
-        kv = KV(1, 2048)
+        kv = KV(2048)
         slot = kv.take()
-        kv.layer(0, k)[:, 0, :, :prefix] = past[:, 0]
         slot.length = prefix
+        kv.fill(0, slot, past[:, 0], FULL)
         call = Call(kv, [slot], new, parents, False)
         made.append(attend(q, k, v, 0, call, 0.25))
         assert (not any(key[0] == "own" for key in call._masks)) == (not pays)
@@ -113,11 +118,8 @@ def test_parts_are_for_long_texts_alone_and_not_for_exact_mode(monkeypatch: pyte
     like = torch.zeros(1, 2, 5, 16)
     cases = ((1024, 1, False, True), (1023, 1, False, False), (1024, 2, False, False), (1024, 1, True, False))
     for length, slots, exact, wanted in cases:
-        kv = KV(slots, 2048)
-        taken = [kv.take() for _ in range(slots)]
-        for slot in taken:
-            slot.length = length
-        assert Call(kv, taken, 5, None, exact).in_parts(like) is wanted
+        kv = KV()
+        assert Call(kv, [kv.take() for _ in range(slots)], 5, None, exact).in_parts(like, length) is wanted
 
 
 def test_the_measurement_is_made_once_for_sizes_alike() -> None:

@@ -4,27 +4,27 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tests.lm.test_head import ids
 
-from paceline.lm import trace as trace_module
+from paceline.lm import capture as capture_module
 from paceline.lm.capture import mass
 from paceline.testing import tiny_lm
 from tests.contracts.test_families import FORWARDS
+from tests.models.draft_head.test_head import ids
 
 
 @pytest.mark.parametrize(("family", "forward"), [f for f in FORWARDS if f[0] in ("llama", "qwen3", "gpt_neox", "mistral")])
 @pytest.mark.parametrize("block", [7, 4096])
 def test_mass_is_the_attention_of_the_stock_model(family: str, forward: str, block: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trace_module, "BLOCK", block)
+    monkeypatch.setattr(capture_module, "BLOCK", block)
     lm, text, wanted = tiny_lm(family, forward=forward), ids(20), [3, 9, 10, 18]
     kv = lm.cache()
     slot = kv.take()
     trace = lm.prefill(kv, slot, text, watch=wanted)
-    assert trace.positions == wanted and len(trace.queries) == len(kv.layers)
+    assert trace.positions == wanted and len(trace.queries) == len(kv.patterns)
     lm.model.set_attn_implementation("eager")
     seen = lm.model(torch.tensor([text]), output_attentions=True).attentions
     for layer, attention in enumerate(seen):
-        held = kv.layers[layer][0, slot.index, :, : len(text)]
+        held = kv.read(layer, slot, 0, len(text))[0]
         ours = mass(trace.queries[layer], held, trace.positions)
         theirs = attention[0, :, wanted].sum(1).unflatten(0, (held.shape[0], -1)).sum(1)
         torch.testing.assert_close(ours, theirs, atol=2e-4, rtol=1e-3)

@@ -108,7 +108,7 @@ class Lean:
 
     def _places(self, call: Call) -> slice | list[int]:
         """Positions of the new tokens; a slice for one row of a chain."""
-        start = call.starts[0] + call.dropped[0]
+        start = call.starts[0]
         if len(call.starts) == 1 and call.parents is None and start + call.width <= self.context:
             return slice(start, start + call.width)
         return [p for row in call.positions() for p in row]

@@ -12,15 +12,12 @@ from paceline.lm.cost import Costs
 from paceline.lm.forwards import lean
 from paceline.lm.forwards.fused import forward as fused
 from paceline.lm.kv import KV, Slot
-from paceline.lm.lm import CHUNK, LM
+from paceline.lm.lm import LM
 from paceline.lm.weights.linear import Dense, fuse
 from paceline.models.draft_head.block import Block
 from paceline.models.draft_head.head import Head
 
 __all__ = ["HeadLM"]
-
-SLACK = 2 * CHUNK  # keys kept beyond a window, so that it is moved once in so many tokens
-
 
 class HeadLM:
     """A head at work, with what drafting needs of `LM`: its rows' slots name the target's slots they read (`Slot.reads`).
@@ -42,8 +39,8 @@ class HeadLM:
 
     def cache(self, slots: int = 1, exact: bool = False) -> KV:
         if window := self.model.shape.window:
-            return KV(slots, window + SLACK, window=window)
-        return KV(slots, quantum=64, limit=self.context + 512)
+            return KV(quantum=64, limit=self.context + 512, window=window)
+        return KV(quantum=64, limit=self.context + 512)
 
     def forward(self, kv: KV, slots: Sequence[Slot], tokens: torch.Tensor, parents: Sequence[Sequence[int]] | None = None,
                 at: Any = slice(None)) -> torch.Tensor | None:

@@ -41,7 +41,7 @@ def taught(head: Head, lm: LM, text: list[int], seen_keys: list[int]) -> torch.T
     slot = kv.take()
     lm.prefill(kv, slot, text)
     layers = lm.text_config.num_hidden_layers
-    memory = [tuple(kv.view(layers - n, [0], t)) for n in head.shape.reads]
+    memory = [tuple(kv.read(layers - n, slot, 0, t)[:, None]) for n in head.shape.reads]
     causal = torch.full((t, t), -torch.inf).triu(1)[None, None]
     if head.shape.window:
         causal += torch.full((t, t), -torch.inf).tril(-head.shape.window)

@@ -12,17 +12,16 @@
 namespace {
 
 struct Batch {  // a call, token by token: M of them
-    const int32_t *token, *position, *dropped, *slot, *place, *end, *paths, *path_start;
-    // dropped: how far its position is beyond its place among its slot's keys.
-    // place: where its key goes in its slot; it sees keys [0, end) and then those at paths[path_start[m] .. path_start[m + 1])
-    const int32_t *read_slot, *read_end;  // of the other model's cache
+    const int32_t *token, *position, *row, *place, *end, *paths, *path_start;
+    // place: where its key goes, counted from the text's first token; it sees those before `end`, as far as its layer reaches, and
+    // then those at paths[path_start[m] .. path_start[m + 1])
+    const int32_t* read_end;  // of the other model's keys
     const int32_t* wanted;
-    void* const* cache;
-    void* const* read_cache;
+    const Held *held, *read;
+    const Reach* reach;
     float *work, *queries;
     void* logits;
-    int64_t kv_stride, slot_stride, head_stride, read_kv_stride, read_slot_stride, read_head_stride;
-    int32_t m, l, most_keys, threads;
+    int32_t count, m, l, most_keys, threads;
 };
 
 int64_t work_floats(const Model& model, int32_t m, int32_t most_keys, int32_t threads) {
@@ -66,23 +65,25 @@ Fault expand_batch(const Model& model, const Call& c, int steps, Workspace& work
         if (c.parents[i] < -1 || c.parents[i] >= i % c.width) return NO_TREE;
     for (int i = 0; c.parents && i < m; i++)
         for (int at = i; at != -1; path++) at = c.parents[at] == -1 ? -1 : i - i % c.width + c.parents[at];
-    int32_t* next = workspace.numbers.of(9 * int64_t(m) + 1 + path + (c.wanted ? 0 : l));
+    int32_t* next = workspace.numbers.of(7 * int64_t(m) + 1 + path + (c.wanted ? 0 : l));
     if (!next) return NO_MEMORY;
     const auto take = [&](int64_t n) { return std::exchange(next, next + n); };
-    int32_t *token = take(m), *position = take(m), *dropped = take(m), *slot = take(m), *place = take(m), *end = take(m);
-    int32_t *read_slot = take(m), *read_end = take(m), *path_start = take(m + 1), *paths = take(path), most = 0;
+    int32_t *token = take(m), *position = take(m), *row = take(m), *place = take(m), *end = take(m);
+    int32_t *read_end = take(m), *path_start = take(m + 1), *paths = take(path), most = 0;
     path_start[0] = 0;
     for (int b = 0; b < c.count; b++) {
-        const Row& row = c.rows[b];
-        most = std::max({most, row.start + c.width + steps, row.read_length});
+        const int length = c.rows[b].length, read_length = c.rows[b].read_length;
+        most = std::max(most, read_length);
+        for (int g = 0; g < c.groups; g++)
+            most = std::max(most, int(length - c.held[g * c.count + b].dropped + c.width + steps));
         for (int t = 0, i = b * c.width; t < c.width; t++, i++) {
             if (c.tokens[i] < 0 || c.tokens[i] >= c.known) return UNKNOWN_ID;
-            const int parent = c.parents ? c.parents[i] : t - 1, first = row.start + row.dropped;
-            token[i] = int32_t(c.tokens[i]), slot[i] = row.slot, dropped[i] = row.dropped, place[i] = row.start + t;
-            position[i] = !c.parents ? std::min(first + t, c.last) : parent == -1 ? first : position[b * c.width + parent] + 1;
+            const int parent = c.parents ? c.parents[i] : t - 1;
+            token[i] = int32_t(c.tokens[i]), row[i] = b, place[i] = length + t;
+            position[i] = !c.parents ? std::min(length + t, c.last) : parent == -1 ? length : position[b * c.width + parent] + 1;
             if (position[i] + steps > c.positions) return TOO_LONG;
-            read_slot[i] = row.read_slot, read_end[i] = std::min(row.read_length, position[i]);
-            end[i] = c.parents ? row.start : place[i] + 1;
+            read_end[i] = std::min(read_length, position[i]);
+            end[i] = c.parents ? length : place[i] + 1;
             int32_t* stop = path_start + i + 1;
             *stop = path_start[i];
             if (c.parents) {  // its parent's path and itself
@@ -104,9 +105,8 @@ Fault expand_batch(const Model& model, const Call& c, int steps, Workspace& work
     most = (most + PARTIALS - 1) / PARTIALS * PARTIALS + PARTIALS;
     float* work = workspace.work.of(work_floats(model, m, most, c.threads));
     if (!work) return NO_MEMORY;
-    batch = {token, position, dropped, slot, place, end, paths, path_start, read_slot, read_end, wanted, c.cache, c.read_cache,
-             work, c.queries, c.logits, c.kv_stride, c.slot_stride, c.head_stride, c.read_kv_stride, c.read_slot_stride,
-             c.read_head_stride, m, l, most, c.threads};
+    batch = {token, position, row, place, end, paths, path_start, read_end, wanted, c.held, c.read, c.reach, work, c.queries,
+             c.logits, c.count, m, l, most, c.threads};
     return NONE;
 }
 

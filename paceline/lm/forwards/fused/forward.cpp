@@ -40,12 +40,13 @@ void write_kv(const Model& model, const Layer& layer, const Batch& c, int index,
     const float *cos = model.cos + int64_t(c.position[m]) * d, *sin = model.sin + int64_t(c.position[m]) * d;
     for (int h = 0; h < hq; h++) rope(q + h * d, cos, sin, d, layer.scale);
     if (c.queries) std::copy_n(q, hq * d, c.queries + (int64_t(index) * c.m + m) * hq * d);
-    C* cache = (C*)c.cache[index] + c.slot[m] * c.slot_stride + int64_t(c.place[m]) * d;
+    const Held& held = c.held[c.reach[index].group * c.count + c.row[m]];
+    C* cache = (C*)held.layers[c.reach[index].place] + (c.place[m] - held.dropped) * d;
     for (int h = 0; h < hk; h++) {
         rope(k + h * d, cos, sin, d, 1.0f);
         for (int i = 0; i < d; i++) {
-            put(cache + h * c.head_stride + i, k[h * d + i]);
-            put(cache + c.kv_stride + h * c.head_stride + i, v[h * d + i]);
+            put(cache + h * held.capacity * d + i, k[h * d + i]);
+            put(cache + (hk + h) * held.capacity * d + i, v[h * d + i]);
         }
     }
 }
@@ -63,7 +64,7 @@ void run(const Model& model, const Batch& c) {
     const int64_t own = int64_t(std::min(QUERY_BLOCK, m)) * most_groups * c.most_keys + KEY_BLOCK * std::max(d, model.cross_dim);
     int32_t* chunk = (int32_t*)(scores + c.threads * own);
     for (int row = 0; row < m; row++)
-        if (!chunks || c.slot[row] != c.slot[chunk[chunks - 1]] || row - chunk[chunks - 1] == QUERY_BLOCK) chunk[chunks++] = row;
+        if (!chunks || c.row[row] != c.row[chunk[chunks - 1]] || row - chunk[chunks - 1] == QUERY_BLOCK) chunk[chunks++] = row;
     chunk[chunks] = m;
 #pragma omp parallel num_threads(c.threads)
     {
@@ -105,8 +106,9 @@ void run(const Model& model, const Batch& c) {
             for (int row = low; row < high; row++) write_kv<C>(model, layer, c, index, row, qkv + row * joint);
             team.wait();
             if (index == model.count - 1 && !c.l) break;  // a prefill is done once the last keys are in place
-            const View own{hq, model.kv_heads, d, layer.window, c.most_keys, c.cache[index], c.kv_stride, c.slot_stride,
-                           c.head_stride, c.position, c.dropped, c.slot, c.end, c.paths, c.path_start};
+            const Reach& reach = c.reach[index];
+            const View own{hq, model.kv_heads, d, reach.window, c.most_keys, reach.place, c.held + reach.group * c.count,
+                           c.position, c.row, c.end, c.paths, c.path_start};
             attend_all(own, qkv, joint, a, hq * d);
             team.wait();
             float* into = layer.after_attention ? h : x;
@@ -119,9 +121,8 @@ void run(const Model& model, const Batch& c) {
                 team.wait();
                 for (int row = low; row < high; row++) rope_cross(model, layer, c, row, qkv + row * joint);
                 team.wait();
-                const View other{model.cross_heads, model.cross_kv_heads, model.cross_dim, 0, c.most_keys, c.read_cache[index],
-                                 c.read_kv_stride, c.read_slot_stride, c.read_head_stride, c.position, c.dropped, c.read_slot,
-                                 c.read_end, nullptr, nullptr};
+                const View other{model.cross_heads, model.cross_kv_heads, model.cross_dim, 0, c.most_keys, index, c.read,
+                                 c.position, c.row, c.read_end, nullptr, nullptr};
                 attend_all(other, qkv, joint, a, cross);
                 team.wait();
                 linear_to(team, layer.cross_o, a, cross, m, x, width, true);
@@ -193,25 +194,24 @@ int32_t EXPORTED(extend)(const Model* model, const Call* call, int32_t steps, fl
     if (const Fault fault = expand_batch(*model, *call, steps, workspace, first); fault != NONE) return fault;
     const int l = call->l, v = model->head.out;
     std::fill_n(top_tokens, steps * l * top, -1);
-    int32_t *numbers = workspace.later.of(10 * int64_t(l) + 1), *kept = workspace.kept.of(int64_t(l) * PIECES * top);
+    int32_t *numbers = workspace.later.of(8 * int64_t(l) + 1), *kept = workspace.kept.of(int64_t(l) * PIECES * top);
     float* path = workspace.path_probs.of(2 * int64_t(l));
     Piece* pieces = workspace.pieces.of(int64_t(l) * PIECES);
     if (!numbers || !kept || !path || !pieces) return NO_MEMORY;
     const auto take = [&](int64_t n) { return std::exchange(numbers, numbers + n); };
-    int32_t *next = take(l), *position = take(l), *dropped = take(l), *slot = take(l), *place = take(l), *end = take(l);
-    int32_t *each = take(l), *read_slot = take(l), *read_end = take(l), *none = take(l + 1);
+    int32_t *next = take(l), *position = take(l), *from = take(l), *place = take(l), *end = take(l);
+    int32_t *each = take(l), *read_end = take(l), *none = take(l + 1);
     float* gain = path + l;
     std::fill_n(path, 2 * l, 1.0f);
     std::fill_n(none, l + 1, 0);
     for (int i = 0; i < l; i++) {
         const int row = first.wanted[i];
-        position[i] = first.position[row], dropped[i] = first.dropped[row], slot[i] = first.slot[row];
-        place[i] = first.place[row], each[i] = i, read_slot[i] = first.read_slot[row], read_end[i] = first.read_end[row];
+        position[i] = first.position[row], from[i] = first.row[row], place[i] = first.place[row];
+        each[i] = i, read_end[i] = first.read_end[row];
     }
     Batch later = first;
-    later.token = next, later.position = position, later.dropped = dropped, later.slot = slot, later.place = place;
-    later.end = end, later.path_start = none, later.wanted = each, later.read_slot = read_slot, later.read_end = read_end;
-    later.m = l;
+    later.token = next, later.position = position, later.row = from, later.place = place, later.end = end;
+    later.path_start = none, later.wanted = each, later.read_end = read_end, later.m = l;
     for (int step = 0; step < steps; step++, top_tokens += int64_t(l) * top, probs += int64_t(l) * top) {
         run_any(*model, step ? later : first);
         if (model->half) top_k((const bf16*)call->logits, l, v, top, pieces, kept, call->threads, top_tokens, probs);

@@ -7,11 +7,11 @@ no compiler, or a model is not llama-type, the other forwards serve.
 """
 
 import ctypes
-import itertools
 import threading
 from array import array
 from collections.abc import Sequence
 from functools import partial
+from itertools import chain
 from typing import Any, NamedTuple
 
 import torch
@@ -20,10 +20,11 @@ from paceline.errors import ShapeError
 from paceline.lm.attention import Call
 from paceline.lm.forwards.fused import compiler
 from paceline.lm.forwards.lean import Layer, Lean, Norm, linears
-from paceline.lm.kv import KV
+from paceline.lm.kv import KV, Slot
 from paceline.lm.rotary import Rotary
 from paceline.lm.weights.layout import Tiled, compact, quantize_int8, tiles
 from paceline.lm.weights.linear import Dense, Packed, Restored
+from paceline.patterns import Pattern
 
 __all__ = ["Fused", "build"]
 
@@ -31,6 +32,7 @@ NORMS = ("before_attention", "after_attention", "before_cross", "before_mlp", "a
 MOST_GROUPS = 64  # as in attention.h
 UNKNOWN_ID, TOO_LONG, NO_MEMORY, NO_TREE = 1, 2, 3, 4  # faults, as in model.h
 DTYPES = (torch.float32, torch.bfloat16)
+FAR = 1 << 30  # a position that tells how many keys a pattern keeps
 KINDS = {torch.float32: 0, torch.bfloat16: 1, torch.int8: 2}  # of a linear's weights, as in model.h
 
 
@@ -43,7 +45,7 @@ class CLayer(ctypes.Structure):
     _fields_ = [
         *((name, CLinear) for name in ("qkv", "o", "gate_up", "down", "cross_q", "cross_o")),
         *((name, ctypes.c_void_p) for name in (*NORMS, "q_norm", "k_norm", "cross_norm")),
-        ("window", ctypes.c_int32), ("norm_heads", ctypes.c_int32), ("scale", ctypes.c_float), ("cross_scale", ctypes.c_float),
+        ("norm_heads", ctypes.c_int32), ("scale", ctypes.c_float), ("cross_scale", ctypes.c_float),
         ("eps", ctypes.c_float),
     ]  # fmt: skip
 
@@ -60,10 +62,9 @@ class CModel(ctypes.Structure):
 
 class CCall(ctypes.Structure):
     _fields_ = [
-        *((name, ctypes.c_void_p) for name in ("tokens", "rows", "parents", "wanted")),
-        *((name, ctypes.c_void_p) for name in ("cache", "read_cache", "queries", "logits")),
-        *((f"{who}{name}_stride", ctypes.c_int64) for who in ("", "read_") for name in ("kv", "slot", "head")),
-        *((name, ctypes.c_int32) for name in ("count", "width", "l", "last", "positions", "known", "threads")),
+        *((name, ctypes.c_void_p) for name in ("tokens", "rows", "held", "read", "reach", "parents", "wanted")),
+        *((name, ctypes.c_void_p) for name in ("queries", "logits")),
+        *((name, ctypes.c_int32) for name in ("groups", "count", "width", "l", "last", "positions", "known", "threads")),
     ]  # fmt: skip
 
 
@@ -91,8 +92,10 @@ class Fused:
         self.tiled: list[dict[str, Tiled]] = [{} for _ in lean.layers]
         self.layers = (CLayer * len(lean.layers))(*(self._layer(i, layer, lean.head_dim) for i, layer in enumerate(lean.layers)))
         self.reads = [-1 if layer.cross is None else layer.cross.layer for layer in lean.layers]
-        self.like = torch.empty((1, lean.kv_heads, 1, lean.head_dim), dtype=head.dtype, device="cpu")
+        self.windows = [layer.window for layer in lean.layers]
+        self.like = torch.empty((lean.kv_heads, 1, lean.head_dim), dtype=head.dtype, device="cpu")
         cross = next((layer.cross for layer in lean.layers if layer.cross), None)
+        self.other = self.like.new_empty((cross.kv_heads, 1, cross.dim)) if cross else self.like
         last = self._vector(lean.norm.weight) if lean.norm else 0
         self.model = CModel(
             layers=self.layers, embedding=pointer(self._keep(lean.embed), head.dtype), norm=last,
@@ -125,7 +128,7 @@ class Fused:
         is at `at[b]` among the B * T; all but the last of them are fed. As `LM.extend` says."""
         made = self._prepare(tokens, call, at, steps)
         bins, top, places = len(calibration[0]) if calibration else 0, min(top, self.vocab), steps * len(at)
-        table = (ctypes.c_float * (bins * len(at)))(*itertools.chain.from_iterable(calibration or ()))
+        table = (ctypes.c_float * (bins * len(at)))(*chain.from_iterable(calibration or ()))
         top_tokens, probs = (ctypes.c_int32 * (places * top))(), (ctypes.c_float * (places * top))()
         fault = self.code.extend(
             self.address, ctypes.byref(made.call), steps, *map(ctypes.c_float, worth), table, bins, top, top_tokens, probs,
@@ -143,42 +146,36 @@ class Fused:
 
     def _prepare(self, tokens: torch.Tensor, call: Call, wanted: Sequence[int] | None, steps: int = 1) -> Prepared:
         """What the code is told of a forward; wanted: tokens whose logits are asked for, None = all."""
-        b, t = self._checked(tokens, call, wanted, steps)
-        tokens, numbers = tokens.contiguous(), array("i")
-        for slot, start, dropped in zip(call.slots, call.starts, call.dropped, strict=True):
-            other = slot.reads if self.reading else None
-            numbers.extend((slot.index, start, dropped, 0, 0) if other is None else
-                           (slot.index, start, dropped, other.index, other.length))
-        self._extend_rope(min(self.context, max(map(sum, zip(call.starts, call.dropped, strict=True))) + t + steps))
-        parents = wants = None
-        if call.parents is not None:
-            parents = 4 * len(numbers)
-            for row in call.parents:
-                numbers.extend(row)
-                numbers.extend([-1] * (t - len(row)))
-        if wanted is not None:
-            wants = 4 * len(numbers)
-            numbers.extend(wanted)
-        address, _ = numbers.buffer_info()
+        b, t = self._checked(tokens, call, wanted)
+        tokens = tokens.contiguous()
+        self._extend_rope(min(self.context, max(call.starts) + t + steps))
+        groups, reach = self._groups(call.kv)
+        held = [self._held(slot, pattern, layers, t + steps - 1) for pattern, layers in groups.items() for slot in call.slots]
+        others, reads = self._others(call) if self.reading else ([], [])
+        lengths = [(slot.length, 0 if slot.reads is None else slot.reads.length) for slot in call.slots]
+        rows, numbers = array("q", chain(*lengths, *held, *others)), array("i")
+        for row in call.parents or ():
+            numbers.extend([*row, *[-1] * (t - len(row))])
+        parents = 4 * len(numbers)
+        numbers.extend(wanted or ())
         count = b * t if wanted is None else len(wanted)
         logits = torch.empty((count, self.vocab), dtype=self.dtype, device="cpu")
-        cache, strides = self._own_cache(call.kv)
-        read_cache, read_strides = self._other_cache(call) if self.reading else (None, (0, 0, 0))
+        row_at, number_at = rows.buffer_info()[0], numbers.buffer_info()[0]
+        held_at = row_at + 16 * b
         made = CCall(
-            pointer(tokens, torch.int64), address, parents and address + parents, wants and address + wants,
-            ctypes.addressof(cache), read_cache and ctypes.addressof(read_cache), None, pointer(logits, self.dtype),
-            *strides, *read_strides, b, t, count, call.context - 1, self.context, self.known, torch.get_num_threads(),
+            pointer(tokens, torch.int64), row_at, held_at, held_at + 32 * len(held) if others else None, reach.buffer_info()[0],
+            number_at if parents else None, None if wanted is None else number_at + parents, None, pointer(logits, self.dtype),
+            len(groups), b, t, count, call.context - 1, self.context, self.known, torch.get_num_threads(),
         )  # fmt: skip
-        return Prepared(made, logits, (tokens, numbers, cache, read_cache))
+        return Prepared(made, logits, (tokens, rows, numbers, reads))
 
     @staticmethod
-    def _checked(tokens: torch.Tensor, call: Call, wanted: Sequence[int] | None, steps: int) -> torch.Size:
+    def _checked(tokens: torch.Tensor, call: Call, wanted: Sequence[int] | None) -> torch.Size:
         """[B, T], where nothing in the call points beyond what there is: the code itself looks at ids, positions and trees only.
         Raises ShapeError."""
         b, t = tokens.shape
-        kv, ends = call.kv, max(call.starts) + t + steps - 1
-        if len(call.slots) != b or any(not 0 <= slot.index < kv.room for slot in call.slots) or ends > kv.capacity:
-            raise ShapeError(f"Expected {b} slots of this cache for {ends} keys each; it has {kv.room} of {kv.capacity}.")
+        if len(call.slots) != b:
+            raise ShapeError(f"Expected {b} slots, one for each row of tokens, found {len(call.slots)}.")
         if call.parents is not None and (len(call.parents) != b or max(map(len, call.parents)) > t):
             raise ShapeError(f"Expected parents for {b} rows of at most {t} tokens.")
         if wanted is not None and any(not 0 <= i < b * t for i in wanted):
@@ -197,25 +194,42 @@ class Fused:
             most = max(p for row in call.positions() for p in row) + steps - 1
             raise ShapeError(f"Expected positions below {self.context}, found {most}: too long a text.")
 
-    def _own_cache(self, kv: KV) -> tuple[Any, tuple[int, ...]]:
-        """Addresses of a cache's layers, made where they are not there yet, and its strides; the cache keeps them."""
+    def _groups(self, kv: KV) -> "tuple[dict[Pattern, list[int]], array[int]]":
+        """The layers of each group of a cache, and of each layer its group, its place there and its window; the cache keeps them."""
         if self not in kv.derived:
-            tensors = [kv.layer(i, self.like) for i in range(len(self.layers))]
-            kv.derived[self] = addresses(tensors, self.like), tensors[0].stride()[:3]
+            groups: dict[Pattern, list[int]] = {}
+            reach = array("i")
+            for layer, window in enumerate(self.windows):
+                pattern = kv.pattern(layer, window)
+                groups.setdefault(pattern, []).append(layer)
+                start = pattern.keep(FAR)[1]
+                reach.extend((list(groups).index(pattern), len(groups[pattern]) - 1, FAR + 1 - start if start else 0))
+            kv.derived[self] = groups, reach
         return kv.derived[self]
 
-    def _other_cache(self, call: Call) -> tuple[Any, tuple[int, ...]]:
-        """Of the cache that layers read in another model: addresses and strides."""
-        reads = [slot.reads for slot in call.slots if slot.reads is not None]
-        if len(reads) < len(call.slots) or any(slot.kv is not reads[0].kv for slot in reads):
-            raise ShapeError("Expected every row of a draft head to read a slot of one and the same cache; set Slot.reads.")
-        kv = reads[0].kv
-        if self not in kv.derived:
-            held = kv.layers  # none before the target's first forward; nothing of it is seen then
-            layers = [held[layer] if 0 <= layer < len(held) else None for layer in self.reads]
-            like = self.like.new_empty((1, self.model.cross_kv_heads, 1, self.model.cross_dim))
-            kv.derived[self] = addresses(layers, like), next((x.stride()[:3] for x in layers if x is not None), (0, 0, 0))
-        return kv.derived[self]
+    def _held(self, slot: Slot, pattern: Pattern, layers: Sequence[int], width: int) -> tuple[int, int, int, int]:
+        """What the code is told of a slot's group, which is given room for `width` tokens behind the committed ones."""
+        held = slot.group(pattern)
+        length = slot.length - held.dropped + width
+        if held.addresses is None or held.capacity(layers[0]) < length:
+            for layer in layers:
+                slot.kv.reserve(layer, slot, pattern, self.like, length)
+            held.addresses = addresses([held.layers[layer] for layer in sorted(held.layers)], self.like)
+        sinks = held.sinks if held.dropped else pattern.keep(slot.length)[0]
+        return ctypes.addressof(held.addresses), held.capacity(layers[0]), held.dropped, sinks
+
+    def _others(self, call: Call) -> tuple[list[tuple[int, int, int, int]], list[Any]]:
+        """What the code is told of the slots that layers read in another model, as by `_held`, and what must live as long."""
+        told, kept = [], []
+        for slot in call.slots:
+            if slot.reads is None:
+                raise ShapeError("Expected every row of a draft head to read a slot of its target; set Slot.reads.")
+            held = [slot.reads.layer(layer) for layer in self.reads]  # none before the target's first forward: nothing is seen
+            tensors = [None if h is None else h.layers[layer] for layer, h in zip(self.reads, held, strict=True)]
+            kept.append(addresses(tensors, self.other))
+            dropped = max((h.dropped for h in held if h is not None), default=0)
+            told.append((ctypes.addressof(kept[-1]), next((x.shape[2] for x in tensors if x is not None), 0), dropped, 0))
+        return told, kept
 
     def _extend_rope(self, length: int) -> None:
         """Rotations for positions below `length`; older tables are kept, since another thread's call may be reading them."""
@@ -254,7 +268,7 @@ class Fused:
         return CLayer(
             **{name: self._linear(home, name, *dense(part)) for name, part in parts.items()},
             **{name: self._vector(norm.weight) for name, norm in norms.items() if norm is not None},
-            window=layer.window or 0, norm_heads=layer.q_norm is not None and layer.q_norm.weight.numel() == dim,
+            norm_heads=layer.q_norm is not None and layer.q_norm.weight.numel() == dim,
             scale=layer.scale, cross_scale=cross.scale if cross else 0.0,
             eps=next(norm.eps for norm in norms.values() if norm is not None),
         )  # fmt: skip
@@ -291,10 +305,10 @@ def pointer(x: torch.Tensor, dtype: torch.dtype) -> int:
 
 
 def addresses(tensors: Sequence[torch.Tensor | None], like: torch.Tensor) -> Any:
-    """Of a cache's layers [2, slots, H, capacity, D], all of one shape, with the heads and the dtype of `like` [1, H, 1, D]."""
-    found, (h, d) = [x for x in tensors if x is not None], like.shape[1::2]
+    """Of layers [2, H, capacity, D] that a slot holds, all of one shape, with the heads and the dtype of `like` [H, 1, D]."""
+    found, (h, _, d) = [x for x in tensors if x is not None], like.shape
     for x in found:
-        if x.shape != found[0].shape or (x.shape[2], x.shape[4]) != (h, d):
+        if x.shape != found[0].shape or (x.shape[1], x.shape[3]) != (h, d):
             raise ShapeError(f"Expected layers of a cache alike, with {h} heads of {d}, found {list(x.shape)}.")
     return (ctypes.c_void_p * len(tensors))(*(0 if x is None else pointer(x, like.dtype) for x in tensors))
 

@@ -26,7 +26,7 @@ struct Layer {
     Linear cross_q, cross_o;       // attention over another model's keys, after the layer's own; `in` 0 = none
     const float *before_attention, *after_attention, *before_cross, *before_mlp, *after_mlp;  // norms [width], or null
     const float *q_norm, *k_norm, *cross_norm;
-    int32_t window, norm_heads;  // window 0 = none; norm_heads: q_norm and k_norm are [D], each head by itself
+    int32_t norm_heads;  // q_norm and k_norm are [D], each head by itself
     float scale, cross_scale, eps;
 };
 
@@ -42,21 +42,31 @@ struct Model {
 };
 
 struct Row {
-    int32_t slot, start, dropped;    // its slot; how many keys are committed there; how many before them are not held
-    int32_t read_slot, read_length;  // of the other model's cache, where layers read one: its slot there, and the keys held
+    int64_t length, read_length;  // tokens committed, of its text and of the other model's, where layers read one
+};
+
+// What a row's slot holds of a group of layers: keys and values of the text's first `sinks` tokens, and of the last ones, in order;
+// `dropped` are missing in between, so the token at position p >= sinks stands at p - dropped.
+struct Held {
+    void* const* layers;  // each [2, kv_heads, capacity, D]
+    int64_t capacity, dropped, sinks;
+};
+
+struct Reach {  // of a layer: its group, its place among the group's layers, and how many keys a token sees beside sinks, 0 = all
+    int32_t group, place, window;
 };
 
 struct Call {
     const int64_t* tokens;    // [count, width] ids
     const Row* rows;          // [count]
+    const Held* held;         // [groups, count]
+    const Held* read;         // [count], of the other model's: a pointer for each layer here that reads one; or null
+    const Reach* reach;       // [layers]
     const int32_t* parents;   // [count, width], of each token among its row's, -1 = what is committed; null: every row is a chain
     const int32_t* wanted;    // tokens whose logits are wanted, `l` of them; null: all
-    void* const* cache;       // per layer [2, slots, kv_heads, capacity, D]
-    void* const* read_cache;  // or null
     float* queries;           // [layers, count * width, heads * D]: receives what every token asks, rotated and scaled; or null
     void* logits;             // [l, V] in the weights' dtype
-    int64_t kv_stride, slot_stride, head_stride, read_kv_stride, read_slot_stride, read_head_stride;
-    int32_t count, width, l;
+    int32_t groups, count, width, l;
     int32_t last, positions, known;  // a chain's padding has this position at most; how many positions and ids there are
     int32_t threads;
 };

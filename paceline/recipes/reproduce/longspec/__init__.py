@@ -196,7 +196,6 @@ def step_costs(length: int) -> dict[str, float]:
         target, own = lm.cache(), work.cache()
         slot, read_slot = own.take(), target.take()
         slot.reads = read_slot
-        target.reserve(length)
         lm.prefill(target, read_slot, [5] * 300)  # its keys matter to no time, so the rest is left as it is
         read_slot.length = length
         own.restart(slot, length - shape.window)
@@ -230,7 +229,6 @@ def forward_costs(prefix: int, nodes: int = 65) -> dict[str, float]:
         lm = LM(model, forward=name)
         kv = lm.cache()
         slot = kv.take()
-        kv.reserve(prefix + nodes)
         lm.prefill(kv, slot, [5] * 100)
         slot.length = prefix  # what the other keys hold matters to no time
         found[name] = 1000 * best(partial(lm.forward, kv, [slot], torch.full((1, nodes), 7), parents), 5)

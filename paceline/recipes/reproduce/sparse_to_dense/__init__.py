@@ -129,9 +129,7 @@ class Lower:
         return 0.0
 
     def renew(self, row: Row, slot: Slot) -> bool:
-        whole = row.slot.kv
-        slot.kv.layers, slot.kv.capacity, slot.kv.room = whole.layers, whole.capacity, whole.room
-        slot.index, slot.length = row.slot.index, row.slot.length
+        slot.held, slot.length = row.slot.held, row.slot.length
         return True
 
     def forget(self, row: Row) -> None: ...

@@ -241,10 +241,11 @@ def test_what_compiled_code_would_read_amiss_is_refused_at_its_door() -> None:
         lm.forward(kv, [slot, slot], tokens)
     with pytest.raises(ShapeError, match="places of logits from 0 to 3"):
         lm.fused.extend(tokens, Call(kv, [slot], 6, None, False), [4], 2, (0.0, 0.0), None, 1)
-    other = KV(1)
-    other.layer(0, torch.zeros((1, 1, 1, 16), dtype=torch.float64))
-    with pytest.raises(ShapeError, match="Expected"):
-        lm.forward(other, [other.take()], tokens)
+    for like in (torch.zeros((1, 1, 16)), torch.zeros((2, 1, 16), dtype=torch.float64)):
+        slot = kv.take()
+        kv.write(0, slot, like, like)
+        with pytest.raises(ShapeError, match="Expected"):
+            lm.forward(kv, [slot], tokens)
 
 
 @needs_compiler
@@ -279,12 +280,12 @@ def test_logits_are_given_for_the_places_asked_for() -> None:
 
 @needs_compiler
 def test_a_cache_that_has_grown_is_found_again() -> None:
-    """Addresses are kept as long as a cache's layers stay, by the model and by a head that reads it."""
+    """Addresses are kept as long as a slot's layers stay."""
     lm = paceline.load(tiny_model(), forward="fused")
     head = HeadLM(Head(shape_for(lm, width=48, heads=3, kv_heads=1, ffn=80)), lm)
     written = []
     for capacity in (64, 512):
-        kv, own = KV(1, capacity=capacity), head.cache()
+        kv, own = KV(capacity=capacity), head.cache()
         slot, reader = kv.take(), own.take()
         reader.reads = slot
         for start in range(0, 160, 20):
