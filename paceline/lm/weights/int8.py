@@ -12,7 +12,6 @@ from paceline.lm.weights.layout import quantize_int8, tiles
 __all__ = ["Int8"]
 
 KERNEL = 2  # as compiled code numbers it
-UNIT = 2**24  # the kernel's scales are multiples of one over this: it turns bytes into floats by their bits
 
 
 class Int8:
@@ -38,4 +37,4 @@ class Int8:
         if self.codes.device.type != "cpu":
             return None
         shape = (self.shape[0] // (1 + gated), self.shape[1])
-        return Native(tiles(self.codes, gated), KERNEL, shape, gated, tiles(self.scale[:, None] / UNIT, gated), self.bias)
+        return Native(tiles(self.codes, gated), KERNEL, shape, gated, tiles(self.scale[:, None], gated), self.bias)

@@ -102,7 +102,7 @@ Fault expand_batch(const Model& model, const Call& c, int steps, Workspace& work
         for (int i = 0; i < l; i++) all[i] = i;
         wanted = all;
     }
-    most = (most + LANES - 1) / LANES * LANES + LANES;
+    most = (most + PARTIALS - 1) / PARTIALS * PARTIALS + PARTIALS;
     float* work = workspace.work.of(work_floats(model, m, most, c.threads));
     if (!work) return NO_MEMORY;
     batch = {token, position, row, place, end, paths, path_start, read_end, wanted, c.held, c.read, c.reach, work, c.queries,

@@ -66,7 +66,6 @@ void run(const Model& model, const Batch& c) {
     for (int row = 0; row < m; row++)
         if (!chunks || c.row[row] != c.row[chunk[chunks - 1]] || row - chunk[chunks - 1] == QUERY_BLOCK) chunk[chunks++] = row;
     chunk[chunks] = m;
-    int taken = 0;
 #pragma omp parallel num_threads(c.threads)
     {
         const Team team{omp_get_thread_num(), omp_get_num_threads()};
@@ -85,14 +84,16 @@ void run(const Model& model, const Batch& c) {
                 for (int i = 0; i < width; i++) x[row * width + i] += h[row * width + i];
             }
         };
+        // This thread's share of all query heads, each with its chunks; heads of one key head together: they share its keys.
         auto attend_all = [&](const View& view, const float* q, int64_t ldq, float* out, int64_t ldo) {
-            for (int task;;) {
-#pragma omp atomic capture
-                task = taken++;
-                if (task >= chunks * view.kv_heads) break;
-                const int first = chunk[task / view.kv_heads], rows = chunk[task / view.kv_heads + 1] - first;
-                attend_any<C>(view, task % view.kv_heads, first, rows, q, ldq, out, ldo, mine, block);
-            }
+            const int groups = view.heads / view.kv_heads, all = view.heads * chunks, from = team.from(all), to = team.to(all);
+            const auto first_head = [&](int share, int i) { return (share - i + chunks - 1) / chunks; };  // h chunks + i >= share
+            for (int low = 0; low < view.heads; low += groups)
+                for (int i = 0; i < chunks; i++) {
+                    const int head = std::max(low, first_head(from, i)), heads = std::min(low + groups, first_head(to, i)) - head;
+                    const int first = chunk[i], rows = chunk[i + 1] - first;
+                    if (heads > 0) attend_any<C>(view, head, heads, first, rows, q, ldq, out, ldo, mine, block);
+                }
         };
         for (int row = low; row < high; row++)
             for (int i = 0; i < width; i++)
@@ -103,7 +104,6 @@ void run(const Model& model, const Batch& c) {
             linear_to(team, layer.qkv, normed(layer.before_attention, layer.eps), width, m, qkv, joint, false);
             team.wait();
             for (int row = low; row < high; row++) write_kv<C>(model, layer, c, index, row, qkv + row * joint);
-            if (team.id == 0) taken = 0;
             team.wait();
             if (index == model.count - 1 && !c.l) break;  // a prefill is done once the last keys are in place
             const Reach& reach = c.reach[index];
@@ -120,7 +120,6 @@ void run(const Model& model, const Batch& c) {
                 linear_to(team, layer.cross_q, normed(layer.before_cross, layer.eps), width, m, qkv, joint, false);
                 team.wait();
                 for (int row = low; row < high; row++) rope_cross(model, layer, c, row, qkv + row * joint);
-                if (team.id == 0) taken = 0;
                 team.wait();
                 const View other{model.cross_heads, model.cross_kv_heads, model.cross_dim, 0, c.most_keys, index, c.read,
                                  c.position, c.row, c.read_end, nullptr, nullptr};
@@ -166,7 +165,16 @@ thread_local Workspace workspace;
 
 }  // namespace
 
-int64_t EXPORTED(size_of)(int32_t what) { return what == 0 ? sizeof(Layer) : what == 1 ? sizeof(Model) : sizeof(Call); }
+void EXPORTED(gemm)(const Linear* linear, const float* x, int32_t m, float* y, int32_t threads) {
+#pragma omp parallel num_threads(threads)
+    linear_to({omp_get_thread_num(), omp_get_num_threads()}, *linear, x, linear->in, m, y, linear->out, false);
+}
+
+float EXPORTED(softmax)(float* scores, int32_t n) { return softmax(scores, n); }
+
+void EXPORTED(rope)(float* x, const float* cos, const float* sin, int32_t d, float scale) { rope(x, cos, sin, d, scale); }
+
+int32_t EXPORTED(size_of)(int32_t what) { return what == 0 ? sizeof(Layer) : what == 1 ? sizeof(Model) : sizeof(Call); }
 
 int32_t EXPORTED(forward)(const Model* model, const Call* call) {
     Batch batch;
