@@ -9,7 +9,7 @@ from typing import Any
 import typer
 
 from paceline.cli._flags import flag
-from paceline.cli._output import check_writable, progress, say, write_json
+from paceline.cli._output import check_writable, progress, say, write_json, write_text
 
 __all__ = ["bench"]
 
@@ -61,9 +61,7 @@ def bench(options: Options) -> None:
     if options.tokenizer is not None or options.token_cost is not None:
         raise typer.BadParameter("--tokenizer and --token-cost belong to --replay FILE; a benchmark takes its model's.")
     if options.suite:
-        from paceline.bench.suite import run_suite
-
-        run_suite(options.suite, tuple(options.only), options.data, Path(options.folder), say)
+        _suite(options)
         return
     from paceline.bench.report import show
     from paceline.bench.run import run
@@ -87,9 +85,19 @@ def settings(options: Options) -> Any:
 
 def default_drafters(model: str) -> list[str]:
     """Prompt lookup, which fits every model, and the draft model trained for this one where there is one."""
-    from paceline.bench.suite import PAIR
+    from paceline.bench.specs import PAIR
 
     return [PAIR, "ngram"] if model == "zoo:tiny" else ["ngram"]
+
+
+def _suite(options: Options) -> None:
+    """Run a suite, then render the page from all reports beside it."""
+    from paceline.bench.page import render
+    from paceline.bench.suite import run_suite
+
+    folder = Path(options.folder)
+    reports = run_suite(str(options.suite), tuple(options.only), options.data, folder, say)
+    write_text(render(reports), str(folder / "README.md"), "--folder")
 
 
 def _replay(options: Options) -> None:
