@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 import time
 from collections.abc import Callable
 from dataclasses import fields, replace
@@ -14,7 +12,8 @@ from paceline.bench.llama_cpp import installed
 from paceline.bench.run import Config, run
 from paceline.bench.specs import SUITES
 from paceline.bench.tasks import SPEC_BENCH
-from paceline.errors import DataError, RequestError, did_you_mean
+from paceline.errors import RequestError, did_you_mean
+from paceline.files import read_json, replace_json
 
 __all__ = ["command", "read_reports", "run_suite"]
 
@@ -38,7 +37,7 @@ def run_suite(
             start, config = time.perf_counter(), replace(available(config, say), data=data)
             report = run(config) | {"command": command(config)}
             report["settings"]["data"] = data and "DIR"  # a report is for others
-            write(folder / f"{title}.json", json.dumps(report, indent=1) + "\n")
+            replace_json(folder / f"{title}.json", report, indent=1)
             say(f"{title}: {time.perf_counter() - start:.0f} s")
     return read_reports(folder)
 
@@ -51,19 +50,9 @@ def available(config: Config, say: Callable[[str], None]) -> Config:
     return replace(config, against=tuple(name for name in config.against if name != "llama_cpp"))
 
 
-def write(path: Path, text: str) -> None:
-    """Replace a file whole: a run that dies leaves the old one."""
-    temporary = path.with_name(f".{path.name}.new")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
-    except OSError as error:
-        raise DataError(f"Cannot write {path}: {error.strerror or error}.") from error
-
-
 def read_reports(folder: Path) -> dict[str, Any]:
     """Name -> report, for every JSON file in the folder."""
-    return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))}
+    return {path.stem: read_json(path) for path in sorted(folder.glob("*.json"))}
 
 
 def command(config: Config) -> str:
