@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from paceline.bench.llama_cpp import installed
 from paceline.bench.run import Config, run
 from paceline.bench.specs import SUITES
 from paceline.bench.tasks import SPEC_BENCH
+from paceline.core.flags import words
 from paceline.errors import RequestError, did_you_mean
 from paceline.files import read_json, replace_json
 
@@ -56,18 +57,5 @@ def read_reports(folder: Path) -> dict[str, Any]:
 
 
 def command(config: Config) -> str:
-    """The command line that runs this benchmark: every setting that differs from the default."""
-    words = ["paceline bench"]
-    for field in fields(Config):
-        value = getattr(config, field.name)
-        if value == field.default:
-            continue
-        flag = {"drafters": "drafter", "tasks": "task"}.get(field.name, field.name).replace("_", "-")
-        if isinstance(value, bool):
-            words.append(f"--{flag}" if value else f"--no-{flag}")
-        elif field.name == "data":
-            words.append("--data DIR")
-        else:
-            values = value if isinstance(value, tuple) else (value,)
-            words += [f"--{flag} {v:g}" if isinstance(v, float) else f"--{flag} {v}" for v in values]
-    return " ".join(words)
+    """The command line that runs this benchmark; a data folder is named by whoever types it."""
+    return " ".join(["paceline bench", *words(replace(config, data=config.data and "DIR"))])

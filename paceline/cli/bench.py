@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import typer
 
 from paceline.cli._flags import flag
 from paceline.cli._output import check_writable, progress, say, write_json, write_text
+from paceline.core.flags import flag_of, settings
 
 __all__ = ["bench"]
 
@@ -64,23 +65,13 @@ def bench(options: Options) -> None:
         _suite(options)
         return
     from paceline.bench.report import show
-    from paceline.bench.run import run
+    from paceline.bench.run import Config, run
 
-    report = progress(run, settings(options))
+    report = progress(run, settings(Config, options, drafters=options.drafter or default_drafters(options.model)))
     if options.json:
         write_json(report, options.json)
     if options.json != "-":
         show(report)
-
-
-def settings(options: Options) -> Any:
-    """The benchmark's own settings from the flags; two of them are named in the plural there."""
-    from paceline.bench.run import Config
-
-    given: dict[str, Any] = {field.name: getattr(options, field.name, None) for field in fields(Config)}
-    given |= {"drafters": options.drafter or default_drafters(options.model), "tasks": options.task}
-    tuples: dict[str, Any] = {name: tuple(value) for name, value in given.items() if isinstance(value, list)}
-    return Config(**(given | tuples))
 
 
 def default_drafters(model: str) -> list[str]:
@@ -120,6 +111,6 @@ def _replayed(options: Options) -> dict[str, Any]:
     """Settings of a replay, where they are given. Flags that ask for a model or for other prompts are bad usage."""
     given = {name for name, value in asdict(options).items() if value != getattr(Options(), name)}
     if extra := sorted(given - REPLAY):
-        raise typer.BadParameter(f"--replay decodes recorded texts without a model; leave out --{extra[0].replace('_', '-')}.")
-    settings = {name: getattr(options, name) for name in given & {"tokenizer", "token_cost", "budget", "limit"}}
-    return settings | ({"drafters": tuple(options.drafter)} if options.drafter else {})
+        raise typer.BadParameter(f"--replay decodes recorded texts without a model; leave out {flag_of(extra[0])}.")
+    replayed = {name: getattr(options, name) for name in given & {"tokenizer", "token_cost", "budget", "limit"}}
+    return replayed | ({"drafters": tuple(options.drafter)} if options.drafter else {})

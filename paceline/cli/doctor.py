@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import typer
 
 from paceline.cli._flags import flag
 from paceline.cli._output import check_writable, progress, say, write_json, write_text
+from paceline.core.flags import settings
 
 __all__ = ["doctor"]
 
@@ -47,9 +48,9 @@ def doctor(options: Options) -> None:
         check_writable(getattr(options, name), f"--{name}")
     if options.save and 1 not in options.rows:
         raise typer.BadParameter("--save holds what one row alone costs: ask for --rows 1 too.")
-    from paceline.doctor.doctor import examine
+    from paceline.doctor.doctor import Config, examine
 
-    report = progress(examine, settings(options))
+    report = progress(examine, settings(Config, options))
     if options.json:
         write_json(report, options.json)
     if options.html:
@@ -62,16 +63,6 @@ def doctor(options: Options) -> None:
         from paceline.doctor.report import show
 
         show(report)
-
-
-def settings(options: Options) -> Any:
-    """The doctor's own settings from the flags; two of them are named in the plural there."""
-    from paceline.doctor.doctor import Config
-
-    given: dict[str, Any] = {field.name: getattr(options, field.name, None) for field in fields(Config)}
-    given |= {"drafters": options.drafter, "budgets": options.budget}
-    tuples: dict[str, Any] = {name: tuple(value) for name, value in given.items() if isinstance(value, list)}
-    return Config(**(given | tuples))
 
 
 def _save(report: dict[str, Any], path: str) -> None:
