@@ -1,17 +1,22 @@
-"""Files that people hand in: text, JSON and JSON lines, in UTF-8 with or without a byte-order mark. Knows not what they mean.
+"""Reads files that people hand in, and writes files whole. Knows not what they mean.
 
-Whatever is wrong with one is a DataError of one sentence that names the file, and the line where there are lines.
+Read are text, JSON and JSON lines, in UTF-8 with or without a byte-order mark. Whatever is wrong with a file is a DataError of
+one sentence that names it, and the line where there are lines.
 """
 
 import json
+import os
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
 
 from paceline.errors import DataError
 
-__all__ = ["HALF", "decoded", "json_lines", "lines", "parsed", "read_bytes", "read_json", "read_text", "record_in"]
+__all__ = ["HALF", "decoded", "json_lines", "lines", "parsed", "read_bytes", "read_json", "read_text", "record_in", "replacing",
+           "replace_bytes", "replace_json", "replace_text"]
 
 HALF = re.compile("[\ud800-\udfff]")  # of a surrogate pair: it has no UTF-8, hence no tokens
 
@@ -74,3 +79,40 @@ def json_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """("FILE, line 3", the object in it) for each line of a JSON-lines file that is not blank."""
     for where, raw in lines(path):
         yield where, record_in(raw, where)
+
+
+@contextmanager
+def replacing(path: Path, flush: bool = False) -> Iterator[Path]:
+    """Gives a name beside `path`; what is written there takes its place when the block ends, so that readers see the old file or
+    the whole new one. Where the block raises, the old file stays and nothing else is left. flush: have it on the disk before, so
+    that a crash of the machine leaves no empty file either.
+
+    Raises DataError where the file cannot be written.
+    """
+    fresh = path.with_name(f".{path.name}.{token_hex(4)}")  # no other process or thread writes there
+    try:
+        yield fresh
+        if flush:
+            with open(fresh, "r+b") as file:
+                os.fsync(file.fileno())
+        os.replace(fresh, path)
+    except OSError as error:
+        raise DataError(f"Cannot write {path}: {error.strerror or error}.") from error
+    finally:
+        fresh.unlink(missing_ok=True)
+
+
+def replace_bytes(path: Path, data: bytes) -> None:
+    """Replace the file whole."""
+    with replacing(path) as fresh:
+        fresh.write_bytes(data)
+
+
+def replace_text(path: Path, text: str) -> None:
+    """The same in UTF-8; half a surrogate pair, which has no UTF-8, is written as an escape."""
+    replace_bytes(path, text.encode("utf-8", "backslashreplace"))
+
+
+def replace_json(path: Path, value: Any, indent: int | None = None) -> None:
+    """The same as JSON, with a line feed at the end."""
+    replace_text(path, json.dumps(value, indent=indent) + "\n")

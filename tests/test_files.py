@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from paceline.errors import DataError
-from paceline.files import json_lines, lines, read_json, read_text
+from paceline.files import json_lines, lines, read_json, read_text, replacing
 
 ROOT = Path(__file__).resolve().parents[1]
 OPENING = ("open", "fdopen", "read_text", "write_text")
@@ -38,6 +38,18 @@ def test_a_file_that_is_not_there_or_is_a_folder(tmp_path: Path) -> None:
             read_text(path)
 
 
+def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_text("old", encoding="utf-8")
+    with pytest.raises(DataError, match=r"^Cannot write \S+a.json: disk full\.$"), replacing(path, flush=True) as fresh:
+        fresh.write_text("half", encoding="utf-8")
+        raise OSError("disk full")
+    assert path.read_text(encoding="utf-8") == "old" and list(tmp_path.iterdir()) == [path]
+    with replacing(path, flush=True) as fresh:
+        fresh.write_text("new", encoding="utf-8")
+    assert path.read_text(encoding="utf-8") == "new" and list(tmp_path.iterdir()) == [path]
+
+
 def unnamed(source: str) -> list[int]:
     """Lines on which a text file is opened without naming its encoding."""
     calls = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
@@ -46,7 +58,7 @@ def unnamed(source: str) -> list[int]:
 
 
 def is_binary(call: ast.Call) -> bool:
-    return any(ast.unparse(argument) in ("'rb'", "'wb'", "'ab'") for argument in call.args)
+    return any(ast.unparse(argument) in ("'rb'", "'wb'", "'ab'", "'r+b'") for argument in call.args)
 
 
 def test_every_text_file_is_opened_with_its_encoding() -> None:

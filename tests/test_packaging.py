@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
 import tomllib
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+DECLARED = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+PROJECT, WHEEL = DECLARED["project"], DECLARED["tool"]["hatch"]["build"]["targets"]["wheel"]
 MODULES = {"scikit-learn": "sklearn", "llama-cpp-python": "llama_cpp"}  # where a package's module has another name
 FOR_OTHERS = {"jinja2"}  # transformers needs it for chat templates and does not install it
 
@@ -34,3 +36,18 @@ def test_what_is_declared_is_used(extra: str) -> None:
 
 def test_types_are_shipped_as_the_classifier_says() -> None:
     assert "Typing :: Typed" in PROJECT["classifiers"] and (ROOT / "paceline" / "py.typed").is_file()
+
+
+def tracked(*options: str) -> set[str]:
+    """Files of the package that git knows."""
+    command = ["git", "-C", str(ROOT), "ls-files", *options, "--", "paceline"]
+    if (listed := subprocess.run(command, capture_output=True, encoding="utf-8")).returncode:
+        pytest.skip("only a checkout knows which files there should be")
+    return set(listed.stdout.splitlines())
+
+
+def test_the_wheel_holds_every_source() -> None:
+    """Hatch takes the folders of `packages`, but for what .gitignore names."""
+    assert WHEEL["packages"] == ["paceline"] and not {"exclude", "include", "only-include"} & set(WHEEL)
+    assert not tracked("--cached", "--ignored", "--exclude-standard")
+    assert {".py", ".cpp", ".json", ".jsonl", ".jinja", ".safetensors", ".typed"} <= {Path(name).suffix for name in tracked()}

@@ -6,15 +6,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from paceline.bench import suite
+from paceline.bench import specs
 from paceline.bench.best import BEST_EACH, BEST_OVERALL
 from paceline.bench.summary import PLAIN
 from paceline.bench.tasks import KINDS, SPEC_BENCH
 
 __all__ = ["TARGETS", "Figure", "Target"]
 
-PAIR, FOUR, NGRAM = f"paceline/{suite.PAIR}", f"paceline/{suite.FOUR}", "paceline/ngram"
-CAPE, GLIDE = f"paceline/{suite.CAPE}", "paceline/glide"
+PAIR, FOUR, NGRAM = f"paceline/{specs.PAIR}", f"paceline/{specs.FOUR}", "paceline/ngram"
+CAPE, GLIDE = f"paceline/{specs.CAPE}", "paceline/glide"
 AUTO, COLD = "paceline/auto", "paceline/auto, cold"
 STOCK, LOOKUP = "transformers/plain", "transformers/prompt_lookup"
 ASSISTED = ("transformers/assisted", "transformers/assisted_heuristic")

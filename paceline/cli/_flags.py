@@ -15,6 +15,8 @@ from typing import Annotated, Any
 
 import typer
 
+from paceline.core.flags import flag_of
+
 __all__ = ["Helps", "argument", "as_command", "flag"]
 
 Helps = Mapping[str, Mapping[str, str]]
@@ -119,5 +121,4 @@ def _pair(name: str, text: str) -> tuple[int, float]:
     try:
         return int(key), float(value)
     except ValueError:
-        option = "--" + name.replace("_", "-")
-        raise typer.BadParameter(f"{option} takes TOKEN_ID=VALUE, like 17=-2.5; found {text!r}.") from None
+        raise typer.BadParameter(f"{flag_of(name)} takes TOKEN_ID=VALUE, like 17=-2.5; found {text!r}.") from None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 import tempfile
 from collections.abc import Callable
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from paceline.errors import DataError
+from paceline.files import replace_text
 
 __all__ = ["check_writable", "on_terminal", "progress", "say", "write_json", "write_text"]
 
@@ -46,7 +46,7 @@ def check_writable(target: str | None, flag: str = "--json") -> None:
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".paceline-"):
             pass
     except OSError as error:
-        raise DataError(_cannot(path, error, flag)) from error
+        raise DataError(f"Cannot write {path}: {error.strerror or error}. {_elsewhere(flag)}") from error
 
 
 def write_json(value: Any, target: str) -> None:
@@ -56,30 +56,15 @@ def write_json(value: Any, target: str) -> None:
 
 
 def write_text(text: str, target: str, flag: str = "--json") -> None:
-    """Write to a file, or to stdout for `-`. A file appears complete (temporary name, then rename) or not at all."""
+    """Write to a file, or to stdout for `-`. A file appears whole or not at all."""
     if target == "-":
         sys.stdout.write(text)
         return
-    path, temporary = Path(target), None
     try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".paceline-")
-        with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace") as file:
-            file.write(text)
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
-    except OSError as error:
-        if temporary:
-            Path(temporary).unlink(missing_ok=True)
-        raise DataError(_cannot(path, error, flag)) from error
+        replace_text(Path(target), text)
+    except DataError as error:
+        raise DataError(f"{error} {_elsewhere(flag)}") from error
 
 
-def _cannot(path: Path, error: OSError, flag: str) -> str:
-    terminal = ", or - for the terminal" if flag == "--json" else ""
-    return f"Cannot write {path}: {error.strerror or error}. Give {flag} another place{terminal}."
-
-
-def _umask() -> int:
-    """The process's file mask; reading it means setting it, so it is put back at once."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+def _elsewhere(flag: str) -> str:
+    return f"Give {flag} another place{', or - for the terminal' if flag == '--json' else ''}."

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import typer
 
 from paceline.cli._flags import flag
-from paceline.cli._output import check_writable, progress, say, write_json
+from paceline.cli._output import check_writable, progress, say, write_json, write_text
+from paceline.core.flags import flag_of, settings
 
 __all__ = ["bench"]
 
@@ -61,35 +62,33 @@ def bench(options: Options) -> None:
     if options.tokenizer is not None or options.token_cost is not None:
         raise typer.BadParameter("--tokenizer and --token-cost belong to --replay FILE; a benchmark takes its model's.")
     if options.suite:
-        from paceline.bench.suite import run_suite
-
-        run_suite(options.suite, tuple(options.only), options.data, Path(options.folder), say)
+        _suite(options)
         return
     from paceline.bench.report import show
-    from paceline.bench.run import run
+    from paceline.bench.run import Config, run
 
-    report = progress(run, settings(options))
+    report = progress(run, settings(Config, options, drafters=options.drafter or default_drafters(options.model)))
     if options.json:
         write_json(report, options.json)
     if options.json != "-":
         show(report)
 
 
-def settings(options: Options) -> Any:
-    """The benchmark's own settings from the flags; two of them are named in the plural there."""
-    from paceline.bench.run import Config
-
-    given: dict[str, Any] = {field.name: getattr(options, field.name, None) for field in fields(Config)}
-    given |= {"drafters": options.drafter or default_drafters(options.model), "tasks": options.task}
-    tuples: dict[str, Any] = {name: tuple(value) for name, value in given.items() if isinstance(value, list)}
-    return Config(**(given | tuples))
-
-
 def default_drafters(model: str) -> list[str]:
     """Prompt lookup, which fits every model, and the draft model trained for this one where there is one."""
-    from paceline.bench.suite import PAIR
+    from paceline.bench.specs import PAIR
 
     return [PAIR, "ngram"] if model == "zoo:tiny" else ["ngram"]
+
+
+def _suite(options: Options) -> None:
+    """Run a suite, then render the page from all reports beside it."""
+    from paceline.bench.page import render
+    from paceline.bench.suite import run_suite
+
+    folder = Path(options.folder)
+    reports = run_suite(str(options.suite), tuple(options.only), options.data, folder, say)
+    write_text(render(reports), str(folder / "README.md"), "--folder")
 
 
 def _replay(options: Options) -> None:
@@ -112,6 +111,6 @@ def _replayed(options: Options) -> dict[str, Any]:
     """Settings of a replay, where they are given. Flags that ask for a model or for other prompts are bad usage."""
     given = {name for name, value in asdict(options).items() if value != getattr(Options(), name)}
     if extra := sorted(given - REPLAY):
-        raise typer.BadParameter(f"--replay decodes recorded texts without a model; leave out --{extra[0].replace('_', '-')}.")
-    settings = {name: getattr(options, name) for name in given & {"tokenizer", "token_cost", "budget", "limit"}}
-    return settings | ({"drafters": tuple(options.drafter)} if options.drafter else {})
+        raise typer.BadParameter(f"--replay decodes recorded texts without a model; leave out {flag_of(extra[0])}.")
+    replayed = {name: getattr(options, name) for name in given & {"tokenizer", "token_cost", "budget", "limit"}}
+    return replayed | ({"drafters": tuple(options.drafter)} if options.drafter else {})

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass
 
 from paceline.cli._flags import flag
 from paceline.cli._output import check_writable, progress, write_json, write_text
+from paceline.core.flags import settings
 
 __all__ = ["doctor"]
 
@@ -41,9 +41,9 @@ def doctor(options: Options) -> None:
     """
     for name in ("json", "html"):
         check_writable(getattr(options, name), f"--{name}")
-    from paceline.doctor.doctor import examine
+    from paceline.doctor.doctor import Config, examine
 
-    report = progress(examine, settings(options))
+    report = progress(examine, settings(Config, options))
     if options.json:
         write_json(report, options.json)
     if options.html:
@@ -56,11 +56,3 @@ def doctor(options: Options) -> None:
         show(report)
 
 
-def settings(options: Options) -> Any:
-    """The doctor's own settings from the flags; two of them are named in the plural there."""
-    from paceline.doctor.doctor import Config
-
-    given: dict[str, Any] = {field.name: getattr(options, field.name, None) for field in fields(Config)}
-    given |= {"drafters": options.drafter, "budgets": options.budget}
-    tuples: dict[str, Any] = {name: tuple(value) for name, value in given.items() if isinstance(value, list)}
-    return Config(**(given | tuples))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,6 +12,7 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from paceline.errors import DataError
+from paceline.files import replacing
 
 __all__ = ["Document", "Stream", "tokenise"]
 
@@ -54,9 +54,8 @@ class Stream:
 
     def save(self, path: Path) -> None:
         """Write all arrays into one file, atomically."""
-        partial = path.with_suffix(".tmp.npz")
-        np.savez(partial, tokens=self.tokens, starts=self.starts, learn=self.learn, bytes=np.array(self.bytes))
-        os.replace(partial, path)
+        with replacing(path) as fresh, open(fresh, "wb") as file:
+            np.savez(file, tokens=self.tokens, starts=self.starts, learn=self.learn, bytes=np.array(self.bytes))
 
     @classmethod
     def load(cls, path: Path) -> Stream:

@@ -16,7 +16,8 @@ from paceline.core.proposal import Proposal
 from paceline.drafters._state import model_of, state_of
 from paceline.drafters.recycle import Recycle
 from paceline.lookup.trie import LEAST, Trie
-from paceline.toolcalls.calls import STYLES
+from paceline.toolcalls.formats import formats
+from paceline.toolcalls.json_calls import JsonFormat
 from paceline.toolcalls.prompt import tools_given, tools_told
 from paceline.toolcalls.schema import Tool
 from paceline.toolcalls.store import Key, Store, key_of
@@ -79,7 +80,7 @@ class Released:
     def _branches(self, steps: Steps, row: Any) -> list[list[int]] | None:
         """What this step drafts; None = Token Recycling."""
         if steps.number == 1:
-            openings = [style.opening for style in STYLES.values() if not style.python]
+            openings = [made.opening for made in formats().values() if isinstance(made, JsonFormat)]
             return [self._ids(f'{opening}{{"name": "{tool.name}') for opening in openings for tool in steps.tools]
         if steps.number == 2:
             lead = self._ids('", "parameters": {"')[1:]  # its first token is the one that the target has just said

@@ -3,7 +3,7 @@
 Source: ToolSpec (arXiv 2604.13519): states of a call decide what is filled in, similar past calls are searched for what was
 written, Token Recycling covers the rest. Departures: the states follow the accepted text instead of counting steps; all
 sources' candidates stand in one tree, the most valuable nodes under one budget, with chances learned as it goes; values are
-copied from the message by type; a call's style is read off the prompt and the answer; past calls are kept per tenant, the oldest
+copied from the message by type; a call's format is read off the prompt and the answer; past calls are kept per tenant, the oldest
 going first. They are found by a key made of the prompt's tokens, where the paper takes the target's hidden state (`key=hidden`,
 see `_state.py`): with the embedded target the text finds the more useful ones.
 """
@@ -28,6 +28,7 @@ from paceline.lookup.trie import Trie, merged, price_of
 from paceline.toolcalls.ahead import Speller, ahead, believed, fingerprint
 from paceline.toolcalls.asked import Asked
 from paceline.toolcalls.calls import Writing
+from paceline.toolcalls.formats import shown
 from paceline.toolcalls.prompt import tools_given, tools_told
 from paceline.toolcalls.store import Store, key_of
 
@@ -149,7 +150,7 @@ class Calls:
         prompt = row.tokens[: row.prompt_len]
         text = self.lm.tokenizer.decode(prompt, skip_special_tokens=False)
         tools = tools_given(row.request.tools) if row.request.tools else tools_told(text)
-        asked = Asked(tools, self.speller.message(text), text)
+        asked = Asked(tools, self.speller.message(text), shown(text))
         past = None
         if self.store is not None:
             past, key = Counts(), key_of(prompt, self._state(row))

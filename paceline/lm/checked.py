@@ -9,7 +9,6 @@ close relative, whose other elements run through the same kernels in the same or
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
@@ -20,6 +19,8 @@ from typing import Any
 import torch
 
 from paceline.core.progress import waiting
+from paceline.errors import DataError
+from paceline.files import replace_json
 from paceline.lm.forwards.fused import compiler
 from paceline.lm.machine import processor_details
 
@@ -57,7 +58,7 @@ class Checks:
     def _noting(self) -> Iterator[None]:
         try:
             yield
-        except (OSError, RuntimeError) as error:  # of these the second where there is no home folder
+        except (DataError, OSError, RuntimeError) as error:  # of these the last where there is no home folder
             self.note = f"checks run at every load, since what they found cannot be kept: {error}"
 
 
@@ -100,14 +101,8 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def write(path: Path, found: dict[str, Any]) -> None:
-    """Write the file whole or not at all (temporary name, then rename), and remove the oldest of too many."""
-    handle, temporary = tempfile.mkstemp(suffix=".json", dir=path.parent)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump(found, file)
-        os.replace(temporary, path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
+    """Write the file whole, and remove the oldest of too many."""
+    replace_json(path, found)
     with suppress(OSError):  # another process may be at it too
         for old in sorted(path.parent.glob("checks-*.json"), key=lambda file: file.stat().st_mtime)[:-MOST]:
             old.unlink(missing_ok=True)

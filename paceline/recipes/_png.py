@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from paceline.train.checkpoint import replace_file
+from paceline.files import replace_bytes
 
 __all__ = ["grid", "write_png"]
 
@@ -34,4 +34,4 @@ def write_png(path: Path, sheet: np.ndarray) -> None:
     chunks = [(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)), (b"IDAT", zlib.compress(rows, 9)), (b"IEND", b"")]
     whole = b"\x89PNG\r\n\x1a\n" + b"".join(
         struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data)) for name, data in chunks)
-    replace_file(path, lambda temporary: temporary.write_bytes(whole))
+    replace_bytes(path, whole)

@@ -8,7 +8,6 @@ stage leaves a file and is skipped when that is there; training goes on from its
 from __future__ import annotations
 
 import dataclasses
-import json
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -25,12 +24,13 @@ from paceline.core.sampling import Sampling
 from paceline.data.digits import CLASSES, LEVELS, NULL, PIXELS, SIDE, VOCABULARY, Images, augmented, load_digits, made_up
 from paceline.engine import Engine
 from paceline.errors import RequestError
+from paceline.files import replace_json, replacing
 from paceline.lm import load
 from paceline.lm.load import quiet
 from paceline.objectives.distil import distil
 from paceline.objectives.xent import xent
 from paceline.recipes._png import grid, write_png
-from paceline.train.checkpoint import claim_folder, replace_file, replace_folder
+from paceline.train.checkpoint import claim_folder, replace_folder
 from paceline.train.export import in_bf16
 from paceline.train.forward import language
 from paceline.train.llama import Size, llama_of
@@ -86,7 +86,7 @@ def do(config: Config) -> None:
     own = drawn(config, work)
     fit(config, work, "draft", own, LlamaForCausalLM.from_pretrained(config.out / "target", dtype=torch.float32))
     report = measured(config, held)
-    replace_file(config.out / "images.json", lambda path: path.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8"))
+    replace_json(config.out / "images.json", report, indent=2)
     sheet = pictures(config.out, asked(list(range(CLASSES)) * (1 if config.fast else 8), config.guidance, config.seed))
     write_png(config.out / "grid.png", grid(pixels(sheet) / (LEVELS - 1), CLASSES))
 
@@ -143,7 +143,8 @@ def drawn(config: Config, work: Path) -> Images:
     if not path.exists():
         classes = [i % CLASSES for i in range(count)]
         made = pixels(pictures(config.out, asked(classes, seed=config.seed + 1))).reshape(count, PIXELS)
-        replace_file(path, lambda fresh: np.savez(fresh, pixels=made, classes=np.array(classes)))
+        with replacing(path) as fresh, open(fresh, "wb") as file:
+            np.savez(file, pixels=made, classes=np.array(classes))
     found = np.load(path)
     return Images(found["pixels"], found["classes"])
 

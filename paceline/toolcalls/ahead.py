@@ -140,7 +140,7 @@ def believed(kind: Hashable) -> float:
     if name == "open":
         return 0.6 if rest[1] else 0.04
     if name == "arguments":
-        return 0.9 if (rest[0] == "parameters") == (rest[1] == "fenced") else 0.1
+        return 0.9 if rest[0] else 0.1
     if name == "named":
         rank, begun, alone = rest
         return 0.97 if alone else (0.8 if begun else 0.5) * 0.4**rank

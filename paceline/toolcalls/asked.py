@@ -1,6 +1,5 @@
 """What a request offers to whoever drafts a call for it, and the pieces of text that such drafts are made of."""
 
-import re
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
@@ -22,10 +21,10 @@ class Piece:
 
 
 class Asked:
-    """One request: its tools, the likeliest first, its message with the values in it, and the style that its prompt shows."""
+    """One request: its tools, the likeliest first, its message with the values in it, and the format that its prompt shows."""
 
-    def __init__(self, tools: Sequence[Tool], message: str, prompt: str) -> None:
-        self.message, self.spans, self.hint = message, spans_of(message), style_shown(prompt)
+    def __init__(self, tools: Sequence[Tool], message: str, format: str) -> None:
+        self.message, self.spans, self.format = message, spans_of(message), format
         lowered = message.lower()
         words = {tool.name: [w for w in PARTS.findall(tool.name.lower()) if len(w) > 2] for tool in tools}
         ranked = sorted(tools, key=lambda tool: -sum(w in lowered for w in words[tool.name]) / max(1, len(words[tool.name])))
@@ -38,14 +37,3 @@ class Asked:
         if key not in self._values:
             self._values[key] = candidates(parameter, self.spans, self.message)
         return self._values[key]
-
-
-def style_shown(prompt: str) -> str:
-    """The style that a prompt asks for, by its example."""
-    if "```<tool_call>" in prompt:
-        return "fenced"
-    if "<tool_call>" in prompt:
-        return "tagged"
-    if re.search(r"\[\w+\([\w]+=", prompt):
-        return "python"
-    return "list" if re.search(r'\[\s*\{\s*"name"', prompt) else "raw"

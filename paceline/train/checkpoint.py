@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -13,8 +12,9 @@ from typing import Any
 import torch
 
 from paceline.errors import DataError
+from paceline.files import read_json, replace_json, replacing
 
-__all__ = ["claim_folder", "latest", "replace_file", "replace_folder", "save", "steps_done"]
+__all__ = ["claim_folder", "latest", "replace_folder", "save", "steps_done"]
 
 _NAME = re.compile(r"step-(\d+)\.pt")
 
@@ -22,12 +22,11 @@ _NAME = re.compile(r"step-(\d+)\.pt")
 def save(folder: Path, step: int, state: dict[str, Any], keep: int = 2) -> Path:
     """Write ``state`` as ``folder/step-<step>.pt`` and delete all but the ``keep`` newest; returns the path."""
     folder.mkdir(parents=True, exist_ok=True)
-    path, partial = folder / f"step-{step:07d}.pt", folder / "writing.tmp"
-    with open(partial, "wb") as file:
-        torch.save({"step": step, **state}, file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
+    for left in folder.glob(".step-*"):  # half of a checkpoint, by a run that was killed
+        left.unlink()
+    path = folder / f"step-{step:07d}.pt"
+    with replacing(path, flush=True) as fresh:
+        torch.save({"step": step, **state}, fresh)
     for old in _all(folder)[:-keep]:
         old.unlink()
     return path
@@ -59,14 +58,6 @@ def replace_folder(folder: Path, write: Callable[[Path], object]) -> Path:
     return folder
 
 
-def replace_file(path: Path, write: Callable[[Path], object]) -> Path:
-    """Let ``write`` fill a file beside ``path``, then put it in its place."""
-    fresh = path.with_name(f".{path.stem}.tmp{path.suffix}")
-    write(fresh)
-    os.replace(fresh, path)
-    return path
-
-
 def claim_folder(folder: Path, settings: dict[str, Any]) -> Path:
     """Make ``folder`` the place of a job with these (JSON-able) settings; returns it.
 
@@ -75,13 +66,11 @@ def claim_folder(folder: Path, settings: dict[str, Any]) -> Path:
     """
     path = folder / "settings.json"
     folder.mkdir(parents=True, exist_ok=True)
-    before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    before = read_json(path) if path.exists() else {}
     for key, value in settings.items():
         if before and before.get(key) != value:
             raise DataError(f"{folder} was begun with {key} = {before.get(key)}, not {value}; use another folder.")
-    partial = folder / f"settings.{os.getpid()}.tmp"
-    partial.write_text(json.dumps({**before, **settings}, indent=2) + "\n", encoding="utf-8")
-    os.replace(partial, path)
+    replace_json(path, {**before, **settings}, indent=2)
     return folder
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from paceline.toolcalls.asked import END, Asked
 from paceline.toolcalls.calls import Writing
+from paceline.toolcalls.formats import shown
 from paceline.toolcalls.schema import read_tools
 
 TOOLS = read_tools([
@@ -24,7 +23,7 @@ MESSAGE = 'Please book a single room in Rome for 3 nights, card "A 17".'
 
 
 def after(text: str, prompt: str = "<tool_call>") -> list[str]:
-    writing = Writing(Asked(TOOLS, MESSAGE, prompt))
+    writing = Writing(Asked(TOOLS, MESSAGE, shown(prompt)))
     writing.feed(text)
     return [piece.text for piece in writing.pieces()]
 
@@ -78,7 +77,7 @@ def test_used_keys_do_not_come_again_and_the_likelier_stand_first() -> None:
 
 def test_choices_may_be_any_json() -> None:
     tools = read_tools([{"name": "f", "parameters": {"type": "object", "properties": {"a": {"enum": [{"b": 1}, ["c"]]}}}}])
-    writing = Writing(Asked(tools, "", "<tool_call>"))
+    writing = Writing(Asked(tools, "", "tagged"))
     writing.feed('<tool_call>\n{"name": "f", "arguments": {"a":')
     assert [piece.text for piece in writing.pieces()] == [' {"b": 1}', ' ["c"]']
 
@@ -101,7 +100,7 @@ def test_broken_and_unknown_calls_are_no_failure(text: str) -> None:
 
 @given(st.text(alphabet='{}[]",: abcook\\\n<tool_call>123', max_size=60), st.integers(0, 60))
 def test_any_text_cut_anywhere_reads_the_same(text: str, cut: int) -> None:
-    whole, parts = (Writing(Asked(TOOLS, MESSAGE, "")) for _ in range(2))
+    whole, parts = (Writing(Asked(TOOLS, MESSAGE, "raw")) for _ in range(2))
     whole.feed(text)
     parts.feed(text[:cut])
     ahead = parts.fork()
@@ -109,18 +108,3 @@ def test_any_text_cut_anywhere_reads_the_same(text: str, cut: int) -> None:
     ahead.feed('x"{')
     parts.feed(text[cut:])
     assert list(whole.pieces()) == list(parts.pieces())
-
-
-def test_following_the_first_piece_writes_calls_that_parse() -> None:
-    for prompt, start in (("```<tool_call>", "```<tool_call>\n"), ("<tool_call>", "<tool_call>\n"), ("", "")):
-        writing, text = Writing(Asked(TOOLS, MESSAGE, prompt)), start
-        writing.feed(start + '{"name": "book"')
-        text += '{"name": "book"'
-        for _ in range(60):
-            piece = next((p.text for p in writing.pieces()), END)
-            if piece == END or "\n" in piece:
-                break
-            writing.feed(piece)
-            text += piece
-        call = json.loads(text.removeprefix(start))
-        assert call["name"] == "book" and call["arguments"]["city"] == "Rome" and call["arguments"]["nights"] == 3

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from paceline.errors import DataError, ModelError
+from paceline.errors import ModelError
+from paceline.files import read_json, replace_json, replace_text, replacing
 
 __all__ = ["Mean", "bars", "mean_of", "once", "picture", "table", "write_record"]
 
@@ -58,16 +57,15 @@ def table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
 def once(path: Path, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """What is in this file, or what is made and put there: a run that was killed goes on behind its finished parts."""
     if not path.exists():
-        text = json.dumps(make())
-        _replace(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
-    return dict(json.loads(path.read_text(encoding="utf-8")))
+        replace_json(path, make())
+    return dict(read_json(path))
 
 
 def write_record(folder: Path, name: str, data: dict[str, Any], page: str) -> None:
     """`<name>.json` and `<name>.md`."""
     folder.mkdir(parents=True, exist_ok=True)
-    _replace(folder / f"{name}.json", lambda temporary: temporary.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8"))
-    _replace(folder / f"{name}.md", lambda temporary: temporary.write_text(page, encoding="utf-8"))
+    replace_json(folder / f"{name}.json", data, indent=1)
+    replace_text(folder / f"{name}.md", page)
 
 
 def picture(path: Path, draw: Callable[[Any], None], panels: int = 1) -> None:
@@ -81,14 +79,6 @@ def picture(path: Path, draw: Callable[[Any], None], panels: int = 1) -> None:
 
     figure, axes = pyplot.subplots(1, panels, figsize=(4.6 * panels, 3.4), layout="constrained")
     draw(axes)
-    _replace(path, lambda temporary: figure.savefig(temporary, dpi=130, format="png"))
+    with replacing(path) as fresh:
+        figure.savefig(fresh, dpi=130, format="png")
     pyplot.close(figure)
-
-
-def _replace(path: Path, write: Callable[[Path], object]) -> None:
-    temporary = path.with_name(f".{path.name}.new")
-    try:
-        write(temporary)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise DataError(f"Cannot write {path}: {error.strerror or error}.") from error

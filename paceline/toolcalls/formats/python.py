@@ -1,19 +1,70 @@
-"""What may come next in a list of calls as Python writes them, `[name(key=value, …), …]`."""
+"""A list of calls as Python writes them, `[name(key=value, …), …]`."""
 
+import ast
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 
+from paceline.errors import DataError
 from paceline.toolcalls.asked import END, SHOWN, Asked, Piece
+from paceline.toolcalls.formats import Call
 from paceline.toolcalls.schema import Tool
 
-__all__ = ["PYTHON", "python_pieces"]
+__all__ = ["PYTHON"]
 
-PYTHON = re.compile(r"\s*\[[A-Za-z_][\w.]*\(")  # how such a list begins
+BEGUN = re.compile(r"\s*\[[A-Za-z_][\w.]*\(")  # how such a list begins
 KEYWORD = re.compile(r"(?:^|, )([A-Za-z_]\w*)=")
 VALUE = re.compile(r"'[^']*'|\"[^\"]*\"|-?\d+(?:\.\d+)?(?=,|\))|True|False|None|\[.*\]|\{.*\}", re.S)
 
 
-def python_pieces(text: str, asked: Asked) -> Iterator[Piece]:
+@dataclass
+class PythonWriter:
+    """An answer as far as it goes."""
+
+    asked: Asked
+    text: str
+
+    def fork(self) -> "PythonWriter":
+        return PythonWriter(self.asked, self.text)
+
+    def feed(self, text: str) -> None:
+        self.text += text
+
+    def pieces(self) -> Iterator[Piece]:
+        return following(self.text, self.asked)
+
+
+class PythonFormat:
+    """The format, as the Berkeley leaderboard's prompts ask for it."""
+
+    opening = "["
+
+    def shown(self, prompt: str) -> int:
+        return 3 if re.search(r"\[\w+\([\w]+=", prompt) else 0
+
+    def begun(self, text: str) -> int:
+        return len(text) if BEGUN.match(text) else 0
+
+    def first(self, asked: Asked) -> Iterator[str]:
+        return (piece.text for piece in following(self.opening, asked))
+
+    def writer(self, asked: Asked, text: str) -> PythonWriter:
+        return PythonWriter(asked, text)
+
+    def parse(self, text: str) -> list[Call]:
+        if not BEGUN.match(text):
+            return []
+        try:
+            calls = ast.parse(text.strip(), mode="eval").body.elts  # type: ignore[attr-defined]
+            return [Call(ast.unparse(call.func), {k.arg: ast.literal_eval(k.value) for k in call.keywords}) for call in calls]
+        except (SyntaxError, ValueError, AttributeError, MemoryError, RecursionError) as error:
+            raise DataError(f"Expected a list of calls as Python writes them; found {text.strip()[:40]!r} ({error}).") from error
+
+
+PYTHON = PythonFormat()
+
+
+def following(text: str, asked: Asked) -> Iterator[Piece]:
     """What may come next in `[name(key=value, …), …]`."""
     inner = text.lstrip()[1:]
     call = inner[inner.rfind("), ") + 3 if "), " in inner else 0 :]
@@ -25,10 +76,10 @@ def python_pieces(text: str, asked: Asked) -> Iterator[Piece]:
         for rank, full in enumerate(fitting):
             yield Piece(full[len(name) :] + "(", ("named", rank, bool(name), len(fitting) == 1))
     elif name in asked.tools:
-        yield from python_arguments(rest, asked, asked.tools[name])
+        yield from arguments(rest, asked, asked.tools[name])
 
 
-def python_arguments(rest: str, asked: Asked, tool: Tool) -> Iterator[Piece]:
+def arguments(rest: str, asked: Asked, tool: Tool) -> Iterator[Piece]:
     """Behind the bracket of a call."""
     if rest.endswith(")"):
         yield Piece("]", ("closing", 1))
@@ -43,9 +94,10 @@ def python_arguments(rest: str, asked: Asked, tool: Tool) -> Iterator[Piece]:
         quoted = here.type in ("string", "any")
         for rank, text in enumerate(asked.values(here)[:SHOWN]):
             written = f"'{text}'" if quoted else text.capitalize() if here.type == "boolean" else text
-            if written.startswith(value):
+            if written.startswith(value) and written != value:
                 yield Piece(written[len(value) :], ("value", here.type, min(rank, 4), min(len(value), 3), bool(here.enum), False))
-        return
+        if value not in asked.values(here):  # a number may be whole, or go on
+            return
     lead = ", " if here is not None else ""
     begun = "" if here is not None else value
     for rank, parameter in enumerate(free[:SHOWN]):

@@ -1,0 +1,45 @@
+"""What stands behind `benchmarks/`, as data: the drafters that targets name, and which benchmarks are run, in order."""
+
+from dataclasses import replace
+
+from paceline.bench.run import Config
+from paceline.bench.tasks import KINDS, SPEC_BENCH
+from paceline.engine.auto import AUTO, EMBEDDED, FREE, MERGED
+
+__all__ = ["CAPE", "FOUR", "PAIR", "SUITES"]
+
+PAIR = "small_model:model=zoo:tiny-draft"
+FOUR = f"{PAIR},length=4,worth=0"  # always four tokens, as assisted generation is measured
+CAPE = "cape:inner=glide,bins=auto"
+HEADS = ("glide", CAPE, "longspec")
+ZOO = Config(drafters=(PAIR, FOUR, "ngram", *HEADS, MERGED), dtype="float32", limit=8, repeats=2)
+GROWN = replace(ZOO, drafters=(PAIR, *HEADS, MERGED), grow=100.0, limit=6, repeats=2)
+EVERY = (PAIR, "ngram", f"{PAIR},beam=4", "glide", "longspec", "cape:inner=glide,bins=paper", MERGED)
+ARMS = replace(ZOO, drafters=(FREE, "ngram", *EMBEDDED, AUTO), tasks=(*KINDS, "copying"), cold=True, repeats=3)
+NEVER_SLOWER = replace(ARMS, drafters=(AUTO,), tasks=SPEC_BENCH, limit=16, max_new_tokens=96)
+IDENTITY = replace(ZOO, drafters=EVERY, repeats=1, limit=50)
+SUITES: dict[str, dict[str, Config]] = {
+    "cpu": {
+        "zoo": replace(ZOO, against=("transformers",)),
+        "zoo_stock": replace(ZOO, against=("transformers",), forward="stock", packed=False, limit=4, repeats=2,
+                             drafters=(PAIR, "ngram")),
+        "zoo_bf16": replace(ZOO, drafters=(PAIR, "ngram"), against=("transformers/plain",), dtype="bfloat16", inexact=True),
+        "spec_bench": replace(ZOO, drafters=(PAIR, "ngram", *HEADS),
+                              against=("transformers/plain",), tasks=("spec_bench",), limit=40, repeats=1),
+        "grown": replace(GROWN, against=("transformers/plain", "llama_cpp")),
+        "grown_bf16": replace(GROWN, dtype="bfloat16", exact=True, drafters=("glide",)),
+        "grown_rows": replace(GROWN, rows=8, limit=8, repeats=2, drafters=(PAIR, "glide")),
+        "auto": ARMS,
+        "auto_grown": replace(ARMS, grow=100.0, limit=5, max_new_tokens=96),
+        "auto_incompressible": replace(NEVER_SLOWER, tasks=("incompressible",), temperature=1.5),
+        "auto_spec_bench": NEVER_SLOWER,
+        "identity_fp32": IDENTITY,
+        "identity_fp32_rows": replace(IDENTITY, rows=5),
+        "identity_bf16": replace(IDENTITY, dtype="bfloat16", exact=True),
+    },
+    "gpu": {
+        "gpu_fp32": replace(ZOO, against=("transformers",), device="cuda"),
+        "gpu_bf16": replace(ZOO, against=("transformers",), dtype="bfloat16", device="cuda"),
+        "gpu_grown_rows": replace(GROWN, rows=8, limit=8, dtype="bfloat16", device="cuda"),
+    },
+}
