@@ -13,7 +13,9 @@ from torch.nn.functional import linear
 
 import paceline
 from paceline.lm.forwards.fused import compiler
-from paceline.lm.forwards.fused.forward import KINDS, CLinear
+from paceline.lm.forwards.fused.forward import CLinear
+from paceline.lm.weights.dense import KERNELS
+from paceline.lm.weights.int8 import KERNEL
 from paceline.lm.weights.layout import quantize_int8, tiles
 from paceline.testing import tiny_model
 
@@ -22,6 +24,8 @@ pytestmark = pytest.mark.skipif(CODE is None, reason=WHY)
 BUILDS = list(compiler.PATHS)[list(compiler.PATHS).index(CODE.path) :] if CODE else [""]
 # AVX-512's layout for a processor that has AVX2 only.
 WIDE = ("-march=x86-64-v3", "-DPACELINE_LANES=16", "-ffp-contract=fast", "-O2")
+
+KINDS = {**KERNELS, torch.int8: KERNEL}  # of weights, as the code numbers them
 
 Kernel = Callable[..., Any]
 
