@@ -74,7 +74,7 @@ class Costs:
         self._due = time.perf_counter() + (time.perf_counter() - begun) / SHARE
 
     def _look_behind(self, slots: Sequence[Any]) -> None:
-        length = max(slot.position for slot in slots)
+        length = max(slot.length for slot in slots)
         if length < LONG or spot(len(slots), length) in self._stretch or length + TRIED + 1 >= self.lm.context:
             return
         one, more = (behind(self.lm, slots, tokens, repeats=2) for tokens in (1, 1 + TRIED))

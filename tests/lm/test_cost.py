@@ -64,7 +64,7 @@ def test_behind_a_long_text_a_further_token_costs_what_was_measured_there(clock:
     short = costs.lm.forward
 
     def forward(kv, slots, tokens, parents=None):
-        if slots[0].position < 900:
+        if slots[0].length < 900:
             return short(kv, slots, tokens, parents)
         asked.append(tokens.shape[1])
         return short(kv, slots, torch.ones(1, 1 + 10 * (tokens.shape[1] - 1)))
