@@ -239,9 +239,9 @@ class Engine:
         for tokens, slot, asked in self._cached:
             if (n := common(tokens, prompt)) > best and slot.holds(n):
                 best, source, trace = n, slot, asked
-        if source is None or (slot := self.kv.fork(source, best)) is None:
+        if source is None or (copy := self.kv.fork(source, best)) is None:
             return self.kv.take(), 0, None
-        return slot, best, before(trace, best)
+        return copy, best, before(trace, best)
 
     # -- one round -------------------------------------------------------------------------------------------------------
 
