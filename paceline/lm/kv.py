@@ -69,8 +69,8 @@ class KV:
 
     capacity: tokens that a slot begins with room for. quantum: room comes in multiples of it, and keys are dropped by it, so that
     blocks of a kernel that sums by so many keys begin at the same tokens, whenever they were dropped. tails: how much of a last,
-    unfinished quantum a view may show, ascending; beyond the longest, all of it. exact: whoever attends over this cache must do so
-    in the bit-exact mode. limit: most tokens a slot may hold; asking for more raises ModelError. window: how many of its last
+    unfinished quantum a view may show, ascending; beyond the longest, all of it. exact: who attends over this cache must do so in
+    the bit-exact mode. limit: most tokens a slot may hold; asking for more raises ModelError. window: how many of its last
     tokens are enough to begin a slot anew where its text goes on, 0 = all (a single layer's keys need no more than their tokens).
     patterns: of each layer; of one that is not named, its first forward's window tells.
     """
@@ -163,13 +163,13 @@ class KV:
             raise ModelError(f"A sequence of {length} tokens does not fit: this cache holds {self.limit} tokens a slot.")
 
     def read(self, layer: int, slot: Slot, start: int, stop: int) -> torch.Tensor:
-        """Keys and values [2, H, stop - start, D] of the tokens from `start` to `stop`; the only way to see them from outside. Raises
-        ModelError for dropped ones.
+        """Keys and values [2, H, stop - start, D] of the tokens from `start` to `stop`: the only way to see them from outside.
+        Raises ModelError for dropped ones.
         """
         held, first = slot.group(self.patterns[layer]), self.start(layer, slot)
         if not first <= start <= stop <= slot.length:
-            raise ModelError(f"Layer {layer} holds the keys of this text's tokens from {first} to {slot.length}; expected some of "
-                             f"them, found {start} to {stop}.")
+            raise ModelError(f"Layer {layer} holds the keys of this text's tokens from {first} to {slot.length}; found {start} to "
+                             f"{stop}: read the text again.")
         return held.layers[layer][:, :, start - held.dropped : stop - held.dropped]
 
     def start(self, layer: int, slot: Slot) -> int:

@@ -77,7 +77,7 @@ def test_drafts_far_beyond_the_window_are_plain_decodings_text(family: str, forw
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_when_keys_are_dropped_changes_no_bit(forward: str, dtype: torch.dtype, all_threads: None) -> None:
     """One token at a time, in chains that end on both sides of where keys are dropped, and beside another row."""
-    made = paceline.testing.tiny_model("mistral", hidden_size=128, intermediate_size=256).to(dtype)
+    made = paceline.testing.tiny_model("mistral", hidden_size=320, intermediate_size=960, num_hidden_layers=1).to(dtype)
     lm = paceline.load(made, forward=forward)
     if not lm.exact:
         pytest.skip(f"this machine cannot promise it: {lm.why_not_exact}")
