@@ -195,7 +195,7 @@ class Fused:
             raise ShapeError(f"Expected positions below {self.context}, found {most}: too long a text.")
 
     def _groups(self, kv: KV) -> "tuple[dict[Pattern, list[int]], array[int]]":
-        """The layers of each group of a cache, and of each layer its group, its place there and its window; the cache keeps them."""
+        """The layers of each group of a cache, and of each layer its group, place there and window; the cache keeps them."""
         if self not in kv.derived:
             groups: dict[Pattern, list[int]] = {}
             reach = array("i")
