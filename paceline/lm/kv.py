@@ -168,8 +168,8 @@ class KV:
         """
         held, first = slot.group(self.patterns[layer]), self.start(layer, slot)
         if not first <= start <= stop <= slot.length:
-            raise ModelError(f"Layer {layer} holds the keys of this text's tokens from {first} to {slot.length}; found {start} to "
-                             f"{stop}: read the text again.")
+            raise ModelError(f"Expected tokens whose keys layer {layer} holds, from {first} to {slot.length}, found {start} to {stop}: "
+                             "read the text again.")
         return held.layers[layer][:, :, start - held.dropped : stop - held.dropped]
 
     def start(self, layer: int, slot: Slot) -> int:

@@ -195,7 +195,7 @@ class Fused:
             raise ShapeError(f"Expected positions below {self.context}, found {most}: too long a text.")
 
     def _groups(self, kv: KV) -> "tuple[dict[Pattern, list[int]], array[int]]":
-        """The layers of each group of a cache; of each layer its group, its place there and its window. The cache keeps them."""
+        """The layers of each group of a cache, and of each layer its group, place there and window; the cache keeps them."""
         if self not in kv.derived:
             groups: dict[Pattern, list[int]] = {}
             reach = array("i")
@@ -282,7 +282,7 @@ class Fused:
         made = self._keep(tiles(weight, gated))
         home[name] = Tiled(made, (weight.shape[0] // (1 + gated), weight.shape[1]), gated)
         self.weight_bytes += made.numel() * made.element_size()
-        scales = 0 if scale is None else self._vector(tiles(scale[:, None] / 2**24, gated))
+        scales = 0 if scale is None else self._vector(tiles(scale[:, None], gated))
         biases = 0 if bias is None else self._vector(bias)
         return CLinear(pointer(made, weight.dtype), scales, biases, *home[name].shape, KINDS[weight.dtype])
 
