@@ -2,9 +2,9 @@
 #pragma once
 
 #include <algorithm>
-#include <cmath>
 #include <type_traits>
 
+#include "attention_kernels.h"
 #include "model.h"
 #include "simd.h"
 
@@ -12,108 +12,14 @@ namespace {
 
 constexpr int KEY_BLOCK = 64, QUERY_BLOCK = 32;  // keys and tokens that attention takes together, to stay in cache
 
-// How R queries meet keys, and their weights meet values: with ND vectors to a head, or (ND = 0) for any size. `row(k)` is the
-// k-th key or value, loaded once for all R. PACK of them meet values together, HELD vectors of a head at a time, so that the sums
-// stay in registers.
-template <int ND>
-struct HeadKernel {
-    static constexpr int HELD = ND % 4 == 0 ? 4 : ND % 5 == 0 ? 5 : ND % 3 == 0 ? 3 : ND;
-    static constexpr int PACK = std::min(4, (LANES == 16 ? 24 : 12) / HELD), PAIR = 2;
-
-    template <int R, class Row>
-    static void dot_keys(const float* const* q, Row row, int, int n, float* const* out) {
-        constexpr int K = LANES / R;  // keys together; a sum does not depend on how many there are
-        for (int first = 0; first < n; first += K) {
-            V acc[LANES] = {};
-            const float* keys[K];
-            for (int k = 0; k < K; k++) keys[k] = row(std::min(first + k, n - 1));
-#pragma GCC unroll 4
-            for (int i = 0; i < ND; i++)
-#pragma GCC unroll 16
-                for (int k = 0; k < K; k++) {
-                    const V key = load(keys[k] + i * LANES);
-#pragma GCC unroll 2
-                    for (int r = 0; r < R; r++) acc[r * K + k] += load(q[r] + i * LANES) * key;
-                }
-            float sums[LANES];
-            store(sums, hsum<1>(acc));
-            for (int r = 0; r < R; r++) std::copy_n(sums + r * K, std::min(K, n - first), out[r] + first);
-        }
-    }
-
-    template <int R, class Row>
-    static void add_values(const float* const* weights, Row row, int, int n, float* const* out) {
-        for (int base = 0; base < ND * LANES; base += HELD * LANES) {
-            V acc[R][HELD];
-#pragma GCC unroll 4
-            for (int r = 0; r < R; r++)
-#pragma GCC unroll 5
-                for (int i = 0; i < HELD; i++) acc[r][i] = load(out[r] + base + i * LANES);
-            for (int k = 0; k < n; k++) {
-                const float* value = row(k) + base;
-#pragma GCC unroll 5
-                for (int i = 0; i < HELD; i++) {
-                    const V v = load(value + i * LANES);
-#pragma GCC unroll 4
-                    for (int r = 0; r < R; r++) acc[r][i] += v * weights[r][k];
-                }
-            }
-#pragma GCC unroll 4
-            for (int r = 0; r < R; r++)
-#pragma GCC unroll 5
-                for (int i = 0; i < HELD; i++) store(out[r] + base + i * LANES, acc[r][i]);
-        }
-    }
-};
-
-template <>
-struct HeadKernel<0> {
-    static constexpr int PACK = 1, PAIR = 1;
-
-    template <int R, class Row>
-    static void dot_keys(const float* const* q, Row row, int d, int n, float* const* out) {
-        for (int k = 0; k < n; k++) {
-            out[0][k] = 0;
-            for (int i = 0; i < d; i++) out[0][k] += q[0][i] * row(k)[i];
-        }
-    }
-
-    template <int R, class Row>
-    static void add_values(const float* const* weights, Row row, int d, int n, float* const* out) {
-        for (int k = 0; k < n; k++)
-            for (int i = 0; i < d; i++) out[0][i] += weights[0][k] * row(k)[i];
-    }
-};
-
-// Scores to weights in place (padded to whole vectors); returns their sum.
-float softmax(float* scores, int n) {
-    const int whole = (n + LANES - 1) / LANES * LANES;
-    std::fill(scores + n, scores + whole, -INFINITY);
-    V most = V{} - INFINITY;
-    for (int i = 0; i < whole; i += LANES) {
-        const V s = load(scores + i);
-        most = s > most ? s : most;
-    }
-    float top = -INFINITY;
-    for (int i = 0; i < LANES; i++) top = std::max(top, most[i]);
-    V sum = {};
-    for (int i = 0; i < whole; i += LANES) {
-        V e = load(scores + i) - top;
-        e = e > -80.0f ? exp_of(e) : (V){};
-        store(scores + i, e);
-        sum += e;
-    }
-    return hsum(sum);
-}
-
 struct View {  // what tokens attend to: heads, what each row holds of a layer, and which of its keys each token sees
     int heads, kv_heads, dim, window, most_keys, layer;
     const Held* held;
     const int32_t *position, *row, *end, *paths, *path_start;  // paths null: no more than what is before `end`
 };
 
-// Keys of one token, in the order of the text, counted from its first token: of sinks and of the recent ones [from, end) each, then a
-// path of `extra`. The weight of key k is at k + shift.
+// Keys of one token, in the order of the text, counted from its first token: of sinks and of the recent ones [from, end) each,
+// then a path of `extra`. The weight of key k is at k + shift.
 struct Visible {
     int from[2], end[2], shift[2], extra;
     const int32_t* path;
@@ -140,15 +46,15 @@ inline const float* block_of(const bf16* rows, int64_t count, float* widened) {
     return widened;
 }
 
-// Attention of up to QUERY_BLOCK tokens of one slot under one key head; key blocks outside, so that they are read once.
-// widened: floats for a block of keys.
-template <int ND, class C>
-void attend(const View& view, int h, int first, int rows, const float* q, int64_t ldq, float* out, int64_t ldo, float* scores,
-            float* widened) {
-    typedef HeadKernel<ND> Heads;
-    const int d = ND ? ND * LANES : view.dim, groups = view.heads / view.kv_heads, queries = rows * groups;
+// Attention of up to QUERY_BLOCK tokens of one slot in `heads` query heads of one key head, from `head` on; key blocks outside,
+// so that they are read once. widened: floats for a block of keys.
+template <int D, class C>
+void attend(const View& view, int head, int heads, int first, int rows, const float* q, int64_t ldq, float* out, int64_t ldo,
+            float* scores, float* widened) {
+    typedef HeadKernel<D> Heads;
+    const int d = D ? D : view.dim, queries = rows * heads, kv_head = head / (view.heads / view.kv_heads);
     const Held& held = view.held[view.row[first]];
-    const C* keys = (const C*)held.layers[view.layer] + h * held.capacity * d;
+    const C* keys = (const C*)held.layers[view.layer] + kv_head * held.capacity * d;
     const C* values = keys + view.kv_heads * held.capacity * d;
     Visible sees[QUERY_BLOCK];
     int last[2] = {0, 0}, oldest[2] = {0, INT32_MAX};
@@ -159,9 +65,9 @@ void attend(const View& view, int h, int first, int rows, const float* q, int64_
     }
     auto at = [&](const C* all, int k) { return all + (k < held.sinks ? k : k - held.dropped) * d; };
     // Queries are counted token by token, and the heads of a token in turn.
-    auto of = [&](int n) -> const Visible& { return sees[n / groups]; };
-    auto query = [&](int n) { return q + (first + n / groups) * ldq + (h * groups + n % groups) * d; };
-    auto result = [&](int n) { return out + (first + n / groups) * ldo + (h * groups + n % groups) * d; };
+    auto of = [&](int n) -> const Visible& { return sees[n / heads]; };
+    auto query = [&](int n) { return q + (first + n / heads) * ldq + (head + n % heads) * d; };
+    auto result = [&](int n) { return out + (first + n / heads) * ldo + (head + n % heads) * d; };
     auto weights = [&](int n) { return scores + n * int64_t(view.most_keys); };
     auto by_block = [&](const C* all, auto work) {  // work(part, first key, end, row(key - first key) of the block)
         for (int part = 0; part < 2; part++)
@@ -236,15 +142,15 @@ void attend(const View& view, int h, int first, int rows, const float* q, int64_
 
 template <class C, class... Args>
 void attend_any(const View& view, Args... args) {
-    switch (view.dim % LANES ? 0 : view.dim / LANES) {
-        case 1: return attend<1, C>(view, args...);
-        case 2: return attend<2, C>(view, args...);
-        case 4: return attend<4, C>(view, args...);
-        case 5: return attend<5, C>(view, args...);
-        case 6: return attend<6, C>(view, args...);
-        case 8: return attend<8, C>(view, args...);
-        case 10: return attend<10, C>(view, args...);
+    switch (view.dim) {
         case 16: return attend<16, C>(view, args...);
+        case 32: return attend<32, C>(view, args...);
+        case 64: return attend<64, C>(view, args...);
+        case 80: return attend<80, C>(view, args...);
+        case 96: return attend<96, C>(view, args...);
+        case 128: return attend<128, C>(view, args...);
+        case 160: return attend<160, C>(view, args...);
+        case 256: return attend<256, C>(view, args...);
         default: return attend<0, C>(view, args...);
     }
 }

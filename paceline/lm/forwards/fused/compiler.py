@@ -28,10 +28,10 @@ SOURCE, CHOICE = HERE / "forward.cpp", HERE / "paths.cpp"
 SHIPPED = HERE / "libfused.so"  # no module of Python may be called so, or it would be imported in its place
 X86 = platform.machine().lower() in ("x86_64", "amd64")
 # Kinds of processors, the best first, and what makes the compiler write for each.
-PATHS: dict[str, tuple[str, ...]] = {"native": ("-mcpu=native",)}
+PATHS: dict[str, tuple[str, ...]] = {"native": ("-mcpu=native", "-ffp-contract=fast")}
 if X86:
     PATHS = {"avx512": ("-march=x86-64-v4",), "avx2": ("-march=x86-64-v3",), "portable": ("-O2",)}
-FLAGS = ("-O3", "-fopenmp", "-std=c++17", "-fPIC", "-ffp-contract=fast", "-Wno-psabi")
+FLAGS = ("-O3", "-fopenmp", "-std=c++17", "-fPIC", "-ffp-contract=off", "-Wno-psabi")
 LINK = ("-shared", "-fopenmp", "-static-libgcc", "-static-libstdc++")
 PATIENCE_S = 300
 DIGEST = hashlib.sha256().digest_size
@@ -91,7 +91,6 @@ def opened(file: Path, path: str) -> Code:
     """A library's functions for `path`, or the best that it holds and this processor runs. Raises OSError, ValueError."""
     code = ctypes.CDLL(str(file))
     path = runnable(path, best_path(code))
-    code[f"size_of_{path}"].restype = ctypes.c_int64
     return Code(file, path, *(code[f"{name}_{path}"] for name in ("forward", "extend", "size_of")))
 
 

@@ -9,9 +9,11 @@
 
 namespace {
 
-constexpr int TILE = 32, PARTS = TILE / LANES;  // outputs of a linear that lie together
-constexpr int BLOCK = 128;                      // inputs that are gone through together, so that their weights stay in cache
-constexpr int64_t PREFETCH = 8192;              // bytes of weights fetched in advance
+constexpr int TILE = 32, VECTORS = TILE / LANES;  // outputs of a linear that lie together, and the vectors that hold them
+// The most rows are those whose sums, two vectors each, leave registers for two vectors of weights and one of inputs.
+constexpr int MOST_ROWS = LANES == 16 ? 12 : 6;
+constexpr int BLOCK = 128;          // inputs that are gone through together, so that their weights stay in cache
+constexpr int64_t PREFETCH = 8192;  // bytes of weights fetched in advance
 
 struct Team {
     int id, size;
@@ -32,7 +34,7 @@ inline void prefetch(const char* ahead) {  // towards the caches; the hardware's
 }
 
 // W's in 32 bits; of smaller numbers two inputs' bf16, or four inputs' int8, stand side by side there, so that each costs an
-// operation or two to widen. A byte is taken as the highest one of an integer, so what is made of it is 2^24 times as large.
+// operation or two to widen.
 template <class W>
 constexpr int SIDE = 4 / sizeof(W);
 
@@ -40,38 +42,46 @@ template <class W, int ONE>
 inline V widened(const W* at) {
     U bits;
     std::memcpy(&bits, at, sizeof bits);
-    constexpr int BITS = 8 * sizeof(W), SHIFT = 32 - BITS - ONE * BITS;
-    if constexpr (SHIFT > 0) bits <<= SHIFT;
-    if constexpr (sizeof(W) < 4 && SHIFT < 32 - BITS) bits &= 0xffffffffu << (32 - BITS);
+    if constexpr (sizeof(W) == 1) return __builtin_convertvector((I)(bits << (24 - 8 * ONE)) >> 24, V);
+    if constexpr (sizeof(W) == 2) bits = ONE ? bits & 0xffff0000u : bits << 16;
     V v;
-    if constexpr (sizeof(W) == 1) v = __builtin_convertvector((I)bits, V);
-    else std::memcpy(&v, &bits, sizeof v);
+    std::memcpy(&v, &bits, sizeof v);
     return v;
 }
 
-// A sum, in a register here and now: GCC would load more widened weights than registers hold, and move sums to the stack.
+// sum + w x, of widened weights in this very place: registers are short, and GCC, left to order them, moves sums to the stack.
 template <class W>
-inline V in_register(V v) {
-#if defined(__AVX512F__)
-    if constexpr (sizeof(W) < 4) __asm__("" : "+v"(v));
-#elif defined(__AVX__)
-    if constexpr (sizeof(W) < 4) __asm__("" : "+x"(v));
+inline V add_product(V sum, V w, V x) {
+#if defined(__AVX512F__) && PACELINE_LANES == 16
+    if constexpr (sizeof(W) < 4) __asm__ volatile("vfmadd231ps %2, %1, %0" : "+v"(sum) : "v"(w), "v"(x));
+    else
+#elif defined(__FMA__) && PACELINE_LANES == 8
+    if constexpr (sizeof(W) < 4) __asm__ volatile("vfmadd231ps %2, %1, %0" : "+x"(sum) : "x"(w), "x"(x));
+    else
 #endif
-    return v;
+    sum = madd(w, x, sum);
+    return sum;
+}
+
+// The same address, from here on: what is loaded from there is loaded after whatever is before.
+template <class W>
+inline const W* in_turn(const W* p) {
+    __asm__ volatile("" : "+r"(p));
+    return p;
 }
 
 // Inputs k + ONE of ROWS rows times P vectors of weights of TILES tiles, `size` apart.
 template <int ROWS, int TILES, int P, int ONE, class W>
-inline void add_input(V (&acc)[TILES][ROWS][P], const float* x, int64_t ldx, const W* weights, int64_t size) {
+inline void add_input(V (&acc)[TILES][ROWS][P], const float* const (&x)[ROWS], int k, const W* weights, int64_t size) {
 #pragma GCC unroll 2
     for (int n = 0; n < TILES; n++) {
-        const W* tile = weights + n * size;
+        const W* tile = ONE ? in_turn(weights + n * size) : weights + n * size;
         if constexpr (ROWS < P) {  // the fewer of inputs and weights wait in registers
 #pragma GCC unroll 8
             for (int p = 0; p < P; p++) {
                 const V w = widened<W, ONE>(tile + SIDE<W> * p * LANES);
 #pragma GCC unroll 8
-                for (int m = 0; m < ROWS; m++) acc[n][m][p] = in_register<W>(acc[n][m][p] + w * x[m * ldx + ONE]);
+                for (int m = 0; m < ROWS; m++) acc[n][m][p] = add_product<W>(acc[n][m][p], w, splat(x[m][k + ONE]));
             }
         } else {
             V w[P];
@@ -80,7 +90,7 @@ inline void add_input(V (&acc)[TILES][ROWS][P], const float* x, int64_t ldx, con
 #pragma GCC unroll 12
             for (int m = 0; m < ROWS; m++)
 #pragma GCC unroll 8
-                for (int p = 0; p < P; p++) acc[n][m][p] = in_register<W>(acc[n][m][p] + w[p] * x[m * ldx + ONE]);
+                for (int p = 0; p < P; p++) acc[n][m][p] = add_product<W>(acc[n][m][p], w[p], splat(x[m][k + ONE]));
         }
     }
 }
@@ -96,6 +106,9 @@ void multiply(const float* x, int64_t ldx, const W* weights, int64_t size, int f
         for (int m = 0; m < ROWS; m++)
 #pragma GCC unroll 8
             for (int p = 0; p < P; p++) acc[n][m][p] = from ? load(sums[n][m] + first + p * LANES) : V{};
+    const float* rows[ROWS];
+#pragma GCC unroll 12
+    for (int m = 0; m < ROWS; m++) rows[m] = x + m * ldx;
     int k = from;
     const W* row = weights + int64_t(k) * TILE + SIDE<W> * first;
     // Line by line, whatever P.
@@ -103,16 +116,16 @@ void multiply(const float* x, int64_t ldx, const W* weights, int64_t size, int f
     for (; k + SIDE<W> <= to; k += SIDE<W>, row += SIDE<W> * TILE, ahead += P * LANES * 4) {
 #pragma GCC unroll 2
         for (int n = 0; n < TILES; n++) prefetch<P * LANES * 4>(ahead + n * size * sizeof(W));
-        add_input<ROWS, TILES, P, 0>(acc, x + k, ldx, row, size);
-        if constexpr (SIDE<W> > 1) add_input<ROWS, TILES, P, 1>(acc, x + k, ldx, row, size);
-        if constexpr (SIDE<W> > 2) add_input<ROWS, TILES, P, 2>(acc, x + k, ldx, row, size);
-        if constexpr (SIDE<W> > 2) add_input<ROWS, TILES, P, 3>(acc, x + k, ldx, row, size);
+        add_input<ROWS, TILES, P, 0>(acc, rows, k, row, size);
+        if constexpr (SIDE<W> > 1) add_input<ROWS, TILES, P, 1>(acc, rows, k, row, size);
+        if constexpr (SIDE<W> > 2) add_input<ROWS, TILES, P, 2>(acc, rows, k, row, size);
+        if constexpr (SIDE<W> > 2) add_input<ROWS, TILES, P, 3>(acc, rows, k, row, size);
     }
     if constexpr (SIDE<W> > 1) {
-        if (k < to) add_input<ROWS, TILES, P, 0>(acc, x + k, ldx, row, size);
+        if (k < to) add_input<ROWS, TILES, P, 0>(acc, rows, k, row, size);
         if constexpr (SIDE<W> > 2) {
-            if (k + 1 < to) add_input<ROWS, TILES, P, 1>(acc, x + k, ldx, row, size);
-            if (k + 2 < to) add_input<ROWS, TILES, P, 2>(acc, x + k, ldx, row, size);
+            if (k + 1 < to) add_input<ROWS, TILES, P, 1>(acc, rows, k, row, size);
+            if (k + 2 < to) add_input<ROWS, TILES, P, 2>(acc, rows, k, row, size);
         }
     }
 #pragma GCC unroll 2
@@ -128,14 +141,14 @@ void multiply(const float* x, int64_t ldx, const W* weights, int64_t size, int f
 // others stay in cache.
 template <class W, int ROWS = MOST_ROWS>
 void multiply_tiles(int rows, int tiles, const float* x, int64_t ldx, const W* tile, int64_t size, int in, Sums* sums) {
-    constexpr int P = ROWS * PARTS <= 12 ? PARTS : 2;
+    constexpr int P = ROWS * VECTORS <= (sizeof(W) < 4 ? 8 : 12) ? VECTORS : 2;  // to widen takes registers too
     if (rows == ROWS) {
-        if constexpr (2 * ROWS * PARTS <= 8)
+        if constexpr (2 * ROWS * VECTORS <= 8)
             if (tiles == 2) return multiply<ROWS, 2, P>(x, ldx, tile, size, 0, in, sums, 0);
         for (int n = 0; n < tiles; n++)
-            for (int from = 0; from < in; from += P < PARTS ? BLOCK : in)
+            for (int from = 0; from < in; from += P < VECTORS ? BLOCK : in)
                 for (int first = 0; first < TILE; first += P * LANES)
-                    multiply<ROWS, 1, P>(x, ldx, tile + n * size, size, from, P < PARTS ? std::min(in, from + BLOCK) : in,
+                    multiply<ROWS, 1, P>(x, ldx, tile + n * size, size, from, P < VECTORS ? std::min(in, from + BLOCK) : in,
                                          sums + n, first);
         return;
     }
@@ -150,7 +163,7 @@ void gemm_of(const Team& team, const Linear& linear, const float* x, int64_t ldx
     const int64_t size = int64_t(linear.in + SIDE<W> - 1) / SIDE<W> * SIDE<W> * TILE;
     Sums sums[2];
     for (int t = team.from(tiles), step = 1; t < team.to(tiles); t += step) {
-        if (WIDE == 1) step = 2 * m * PARTS <= 8 && t + 1 < team.to(tiles) ? 2 : 1;
+        if (WIDE == 1) step = 2 * m * VECTORS <= 8 && t + 1 < team.to(tiles) ? 2 : 1;
         const int taken = WIDE * step;
         for (int row = 0; row < m; row += MOST_ROWS) {
             const int rows = std::min(MOST_ROWS, m - row);

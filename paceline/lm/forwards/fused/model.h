@@ -16,7 +16,7 @@ enum Kind : int32_t { FP32, BF16, INT8 };
 struct Linear {
     // Tiles [ceil(out / TILE)][in][TILE]; of bf16 [..][ceil(in / 2)][TILE][2], of int8 [..][ceil(in / 4)][TILE][4].
     const void* weight;
-    const float* scale;  // of int8: what an output's weights are multiples of, over 2^24, [tiles][TILE]; null for the others
+    const float* scale;  // of int8: what an output's weights are multiples of, [tiles][TILE]; null for the others
     const float* bias;   // [out] or null
     int32_t out, in, kind;
 };
@@ -45,8 +45,8 @@ struct Row {
     int64_t length, read_length;  // tokens committed, of its text and of the other model's, where layers read one
 };
 
-// What a row's slot holds of a group of layers: keys and values of the text's first `sinks` tokens, and of the last ones, in order;
-// `dropped` are missing in between, so the token at position p >= sinks stands at p - dropped.
+// What a row's slot holds of a group of layers: keys and values of the text's first `sinks` tokens, and of the last ones, in
+// order; `dropped` are missing in between, so the token at position p >= sinks stands at p - dropped.
 struct Held {
     void* const* layers;  // each [2, kv_heads, capacity, D]
     int64_t capacity, dropped, sinks;
@@ -73,8 +73,14 @@ struct Call {
 
 enum Fault : int32_t { NONE, UNKNOWN_ID, TOO_LONG, NO_MEMORY, NO_TREE };
 
-int64_t EXPORTED(size_of)(int32_t what);  // of Layer, Model and Call in bytes, for those who describe them in another language
+int32_t EXPORTED(size_of)(int32_t what);  // of Layer, Model and Call in bytes, for those who describe them in another language
 int32_t EXPORTED(forward)(const Model* model, const Call* call);  // a Fault, found before anything is written
 int32_t EXPORTED(extend)(const Model* model, const Call* call, int32_t steps, float min_chance, float token_cost,
                          const float* calibration, int32_t bins, int32_t top, int32_t* top_tokens, float* probs);
+
+// Doors for tests: parts of the forward by themselves. y [m, out] = x [m, in] W' + bias; a row of n scores to weights, with space
+// behind them to the next multiple of 16, and their sum; rotation in place of one head's d numbers.
+void EXPORTED(gemm)(const Linear* linear, const float* x, int32_t m, float* y, int32_t threads);
+float EXPORTED(softmax)(float* scores, int32_t n);
+void EXPORTED(rope)(float* x, const float* cos, const float* sin, int32_t d, float scale);
 }

@@ -20,7 +20,7 @@ struct Piece {
 template <class C>
 Piece piece_of(const C* logits, int from, int to, int top, int32_t* tokens) {
     float most = -INFINITY, rest = 0.0f;
-    V tops = V{} - INFINITY, sum = {};
+    V tops = splat(-INFINITY), sums[PARTS] = {};
     int i = from;
     for (; i + LANES <= to; i += LANES) {
         const V x = load(logits + i);
@@ -29,8 +29,9 @@ Piece piece_of(const C* logits, int from, int to, int top, int32_t* tokens) {
     for (int j = 0; j < LANES; j++) most = std::max(most, tops[j]);
     for (; i < to; i++) most = std::max(most, get(logits[i]));
     const float least = most > -INFINITY ? most : 0.0f;
-    for (i = from; i + LANES <= to; i += LANES) sum += exp_of(load(logits + i) - least);
-    for (; i < to; i++) rest += std::exp(get(logits[i]) - least);
+    for (i = from; i + PARTIALS <= to; i += PARTIALS)
+        for (int p = 0; p < PARTS; p++) sums[p] += exp_of(load(logits + i + p * LANES) - least);
+    for (; i < to; i++) rest += exp_of(get(logits[i]) - least);
     int kept = 0;
     if (top == 1) {
         for (i = from; i < to - 1 && !(get(logits[i]) >= most);) i++;
@@ -43,7 +44,7 @@ Piece piece_of(const C* logits, int from, int to, int top, int32_t* tokens) {
         for (; place > 0 && x > get(logits[tokens[place - 1]]); place--) tokens[place] = tokens[place - 1];
         tokens[place] = i;
     }
-    return {most, hsum(sum) + rest, kept};
+    return {most, hsum(joined(sums)) + rest, kept};
 }
 
 // A row's `top` likeliest tokens and their probabilities, from its pieces and the tokens that each has kept.
@@ -52,7 +53,7 @@ void merge_pieces(const C* logits, const Piece* pieces, const int32_t* kept, int
     float most = -INFINITY, sum = 0.0f;
     for (int p = 0; p < PIECES; p++) most = std::max(most, pieces[p].most);
     for (int p = 0; p < PIECES; p++)
-        if (pieces[p].most > -INFINITY) sum += pieces[p].sum * std::exp(pieces[p].most - most);
+        if (pieces[p].most > -INFINITY) sum = madd(pieces[p].sum, exp_of(pieces[p].most - most), sum);
     int taken[PIECES] = {};
     for (int i = 0; i < top; i++) {
         int best = -1;
@@ -61,7 +62,7 @@ void merge_pieces(const C* logits, const Piece* pieces, const int32_t* kept, int
             if (best < 0 || get(logits[kept[p * top + taken[p]]]) > get(logits[kept[best * top + taken[best]]])) best = p;
         }
         tokens[i] = kept[best * top + taken[best]++];
-        probs[i] = std::exp(get(logits[tokens[i]]) - most) / sum;
+        probs[i] = exp_of(get(logits[tokens[i]]) - most) / sum;
     }
 }
 

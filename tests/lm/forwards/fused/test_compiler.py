@@ -91,7 +91,7 @@ def test_two_processes_build_it_once_and_a_broken_one_is_built_again(monkeypatch
 #include <cstdint>
 #define JOINED(name, path) name##_##path
 #define NAMED(name, path) JOINED(name, path)
-extern "C" int64_t NAMED(size_of, PACELINE_PATH)(int32_t) { return 7; }
+extern "C" int32_t NAMED(size_of, PACELINE_PATH)(int32_t) { return 7; }
 extern "C" int32_t NAMED(forward, PACELINE_PATH)() { return 0; }
 extern "C" int32_t NAMED(extend, PACELINE_PATH)() { return 0; }
 """, encoding="utf-8")

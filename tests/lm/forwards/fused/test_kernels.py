@@ -1,0 +1,133 @@
+"""Parts of the compiled forward by themselves against torch, in every build that runs here, and builds against each other."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch.nn.functional import linear
+
+import paceline
+from paceline.lm.forwards.fused import compiler
+from paceline.lm.forwards.fused.forward import KINDS, CLinear
+from paceline.lm.weights.layout import quantize_int8, tiles
+from paceline.testing import tiny_model
+
+CODE, WHY = compiler.library()
+pytestmark = pytest.mark.skipif(CODE is None, reason=WHY)
+BUILDS = list(compiler.PATHS)[list(compiler.PATHS).index(CODE.path) :] if CODE else [""]
+# AVX-512's layout for a processor that has AVX2 only.
+WIDE = ("-march=x86-64-v3", "-DPACELINE_LANES=16", "-ffp-contract=fast", "-O2")
+
+Kernel = Callable[..., Any]
+
+
+def kernels(file: Path, path: str) -> Kernel:
+    """`call(name, *arguments)` for the doors of a build; tensors are handed over as addresses."""
+    library = ctypes.CDLL(str(file))
+    functions = {name: library[f"{name}_{path}"] for name in ("gemm", "softmax", "rope")}
+    functions["softmax"].restype = ctypes.c_float
+    return lambda name, *given: functions[name](*map(address, given))
+
+
+def address(x: Any) -> Any:
+    return ctypes.c_void_p(x.data_ptr()) if isinstance(x, torch.Tensor) else x
+
+
+@pytest.fixture(params=BUILDS)
+def call(request: pytest.FixtureRequest) -> Kernel:
+    code, why = compiler.library(request.param)
+    assert code is not None, why
+    return kernels(code.file, code.path)
+
+
+def numbers(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def gemm(call: Kernel, x: torch.Tensor, weight: torch.Tensor, kind: torch.dtype, threads: int = 1) -> torch.Tensor:
+    """x [m, in] times a weight [out, in] kept in this dtype, plus the weight's first column."""
+    kept, scale = quantize_int8(weight) if kind is torch.int8 else (weight.to(kind), torch.ones(len(weight)))
+    tiled, scales, bias = tiles(kept), tiles(scale[:, None]), weight[:, 0].contiguous()
+    y = torch.full((len(x), len(weight)), torch.nan)
+    described = CLinear(tiled.data_ptr(), scales.data_ptr(), bias.data_ptr(), *weight.shape, KINDS[kind])
+    call("gemm", ctypes.byref(described), x, len(x), y, threads)
+    return y
+
+
+def softmax(call: Kernel, scores: torch.Tensor) -> torch.Tensor:
+    padded = torch.cat([scores, torch.full((16,), torch.nan)])
+    total = call("softmax", padded, len(scores))
+    return padded[: len(scores)] / total
+
+
+def rope(call: Kernel, x: torch.Tensor, angles: torch.Tensor, scale: float) -> torch.Tensor:
+    """One head's numbers x [d], turned by angles [d / 2]."""
+    cos, sin = angles.cos().repeat(2), torch.cat([-angles.sin(), angles.sin()])
+    call("rope", x := x.clone(), cos, sin, len(x), ctypes.c_float(scale))
+    return x
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=str)
+@pytest.mark.parametrize("shape", [(70, 45), (31, 3), (64, 300)], ids=str)  # out, in
+def test_gemm_is_torch_s_linear_and_no_row_depends_on_others(call: Kernel, shape: tuple[int, int], kind: torch.dtype) -> None:
+    weight, x = numbers(*shape), numbers(14, shape[1], seed=1)
+    kept, scale = quantize_int8(weight) if kind is torch.int8 else (weight.to(kind), torch.ones(len(weight)))
+    expected = linear(x.double(), kept.double() * scale.double()[:, None], weight[:, 0].double())
+    ours = gemm(call, x, weight, kind)
+    torch.testing.assert_close(ours, expected.float(), atol=1e-4, rtol=1e-5)
+    for rows in range(1, len(x)):
+        assert torch.equal(gemm(call, x[:rows], weight, kind, threads=1 + rows % 3), ours[:rows])
+
+
+@pytest.mark.parametrize("n", [1, 15, 16, 17, 300])
+def test_softmax_is_torch_s(call: Kernel, n: int) -> None:
+    scores = 20 * numbers(n)
+    scores[n // 2 + 1 :: 7] = -torch.inf
+    torch.testing.assert_close(softmax(call, scores), scores.softmax(0), atol=1e-7, rtol=2e-6)
+
+
+@pytest.mark.parametrize("d", [6, 16, 64, 80])
+def test_rope_turns_pairs_of_numbers(call: Kernel, d: int) -> None:
+    x, angles = numbers(d), 10 * numbers(d // 2, seed=1)
+    turned = torch.complex(*x.double().chunk(2)) * torch.exp(1j * angles.double())
+    expected = 0.3 * torch.cat([turned.real, turned.imag])
+    torch.testing.assert_close(rope(call, x, angles, 0.3), expected.float(), atol=1e-6, rtol=1e-5)
+
+
+def written(call: Kernel) -> list[torch.Tensor]:
+    """What a build's kernels make of the same numbers."""
+    products = [gemm(call, numbers(rows, 45, seed=2), numbers(70, 45), kind) for rows in (1, 3, 13) for kind in KINDS]
+    return [*products, softmax(call, 9 * numbers(100)), rope(call, numbers(12), numbers(6, seed=1), 0.3)]
+
+
+def logits(changes: dict[str, Any], dtype: torch.dtype) -> torch.Tensor:
+    """Of every token of a text, and then what a greedy continuation says of its own likeliest tokens."""
+    lm = paceline.load(tiny_model("qwen3", **changes).to(dtype), forward="fused")
+    kv, text = lm.cache(), torch.arange(3, 203).tolist()
+    slot = kv.take()
+    every = lm.forward(kv, [slot], torch.tensor([text]))
+    chain = lm.extend(kv, [slot], [text[:50]], 4, top=3)[0]
+    return torch.cat([every.float().flatten(), torch.tensor(chain).flatten()])
+
+
+@pytest.mark.slow
+@pytest.mark.skipif("avx2" not in BUILDS, reason="one vector size only")
+def test_builds_with_vectors_of_other_sizes_write_the_same_bits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """AVX2's and AVX-512's, of which the second is played on AVX2 where there is no AVX-512. It takes a compiler a minute."""
+    monkeypatch.setitem(compiler.PATHS, "wide", WIDE)
+    compiler.build(str(compiler.found_compiler()), tmp_path / "wide.so", ["wide"])
+    wide = ctypes.CDLL(str(tmp_path / "wide.so"))
+    codes = [compiler.Code(tmp_path / "wide.so", "wide", wide.forward_wide, wide.extend_wide, wide.size_of_wide)]
+    codes += [code for path in BUILDS if path != "portable" and (code := compiler.library(path)[0])]
+    for dtype, changes in ((torch.float32, {}), (torch.float32, {"head_dim": 12}), (torch.bfloat16, {"head_dim": 80})):
+        found = []
+        for code in codes:
+            monkeypatch.setattr(compiler, "library", lambda path=None, code=code: (code, ""))
+            found.append([logits(changes, dtype), *written(kernels(code.file, code.path))])
+        for other in found[1:]:
+            assert all(map(torch.equal, found[0], other))
