@@ -57,7 +57,7 @@ class ToyLM:
         out = []
         for row, slot in enumerate(slots):
             kv.write(0, slot, keys[row], keys[row])
-            past = kv.read(0, slot, 0, slot.length)[0, 0, :, 0].long().tolist()
+            past = kv.read(0, slot, kv.start(0, slot), slot.length)[0, 0, :, 0].long().tolist()
             paths: list[list[int]] = []
             for i in range(t):
                 parent = i - 1 if parents is None else (parents[row][i] if i < len(parents[row]) else -1)

@@ -54,8 +54,10 @@ def generate(options: Options, model: ModelChoice, decoding: Decoding, sampling:
     prompt = as_prompt(read_standard_input() if options.prompt == "-" else options.prompt, options.chat or bool(tools))
     generations = _write(lm, prompt, held | {"options": asked}, options)
     departed = departure(decoding.rule, generations)
-    report = {"model": lm.describe(), "drafter": decoding.drafter, "rule": decoding.rule, "lossless": not departed,
-              "generations": [_record(g) for g in generations]}
+    report: dict[str, Any] = {
+        "model": lm.describe(), "drafter": decoding.drafter, "rule": decoding.rule, "lossless": not departed,
+        "generations": [_record(g) for g in generations],
+    }  # fmt: skip
     if departed:
         say(departed)
     if options.compare:

@@ -63,7 +63,7 @@ class SparseSelf:
 
 @dataclass
 class Chosen:
-    """What one row's copy holds: of the first `base` tokens those chosen by `scores` (of each layer, [G, base]), then all tokens up to
+    """What one row's copy holds: of the first `base` tokens those chosen by `scores` (of a layer, [G, base]), then all up to
     `length`. taken: share of drafted tokens accepted of late. since: the round of the last choice.
     """
 

@@ -86,7 +86,7 @@ class Call:
             if self.exact and 0 < (tail := rows % QUERY_BLOCK) < EXACT_QUERIES:
                 rows += EXACT_QUERIES - tail
             held = self.slots[b].group(pattern)
-            made = self._chain_mask if self.parents is None and not pattern.keep(0)[0] else self._tree_mask
+            made = self._chain_mask if self.parents is None and not held.sinks else self._tree_mask
             self._masks[key] = made(b, pattern, held, (rows, shown), like, groups)
         return self._masks[key]
 

@@ -6,17 +6,20 @@ from typing import Any
 
 import torch
 
+from paceline.patterns import Pattern
+
 __all__ = ["Held"]
 
 
 @dataclass(eq=False)
 class Held:
-    """Per layer [2, H, capacity, D] (0 = keys, 1 = values), in the order of the text. `dropped`: how many tokens are missing behind
-    the first `sinks`; a later one, at position p, stands at p - dropped.
+    """Per layer [2, H, capacity, D] (0 = keys, 1 = values), in the order of the text. `dropped`: how many tokens are missing
+    behind the first `sinks`; a later one, at position p, stands at p - dropped.
     """
 
     dropped: int = 0
     sinks: int = 0
+    capacity: int = 0
     layers: dict[int, torch.Tensor] = field(default_factory=dict)
     addresses: Any = None  # of the layers, for compiled code that has asked for them
 
@@ -29,15 +32,21 @@ class Held:
         """Of one token's keys and values in all layers."""
         return sum(x[:, :, 0].numel() * x.element_size() for x in self.layers.values())
 
-    def capacity(self, layer: int) -> int:
-        return self.layers[layer].shape[2] if layer in self.layers else 0
+    def restart(self, pattern: Pattern, position: int) -> None:
+        """Nothing, of a text whose next token stands at `position`; only its first tokens can be sinks."""
+        self.dropped, self.sinks = position, 0 if position else pattern.keep(0)[0]
 
-    def grow(self, layer: int, like: torch.Tensor, capacity: int) -> None:
-        """Give a layer room for so many keys like these [H, T, D]; what is beyond its keys is 0, since a mask hides no NaN."""
-        made = like.new_zeros((2, like.shape[0], capacity, like.shape[2]))
-        if layer in self.layers:
-            made[:, :, : self.capacity(layer)] = self.layers[layer]
-        self.layers[layer], self.addresses = made, None
+    def add(self, layer: int, like: torch.Tensor) -> None:
+        """A further layer, for keys like these [H, T, D]; where there are none it is 0, since a mask hides no NaN."""
+        self.layers[layer], self.addresses = like.new_zeros((2, like.shape[0], self.capacity, like.shape[2])), None
+
+    def grow(self, capacity: int) -> None:
+        """Room for so many keys in every layer."""
+        for layer, old in self.layers.items():
+            made = old.new_zeros((2, old.shape[1], capacity, old.shape[3]))
+            made[:, :, : self.capacity] = old
+            self.layers[layer] = made
+        self.capacity, self.addresses = capacity, None
 
     def positions(self, count: int) -> torch.Tensor:
         """In the text, of the first `count` keys."""
@@ -52,9 +61,9 @@ class Held:
             cache[:, :, start : start + len(path)] = cache[:, :, source.to(cache.device)]
 
     @torch.inference_mode()
-    def drop(self, sinks: int, dropped: int, stop: int) -> None:
+    def drop(self, dropped: int, stop: int) -> None:
         """Let go, behind the sinks, so that so many are missing of a text of `stop` tokens."""
-        self.sinks, gone = sinks, dropped - self.dropped
+        start = self.sinks + dropped - self.dropped
         for cache in self.layers.values():
-            cache[:, :, sinks : stop - dropped] = cache[:, :, sinks + gone : stop - self.dropped].clone()
+            cache[:, :, self.sinks : stop - dropped] = cache[:, :, start : stop - self.dropped].clone()
         self.dropped = dropped

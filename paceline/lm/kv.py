@@ -40,7 +40,8 @@ class Slot:
     def group(self, pattern: Pattern) -> Held:
         """What is held of the layers that share this pattern."""
         if pattern not in self.held:
-            self.held[pattern] = Held(dropped=self.first)
+            self.held[pattern] = Held()
+            self.held[pattern].restart(pattern, self.first)
         return self.held[pattern]
 
     def layer(self, layer: int) -> Held | None:
@@ -51,8 +52,7 @@ class Slot:
     def holds(self, length: int) -> bool:
         """Whether all keys are here that a token behind the first `length` ones can see."""
         return self.first <= length <= self.length and all(
-            held.dropped <= max(self.first, start - sinks)
-            for pattern, held in self.held.items() for sinks, start in [pattern.keep(length)])
+            held.dropped <= max(self.first, pattern.keep(length)[1] - held.sinks) for pattern, held in self.held.items())
 
     @property
     def bytes(self) -> int:
@@ -67,10 +67,10 @@ class Slot:
 class KV:
     """Keys and values of any number of texts.
 
-    capacity: room that a slot begins with, in tokens. quantum: room comes in multiples of it, and keys are dropped by it, so that
+    capacity: tokens that a slot begins with room for. quantum: room comes in multiples of it, and keys are dropped by it, so that
     blocks of a kernel that sums by so many keys begin at the same tokens, whenever they were dropped. tails: how much of a last,
-    unfinished quantum a view may show, ascending; beyond the longest, all of it. exact: whoever attends over this cache must do so
-    in the bit-exact mode. limit: most tokens a slot may hold; asking for more raises ModelError. window: how many of its last
+    unfinished quantum a view may show, ascending; beyond the longest, all of it. exact: who attends over this cache must do so in
+    the bit-exact mode. limit: most tokens a slot may hold; asking for more raises ModelError. window: how many of its last
     tokens are enough to begin a slot anew where its text goes on, 0 = all (a single layer's keys need no more than their tokens).
     patterns: of each layer; of one that is not named, its first forward's window tells.
     """
@@ -152,8 +152,8 @@ class KV:
     def restart(self, slot: Slot, position: int) -> None:
         """An empty slot whose next token stands at `position`: what is before it will not be looked at."""
         slot.length = slot.first = position
-        for held in slot.held.values():
-            held.dropped, held.sinks = position, 0
+        for pattern, held in slot.held.items():
+            held.restart(pattern, position)
 
     # -- keys ------------------------------------------------------------------------------------------------------------
 
@@ -163,17 +163,19 @@ class KV:
             raise ModelError(f"A sequence of {length} tokens does not fit: this cache holds {self.limit} tokens a slot.")
 
     def read(self, layer: int, slot: Slot, start: int, stop: int) -> torch.Tensor:
-        """Keys and values [2, H, stop - start, D] of the tokens from `start` to `stop`. Raises ModelError for dropped ones."""
+        """Keys and values [2, H, stop - start, D] of the tokens from `start` to `stop`: the only way to see them from outside.
+        Raises ModelError for dropped ones.
+        """
         held, first = slot.group(self.patterns[layer]), self.start(layer, slot)
         if not first <= start <= stop <= slot.length:
-            raise ModelError(f"Layer {layer} holds the keys of this text's tokens from {first} to {slot.length}; expected some of "
-                             f"them, found {start} to {stop}.")
+            raise ModelError(f"Expected tokens whose keys layer {layer} holds, from {first} to {slot.length}, found {start} to {stop}: "
+                             "read the text again.")
         return held.layers[layer][:, :, start - held.dropped : stop - held.dropped]
 
     def start(self, layer: int, slot: Slot) -> int:
         """The first token, behind any sinks, whose keys a layer holds."""
         held = slot.group(self.patterns[layer])
-        return held.dropped + held.sinks
+        return held.dropped + held.sinks if held.dropped else 0
 
     @torch.inference_mode()
     def fill(self, layer: int, slot: Slot, keys: torch.Tensor, pattern: Pattern) -> None:
@@ -195,9 +197,11 @@ class KV:
     def reserve(self, layer: int, slot: Slot, pattern: Pattern, like: torch.Tensor, length: int) -> torch.Tensor:
         """A layer's tensor with room for so many keys like these [H, T, D]; it doubles where all of a text is held."""
         held = slot.group(pattern)
-        if layer not in held.layers or length > held.capacity(layer):
-            ahead = max(self.capacity, 2 * held.capacity(layer)) if pattern == FULL else 0
-            held.grow(layer, like, self.round(max(length, min(ahead, self.limit or ahead))))
+        if length > held.capacity:
+            ahead = max(self.capacity, 2 * held.capacity) if pattern == FULL else 0
+            held.grow(self.round(max(length, min(ahead, self.limit or ahead))))
+        if layer not in held.layers:
+            held.add(layer, like)
         return held.layers[layer]
 
     @torch.inference_mode()
@@ -210,8 +214,7 @@ class KV:
             for pattern, held in slot.held.items():
                 if len(path) and path[-1] != len(path) - 1:  # ascending, so the last tells whether there are gaps
                     held.gather(slot.length - held.dropped, path)
-                sinks, start = pattern.keep(slot.length)
-                dropped = (start - sinks - MARGIN) // self.quantum * self.quantum
-                if dropped > held.dropped:
-                    held.drop(sinks, dropped, stop)
+                unseen = pattern.keep(slot.length)[1] - held.sinks - MARGIN
+                if (dropped := unseen // self.quantum * self.quantum) > held.dropped:
+                    held.drop(dropped, stop)
             slot.length = stop

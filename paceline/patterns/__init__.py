@@ -1,8 +1,8 @@
 """Patterns: which earlier keys a query may see, told by positions alone. One file each.
 
-`visible(q, k)`: whether the query at position q sees the key at position k; ints, or tensors that broadcast. `keep(length)`: which
-keys a text of so many tokens still has to hold for the queries to come, as (sinks, start): the first `sinks` ones and those from
-`start` on. It is monotone: what was let go never comes back, and no later query sees it.
+`visible(q, k)`: whether the query at position q sees the key at position k; ints, or tensors that broadcast. `keep(length)`:
+which keys a text of so many tokens still has to hold for the queries to come, as (sinks, start): the first `sinks` ones and those
+from `start` on. It is monotone: what was let go never comes back, and no later query sees it.
 """
 
 from typing import Any, Protocol

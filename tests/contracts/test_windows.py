@@ -65,10 +65,10 @@ def test_a_chain_and_a_tree_far_beyond_the_window(family: str, forward: str, exa
 def test_drafts_far_beyond_the_window_are_plain_decodings_text(family: str, forward: str) -> None:
     lm = model(family, forward)
     prompts = [ids(9, 5, lm.vocab) * 40, ids(120, 6, lm.vocab)]
-    plain = [g.tokens for g in paceline.generate(lm, prompts, max_new_tokens=70, eos=(), slots=1)]
+    plain = [g.tokens for g in paceline.generate(lm, prompts, max_new_tokens=50, eos=(), slots=1)]
     for drafter in (Ngram(min_n=1, worth=0.0), SmallModel(model=nearly(lm), length=5, branch=2, worth=0.0),
                     SparseSelf(keys=40, length=4, worth=0.0)):
-        out = paceline.generate(lm, prompts, drafter=drafter, max_new_tokens=70, eos=(), slots=2)
+        out = paceline.generate(lm, prompts, drafter=drafter, max_new_tokens=50, eos=(), slots=2)
         assert [g.tokens for g in out] == plain
         assert not any(g.stats.failures for g in out) and sum(g.stats.drafted for g in out) > 30
 
@@ -77,7 +77,7 @@ def test_drafts_far_beyond_the_window_are_plain_decodings_text(family: str, forw
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_when_keys_are_dropped_changes_no_bit(forward: str, dtype: torch.dtype, all_threads: None) -> None:
     """One token at a time, in chains that end on both sides of where keys are dropped, and beside another row."""
-    made = paceline.testing.tiny_model("mistral", hidden_size=320, intermediate_size=960, num_attention_heads=4).to(dtype)
+    made = paceline.testing.tiny_model("mistral", hidden_size=320, intermediate_size=960, num_hidden_layers=1).to(dtype)
     lm = paceline.load(made, forward=forward)
     if not lm.exact:
         pytest.skip(f"this machine cannot promise it: {lm.why_not_exact}")
@@ -142,6 +142,7 @@ def test_sinks_and_a_window_are_two_ranges_of_keys() -> None:
             apart.append(lm.forward(kv, slots[:1], rows[:1, i : i + 1]))
             kv.keep(slots[:1], [[0]])
         torch.testing.assert_close(torch.cat(apart), found[-1][0][:6], atol=1e-4, rtol=1e-4)
-    for others in found[1:]:
-        for ours, reference in zip(others, found[0], strict=True):
-            torch.testing.assert_close(ours.unflatten(0, (2, 9))[:, :4], reference.unflatten(0, (2, 9))[:, :4], atol=1e-4, rtol=1e-4)
+    trees = torch.tensor([*range(9), *range(9, 13)])  # what lies behind the second row's is padding
+    for chain, tree in found[1:]:
+        torch.testing.assert_close(chain, found[0][0], atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(tree[trees], found[0][1][trees], atol=1e-4, rtol=1e-4)

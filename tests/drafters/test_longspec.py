@@ -8,8 +8,8 @@ import torch
 import paceline
 from paceline.drafters.longspec import Longspec
 from paceline.errors import ModelError, SpecError
+from paceline.lm import kv as kv_module
 from paceline.lm import lm as lm_module
-from paceline.models.draft_head import lm as head_lm
 from paceline.models.draft_head.head import Head
 from paceline.models.draft_head.lm import HeadLM
 from paceline.models.draft_head.shape import longspec_shape
@@ -21,8 +21,8 @@ WINDOW = 8
 
 @pytest.fixture
 def small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Little room beyond the window, so that it moves often."""
-    monkeypatch.setattr(head_lm, "SLACK", 56)
+    """Little beyond the window is held, so that keys are dropped often."""
+    monkeypatch.setattr(kv_module, "MARGIN", 4)
     monkeypatch.setattr(lm_module, "CHUNK", 24)
 
 
@@ -52,8 +52,8 @@ def test_rows_draft_with_a_moving_window_as_with_all_keys(small_steps: None, mon
     head = varied(Head(longspec_shape(lm, window=WINDOW)))
     prompts = [ids(70, 1), ids(3, 2), ids(200, 3)]
     made = []
-    for slack in (56, 10_000):
-        monkeypatch.setattr(head_lm, "SLACK", slack)
+    for margin in (4, 10_000):
+        monkeypatch.setattr(kv_module, "MARGIN", margin)
         out = paceline.generate(lm, prompts, drafter=Longspec(head, length=4, worth=0.0), max_new_tokens=80, eos=(), slots=2)
         made.append([(g.tokens, g.stats.drafted, g.stats.accepted, g.stats.failures) for g in out])
     plain = paceline.generate(lm, prompts, drafter="none", max_new_tokens=80, eos=(), slots=1)

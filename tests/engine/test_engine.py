@@ -35,7 +35,7 @@ def alone(request: Request, lm=TOY) -> list[int]:
 
 def holds(engine: Engine) -> None:
     """Invariant 1, and no slot without a row."""
-    assert len(engine.kv.active) == len(engine.rows)
+    assert {r.slot for r in engine.rows} == set(engine.kv.active) and len(engine.kv.active) == len(engine.rows)
     assert all(r.slot.length == len(r.tokens) - 1 for r in engine.rows)
 
 

@@ -130,7 +130,7 @@ def test_room_doubles_in_whole_quanta_up_to_the_limit() -> None:
     kv, room = KV(capacity=10, quantum=8, limit=60), []
     for length in (9, 17, 33, 60):
         slot = written(kv, length)
-        room.append(slot.held[module.FULL].capacity(0))
+        room.append(slot.held[module.FULL].capacity)
     assert room == [16, 32, 64, 64]
     with pytest.raises(ModelError, match="60 tokens"):
         kv.check(65)

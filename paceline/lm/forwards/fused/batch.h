@@ -13,8 +13,8 @@ namespace {
 
 struct Batch {  // a call, token by token: M of them
     const int32_t *token, *position, *row, *place, *end, *paths, *path_start;
-    // place: where its key goes, counted from the text's first token; it sees those before `end`, as far as its layer reaches, and
-    // then those at paths[path_start[m] .. path_start[m + 1])
+    // place: where its key goes, counted from the text's first token; it sees those before `end`, as far as its layer reaches,
+    // and then those at paths[path_start[m] .. path_start[m + 1])
     const int32_t* read_end;  // of the other model's keys
     const int32_t* wanted;
     const Held *held, *read;
@@ -24,14 +24,27 @@ struct Batch {  // a call, token by token: M of them
     int32_t count, m, l, most_keys, threads;
 };
 
-int64_t work_floats(const Model& model, int32_t m, int32_t most_keys, int32_t threads) {
-    const int64_t d = model.dim, cross = model.cross_heads * model.cross_dim;
-    const int64_t inner = std::max({int64_t(model.width), model.heads * d, cross});
-    const int64_t joint = std::max((model.heads + 2 * model.kv_heads) * d, cross);
-    const int64_t groups = std::max(model.heads / model.kv_heads, cross ? model.cross_heads / model.cross_kv_heads : 0);
-    return m * (model.width + 2 * inner + joint + model.ffn) + m + 1 +
-           threads * (std::min(QUERY_BLOCK, m) * groups * most_keys + KEY_BLOCK * std::max(model.dim, model.cross_dim));
-}
+// Where a forward's numbers lie in its work memory, counted in floats: what all threads share, then what each has for itself. `h`
+// are normed rows, `qkv` what attention asks and adds, `attended` its answers, `gated` the feed-forward's middle.
+struct Layout {
+    int64_t qkv_width, scores_size, own_size, h, qkv, attended, gated, own, chunks, size;
+
+    Layout(const Model& model, int64_t m, int64_t most_keys, int threads) {
+        const int64_t d = model.dim, cross = model.cross_heads * model.cross_dim;
+        const int64_t inner = std::max({int64_t(model.width), model.heads * d, cross});
+        const int64_t groups = std::max(model.heads / model.kv_heads, cross ? model.cross_heads / model.cross_kv_heads : 0);
+        qkv_width = std::max((model.heads + 2 * model.kv_heads) * d, cross);
+        scores_size = std::min<int64_t>(QUERY_BLOCK, m) * groups * most_keys;
+        own_size = scores_size + KEY_BLOCK * std::max(model.dim, model.cross_dim);
+        h = m * model.width;
+        qkv = h + m * inner;
+        attended = qkv + m * qkv_width;
+        gated = attended + m * inner;
+        own = gated + m * model.ffn;
+        chunks = own + threads * own_size;
+        size = chunks + m + 1;
+    }
+};
 
 // Memory that a thread keeps from call to call, since fresh memory costs page faults; in whole cache lines. No std container:
 // what these compile to could be shared among the objects of several processors.
@@ -103,7 +116,7 @@ Fault expand_batch(const Model& model, const Call& c, int steps, Workspace& work
         wanted = all;
     }
     most = (most + PARTIALS - 1) / PARTIALS * PARTIALS + PARTIALS;
-    float* work = workspace.work.of(work_floats(model, m, most, c.threads));
+    float* work = workspace.work.of(Layout(model, m, most, c.threads).size);
     if (!work) return NO_MEMORY;
     batch = {token, position, row, place, end, paths, path_start, read_end, wanted, c.held, c.read, c.reach, work, c.queries,
              c.logits, c.count, m, l, most, c.threads};

@@ -197,7 +197,7 @@ class Fused:
             raise ShapeError(f"Expected positions below {self.context}, found {most}: too long a text.")
 
     def _groups(self, kv: KV) -> "tuple[dict[Pattern, list[int]], array[int]]":
-        """The layers of each group of a cache, and of each layer its group, its place there and its window; the cache keeps them."""
+        """The layers of each group of a cache, and of each layer its group, place there and window; the cache keeps them."""
         if self not in kv.derived:
             groups: dict[Pattern, list[int]] = {}
             reach = array("i")
@@ -213,12 +213,11 @@ class Fused:
         """What the code is told of a slot's group, which is given room for `width` tokens behind the committed ones."""
         held = slot.group(pattern)
         length = slot.length - held.dropped + width
-        if held.addresses is None or held.capacity(layers[0]) < length:
+        if held.addresses is None or held.capacity < length:
             for layer in layers:
                 slot.kv.reserve(layer, slot, pattern, self.like, length)
             held.addresses = addresses([held.layers[layer] for layer in sorted(held.layers)], self.like)
-        sinks = held.sinks if held.dropped else pattern.keep(slot.length)[0]
-        return ctypes.addressof(held.addresses), held.capacity(layers[0]), held.dropped, sinks
+        return ctypes.addressof(held.addresses), held.capacity, held.dropped, held.sinks
 
     def _others(self, call: Call) -> tuple[list[tuple[int, int, int, int]], list[Any]]:
         """What the code is told of the slots that layers read in another model, as by `_held`, and what must live as long."""

@@ -45,8 +45,8 @@ struct Row {
     int64_t length, read_length;  // tokens committed, of its text and of the other model's, where layers read one
 };
 
-// What a row's slot holds of a group of layers: keys and values of the text's first `sinks` tokens, and of the last ones, in order;
-// `dropped` are missing in between, so the token at position p >= sinks stands at p - dropped.
+// What a row's slot holds of a group of layers: keys and values of the text's first `sinks` tokens, and of the last ones, in
+// order; `dropped` are missing in between, so the token at position p >= sinks stands at p - dropped.
 struct Held {
     void* const* layers;  // each [2, kv_heads, capacity, D]
     int64_t capacity, dropped, sinks;

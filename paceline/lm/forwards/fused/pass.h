@@ -1,0 +1,183 @@
+// A forward of a batch, as one thread of the team runs it: the layers in turn, and at the end the logits.
+#pragma once
+
+#include <algorithm>
+#include <omp.h>
+
+#include "attention.h"
+#include "batch.h"
+#include "gemm.h"
+#include "model.h"
+#include "norm_rope.h"
+
+namespace {
+
+// Tokens of one slot, QUERY_BLOCK at a time, are all that attention takes together: chunk i has those from chunk[i] on.
+inline int cut_chunks(const Batch& c, int32_t* chunk) {
+    int chunks = 0;
+    for (int row = 0; row < c.m; row++)
+        if (!chunks || c.row[row] != c.row[chunk[chunks - 1]] || row - chunk[chunks - 1] == QUERY_BLOCK) chunk[chunks++] = row;
+    chunk[chunks] = c.m;
+    return chunks;
+}
+
+// C: the dtype of embedding, cache and logits. x [m, width] runs through the layers; what is behind it is made anew in each.
+template <class C>
+struct Pass {
+    const Model& model;
+    const Batch& c;
+    const Layout& at;
+    const Team team;
+    const int32_t* chunk;
+    const int chunks, m = c.m, width = model.width, low = team.from(m), high = team.to(m);
+    float *x = c.work, *h = c.work + at.h, *qkv = c.work + at.qkv, *attended = c.work + at.attended, *gated = c.work + at.gated;
+    float *scores = c.work + at.own + team.id * at.own_size, *widened = scores + at.scores_size;
+
+    void run() const {
+        embed();
+        for (int index = 0; index < model.count; index++) {
+            const Layer& layer = model.layers[index];
+            team.wait();
+            write_qkv(layer, index);
+            if (index == model.count - 1 && !c.l) return;  // a prefill is done once the last keys are in place
+            attention(layer, index);
+            if (layer.cross_q.in) cross_attention(layer, index);
+            mlp(layer);
+        }
+        if (c.l) write_logits();
+    }
+
+    void embed() const {
+        for (int row = low; row < high; row++)
+            for (int i = 0; i < width; i++)
+                x[row * width + i] = get(((const C*)model.embedding)[int64_t(c.token[row]) * width + i]);
+    }
+
+    const float* normed(const float* weight, float eps) const {  // x itself where there is no norm
+        if (!weight) return x;
+        for (int row = low; row < high; row++) rms_norm(x + row * width, weight, width, eps, h + row * width);
+        team.wait();
+        return h;
+    }
+
+    // x += linear(y), or its norm where there is a weight for one.
+    void add_linear(const Linear& linear, const float* y, const float* norm, float eps) const {
+        linear_to(team, linear, y, linear.in, m, norm ? h : x, width, !norm);
+        if (norm) team.wait();
+        for (int row = low; norm && row < high; row++) {
+            rms_norm(h + row * width, norm, width, eps, h + row * width);
+            for (int i = 0; i < width; i++) x[row * width + i] += h[row * width + i];
+        }
+    }
+
+    void write_qkv(const Layer& layer, int index) const {
+        linear_to(team, layer.qkv, normed(layer.before_attention, layer.eps), width, m, qkv, at.qkv_width, false);
+        team.wait();
+        for (int row = low; row < high; row++) {
+            float* q = qkv + row * at.qkv_width;
+            const int64_t size = model.heads * model.dim;
+            norm_and_rope(layer, q, c.position[row]);
+            if (c.queries) std::copy_n(q, size, c.queries + (int64_t(index) * m + row) * size);
+            write_kv(index, row, q + size);
+        }
+        team.wait();
+    }
+
+    // Of one token's queries and keys.
+    void norm_and_rope(const Layer& layer, float* q, int position) const {
+        const int d = model.dim, hq = model.heads, hk = model.kv_heads;
+        float* k = q + hq * d;
+        if (layer.q_norm && layer.norm_heads) {
+            for (int h = 0; h < hq; h++) rms_norm(q + h * d, layer.q_norm, d, layer.eps, q + h * d);
+            for (int h = 0; h < hk; h++) rms_norm(k + h * d, layer.k_norm, d, layer.eps, k + h * d);
+        } else if (layer.q_norm) {
+            rms_norm(q, layer.q_norm, hq * d, layer.eps, q);
+            rms_norm(k, layer.k_norm, hk * d, layer.eps, k);
+        }
+        const float *cos = model.cos + int64_t(position) * d, *sin = model.sin + int64_t(position) * d;
+        for (int h = 0; h < hq + hk; h++) rope(q + h * d, cos, sin, d, h < hq ? layer.scale : 1.0f);
+    }
+
+    // One token's keys, and behind them its values, into the cache.
+    void write_kv(int index, int row, const float* kv) const {
+        const int d = model.dim;
+        const Held& held = c.held[c.reach[index].group * c.count + c.row[row]];
+        C* cache = (C*)held.layers[c.reach[index].place] + (c.place[row] - held.dropped) * d;
+        for (int h = 0; h < 2 * model.kv_heads; h++)
+            for (int i = 0; i < d; i++) put(cache + h * held.capacity * d + i, kv[h * d + i]);
+    }
+
+    void attention(const Layer& layer, int index) const {
+        const Reach& reach = c.reach[index];
+        attend_heads({model.heads, model.kv_heads, model.dim, reach.window, c.most_keys, reach.place,
+                      c.held + reach.group * c.count, c.position, c.row, c.end, c.paths, c.path_start});
+        add_linear(layer.o, attended, layer.after_attention, layer.eps);
+        team.wait();
+    }
+
+    // To another model's keys, which lie rotated in its cache.
+    void cross_attention(const Layer& layer, int index) const {
+        const int d = model.cross_dim;
+        linear_to(team, layer.cross_q, normed(layer.before_cross, layer.eps), width, m, qkv, at.qkv_width, false);
+        team.wait();
+        for (int row = low; row < high; row++) {
+            const int64_t position = int64_t(c.position[row]) * d;
+            for (float *q = qkv + row * at.qkv_width, *end = q + model.cross_heads * d; q < end; q += d) {
+                if (layer.cross_norm) rms_norm(q, layer.cross_norm, d, layer.eps, q);
+                rope(q, model.cross_cos + position, model.cross_sin + position, d, layer.cross_scale);
+            }
+        }
+        team.wait();
+        attend_heads({model.cross_heads, model.cross_kv_heads, d, 0, c.most_keys, index, c.read, c.position, c.row, c.read_end,
+                      nullptr, nullptr});
+        add_linear(layer.cross_o, attended, nullptr, layer.eps);
+        team.wait();
+    }
+
+    // This thread's share of all query heads, each with its chunks; heads of one key head together: they share its keys.
+    void attend_heads(const View& view) const {
+        const int groups = view.heads / view.kv_heads, all = view.heads * chunks, from = team.from(all), to = team.to(all);
+        const int ld = view.heads * view.dim;
+        const auto first_head = [&](int share, int i) { return (share - i + chunks - 1) / chunks; };  // h chunks + i >= share
+        for (int low = 0; low < view.heads; low += groups)
+            for (int i = 0; i < chunks; i++) {
+                const int head = std::max(low, first_head(from, i)), heads = std::min(low + groups, first_head(to, i)) - head;
+                const int first = chunk[i], rows = chunk[i + 1] - first;
+                if (heads > 0)
+                    attend_any<C>(view, head, heads, first, rows, qkv, at.qkv_width, attended, ld, scores, widened);
+            }
+        team.wait();
+    }
+
+    void mlp(const Layer& layer) const {
+        gemm<2>(team, layer.gate_up, normed(layer.before_mlp, layer.eps), width, m,
+                [&](int row, int rows, int first, int n, const Sums* sums) {
+            for (int i = 0; i < rows; i++)
+                for (int j = 0; j < n; j += LANES) {
+                    V gate = load(sums[0][i] + j), up = load(sums[1][i] + j);
+                    float made[LANES];
+                    store(made, gate / (1.0f + exp_of(-gate)) * up);
+                    std::copy_n(made, std::min(LANES, n - j), gated + (row + i) * int64_t(layer.down.in) + first + j);
+                }
+        });
+        team.wait();
+        add_linear(layer.down, gated, layer.after_mlp, layer.eps);
+    }
+
+    void write_logits() const {
+        team.wait();
+        for (int row = team.from(c.l); row < team.to(c.l); row++)
+            if (model.norm) rms_norm(x + c.wanted[row] * width, model.norm, width, model.eps, h + row * width);
+            else std::copy_n(x + c.wanted[row] * width, width, h + row * width);
+        team.wait();
+        const Linear& head = model.head;
+        gemm(team, head, h, width, c.l, [&](int row, int rows, int first, int n, const Sums* sums) {
+            for (int i = 0; i < rows; i++)
+                for (int j = 0; j < n; j++)
+                    put((C*)c.logits + (row + i) * int64_t(head.out) + first + j,
+                        (*sums)[i][j] + (head.bias ? head.bias[first + j] : 0.0f));
+        });
+    }
+};
+
+}  // namespace
