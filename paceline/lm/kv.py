@@ -168,7 +168,7 @@ class KV:
         """
         held, first = slot.group(self.patterns[layer]), self.start(layer, slot)
         if not first <= start <= stop <= slot.length:
-            raise ModelError(f"Expected tokens whose keys layer {layer} holds, from {first} to {slot.length}, found {start} to {stop}: "
+            raise ModelError(f"Layer {layer} holds the keys of tokens {first} to {slot.length}, not of {start} to {stop}: "
                              "read the text again.")
         return held.layers[layer][:, :, start - held.dropped : stop - held.dropped]
 

@@ -141,7 +141,7 @@ def test_what_was_dropped_cannot_be_read_or_forked() -> None:
     slot = written(kv, 300)
     first = kv.start(0, slot)
     assert 0 < first <= 300 - 24
-    with pytest.raises(ModelError, match=f"from {first} to 300"):
+    with pytest.raises(ModelError, match=f"tokens {first} to 300"):
         kv.read(0, slot, first - 1, 300)
     assert kv.fork(slot, 100) is None and kv.active == [slot]
     other = KV(capacity=8, patterns=kv.patterns).fork(slot, 300)
