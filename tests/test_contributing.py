@@ -1,4 +1,4 @@
-"""The example in CONTRIBUTING.md works as printed, and the house's papers are in order."""
+"""The examples in CONTRIBUTING.md work as printed, and the rooms that it names are there."""
 
 from __future__ import annotations
 
@@ -13,21 +13,29 @@ import paceline
 from paceline.testing import tiny_lm
 
 ROOT = Path(__file__).resolve().parents[1]
+PAGE = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+EXAMPLES = re.findall(r"```python\n(.*?)```", PAGE, re.S)
 
 
 @pytest.fixture
 def echo(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
     """The example's file, imported."""
-    match = re.search(r"```python\n(.*?)```", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"), re.S)
-    assert match
     module = types.ModuleType("paceline.drafters.echo")
     monkeypatch.setitem(sys.modules, module.__name__, module)
-    exec(compile(match[1], "echo.py", "exec"), module.__dict__)
+    exec(compile(EXAMPLES[0], "echo.py", "exec"), module.__dict__)
     return module
 
 
-def test_contributing_opens_with_the_example() -> None:
-    assert (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").split("\n")[2] == "## Add a drafter in one file"
+@pytest.mark.parametrize("source", EXAMPLES[1:], ids=lambda source: source.split('"""')[1])
+def test_every_other_example_can_be_imported(source: str) -> None:
+    names: dict[str, object] = {"__name__": __name__}
+    exec(compile(source, "example.py", "exec", dont_inherit=True), names)
+    assert set(names.get("__all__", ("Config", "run"))) <= set(names)  # type: ignore[call-overload]
+
+
+def test_the_rooms_on_the_map_are_there() -> None:
+    rooms = set(re.findall(r"^\| [^|]+ \| `paceline/([\w/]+)/`", PAGE, re.M))
+    assert len(rooms) > 10 and {room for room in rooms if not (ROOT / "paceline" / room).is_dir()} <= {"probes", "patterns"}
 
 
 def test_the_example_drafts_and_changes_nothing(echo: types.ModuleType) -> None:

@@ -14,7 +14,6 @@ ROOT = Path(__file__).resolve().parents[1]
 DECLARED = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 PROJECT, WHEEL = DECLARED["project"], DECLARED["tool"]["hatch"]["build"]["targets"]["wheel"]
 MODULES = {"scikit-learn": "sklearn", "llama-cpp-python": "llama_cpp"}  # where a package's module has another name
-FOR_OTHERS = {"jinja2"}  # transformers needs it for chat templates and does not install it
 
 
 def imported() -> set[str]:
@@ -30,7 +29,7 @@ EXTRAS = {name: needs for name, needs in PROJECT["optional-dependencies"].items(
 @pytest.mark.parametrize("extra", ["", *EXTRAS])
 def test_what_is_declared_is_used(extra: str) -> None:
     needs = EXTRAS[extra] if extra else PROJECT["dependencies"]
-    names = {re.split(r"[<>=\[]", need)[0] for need in needs} - FOR_OTHERS
+    names = {re.split(r"[<>=\[]", need)[0] for need in needs}
     assert {MODULES.get(name, name) for name in names} <= imported()
 
 
@@ -50,4 +49,5 @@ def test_the_wheel_holds_every_source() -> None:
     """Hatch takes the folders of `packages`, but for what .gitignore names."""
     assert WHEEL["packages"] == ["paceline"] and not {"exclude", "include", "only-include"} & set(WHEEL)
     assert not tracked("--cached", "--ignored", "--exclude-standard")
-    assert {".py", ".cpp", ".json", ".jsonl", ".jinja", ".safetensors", ".typed"} <= {Path(name).suffix for name in tracked()}
+    kinds = {Path(name).suffix for name in tracked()}
+    assert {".py", ".cpp", ".json", ".jsonl", ".jinja", ".safetensors", ".j2", ".typed"} <= kinds

@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from paceline.errors import DataError
 from paceline.toolcalls.asked import END, SHOWN, Asked, Piece
@@ -68,7 +69,7 @@ def parsed(text: str, at: int) -> tuple[Call, int]:
         value, stop = json.JSONDecoder().raw_decode(text, at)
     except (ValueError, RecursionError) as error:
         raise DataError(f"Expected a tool call as JSON; found {text[at : at + 40]!r} ({error}).") from error
-    arguments = next((value[key] for key in ARGUMENTS if key in value), {})
+    arguments: Any = next((value[key] for key in ARGUMENTS if key in value), {})
     if not isinstance(value.get("name"), str) or not isinstance(arguments, dict):
         raise DataError(f"Expected a tool call with a name and an object of arguments; found {text[at:stop][:40]!r}.")
     return Call(value["name"], arguments), stop

@@ -41,7 +41,7 @@ def pretend(clock: Timing, seconds: Callable[[int], float]) -> Costs:
         clock.now += seconds(tokens.shape[1])
         return torch.zeros(tokens.shape[1], 3)
 
-    return Costs(SimpleNamespace(context=999, rope_switch=None, exact=False, cache=lambda *_: KV(), prefill=lambda *_: None,
+    return Costs(SimpleNamespace(context=999, reach=999, exact=False, cache=lambda *_: KV(), prefill=lambda *_: None,
                                  forward=forward))
 
 
@@ -70,7 +70,7 @@ def test_behind_a_long_text_a_further_token_costs_what_was_measured_there(clock:
         asked.append(tokens.shape[1])
         return short(kv, slots, torch.ones(1, 1 + 10 * (tokens.shape[1] - 1)))
 
-    costs.lm.forward, costs.lm.context = forward, 9999
+    costs.lm.forward, costs.lm.reach = forward, 9999
     assert costs.token() == pytest.approx(0.1)
     for length in (900, 4096, 5000):
         costs.renew([SimpleNamespace(kv=None, length=length)])

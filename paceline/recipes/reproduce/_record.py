@@ -7,10 +7,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
 from paceline.errors import ModelError
 from paceline.files import read_json, replace_json, replace_text, replacing
 
-__all__ = ["Mean", "bars", "mean_of", "once", "picture", "table", "write_record"]
+__all__ = ["Mean", "bars", "mean_of", "once", "picture", "rendered", "table", "write_record"]
 
 # Student's t at 97.5 % for n - 1 degrees of freedom, n = 2, 3, …
 _T = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
@@ -52,6 +54,13 @@ def table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     """A Markdown table."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
+
+
+def rendered(recipe: str, **figures: Any) -> str:
+    """A recipe's page, its figures put into the words of the `page.md.j2` beside it. recipe: the `__file__` of its module."""
+    templates = Environment(loader=FileSystemLoader(Path(recipe).parent), undefined=StrictUndefined, keep_trailing_newline=True,
+                            trim_blocks=True)
+    return templates.get_template("page.md.j2").render(figures, table=table)
 
 
 def once(path: Path, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from paceline.bench.report import interval
-from paceline.recipes.reproduce._record import table
+from paceline.recipes.reproduce._record import rendered
 from paceline.recipes.reproduce.banditspec._batch_sizes import CHANCE, KNEE, LENGTHS, STEP
 
 __all__ = ["NAMES", "REFERENCE", "WINDOW", "draw", "written_up"]
@@ -24,15 +24,18 @@ TITLES = {"four": "chances .5 .6 .7 .8, drafts of 4", "deep": "chances .3 .5 .6 
 WINDOW = 20  # rounds over which an arm's share is taken
 
 
-def regret_table(found: dict[str, Any], name: str) -> str:
+def regret_rows(found: dict[str, Any], name: str) -> list[list[Any]]:
     """Policies down, lengths of the text across."""
-    regret = found["regret"][name]
-    marks = [int(mark) for mark in regret["ucb"]]
+    marks = marks_of(found, name)
     rows: list[list[Any]] = [[NAMES[policy], *(f"{f['lost']:.1f} ± {f['error']:.1f}" for f in by_mark.values())]
-                             for policy, by_mark in regret.items()]
-    rows += [[f"{NAMES[policy]}, reference", *(values.get(mark, "") for mark in marks)]
-             for policy, values in REFERENCE[name].items()]
-    return table(["rounds lost at tokens", *(f"{mark:,}" for mark in marks)], rows)
+                             for policy, by_mark in found["regret"][name].items()]
+    return rows + [[f"{NAMES[policy]}, reference", *(values.get(mark, "") for mark in marks)]
+                   for policy, values in REFERENCE[name].items()]
+
+
+def marks_of(found: dict[str, Any], name: str) -> list[int]:
+    """Lengths of the text."""
+    return [int(mark) for mark in found["regret"][name]["ucb"]]
 
 
 def check_lines(found: dict[str, Any]) -> str:
@@ -51,90 +54,37 @@ def check_lines(found: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def switch_table(found: dict[str, Any]) -> str:
+def switch_rows(found: dict[str, Any]) -> list[list[str]]:
     """How soon and at what price each controller follows."""
-    rows = [[name, f"{f['back']:.0f} ({f['within'][0]:.0f} to {f['within'][1]:.0f})", f"{f['lost']:.0f} ± {f['lost_error']:.0f}"]
+    return [[name, f"{f['back']:.0f} ({f['within'][0]:.0f} to {f['within'][1]:.0f})", f"{f['lost']:.0f} ± {f['lost_error']:.0f}"]
             for name, f in found["switch"].items()]
-    return table(["controller", "back after rounds", "tokens lost"], rows)
 
 
 def written_up(found: dict[str, Any]) -> str:
     """The page."""
-    took = ", ".join(f"{NAMES[name]} {each:.1f}" for name, each in found["microseconds"].items())
-    half = len(found["switch"]["EXP3Spec"]["share"]) * WINDOW // 2
-    return f"""# BanditSpec, again
-
-`paceline cook reproduce/banditspec --runs {found["runs"]}`. Arms are simulated: each drafted token is accepted with a fixed
-chance while all before it were. The controllers are this package's own. {found["runs"]} texts, each learned anew; ± one standard
-error. Lost are rounds beyond the expected number of the best arm, which is computed exactly. The reference is an independent
-simulation of the paper's two algorithms; the paper has no such table. The released code adds the same bonus to every arm, so it
-takes the best mean after its first tries: here `ucb:scale=0`, after one try each.
-
-## {TITLES["four"].capitalize()}
-
-{regret_table(found, "four")}
-
-## {TITLES["deep"].capitalize()}
-
-{regret_table(found, "deep")}
-
-{check_lines(found)}
-
-## The best arm changes
-
-Chances .8 .5 .5 .3 for {half:,} rounds, then .3 .5 .5 .8 for as many. Back: rounds after the change until the new best arm has
-three quarters of {WINDOW} rounds, median (and the middle 80 % of texts; {half} = not at all). Lost: tokens after the change
-against that arm.
-
-{switch_table(found)}
-
-{batch_section(found["batches"])}
-{decoding_section(found["decoding"])}
-## What deciding costs
-
-Microseconds for picking and learning, one row, eight arms: {took}.
-
-![rounds lost by tokens; share of the best arm](banditspec.png)
-"""
+    batches, decoding, arms = found["batches"], found["decoding"], ("four", "deep")
+    return rendered(__file__, found=found, titles=TITLES, window=WINDOW, checks=check_lines(found), switch=switch_rows(found),
+                    marks={name: [f"{mark:,}" for mark in marks_of(found, name)] for name in arms},
+                    regret={name: regret_rows(found, name) for name in arms},
+                    took=", ".join(f"{NAMES[name]} {each:.1f}" for name, each in found["microseconds"].items()),
+                    half=len(found["switch"]["EXP3Spec"]["share"]) * WINDOW // 2, longest=LENGTHS[-1], chance=CHANCE, knee=KNEE,
+                    step=STEP, batches=batch_rows(batches), controllers=list(next(iter(batches.values()))["reached"]),
+                    decoding=decoding, parts=list(decoding["methods"]["plain"]["length"])[1:],
+                    methods=decoding_rows(decoding["methods"]))
 
 
-def batch_section(batches: dict[Any, Any]) -> str:
+def batch_rows(batches: dict[Any, Any]) -> list[list[Any]]:
     """Draft lengths as arms, by the size of the batch."""
-    controllers = list(next(iter(batches.values()))["reached"])
-    rows = [[size, f["best"], f"{max(f['speeds']):.2f}x", f"{f['speeds'][-1]:.2f}x",
-             *(f"{f['reached'][name]['mean']:.3f} ± {f['reached'][name]['error']:.3f}" for name in controllers)]
+    return [[size, f["best"], f"{max(f['speeds']):.2f}x", f"{f['speeds'][-1]:.2f}x",
+             *(f"{reached['mean']:.3f} ± {reached['error']:.3f}" for reached in f["reached"].values())]
             for size, f in batches.items()]
-    longest = LENGTHS[-1]
-    return f"""## The batch grows
-
-Arms are draft lengths of 0 to {longest}, a drafted token is accepted with chance {CHANCE} while all before it were, and costs are
-modelled: a forward takes as long as one token's up to {KNEE} tokens, and in proportion beyond; a drafter's step {STEP} of it.
-The paper's second experiment is the measured one (EAGLE, batches of 1 to 50 rows): there a fixed length of 4 falls below plain
-decoding on the hardest samples. Fixed lengths are exact and over plain decoding; controllers, which know nothing at first, over
-the best length, tokens a second. Counting tokens drafts most, whatever that costs; `reward=net` follows the optimum down.
-
-{table(["rows", "best length", "its speed", f"{longest} always", *controllers], rows)}
-"""
 
 
-def decoding_section(decoding: dict[str, Any]) -> str:
+def decoding_rows(methods: dict[str, Any]) -> list[list[Any]]:
     """Drafters as arms on the real target."""
-    parts = list(decoding["methods"]["plain"]["length"])
-    rows = [[name, interval(f["length"]["all"], unit=""), *(f"{f['length'][part]['value']:.2f}" for part in parts[1:]),
-             interval(f["speed"]["all"], unit="")] for name, f in decoding["methods"].items()]
-    grow = decoding["grow"]
-    target = f" grown to about {grow:.0f} M parameters (identity blocks: the same text at a realistic cost)" if grow else ""
-    return f"""## Drafters as arms on a real target
-
-The embedded target{target}, {decoding["prompts"]} public prompts of
-four kinds in turns, at most {decoding["tokens"]} tokens each, greedy, fp32. Arms: no draft, `ngram`, `suffix` and `small_model`,
-at most {decoding["budget"]} nodes a round. Tokens for each forward, and speed without prefill over plain decoding, both with 95 %
-bootstrap intervals over prompts. Every answer is plain decoding's. The oracle takes on every prompt the fixed arm that was best
-there, by its own measure; a controller may pass it, since it can change arms within a text. Texts of this target loop often,
-which favours `ngram` and `suffix`.
-
-{table(["method", "tokens for each forward", *parts[1:], "speed"], rows)}
-"""
+    return [[name, interval(f["length"]["all"], unit=""),
+             *(f"{length['value']:.2f}" for part, length in f["length"].items() if part != "all"),
+             interval(f["speed"]["all"], unit="")] for name, f in methods.items()]
 
 
 def draw(found: dict[str, Any], axes: Any) -> None:

@@ -24,7 +24,7 @@ from paceline.errors import DataError, RequestError
 from paceline.lm import LM, load
 from paceline.lm.grow import grow
 from paceline.recipes.images import TOGETHER, asked, laid_out, pixels
-from paceline.recipes.reproduce._record import Mean, mean_of, once, picture, table, write_record
+from paceline.recipes.reproduce._record import Mean, mean_of, once, picture, rendered, write_record
 from paceline.recipes.reproduce.cool_sd._image_speed import ARMS, speeds
 from paceline.recipes.reproduce.cool_sd._images import Judge, frechet
 from paceline.rules.annealed import Annealed, Schedule
@@ -189,41 +189,11 @@ def spent_at(found: dict[str, Any], schedule: str, more: float) -> str:
 
 def written_up(found: dict[str, Any]) -> str:
     """The page: the table, the order of the schedules, and the paper's figures."""
-    head = ["arm", "tokens for each forward", "spent, an image", "Fréchet distance", "seen as asked", "nats", "forwards"]
     equal = [[schedule, *(spent_at(found, schedule, more) for more in MORE)] for schedule in SCHEDULES
              if any(name.split()[0] == schedule for name in found["runs"])]
-    return f"""# COOL-SD, again
-
-`paceline cook images`, then `paceline cook reproduce/cool_sd`. {found["images"]} digits of 64 tokens for each arm and each of
-{found["seeds"]} seeds, temperature 1, guidance {found["guidance"]:g}, {TOGETHER} together, drafts of {LENGTH} tokens where not
-said otherwise. Means over seeds with 95 % intervals. Total variation between the laws of target and draft:
-{found["tv"]:.3f} a pixel of held-out digits. The classifier is right on {100 * found["judge"]:.1f} % of those. *Target again* is
-another set of the target's own images: the null level of the distance.
-
-{table(head, [line(found, name) for name in found["runs"]])}
-
-*Spent* bounds, in the mean, the total variation between the law of whole images and the target's; 1 or more bounds nothing, and
-then only compares arms. `first` puts the whole schedule's relaxation on the first token of a draft, `clamped` is never below 1.
-
-## What equal lengths cost
-
-Spent for an image where a schedule writes so many more tokens for each forward than exact drafts of the same {LENGTH} tokens,
-on the line through its deltas; a dash where it does not get there.
-
-{table(["schedule", *(f"+{more:g}" for more in MORE)], equal)}
-
-## Wall clock, one image at a time
-
-Speed over plain decoding, in turns, {TIMED} images, 95 % bootstrap intervals over them: the target as trained,
-and the same function grown to {GROWN / 1e6:.0f} M parameters.
-
-{table(["arm", "tokens for each forward", "spent, an image", *found["speed"]], [timed_line(found, name) for name in ARMS])}
-
-The paper, LlamaGen-XL: exact 2.42 tokens for each forward, FID 20.97; delta = 1.1 2.73 and 21.02; delta = 2 3.34 and 21.20;
-LANTERN++ 2.67 and 21.17. Its ablation: the exponential schedule beats the uniform one at equal length.
-
-![spent and distance against tokens for each forward](cool_sd.png)
-"""
+    return rendered(__file__, found=found, arms=[line(found, name) for name in found["runs"]], equal=equal,
+                    more=[f"+{more:g}" for more in MORE], timed=[timed_line(found, name) for name in ARMS], together=TOGETHER,
+                    length=LENGTH, timed_images=TIMED, grown=GROWN)
 
 
 def draw(found: dict[str, Any], axes: Any) -> None:

@@ -28,7 +28,7 @@ from paceline.lm.load import load, resolve
 from paceline.models.draft_head.head import Head
 from paceline.recipes import train_draft, train_zoo_drafters
 from paceline.recipes.pretrain_zoo import Job, written_stage
-from paceline.recipes.reproduce._record import Mean, mean_of, picture, table, write_record
+from paceline.recipes.reproduce._record import Mean, mean_of, picture, rendered, write_record
 from paceline.recipes.train_zoo_drafters import fit, job_of, measured
 from paceline.train.checkpoint import claim_folder
 from paceline.train.precision import flush_denormals
@@ -150,37 +150,13 @@ def gains(seeds: list[dict[str, Any]], kind: str | None, arm: str = "glide", oth
 
 def written_up(config: Config, seeds: list[dict[str, Any]], shorter: list[dict[str, Any]]) -> str:
     """The page: tables beside the paper's figures."""
-    count, kinds = len(seeds), [*KINDS, "mean"]
     lengths = [[NAMES[m], *(mean_of([s["decoding"][m][k] for s in seeds]) for k in KINDS), mean_length(seeds, m)]
                for m in seeds[0]["decoding"]]
     more = mean_of([sum(s["decoding"]["cape"].values()) / 4 - sum(s["decoding"]["glide"].values()) / 4 for s in seeds])
     gain = [["points over no reading", *(mean_of(gains(seeds, k)) for k in KINDS), mean_of(gains(seeds, None))]]
-    return f"""# GliDe with a CaPE, again
-
-`paceline cook reproduce/glide_cape --data DIR`. Target `zoo:tiny`, heads of one block of width 192, {config.tokens / 1e6:.2f} M
-tokens, {count} seed{"s" if count > 1 else ""}, mean ± half of the 95 % interval over seeds (Student). The embedded target is
-small and the training short: directions and differences count, not levels.
-
-## Percent of drafted tokens that are the target's, held-out text, mean over the four places of a chain
-
-{table(["arm", *kinds], rate_rows(seeds) + gain)}
-
-The paper: +5.4 to +23.5 points over the same draft without cross-attention, on three targets and four data sets.
-
-## The same by place, mean over the kinds of text
-
-{table(["arm", *(f"{d + 1} ahead" for d in range(GAMMA + 1))], depth_rows(seeds))}
-{ablation_page(config, shorter) if shorter else ""}
-## Acceptance length in greedy decoding, chains of {GAMMA}, {config.prompts} prompts of each kind
-
-Every text was checked to be plain decoding's.
-
-{table(["drafter", *kinds], lengths)}
-
-CaPE's candidates add {more} tokens a round (the paper: 2.17x to 2.61x in speed at best).
-
-![agreement by place, and acceptance length](glide_cape.png)
-"""
+    return rendered(__file__, config=config, count=len(seeds), gamma=GAMMA, kinds=[*KINDS, "mean"], rates=rate_rows(seeds) + gain,
+                    ahead=[f"{d + 1} ahead" for d in range(GAMMA + 1)], rates_ahead=depth_rows(seeds), lengths=lengths, more=more,
+                    ablations=ablation_figures(shorter) if shorter else None)
 
 
 def rate_rows(seeds: list[dict[str, Any]]) -> list[list[Any]]:
@@ -193,22 +169,11 @@ def depth_rows(seeds: list[dict[str, Any]]) -> list[list[Any]]:
     return [[NAMES[arm], *by_depth(seeds, arm)] for arm in seeds[0]["agreement"]]
 
 
-def ablation_page(config: Config, shorter: list[dict[str, Any]]) -> str:
-    """What the mask, the layer read and the depth are worth."""
+def ablation_figures(shorter: list[dict[str, Any]]) -> dict[str, Any]:
+    """What the mask, the layer read and the depth are worth. late: points of the block mask over the causal one, by place."""
     late = [mean_of([100 * sum(s["agreement"]["glide"][k][d] - s["agreement"]["glide-causal"][k][d] for k in KINDS) / len(KINDS)
                      for s in shorter]) for d in range(GAMMA + 1)]
-    return f"""
-## Ablations, {config.ablations / 1e6:.2f} M tokens
-
-{table(["arm", *KINDS, "mean"], rate_rows(shorter))}
-
-By place, mean over the kinds of text:
-
-{table(["arm", *(f"{d + 1} ahead" for d in range(GAMMA + 1))], depth_rows(shorter))}
-
-GliDe's block mask over the plain causal mask, in points: {", ".join(str(x) for x in late)}. The paper finds that keys of later
-layers serve better.
-"""
+    return {"rates": rate_rows(shorter), "ahead": depth_rows(shorter), "late": late}
 
 
 def draw(seeds: list[dict[str, Any]], axes: Any) -> None:

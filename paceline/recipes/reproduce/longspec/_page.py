@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from paceline.bench.report import interval
-from paceline.recipes.reproduce._record import Mean, bars, mean_of, table
+from paceline.recipes.reproduce._record import Mean, bars, mean_of, rendered
 from paceline.recipes.reproduce.longspec._figures import beside, counted, fall, gained, length_at
 from paceline.recipes.reproduce.longspec._lengths import CEILING, CONTROL, SHIPPED, WAYS, after
 
@@ -29,87 +29,33 @@ def others(way: str) -> list[str]:
 
 def written_up(found: dict[str, Any]) -> str:
     """Tables beside the paper's figures."""
-    config, copied = found["config"], [[who, mean_of([s[who] for s in found["copying"]])] for who in found["copying"][0]]
+    lengths, far = found["lengths"], found["far"]
+    marks = lengths["lengths"]
+    agree = [[who, *(f"{rate:.1f}" for rate in rates)] for who, rates in lengths["agree"].items()]
+    copied = [[who, mean_of([s[who] for s in found["copying"]])] for who in found["copying"][0]]
     steps = [[s["length"], int(s["bytes"]), f"{s['ms']:.3f}", f"{s['ms, without reading']:.3f}"] for s in found["steps"]]
     attention = [[a["prefix"], f"{a['dense']:.2f}", f"{a['parts']:.2f}", f"{a['dense'] / a['parts']:.2f}", f"{a['apart']:.1e}",
                   a["mask"], a["own"], f"{a['lean']:.1f}", f"{a['auto']:.1f}"] for a in found["attention"]]
-    return f"""# LongSpec, again
-
-`paceline cook reproduce/longspec --data DIR`. {config["seeds"]} seed{"s" if config["seeds"] > 1 else ""}, mean ± half of the 95 %
-interval over seeds (Student). Heads of one block as wide as their target, with a norm in front of the shared output head.
-
-{lengths_part(found["lengths"], config)}
-
-{positions_part(found)}
-
-{far_part(found["far"], config)}
-
-## Copying what stood {found["copy"]["apart"]} tokens ago, window {found["copy"]["window"]}: percent of the repeated tokens
-
-{table(["who", "right (target) or in agreement with the target"], copied)}
-
-## A drafted step behind texts of several lengths
-
-Weights of `zoo:tiny`, its context stretched: costs only.
-
-{table(["tokens", "bytes of the head's keys", "ms", "ms without reading the target's keys"], steps)}
-
-The paper: 8.91 ms at up to 5k tokens, 9.25 at 25k to 32k.
-
-## Attention of a tree of 65 tokens to a prefix, fp32
-
-{table(["prefix", "one mask, ms a layer", "in parts", "ratio", "largest difference", "bytes of the mask", "in parts",
-        "whole forward, lean, ms", "compiled"], attention)}
-
-The compiled forward has no masks at all: each token's keys are the prefix and its own path. The paper: 49.9 to 12.5 ms for all
-layers on a GPU.
-
-![acceptance length by length, agreement by position, and attention](longspec.png)
-"""
+    return rendered(__file__, found=found, config=found["config"], lengths=lengths, behind=[f"behind {n}" for n in marks],
+                    last=f"{marks[-1]} over {marks[0]}", ways=[way_figures(lengths, way) for way in WAYS],
+                    near=between(lengths["edges"]), agree=agree,
+                    edges=between(found["edges"]), positions=position_rows(found), far=far_rows(far, found["config"]["seeds"]),
+                    far_edges=between(far["edges"]), far_texts=len(far["kl"][SHIPPED]), copied=copied, steps=steps,
+                    attention=attention)
 
 
-def lengths_part(found: dict[str, Any], config: dict[str, Any]) -> str:
-    """Acceptance length by length of the prompt, its fall, and that beside the control's; then agreement by position."""
-    marks = found["lengths"]
-    agree = [[who, *(f"{rate:.1f}" for rate in rates)] for who, rates in found["agree"].items()]
-    return f"""## Acceptance length by length of the prompt
-
-`zoo:tiny` stretched to eight times its context by YaRN; `zoo:tiny-longspec`, a chain of at most 6, as shipped and after
-{config["long_tokens"] / 1e6:.2f} M tokens more on texts of {", ".join(str(n) for n in marks)} tokens with plain positions, at
-{config["long_rate"]:g} of the learning rates of the first stage; orders of the texts: {found["seeds"]}.
-Prompts of held-out code and prose and of documentation, each cut to its last tokens; brackets: 95 % bootstrap intervals over
-prompts, ratios in pairs. What the target writes behind more text may be harder to foresee, whoever drafts: the control sees the
-last 512 tokens alone; the ceiling, for sampled texts (temperature 1), is the target's own likeliest tokens, the best that any
-drafter could give. Greedy texts behind short prompts often go round in circles, which flatters every drafter.
-
-{"".join(way_part(found, way) for way in WAYS)}
-Percent of the tokens of held-out code and prose that are the target's, teacher-forced, by position:
-
-{table(["head", *between(found["edges"])], agree)}
-
-The paper: 3.97 tokens a forward behind 25k to 32k tokens, 4.01 behind up to 5k (0.99)."""
-
-
-def way_part(found: dict[str, Any], way: str) -> str:
+def way_figures(found: dict[str, Any], way: str) -> dict[str, Any]:
     """For texts written one way: all prompts, those without circles, and each kind of text."""
     marks, who = found["lengths"], heads_of(found, way)
     control = who[CONTROL][0]
-    kinds, last = list(found["who"][control]), f"{marks[-1]} over {marks[0]}"
+    kinds = list(found["who"][control])
     rows = [[f"{name}{text}", *(interval(length_at(found, names, i, None, straight), unit="") for i in range(len(marks))),
              interval(fall(found, names, None, straight), unit=""),
              *(interval(beside(found, names, f"{way}, {other}", straight), unit="") for other in others(way))]
             for straight, text in samples(found, control) for name, names in who.items()]
-    beside_whom = [f"that over the {other.split(':')[0]}'s" for other in others(way)]
     each = [[name, *(interval(fall(found, names, kind), unit="") for kind in kinds)] for name, names in who.items()]
-    return f"""{way.capitalize()}, {len(counted(found, [control]))} prompts:
-
-{table(["who drafts", *(f"behind {n}" for n in marks), last, *beside_whom], rows)}
-
-{last} by kind of text:
-
-{table(["who drafts", *kinds], each)}
-
-"""
+    return {"name": way, "prompts": len(counted(found, [control])), "rows": rows, "kinds": kinds, "each": each,
+            "beside": [f"that over the {other.split(':')[0]}'s" for other in others(way)]}
 
 
 def samples(found: dict[str, Any], control: str) -> list[tuple[bool, str]]:
@@ -118,27 +64,19 @@ def samples(found: dict[str, Any], control: str) -> list[tuple[bool, str]]:
     return [(False, ""), (True, f", the {straight} without circles")] if 0 < straight < count else [(False, "")]
 
 
-def positions_part(found: dict[str, Any]) -> str:
+def position_rows(found: dict[str, Any]) -> list[list[Any]]:
     """Agreement by position of heads from short trainings, and what offset positions add."""
     seeds, edges = found["positions"], found["edges"]
     parts, masks = range(len(edges) - 1), dict.fromkeys(arm.split(", ")[1] for arm in seeds[0])
     rates = [[arm, *(mean_of([s[arm][i] for s in seeds]) for i in parts)] for arm in seeds[0]]
     gain = [[f"offset over plain, {mask}", *(mean_of([s[f"offset, {mask}"][i] - s[f"plain, {mask}"][i] for s in seeds])
                                              for i in parts)] for mask in masks]
-    return f"""## Positions: percent of tokens that are the target's, by position in held-out code and prose
-
-Target `zoo:tiny` (context 2,048), {found["config"]["tokens"] / 1e6:.2f} M tokens in texts of {found["short"]}, window
-{found["window"]}, tokens drafted up to {found["block"]} ahead.
-
-{table(["positions, mask", *between(edges)], rates + gain)}
-
-The paper: a given loss on long texts is reached 3.93 times sooner with offset positions; noisy training adds 14.7 % to the
-acceptance length."""
+    return rates + gain
 
 
-def far_part(found: dict[str, Any], config: dict[str, Any]) -> str:
+def far_rows(found: dict[str, Any], count: int) -> list[list[str]]:
     """KL to the target by position of both arms, and what offset positions gain."""
-    seeds, parts = range(config["seeds"]), range(len(found["edges"]) - 1)
+    seeds, parts = range(count), range(len(found["edges"]) - 1)
 
     def row(label: str, names: list[str]) -> list[str]:
         """Means over texts, then over seeds."""
@@ -150,12 +88,7 @@ def far_part(found: dict[str, Any], config: dict[str, Any]) -> str:
     rows += [["offset lower by, over seeds", *(three(mean) for mean, _ in gains)],
              ["offset lower by, over texts", *(f"[{low:.3f}, {high:.3f}]" for _, (low, high) in gains)],
              row("after the long stage", [after(0)])]
-    return f"""## Far positions, for a head that reads: KL to the target in nats, by position in held-out code and prose
-
-`zoo:tiny` stretched to eight times its context; the embedded head as shipped, after {config["far_tokens"] / 1e6:.2f} M tokens
-more in texts of 128 with offset and with plain positions, and after the long stage above. {len(found["kl"][SHIPPED])} texts.
-
-{table(["positions", *between(found["edges"])], rows)}"""
+    return rows
 
 
 def three(mean: Mean) -> str:

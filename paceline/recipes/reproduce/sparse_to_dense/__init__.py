@@ -34,7 +34,7 @@ from paceline.errors import ModelError, RequestError
 from paceline.lm import LM, Slot
 from paceline.lm.cost import behind
 from paceline.lm.load import load_tokenizer
-from paceline.recipes.reproduce._record import mean_of, picture, table, write_record
+from paceline.recipes.reproduce._record import mean_of, picture, rendered, write_record
 from paceline.recipes.reproduce._stretched import stretched, ungrouped
 
 __all__ = ["Config", "run"]
@@ -240,50 +240,16 @@ def written_up(found: dict[str, Any]) -> str:
     """Tables beside the paper's figures."""
     seeds, lengths = found["seeds"], list(found["seeds"][0]["lengths"])
     names = list(seeds[0]["lengths"][lengths[0]]["arms"])
-    each = partial(over_seeds, seeds)
-    share = [[arm, *(f"{100 * each(n, arm, 'accepted'):.1f}" for n in lengths)] for arm in names if arm != PLAIN]
-    speed = [[arm, *(cell(found, n, arm) for n in lengths)] for arm in names if arm != PLAIN]
+    share = [[arm, *(f"{100 * over_seeds(seeds, n, arm, 'accepted'):.1f}" for n in lengths)] for arm in names if arm != PLAIN]
+    losses = [f"{mean_of([s['lengths'][n]['loss'] for s in seeds]):.2f}" for n in lengths]
     costs = [[name, *(f"{mean_of([s['lengths'][n]['costs'][name] for s in seeds]):.2f}" for n in lengths)]
              for name in seeds[0]["lengths"][lengths[0]]["costs"]]
-    losses = [f"{mean_of([s['lengths'][n]['loss'] for s in seeds]):.2f}" for n in lengths]
     middle = {arm: f"{100 * mean_of([s['middle'][arm] for s in seeds]):.1f}" for arm in seeds[0]["middle"]}
-    by_keys = [[name, *(middle[f"{name} {share:.0%}"] for share in SHARES)] for name in SELECTED]
-    return f"""# Sparse-to-Dense, again
-
-`paceline cook reproduce/sparse_to_dense`. Target: `zoo:tiny` with its rotations stretched eight times by YaRN, fp32, a key
-head for every query head, so 20 KB of keys a token. {len(seeds)} set{"s" if len(seeds) > 1 else ""} of three prompts of each
-length (a needle to find, code, a document), {found["tokens"]} tokens written, greedy, one prompt at a time. A draft sees
-{found["keys"]} of the prompt's keys in each layer, its last {RECENT} tokens and what was written; {found["length"]} tokens are
-drafted at once, keys chosen once, without a gate but in the row that says so. Means over sets ± half of the 95 % interval
-(Student). All texts are plain decoding's, token for token.
-
-## Accepted share of the drafted tokens, %, by tokens of the prompt
-
-{table(["draft", *lengths], share + [[LOSS, *losses]])}
-
-## Speed after the prefill against plain decoding (in brackets: predicted from costs and acceptance length)
-
-{table(["draft", *lengths], speed)}
-
-The paper (7 B video models on A100, 1,024 keys and text, nine tokens at once, batches of eight): 62 % accepted and up to 1.94x;
-a window of sinks and last tokens 1.3x to 1.6x; LayerSkip 0.3x to 0.6x.
-
-## Milliseconds of a step, by tokens of the prompt
-
-{table(["step", *lengths], costs)}
-
-## Accepted share by keys, %, prompts of {MIDDLE:,} tokens
-
-{table(["keys", *(f"{share:.0%}" for share in SHARES)], by_keys)}
-
-Sparse-to-Dense by tokens drafted at once:
-
-{table([str(n) for n in STEPS], [[middle[f"{n} at once"] for n in STEPS]])}
-
-At temperature 1, {found["length"]} at once: {middle["at temperature 1"]} %.
-
-![acceptance and speed by length](sparse_to_dense.png)
-"""
+    shares = [f"{share:.0%}" for share in SHARES]
+    return rendered(__file__, found=found, recent=RECENT, lengths=lengths, share=[*share, [LOSS, *losses]], costs=costs,
+                    speed=[[arm, *(cell(found, n, arm) for n in lengths)] for arm in names if arm != PLAIN], middle_length=MIDDLE,
+                    shares=shares, by_keys=[[name, *(middle[f"{name} {share}"] for share in shares)] for name in SELECTED],
+                    steps=[str(n) for n in STEPS], by_steps=[[middle[f"{n} at once"] for n in STEPS]], middle=middle)
 
 
 def over_seeds(seeds: list[dict[str, Any]], length: Any, arm: str, figure: str) -> Any:

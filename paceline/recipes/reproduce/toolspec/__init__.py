@@ -31,7 +31,7 @@ from paceline.engine import Engine
 from paceline.errors import ModelError, RequestError
 from paceline.lm import LM
 from paceline.lm.load import load_tokenizer, resolve
-from paceline.recipes.reproduce._record import bars, once, picture, table, write_record
+from paceline.recipes.reproduce._record import bars, once, picture, rendered, write_record
 from paceline.replay.recording import Record
 from paceline.replay.replay import decode, engine, per, target
 from paceline.toolcalls.prompt import tools_in
@@ -245,61 +245,22 @@ def earlier(config: Config) -> list[Record]:
 # -- the page ---------------------------------------------------------------------------------------------------------------
 
 
-def arm_table(found: dict[str, Any]) -> str:
-    rows = [[arm, interval(f["acceptance_length"], unit=""), interval(f["speedup_after_prefill"]), interval(f["speedup"]),
-             f"{100 * f['draft_share']:.1f} %"] for arm, f in found["arms"].items()]
-    return table(["drafter", "tokens for each forward", "speed without prefill", "with prefill", "drafting's share"], rows)
-
-
-def target_page(found: dict[str, Any], name: str) -> str:
-    figures = found[name]
+def target_figures(figures: dict[str, Any]) -> dict[str, Any]:
+    """One target: a line an arm, how many answers are calls, what ToolSpec's sources gave, and the rival."""
+    arms = [[arm, interval(f["acceptance_length"], unit=""), interval(f["speedup_after_prefill"]), interval(f["speedup"]),
+             f"{100 * f['draft_share']:.1f} %"] for arm, f in figures["arms"].items()]
     lookup, given = figures[LOOKUP], figures["arms"][FULL_ARM]["sources"]
-    rival = f"\nWith prefill, ToolSpec against transformers' prompt lookup: {interval(lookup)}.\n" if lookup else ""
     sources = ", ".join(f"{n} {a} of {d}" for n, (d, a) in sorted(given.items(), key=lambda each: -each[1][1]))
-    return f"""{arm_table(figures)}
-
-{100 * figures["calls"]:.0f} % of the answers are a call of an offered tool. ToolSpec's accepted of drafted tokens: {sources}.
-{rival}"""
+    return {"arms": arms, "calls": figures["calls"], "sources": sources, "rival": interval(lookup) if lookup else ""}
 
 
 def written_up(found: dict[str, Any]) -> str:
     """The page: tables beside the paper's figures."""
-    head = f"\n## The same target grown to about 100 M parameters, {found['grown_prompts']} prompts\n\n"
-    grown = head + target_page(found, "grown") if "grown" in found else ""
-    names = list(found["replay"])
-    replay = [[arm, *(interval(found["replay"][name][arm], unit="") for name in names)] for arm in REPLAYED]
-    limit = f" --prompts {found['limit']}" if found["limit"] else ""
+    replay = [[arm, *(interval(arms[arm], unit="") for arms in found["replay"].values())] for arm in REPLAYED]
     stores = [[size, *(interval(f, unit="") for f in arms.values())] for size, arms in found["stores"].items()]
-    return f"""# ToolSpec, again
-
-`paceline cook reproduce/toolspec --data DIR{limit}`. The first {found["prompts"]} prompts of API-Bank (level 1 from
-300 on, then level 2), greedy, fp32, at most {found["budget"]} nodes a round, one after the other through one engine each,
-so that stores grow. 95 % bootstrap intervals over prompts. Every answer is plain decoding's.
-
-## The embedded target writing its own calls
-
-{target_page(found, "zoo")}{grown}
-The paper: 4.02 to 5.49 tokens for each forward, 3.5x to 4.2x, about 6 % of the time for drafting.
-
-## Reference answers, replayed: tokens for each forward
-
-A token in a forward is taken to cost 0.05 of a plain step. Recycling reads more of a model than a replay has, so it fares worse
-here.
-
-{table(["drafter", *names], replay)}
-
-An independent run of the released code on API-Bank: ToolSpec 4.76, suffix automaton with recycling 3.05, recycling 2.93, lookup
-2.09.
-
-## Stores of other calls, API-Bank's answers replayed
-
-The first 300 are API-Bank's, the others BFCL's, whose tools are others. Nothing is added to the store; what ToolSpec's suffix
-source learns from earlier answers is its own.
-
-{table(["calls held", *list(found["stores"].values())[0]], stores)}
-
-![tokens for each forward](toolspec.png)
-"""
+    zoo, grown = (target_figures(found[name]) if name in found else None for name in ("zoo", "grown"))
+    return rendered(__file__, found=found, zoo=zoo, grown=grown, replay=replay, stores=stores,
+                    held=list(next(iter(found["stores"].values()))))
 
 
 def draw(found: dict[str, Any], axes: Any) -> None:
