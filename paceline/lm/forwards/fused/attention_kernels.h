@@ -24,7 +24,6 @@ struct HeadKernel {
             V parts[LANES][PARTS], joint[LANES];
             const float* keys[K];
             for (int k = 0; k < K; k++) keys[k] = row(std::min(first + k, n - 1));
-#pragma GCC unroll 4
             for (int p = 0; p < PARTS; p++) {  // one after another: registers hold the sums of one
                 V acc[LANES] = {};
 #pragma GCC unroll 4
