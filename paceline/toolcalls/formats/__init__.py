@@ -53,7 +53,8 @@ class Format(Protocol):
 @cache
 def formats() -> dict[str, Format]:
     """File name -> the one public object of each file."""
-    modules = {m.name: importlib.import_module(f"{__name__}.{m.name}") for m in pkgutil.iter_modules(__path__)}
+    names = [m.name for m in pkgutil.iter_modules(__path__) if m.name[0] != "_"]
+    modules = {name: importlib.import_module(f"{__name__}.{name}") for name in names}
     return {name: getattr(module, module.__all__[0]) for name, module in modules.items()}
 
 
