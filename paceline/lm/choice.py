@@ -9,7 +9,7 @@ from torch import nn
 from paceline.errors import ModelError
 from paceline.lm.agreement import agreement
 from paceline.lm.decoder import Decoder
-from paceline.lm.forwards import fused, lean
+from paceline.lm.forwards import of_decoders
 from paceline.lm.protocols import Forward
 from paceline.lm.weights.dense import Dense
 from paceline.lm.weights.packed import packs, pays
@@ -23,15 +23,14 @@ def choose(lm: Any, forward: str, packed: bool) -> None:
     """
     if lm.source.live:
         return _live(lm, forward)
-    decoder, why = lm.source.decoder(lm.reach)
-    if (forward == "fused" or (forward == "auto" and packed)) and _runs(lm, forward, "fused", decoder, why or fused.fits(decoder),
-                                                                       fused.build):
-        return None
-    pack = packed and _packing(lm, decoder)
-    if forward in ("auto", "lean") and _runs(lm, forward, "lean", decoder, why or lean.fits(decoder),
-                                             lambda known: lean.build(known, pack)):
-        return None
-    return _stock(lm, pack)
+    decoder, why = lm.source.decoder(lm.reach) if forward != "stock" else (None, "")
+    for name, module in of_decoders().items():
+        if forward != name and (forward != "auto" or (module.PACKS and not packed)):
+            continue
+        pack = packed and (module.PACKS or _packing(lm, decoder))
+        if _runs(lm, forward, name, decoder, why or module.fits(decoder), lambda known: module.build(known, pack)):  # noqa: B023
+            return None
+    return _stock(lm, packed and _packing(lm, decoder))
 
 
 def _runs(lm: Any, forward: str, name: str, decoder: Decoder | None, why: str, build: Callable[[Decoder], Forward]) -> bool:
@@ -41,15 +40,16 @@ def _runs(lm: Any, forward: str, name: str, decoder: Decoder | None, why: str, b
         why = lm.checks(f"{name} agrees", lambda: agreement(lm))
     if why and forward == name:
         raise ModelError(f"There is no {name} forward for this model here: {why}. Use forward='auto'.")
-    if why and (decoder is not None or name == "fused"):
+    if why and not any(why in note for note in lm.notes):
         lm.notes.append(f"no {name} forward: {why}")
     return not why
 
 
 def _packing(lm: Any, decoder: Decoder | None) -> bool:
     """Whether packed linears are faster here."""
-    if lm.device.type == "cpu" and not packs(lm.dtype):
-        lm.notes.append(f"no packed weights: torch cannot pack {lm.dtype} on this processor, so its plain linears serve")
+    note = f"no packed weights: torch cannot pack {lm.dtype} on this processor, so its plain linears serve"
+    if lm.device.type == "cpu" and not packs(lm.dtype) and note not in lm.notes:
+        lm.notes.append(note)
     return lm.checks("packing pays", lambda: pays(_linears(lm, decoder)))
 
 
@@ -63,7 +63,7 @@ def _linears(lm: Any, decoder: Decoder | None) -> Iterable[torch.Tensor]:
 
 def _live(lm: Any, forward: str) -> None:
     """The stock forward on the model itself."""
-    if forward in ("fused", "lean"):
+    if forward not in ("auto", "stock"):
         raise ModelError(f"There is no {forward} forward for a model that is not plain: {lm.source.live}. Use forward='auto'.")
     lm.notes.append(f"the model runs live, through its own forward: {lm.source.live}")
     _stock(lm, False)

@@ -16,7 +16,7 @@ from paceline.errors import ModelError, did_you_mean
 from paceline.lm.lm import LM
 from paceline.lm.memory import keep_memory
 from paceline.lm.protocols import Source
-from paceline.lm.sources.folder import opened
+from paceline.lm.sources import of_files
 
 __all__ = ["kept", "load", "load_tokenizer", "zoo_names"]
 
@@ -71,8 +71,8 @@ def _source(name: str, dtype: str | torch.dtype | None, forward: str, packed: bo
     want = torch_dtype(dtype) if dtype is not None else (torch.float32 if name.startswith("zoo:") else None)
     make = partial(_module, name, place, want, device)
     quick = forward in ("auto", "fused") and packed and device in (None, "cpu")
-    found = opened(Path(place), want, make) if quick and Path(place).is_dir() else None
-    return found or module_source(make())
+    found = (module.opened(Path(place), want, make) for module in of_files()) if quick else ()
+    return next(filter(None, found), None) or module_source(make())
 
 
 def module_source(model: Any) -> Source:

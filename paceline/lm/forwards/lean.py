@@ -15,11 +15,14 @@ from torch.nn.functional import gelu, relu, silu
 
 from paceline.lm.attention import Call, attend, attend_other
 from paceline.lm.decoder import Cross, Decoder, Layer, Norm
-from paceline.lm.forwards.eager import Eager
+from paceline.lm.forwards._eager import Eager
 from paceline.lm.rotary import Rotary, rotate
-from paceline.lm.weights.packed import Packed, packed
+from paceline.lm.weights.packed import Packed
+from paceline.lm.weights.packed import packed as packed_weights
 
-__all__ = ["build", "fits"]
+__all__ = ["ORDER", "PACKS", "build", "fits"]
+
+ORDER, PACKS = 20, False
 
 ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "silu": silu, "swish": silu, "gelu": gelu, "gelu_pytorch_tanh": partial(gelu, approximate="tanh"), "relu": relu,
@@ -32,9 +35,9 @@ def fits(decoder: Decoder) -> str:
     return f"the activation {min(unknown)} is not known to it" if unknown else ""
 
 
-def build(decoder: Decoder, pack: bool = False) -> Eager:
-    """The forward at work; pack: on packed copies of the weights, where they can be."""
-    model = packed_copy(decoder) if pack else decoder
+def build(decoder: Decoder, packed: bool = False) -> Eager:
+    """The forward at work; packed: on packed copies of the weights, where they can be."""
+    model = packed_copy(decoder) if packed else decoder
     return Eager("lean", Lean(model), isinstance(model.head, Packed), model.bytes, decoder.embed.rows(NOTHING).device)
 
 
@@ -42,9 +45,10 @@ NOTHING = torch.zeros(0, dtype=torch.long, device="cpu")
 
 
 def packed_copy(decoder: Decoder) -> Decoder:
-    layers = [replace(old, qkv=packed(old.qkv), out=packed(old.out), gate_up=packed(old.gate_up), down=packed(old.down))
+    layers = [replace(old, qkv=packed_weights(old.qkv), out=packed_weights(old.out),
+                      gate_up=packed_weights(old.gate_up), down=packed_weights(old.down))
               for old in decoder.layers]
-    return replace(decoder, layers=layers, head=packed(decoder.head))
+    return replace(decoder, layers=layers, head=packed_weights(decoder.head))
 
 
 class Lean:

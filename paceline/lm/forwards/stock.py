@@ -19,7 +19,7 @@ from transformers import AttentionInterface, AttentionMaskInterface
 
 from paceline.errors import ModelError
 from paceline.lm.attention import Call, attend
-from paceline.lm.forwards.eager import Eager
+from paceline.lm.forwards._eager import Eager
 from paceline.lm.protocols import Source
 from paceline.lm.weights.packed import Packed, PackedLinear, can_pack
 

@@ -4,10 +4,11 @@ from typing import Any
 
 from paceline.core.checks import short
 from paceline.errors import ModelError
+from paceline.lm.forwards import NAMES
 
 __all__ = ["FORWARDS", "check_loading", "context_of", "refuse"]
 
-FORWARDS = ("auto", "fused", "lean", "stock")
+FORWARDS = ("auto", *NAMES)
 
 
 def check_loading(tokenizer: Any, forward: Any = "auto", packed: Any = True) -> None:

@@ -2,4 +2,6 @@
 
 from paceline.lm.forwards.fused.forward import Fused, build, fits
 
-__all__ = ["Fused", "build", "fits"]
+__all__ = ["ORDER", "PACKS", "Fused", "build", "fits"]
+
+ORDER, PACKS = 10, True

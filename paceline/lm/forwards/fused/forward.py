@@ -319,8 +319,8 @@ def fits(decoder: Decoder) -> str:
     return why
 
 
-def build(decoder: Decoder) -> Fused:
-    """The forward at work, for a decoder that fits."""
+def build(decoder: Decoder, packed: bool = True) -> Fused:
+    """The forward at work, for a decoder that fits. Its weights are always packed, in a layout of its own."""
     code, why = compiler.library()
     if code is None:
         raise ModelError(f"There is no compiled forward: {why}.")
