@@ -3,7 +3,7 @@
 import json
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from paceline.core.arms import Arm, Outcome, View
@@ -42,7 +42,7 @@ class Log:
 
     def add(self, entries: Sequence[Entry]) -> bool:
         """One round of all its rows; False where it could not be written."""
-        text = "".join(json.dumps(_line(self.round, entry)) + "\n" for entry in entries)
+        text = "".join(json.dumps({"round": self.round} | asdict(entry)) + "\n" for entry in entries)
         self.round += 1
         try:
             with self.path.open("a", encoding="utf-8") as file:
@@ -69,17 +69,6 @@ def recorded(path: str | Path) -> list[list[Entry]]:
     return [rounds[which] for which in sorted(rounds)]
 
 
-def _line(which: int, entry: Entry) -> dict[str, object]:
-    view, outcome = entry.view, entry.outcome
-    return {
-        "round": which, "row": view.row, "arm": entry.arm, "tokens": outcome.tokens,
-        "draft_seconds": outcome.draft_seconds, "verify_seconds": outcome.verify_seconds, "used": entry.used,
-        "length": view.length, "left": view.left, "drafter": outcome.arm.drafter, "budget": outcome.arm.budget,
-        "drafted": outcome.drafted, "accepted": [bool(a) for a in outcome.accepted], "truncated": outcome.truncated,
-    }  # fmt: skip
-
-
 def _entry(line: dict) -> tuple[int, Entry]:
-    outcome = Outcome(line["row"], Arm(line["drafter"], line["budget"]), line["drafted"], line["accepted"], line["tokens"],
-                      line["draft_seconds"], line["verify_seconds"], line["truncated"])
-    return line["round"], Entry(line["arm"], View(line["row"], line["length"], line["left"]), outcome, line["used"])
+    outcome = Outcome(**line["outcome"] | {"arm": Arm(**line["outcome"]["arm"])})
+    return line["round"], Entry(line["arm"], View(**line["view"]), outcome, line["used"])

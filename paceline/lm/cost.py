@@ -74,8 +74,8 @@ class Costs:
         self._due = time.perf_counter() + (time.perf_counter() - begun) / SHARE
 
     def _look_behind(self, slots: Sequence[Any]) -> None:
-        length = max(slot.length for slot in slots)
-        if length < LONG or spot(len(slots), length) in self._stretch or length + TRIED + 1 >= self.lm.context:
+        length, reach = max(slot.length for slot in slots), self.lm.rope_switch or self.lm.context
+        if length < LONG or spot(len(slots), length) in self._stretch or length + TRIED + 1 >= reach:
             return
         one, more = (behind(self.lm, slots, tokens, repeats=2) for tokens in (1, 1 + TRIED))
         self._stretch[spot(len(slots), length)] = max(0.0, more / one - 1) / self.extra(TRIED, len(slots))

@@ -41,7 +41,8 @@ def pretend(clock: Timing, seconds: Callable[[int], float]) -> Costs:
         clock.now += seconds(tokens.shape[1])
         return torch.zeros(tokens.shape[1], 3)
 
-    return Costs(SimpleNamespace(context=999, exact=False, cache=lambda *_: KV(), prefill=lambda *_: None, forward=forward))
+    return Costs(SimpleNamespace(context=999, rope_switch=None, exact=False, cache=lambda *_: KV(), prefill=lambda *_: None,
+                                 forward=forward))
 
 
 def line(share: float, base: float = 0.004) -> Callable[[int], float]:
