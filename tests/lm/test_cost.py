@@ -73,7 +73,7 @@ def test_behind_a_long_text_a_further_token_costs_what_was_measured_there(clock:
     costs.lm.forward, costs.lm.context = forward, 9999
     assert costs.token() == pytest.approx(0.1)
     for length in (900, 4096, 5000):
-        costs.renew([SimpleNamespace(kv=None, position=length)])
+        costs.renew([SimpleNamespace(kv=None, length=length)])
     assert costs.token(1, 6000) == pytest.approx(1.0) and costs.token(1, 900) == pytest.approx(0.1)
     assert asked == [1] * 3 + [1 + TRIED] * 3  # once
 
