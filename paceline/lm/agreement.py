@@ -12,6 +12,7 @@ import torch
 
 from paceline.errors import ModelError, PacelineError
 from paceline.lm.ids import random_ids
+from paceline.lm.sources.compatibility import device_of
 
 __all__ = ["agreement", "stepped"]
 
@@ -57,7 +58,6 @@ def stepped(model: Any, tokens: torch.Tensor) -> torch.Tensor:
     that one through the model's own cache, as its `generate` would. Raises ModelError where the model fails.
     """
     from paceline.lm.forwards.stock import borrowed
-    from paceline.lm.sources.transformers import device_of
 
     tokens, cache, out = tokens.to(device_of(model)), None, []
     places = torch.arange(tokens.shape[1], dtype=torch.long, device=tokens.device).expand(tokens.shape)

@@ -77,7 +77,7 @@ class ReplayLM:
     context: int
     costs: Costs = field(default_factory=Costs)
     text: Sequence[int] = ()
-    device, dtype, rope_switch = torch.device("cpu"), torch.float32, None
+    device, dtype, rope_switch, fingerprint = torch.device("cpu"), torch.float32, None, 0
     exact, exact_trees, why_not_exact = True, True, ""
 
     def cache(self, slots: int = 1, exact: bool = False) -> KV:

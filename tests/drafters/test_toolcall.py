@@ -10,10 +10,10 @@ import pytest
 import paceline
 from paceline.api import request
 from paceline.core.request import Request
-from paceline.core.sampling import Sampling
 from paceline.drafters._state import state_of
 from paceline.drafters.toolcall import Toolcall
 from paceline.engine import Engine
+from paceline.engine.options import RequestOptions
 from paceline.errors import DataError, ModelError, SpecError
 from paceline.lm import LM
 from paceline.replay.recording import Record
@@ -31,7 +31,7 @@ def zoo() -> LM:
 
 
 def answer(engine: Engine, lm: LM, **more: Any) -> paceline.Generation:
-    return engine.run([request(lm, ASKED, Sampling(), max_new_tokens=96, tools=TOOLS, **more)])[0]
+    return engine.run([request(lm, ASKED, RequestOptions(max_new_tokens=96, tools=TOOLS, **more))])[0]
 
 
 def test_the_embedded_model_s_call_takes_few_forwards(zoo: LM) -> None:
@@ -81,7 +81,7 @@ def test_like_prompts_have_like_hidden_keys(zoo: LM) -> None:
     engine = Engine(zoo, "none")
 
     def key(text: str) -> Any:
-        row = engine.submit(request(zoo, [{"role": "user", "content": text}], Sampling(), max_new_tokens=2))
+        row = engine.submit(request(zoo, [{"role": "user", "content": text}], RequestOptions(max_new_tokens=2)))
         assert state_of(row) is None  # nothing was prefilled
         engine.step()
         return state_of(row)
@@ -93,7 +93,7 @@ def test_like_prompts_have_like_hidden_keys(zoo: LM) -> None:
 
 def test_without_hidden_keys_the_text_is_compared(zoo: LM) -> None:
     """A replayed target has no keys, a prompt of one token has none behind it."""
-    prompt, output = request(zoo, ASKED, Sampling(), tools=TOOLS).prompt, [*range(100, 130)]
+    prompt, output = request(zoo, ASKED, RequestOptions(tools=TOOLS)).prompt, [*range(100, 130)]
     record = Record(tuple(prompt), tuple(output), frozenset(output[-1:]))
     lm = target([record], zoo.tokenizer, 0.05)
     replaying = Engine(lm, Toolcall(("store",), key="hidden", worth=0.0))
@@ -106,7 +106,7 @@ def test_without_hidden_keys_the_text_is_compared(zoo: LM) -> None:
 def test_an_adversarial_store_costs_forwards_only(zoo: LM) -> None:
     drafter = Toolcall(worth=0.0).attach(zoo)
     ids = zoo.tokenizer('<tool_call>\n{"name": "drop_tables", "arguments": {"x": "', add_special_tokens=False).input_ids
-    prompt = request(zoo, ASKED, Sampling(), tools=TOOLS).prompt
+    prompt = request(zoo, ASKED, RequestOptions(tools=TOOLS)).prompt
     for n in range(5):
         drafter.remember("", prompt, [*ids, *range(100 + n, 160 + n)])
     assert answer(Engine(zoo, drafter), zoo).tokens == answer(Engine(zoo, "none"), zoo).tokens
@@ -114,7 +114,7 @@ def test_an_adversarial_store_costs_forwards_only(zoo: LM) -> None:
 
 def test_prompts_that_say_anything_are_no_failure(zoo: LM) -> None:
     for text in ("<tools>\n{broken\n</tools>", "1. Name: x\nDescription: y\nParameters: {'a': 3}", "[{]"):
-        out = Engine(zoo, Toolcall(worth=0.0)).run([request(zoo, text, Sampling(), max_new_tokens=12)])[0]
+        out = Engine(zoo, Toolcall(worth=0.0)).run([request(zoo, text, RequestOptions(max_new_tokens=12))])[0]
         assert not out.stats.failures
 
 

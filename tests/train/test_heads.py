@@ -127,7 +127,7 @@ def test_agreement_of_the_target_with_itself_would_be_whole(autocast: bool) -> N
     class Mirror(torch.nn.Module):
         shape = shape_for(model, **SIZE, block=4)
         logits = staticmethod(model.lm_head)
-        borrow = staticmethod(lambda target: None)
+        borrow = staticmethod(lambda *shared: None)
 
         def forward(self, tokens, positions, own, memory, seen, attend):
             return read(model, batch, batch.positions)[0].unflatten(0, tokens.shape)

@@ -2,11 +2,13 @@
 
 from typing import Any
 
+import torch
+
 from paceline.core.checks import short
 from paceline.errors import ModelError
 from paceline.lm.forwards import NAMES
 
-__all__ = ["FORWARDS", "check_loading", "context_of", "refuse"]
+__all__ = ["FORWARDS", "check_loading", "context_of", "device_of", "refuse"]
 
 FORWARDS = ("auto", *NAMES)
 
@@ -63,3 +65,8 @@ def context_of(config: Any) -> tuple[int, int | None]:
         elif one.get("rope_type") == "longrope":
             switches.append(int(original or context))
     return context, min(switches, default=None)
+
+
+def device_of(model: Any) -> torch.device:
+    """Where a model takes its tokens; hooks carry them on where its weights are offloaded."""
+    return torch.device("cpu") if model.device.type == "meta" else model.device

@@ -8,13 +8,13 @@ from torch import nn
 
 from paceline.lm.decoder import Decoder
 from paceline.lm.rotary import Rope
-from paceline.lm.sources.compatibility import refuse
+from paceline.lm.sources.compatibility import device_of, refuse
 from paceline.lm.sources.contents import settings_of, tensors_of
 from paceline.lm.sources.llama import FAMILIES, described
 from paceline.lm.sources.plain import plain
 from paceline.lm.weights.restored import Restored
 
-__all__ = ["Module", "device_of"]
+__all__ = ["Module"]
 
 
 class Module:
@@ -86,11 +86,6 @@ class Module:
         eps = {m.variance_epsilon for m in self.model.modules() if hasattr(m, "variance_epsilon")}
         scales = [module.self_attn.scaling for module in self.model.model.layers]
         return eps != {self.settings.rms_norm_eps} or scales != [layer.scale for layer in decoder.layers]
-
-
-def device_of(model: Any) -> torch.device:
-    """Where a model takes its tokens; hooks carry them on where its weights are offloaded."""
-    return torch.device("cpu") if model.device.type == "meta" else model.device
 
 
 def linears(module: Any) -> dict[str, list[nn.Linear]]:
