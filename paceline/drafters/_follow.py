@@ -18,10 +18,13 @@ from typing import Any, Protocol
 import torch
 
 from paceline.core.proposal import Proposal
+from paceline.core.protocols import Text
+from paceline.core.row import Row
 from paceline.core.sampling import Dice, guided, law_of, shaped
 from paceline.errors import SpecError
 from paceline.lm import KV, Slot
 from paceline.lm.ids import token_ids
+from paceline.lm.kv import slot_of
 from paceline.lm.lm import pad_rows
 from paceline.lookup.acceptance import Calibration
 from paceline.lookup.beam import Beam
@@ -66,15 +69,15 @@ class DraftKV(Protocol):
 
     asks: bool
 
-    def price(self, rows: Sequence[Any]) -> float:
+    def price(self, rows: Sequence[Row]) -> float:
         """What one more drafted token costs each of these rows, as a share of their plain step."""
         ...
 
-    def renew(self, row: Any, slot: Slot) -> bool:
+    def renew(self, row: Row, slot: Slot) -> bool:
         """Bring a row's slot up to all its tokens but the pending one; False where that cannot be yet."""
         ...
 
-    def forget(self, row: Any) -> None: ...
+    def forget(self, row: Row) -> None: ...
 
 
 def check(name: str, options: Options) -> None:
@@ -113,7 +116,8 @@ class Memory:
 class Chain:
     """A chain under construction for one row."""
 
-    row: Any
+    row: Row
+    text: Text  # the row itself, or its second branch
     budget: int  # nodes, leaves included
     length: int  # of the chain
     memory: Memory
@@ -164,7 +168,7 @@ class Follower:
     def captures(self) -> tuple[str, ...]:
         return ("queries",) if self.borrowed and self.borrowed.asks else ()
 
-    def propose(self, rows: Sequence[Any], budgets: Sequence[int]) -> list[Proposal]:
+    def propose(self, rows: Sequence[Row], budgets: Sequence[int]) -> list[Proposal]:
         """A chain, or a comb, for each row; all rows share each forward of the drafting model."""
         if self.borrowed:
             self.borrowed.asks = False
@@ -181,7 +185,7 @@ class Follower:
         built = {c.row.id: self._proposal(c) for c in chains}
         return [built.get(r.id, Proposal()) for r in rows]
 
-    def _cost(self, rows: Sequence[Any]) -> float:
+    def _cost(self, rows: Sequence[Row]) -> float:
         """What a drafted token costs each of these rows, as a share of their plain step; or the least chance asked for."""
         if self.options.worth is not None or self.widths:
             return self.options.worth or 0.0
@@ -190,7 +194,7 @@ class Follower:
         texts = sum(len(row.texts) for row in rows)
         return self.target.costs.token(texts, max(row.reach for row in rows)) + self.target.costs.draft(self.lm.costs, texts)
 
-    def forget(self, row: Any) -> None:
+    def forget(self, row: Row) -> None:
         for text in row.texts:
             memory = self._rows.pop(text.id, None)
             if memory is not None:
@@ -198,37 +202,37 @@ class Follower:
         if self.borrowed:
             self.borrowed.forget(row)
 
-    def _chain(self, row: Any, budget: int) -> Chain | None:
+    def _chain(self, row: Row, budget: int) -> Chain | None:
         """An empty chain; one with two branches has a law nearer to the guided target's. None where there can be none yet."""
-        memory = self._memory(row)
+        memory = self._memory(row, row)
         if memory is None:
             return None
-        chain = Chain(row, budget, min(budget, self.options.length), memory)
+        chain = Chain(row, row, budget, min(budget, self.options.length), memory)
         if row.other is not None and self.guided:
-            beside = self._memory(row.other)
-            chain.other = None if beside is None else Chain(row.other, budget, chain.length, beside, chain.tokens)
+            beside = self._memory(row, row.other)
+            chain.other = None if beside is None else Chain(row, row.other, budget, chain.length, beside, chain.tokens)
         return chain
 
-    def _memory(self, row: Any) -> Memory | None:
-        """This row's memory, cut back to what it shares with the committed tokens (the pending one is always fed anew), or
-        brought up to them with keys of the target's; None where that cannot be yet.
+    def _memory(self, row: Row, text: Text) -> Memory | None:
+        """The memory of a row's text, cut back to what it shares with the committed tokens (the pending one is always fed anew),
+        or brought up to them with keys of the target's; None where that cannot be yet.
         """
-        if row.id not in self._rows:
-            self._rows[row.id] = Memory(self.kv.take(), Calibration(self.calibration))
-        memory = self._rows[row.id]
-        self._judge(memory, row.tokens)
+        if text.id not in self._rows:
+            self._rows[text.id] = Memory(self.kv.take(), Calibration(self.calibration))
+        memory = self._rows[text.id]
+        self._judge(memory, text.tokens)
         if self.borrowed:
-            memory.committed = len(row.tokens) - 1
+            memory.committed = len(text.tokens) - 1
             memory.drafted.clear()
             return memory if self.borrowed.renew(row, memory.slot) else None
-        tail = row.tokens[memory.committed : len(row.tokens) - 1]
+        tail = text.tokens[memory.committed : len(text.tokens) - 1]
         for fed, token in zip(memory.drafted, tail, strict=False):
             if fed != token:
                 break
             memory.committed += 1
-        memory.committed = min(memory.committed, len(row.tokens) - 1)
+        memory.committed = min(memory.committed, len(text.tokens) - 1)
         memory.drafted.clear()
-        memory.slot.reads = row.slot if self.reading else None
+        memory.slot.reads = slot_of(text) if self.reading else None
         self.kv.crop(memory.slot, memory.committed)
         memory.committed = memory.slot.length  # 0 where drafted tokens had pushed out what has to be seen again
         return memory
@@ -244,7 +248,7 @@ class Follower:
     def _prefill(self, chains: Sequence[Chain]) -> None:
         """Feed what was committed since, where it is much; a little is fed together with the pending token."""
         for c in chains:
-            start, stop = c.memory.committed, len(c.row.tokens) - 1
+            start, stop = c.memory.committed, len(c.text.tokens) - 1
             if 0 < self.kv.window <= stop - start:
                 start = c.memory.committed = max(0, stop - self.kv.window)  # a block's keys depend on their own tokens only
                 self.kv.restart(c.memory.slot, start)
@@ -254,7 +258,7 @@ class Follower:
 
     def _missing(self, chain: Chain, stop: int | None = None) -> list[int]:
         """The row's tokens that the drafting model has not read; its own last id stands for ids that only the target has."""
-        tokens = chain.row.tokens[chain.memory.committed : stop]
+        tokens = chain.text.tokens[chain.memory.committed : stop]
         return tokens if self.lm.vocab >= self.vocab else [min(token, self.lm.vocab - 1) for token in tokens]
 
     def _is_plain(self, chains: Sequence[Chain]) -> bool:
@@ -328,8 +332,8 @@ class Follower:
         texts = texts_of(chains)
         fresh = [self._missing(c) if committed else [c.tokens[-1]] for c in texts]
         found = {id(c): x for c, x in zip(texts, self._feed(texts, fresh, committed), strict=True)}
-        return [found[id(c)] if c.other is None else
-                guided(found[id(c)], found[id(c.other)], c.row.request.guidance.scale) for c in chains]
+        return [found[id(c)] if c.other is None or (asked := c.row.request.guidance) is None else
+                guided(found[id(c)], found[id(c.other)], asked.scale) for c in chains]
 
     def _feed(self, chains: Sequence[Chain], tokens: Sequence[Sequence[int]], committed: bool = False) -> torch.Tensor:
         slots = [c.memory.slot for c in chains]
@@ -409,6 +413,6 @@ def texts_of(chains: Sequence[Chain]) -> list[Chain]:
     return [*chains, *(c.other for c in chains if c.other is not None)]
 
 
-def allowed(row: Any, path: Sequence[int]) -> torch.Tensor | None:
+def allowed(row: Row, path: Sequence[int]) -> torch.Tensor | None:
     """What the row's grammar lets follow a drafted path, so that nothing is drafted which the target may not take."""
     return None if row.grammar is None else row.grammar.allowed(path)

@@ -9,8 +9,9 @@ import statistics
 from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from paceline.core.row import Row
 from paceline.lookup.stopping import worthwhile
 from paceline.lookup.trie import Trie
 
@@ -60,7 +61,7 @@ class Gate:
         self._prices = deque[float](maxlen=RECENT)
         self._since = 0  # rounds without a question
 
-    def opens(self, row: Any, plan: Plan) -> bool:
+    def opens(self, row: Row, plan: Plan) -> bool:
         """Whether to ask for a row where this is what the others have."""
         text, self._since = self.texts.setdefault(row.id, Text()), self._since + 1
         text.plans = [plan]
@@ -73,7 +74,7 @@ class Gate:
             return True
         return False
 
-    def enter(self, row: Any, steps: float, plan: Plan) -> None:
+    def enter(self, row: Row, steps: float, plan: Plan) -> None:
         """The drafter was asked and took so many plain steps; now this is planned. What read a long prompt, too, has no price."""
         text = self.texts[row.id]
         if len(row.tokens) - text.read < CHUNK:
@@ -81,7 +82,7 @@ class Gate:
         text.plans.append(plan)
         text.read = len(row.tokens)
 
-    def settle(self, row: Any) -> None:
+    def settle(self, row: Row) -> None:
         """Learn from how the row's text went on since the drafter was asked."""
         text = self.texts.get(row.id)
         if text is None or len(text.plans) < 2:
@@ -94,7 +95,7 @@ class Gate:
         seen[:] = KEEP * seen[0] + added, KEEP * seen[1] + 1
         text.plans = []
 
-    def forget(self, row: Any) -> None:
+    def forget(self, row: Row) -> None:
         """Drop a row; one that failed in the midst of its text leaves its last question unanswered."""
         if row.finish_reason is not None:
             self.settle(row)

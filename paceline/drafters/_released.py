@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from paceline.core.proposal import Proposal
+from paceline.core.row import Row
 from paceline.drafters._state import model_of, state_of
 from paceline.drafters.recycle import Recycle
 from paceline.lookup.trie import LEAST, Trie
@@ -53,18 +54,18 @@ class Released:
         self.recycled = Recycle(worth=0.0).attach(lm)
         self._rows: dict[int, Steps] = {}
 
-    def propose(self, rows: Sequence[Any], budgets: Sequence[int]) -> list[Proposal]:
+    def propose(self, rows: Sequence[Row], budgets: Sequence[int]) -> list[Proposal]:
         """One tree for each row, all nodes chosen."""
         return [self.grown(row).best(budget) for row, budget in zip(rows, budgets, strict=True)]
 
-    def forget(self, row: Any) -> None:
+    def forget(self, row: Row) -> None:
         """A row that came to its end is kept as a past output."""
         self._rows.pop(row.id, None)
         self.recycled.forget(row)
         if self.options.keep and row.finish_reason in ("eos", "stop"):
             self.store.add(row.request.tenant, self._key(row), row.new_tokens)
 
-    def grown(self, row: Any) -> Trie:
+    def grown(self, row: Row) -> Trie:
         steps = self._rows.get(row.id) or self._begin(row)
         recycled = self.recycled.grown(row)  # it learns in every step, whatever is drafted
         steps.number += 1
@@ -77,7 +78,7 @@ class Released:
             tree.add([(token, SURE) for token in branch], "released", -1, LEAST)
         return tree
 
-    def _branches(self, steps: Steps, row: Any) -> list[list[int]] | None:
+    def _branches(self, steps: Steps, row: Row) -> list[list[int]] | None:
         """What this step drafts; None = Token Recycling."""
         if steps.number == 1:
             openings = [made.opening for made in formats().values() if isinstance(made, JsonFormat)]
@@ -95,7 +96,7 @@ class Released:
         whole = [f' "{name}": "' for name in names_of(steps.tool)]
         return [self._ids(text[len(written) :]) for text in whole if text.startswith(written) and len(text) > len(written)]
 
-    def _begin(self, row: Any) -> Steps:
+    def _begin(self, row: Row) -> Steps:
         text = self.lm.tokenizer.decode(row.tokens[: row.prompt_len], skip_special_tokens=False)
         tools = tools_given(row.request.tools) if row.request.tools else tools_told(text)
         similar = self.store.similar(row.request.tenant, self._key(row), self.options.similar)
@@ -103,7 +104,7 @@ class Released:
         self._rows[row.id] = Steps(tuple(tools), [(tool, self._ids(tool.name)) for tool in tools], past)
         return self._rows[row.id]
 
-    def _key(self, row: Any) -> Key:
+    def _key(self, row: Row) -> Key:
         hidden = state_of(row) if self.options.key == "hidden" and self.store.model else None
         return key_of(row.tokens[: row.prompt_len], hidden)
 

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from paceline.core.row import Row
+
 __all__ = ["model_of", "state_of"]
 
 RECENT = 64  # tokens at the prompt's end, without the pending one, that are averaged
@@ -19,7 +21,7 @@ def model_of(lm: Any) -> str:
     return f"{lm.fingerprint:08x}" if lm.fingerprint else ""
 
 
-def state_of(row: Any) -> np.ndarray | None:
+def state_of(row: Row) -> np.ndarray | None:
     """The key of a row's prompt [H * D], of unit length in fp32; None where the cache holds nothing of it."""
     slot, stop = row.slot, row.prompt_len - 1
     if slot is None or not 0 < stop <= slot.length or not slot.kv.patterns:

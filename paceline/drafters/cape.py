@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 from paceline import plugins
 from paceline.core.proposal import Proposal
+from paceline.core.row import Row
 from paceline.drafters.small_model import SmallModel
 from paceline.errors import SpecError
 from paceline.lookup.acceptance import RankCalibration
@@ -76,7 +77,7 @@ class Comb:
     def captures(self) -> Collection[str]:
         return self.inner.captures
 
-    def propose(self, rows: Sequence[Any], budgets: Sequence[int]) -> list[Proposal]:
+    def propose(self, rows: Sequence[Row], budgets: Sequence[int]) -> list[Proposal]:
         """The wrapped drafter's proposals with leaves added."""
         for row in rows:
             self._learn(row)
@@ -84,11 +85,11 @@ class Comb:
         price = partial(self.lm.costs.further, rows=len(rows), length=max(len(row.tokens) for row in rows))
         return [self._widen(row, proposal, budget, price) for row, proposal, budget in zip(rows, proposals, budgets, strict=True)]
 
-    def forget(self, row: Any) -> None:
+    def forget(self, row: Row) -> None:
         self._rows.pop(row.id, None)
         self.inner.forget(row)
 
-    def _widen(self, row: Any, proposal: Proposal, budget: int, price: Price) -> Proposal:
+    def _widen(self, row: Row, proposal: Proposal, budget: int, price: Price) -> Proposal:
         if not proposal.is_chain or not len(proposal):
             return proposal
         likely = [told(proposal, place) for place in range(-1, len(proposal) - 1)]
@@ -124,7 +125,7 @@ class Comb:
             tokens, cost, taken = tokens + chance, cost + more, taken + 1
         return [leaf[1:] for leaf in found[:taken]] if tokens / (cost + self.lm.costs.branching) > alone else []
 
-    def _learn(self, row: Any) -> None:
+    def _learn(self, row: Row) -> None:
         """Every place the target came to tells which rank it took there."""
         asked = self._rows.get(row.id)
         if asked is None or row.last is None or row.stats.rounds != asked.round + 1 or not row.request.sampling.greedy:

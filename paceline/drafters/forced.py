@@ -11,6 +11,7 @@ from typing import Any
 
 from paceline import plugins
 from paceline.core.proposal import Proposal
+from paceline.core.row import Row
 from paceline.drafters.ngram import Ngram
 from paceline.errors import SpecError
 
@@ -48,7 +49,7 @@ class Skeleton:
     def captures(self) -> Collection[str]:
         return self.inner.captures
 
-    def propose(self, rows: Sequence[Any], budgets: Sequence[int]) -> list[Proposal]:
+    def propose(self, rows: Sequence[Row], budgets: Sequence[int]) -> list[Proposal]:
         """The forced chain of each row, or the inner drafter's proposal where little or nothing is forced."""
         chains = [row.grammar.forced(budget) if row.grammar else [] for row, budget in zip(rows, budgets, strict=True)]
         asked = [i for i, chain in enumerate(chains) if len(chain) < min(self.enough, budgets[i])]
@@ -56,11 +57,11 @@ class Skeleton:
         drafts = dict(zip(asked, found, strict=True))
         return [joined(row, chain, drafts.get(i, Proposal())) for i, (row, chain) in enumerate(zip(rows, chains, strict=True))]
 
-    def forget(self, row: Any) -> None:
+    def forget(self, row: Row) -> None:
         self.inner.forget(row)
 
 
-def joined(row: Any, chain: Sequence[int], draft: Proposal) -> Proposal:
+def joined(row: Row, chain: Sequence[int], draft: Proposal) -> Proposal:
     """One proposal of a forced chain and another drafter's. Which of the two stands may depend on what was drawn, so where there
     is a chain all is declared chosen (invariant 3).
     """

@@ -15,6 +15,7 @@ from typing import Any
 
 from paceline import plugins
 from paceline.core.proposal import Proposal
+from paceline.core.row import Row
 from paceline.drafters._gated import Gate, Plan
 from paceline.errors import SpecError
 from paceline.lookup.acceptance import believed, bin_of
@@ -53,7 +54,7 @@ class Draft:
     same with chances.
     """
 
-    row: Any
+    row: Row
     budget: int
     price: Price | None
     trees: list[Trie] = field(default_factory=list)
@@ -102,7 +103,7 @@ class Merged:
         self.rates = Rates(believed_of)
         self._guesses: dict[tuple[int, int], Guess] = {}  # by row and drafter
 
-    def propose(self, rows: Sequence[Any], budgets: Sequence[int]) -> list[Proposal]:
+    def propose(self, rows: Sequence[Row], budgets: Sequence[int]) -> list[Proposal]:
         """One tree for each row."""
         price = price_of(self.lm, self.options.worth, rows)
         drafts = [Draft(row, budget, price) for row, budget in zip(rows, budgets, strict=True)]
@@ -113,7 +114,7 @@ class Merged:
             self._ask_where_it_pays(which, gate, drafts)
         return [draft.proposal() for draft in drafts]
 
-    def forget(self, row: Any) -> None:
+    def forget(self, row: Row) -> None:
         for gate in self.gates.values():
             gate.forget(row)
         for which, drafter in enumerate(self.inner):
@@ -144,7 +145,7 @@ class Merged:
         for draft in asked:
             gate.enter(draft.row, steps, draft.plan())
 
-    def _told(self, which: int, row: Any, proposal: Proposal) -> Trie:
+    def _told(self, which: int, row: Row, proposal: Proposal) -> Trie:
         """A proposal with the chances of the drafter's past: of nodes as deep, of which it was as sure where it says how sure."""
         guess = self._guesses.setdefault((row.id, which), Guess(self.rates))
         tree, rates = guess.renew(row.tokens), guess.rates

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from paceline.core.proposal import Proposal
+from paceline.core.row import Row
 from paceline.errors import SpecError
 from paceline.lookup.stopping import worthwhile
 from paceline.lookup.trie import Trie
@@ -62,16 +63,16 @@ class Lookup:
         self.options, self.lm, self.worth = options, lm, options.worth or 0.0
         self._rows: dict[int, Index] = {}
 
-    def propose(self, rows: Sequence[Any], budgets: Sequence[int]) -> list[Proposal]:
+    def propose(self, rows: Sequence[Row], budgets: Sequence[int]) -> list[Proposal]:
         """For each row, continuations of the longest recent match of its tail; all nodes are chosen."""
         if self.options.worth is None:
             self.worth = self.lm.costs.token(len(rows), max(len(row.tokens) for row in rows))
         return [self._propose(row, budget) for row, budget in zip(rows, budgets, strict=True)]
 
-    def forget(self, row: Any) -> None:
+    def forget(self, row: Row) -> None:
         self._rows.pop(row.id, None)
 
-    def _propose(self, row: Any, budget: int) -> Proposal:
+    def _propose(self, row: Row, budget: int) -> Proposal:
         index = self._rows.setdefault(row.id, Index())
         self._learn(index, row)
         self._extend(index, row.tokens)
@@ -114,7 +115,7 @@ class Lookup:
             drafted, tokens = drafted + 1, tokens + path
         return drafted
 
-    def _learn(self, index: Index, row: Any) -> None:
+    def _learn(self, index: Index, row: Row) -> None:
         """Count how far the text took the last proposal's chain, whoever drafted since."""
         at, n, chain = index.asked
         text = row.tokens[at : at + len(chain)]

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from paceline.core.proposal import Proposal
+from paceline.core.row import Row
 
 __all__ = ["NoDraft"]
 
@@ -18,11 +19,11 @@ class NoDraft:
     def attach(self, lm: Any) -> "NoDraft":
         return self
 
-    def propose(self, rows: Sequence[Any], budgets: Sequence[int]) -> list[Proposal]:
+    def propose(self, rows: Sequence[Row], budgets: Sequence[int]) -> list[Proposal]:
         """An empty proposal for every row."""
         return [Proposal() for _ in rows]
 
-    def forget(self, row: Any) -> None:
+    def forget(self, row: Row) -> None:
         """Nothing is remembered."""
 
 

@@ -12,6 +12,7 @@ from heapq import heappop, heappush
 from typing import Any
 
 from paceline.core.proposal import Proposal
+from paceline.core.row import Row
 from paceline.errors import SpecError
 from paceline.lookup.guess import Guess
 from paceline.lookup.rates import Rates
@@ -50,15 +51,15 @@ class Recycled:
         self.tables: dict[str, dict[int, list[int]]] = {}
         self._rows: dict[int, Guess] = {}
 
-    def propose(self, rows: Sequence[Any], budgets: Sequence[int]) -> list[Proposal]:
+    def propose(self, rows: Sequence[Row], budgets: Sequence[int]) -> list[Proposal]:
         """A tree for each row, all nodes chosen."""
         price = price_of(self.lm, self.options.worth, rows)
         return [self.grown(row).best(min(budget, self.options.nodes), price) for row, budget in zip(rows, budgets, strict=True)]
 
-    def forget(self, row: Any) -> None:
+    def forget(self, row: Row) -> None:
         self._rows.pop(row.id, None)
 
-    def grown(self, row: Any) -> Trie:
+    def grown(self, row: Row) -> Trie:
         """The likeliest paths through the table, the best first."""
         table = self.tables.setdefault(row.request.tenant, {})
         note(table, row)
@@ -75,7 +76,7 @@ class Recycled:
         return tree
 
 
-def note(table: dict[int, list[int]], row: Any) -> None:
+def note(table: dict[int, list[int]], row: Row) -> None:
     """Write down the followers of every token of the last forward; of equal tokens the last counts."""
     if row.last is None or "topk_logits" not in row.last.captured:
         return

@@ -17,12 +17,13 @@ from typing import Any
 import torch
 
 from paceline import plugins
+from paceline.core.row import Row
 from paceline.core.trace import Trace
 from paceline.drafters._follow import Follower, check
 from paceline.errors import SpecError
 from paceline.lm import Slot
 from paceline.lm.cost import behind
-from paceline.lm.kv import FULL
+from paceline.lm.kv import FULL, slot_of
 
 __all__ = ["SparseSelf"]
 
@@ -86,7 +87,7 @@ class SparseKV:
 
     # -- what it costs ---------------------------------------------------------------------------------------------------
 
-    def price(self, rows: Sequence[Any]) -> float:
+    def price(self, rows: Sequence[Row]) -> float:
         """A step on few keys and one more token to verify, as a share of a step on all: measured behind these very texts, for
         each power of two of their length. Where a row samples, as computed from the bytes that are read, so that a seed's text
         does not depend on measurements.
@@ -98,15 +99,15 @@ class SparseKV:
             return self._computed(rows, whole, few)
         key = whole.bit_length(), len(rows)
         if key not in self.prices:
-            self.prices[key] = self._measured([row.slot for row in rows], few)
+            self.prices[key] = self._measured([slot_of(row) for row in rows], few)
         return self.prices[key]
 
-    def _sizes(self, row: Any) -> tuple[int, int]:
+    def _sizes(self, row: Row) -> tuple[int, int]:
         """Keys of all the text, and of the copy."""
         return len(row.tokens), self.options.keys + len(row.request.kept) + len(row.tokens) - row.prompt_len
 
-    def _computed(self, rows: Sequence[Any], whole: int, few: int) -> float:
-        token = len(rows) * rows[0].slot.token_bytes
+    def _computed(self, rows: Sequence[Row], whole: int, few: int) -> float:
+        token = len(rows) * slot_of(rows[0]).token_bytes
         return (self.lm.weight_bytes + token * few) / (self.lm.weight_bytes + token * whole)
 
     def _measured(self, slots: Sequence[Slot], few: int) -> float:
@@ -119,7 +120,7 @@ class SparseKV:
 
     # -- what it holds ---------------------------------------------------------------------------------------------------
 
-    def renew(self, row: Any, slot: Slot) -> bool:
+    def renew(self, row: Row, slot: Slot) -> bool:
         """The copy up to all tokens but the pending one: chosen keys where it is new or to be chosen anew, then the exact keys of
         what was committed since, which also replace those that drafting left.
         """
@@ -138,20 +139,20 @@ class SparseKV:
         self.asks = self.asks or chosen.taken < self.options.refresh
         slot.kv.crop(slot, chosen.length)
         chosen.length = len(row.tokens) - 1
-        slot.kv.copy(row.slot, slot, chosen.length)
+        slot.kv.copy(slot_of(row), slot, chosen.length)
         return True
 
-    def forget(self, row: Any) -> None:
+    def forget(self, row: Row) -> None:
         self._rows.pop(row.id, None)
 
-    def _is_stale(self, row: Any, chosen: Chosen) -> bool:
+    def _is_stale(self, row: Row, chosen: Chosen) -> bool:
         """Whether acceptance has become low since the keys were chosen."""
-        if drafted := len(row.last.proposal):
+        if row.last is not None and (drafted := len(row.last.proposal)):
             share = len(row.last.verdict.path) / drafted
             chosen.taken = EASE * chosen.taken + (1 - EASE) * share
         return chosen.taken < self.options.refresh and row.stats.rounds - chosen.since >= REST
 
-    def _choose(self, row: Any, slot: Slot, chosen: Chosen, asked: Trace) -> None:
+    def _choose(self, row: Row, slot: Slot, chosen: Chosen, asked: Trace) -> None:
         """Fill the copy with the best keys of the prompt. A second choice scores by both what the text and what later tokens
         asked.
         """
@@ -159,15 +160,16 @@ class SparseKV:
         free = torch.ones(chosen.base, dtype=torch.bool, device="cpu")
         free[kept] = False
         count = min(self.options.keys, int(free.sum()))
-        old, chosen.scores, chosen.length = chosen.scores or None, {}, chosen.base
+        own, old = slot_of(row), chosen.scores or None
+        chosen.scores, chosen.length = {}, chosen.base
         slot.kv.restart(slot, chosen.base)
-        for layer, pattern in sorted(row.slot.kv.patterns.items()):
+        for layer, pattern in sorted(own.kv.patterns.items()):
             if pattern != FULL:  # the last ones, one next to the other, as its window counts them
-                start = max(chosen.base - count - len(kept), row.slot.kv.start(layer, row.slot))
+                start = max(chosen.base - count - len(kept), own.kv.start(layer, own))
                 if start < chosen.base:  # else all of them were dropped, and later ones are taken over whole
-                    slot.kv.fill(layer, slot, row.slot.kv.read(layer, row.slot, start, chosen.base), pattern)
+                    slot.kv.fill(layer, slot, own.kv.read(layer, own, start, chosen.base), pattern)
                 continue
-            held = row.slot.kv.read(layer, row.slot, 0, chosen.base)
+            held = own.kv.read(layer, own, 0, chosen.base)
             scores = self._scores(asked, layer, held[0])
             chosen.scores[layer] = scores if old is None else EASE * old[layer] + (1 - EASE) * scores
             index = best(chosen.scores[layer], free.to(scores.device), count, kept)

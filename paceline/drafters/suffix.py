@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from paceline.core.proposal import Proposal
+from paceline.core.row import Row
 from paceline.errors import SpecError
 from paceline.lookup.followed import LONG, Found, counted, follow
 from paceline.lookup.guess import Guess
@@ -69,18 +70,18 @@ class Suffixes:
         self.ended = deque[tuple[str, list[int]]](maxlen=WAITING)  # tenants and outputs that are not counted yet
         self._rows: dict[int, Memory] = {}
 
-    def propose(self, rows: Sequence[Any], budgets: Sequence[int]) -> list[Proposal]:
+    def propose(self, rows: Sequence[Row], budgets: Sequence[int]) -> list[Proposal]:
         """For each row the continuations that are worth their price; all nodes are chosen."""
         price = price_of(self.lm, self.options.worth, rows)
         return [self.grown(row).best(budget, price) for row, budget in zip(rows, budgets, strict=True)]
 
-    def forget(self, row: Any) -> None:
+    def forget(self, row: Row) -> None:
         """A row that has ended leaves its output to those that come, which count it when they ask."""
         self._rows.pop(row.id, None)
         if row.finish_reason is not None and self.options.past:
             self.ended.append((row.request.tenant, row.new_tokens))
 
-    def grown(self, row: Any) -> Trie:
+    def grown(self, row: Row) -> Trie:
         """All that may follow, with the chances."""
         memory = self._rows.get(row.id) or self._rows.setdefault(row.id, Memory(Guess(self.rates)))
         if memory.guess.at == len(row.tokens):  # asked twice

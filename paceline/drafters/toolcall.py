@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from paceline.core.detokenizer import Detokenizer
 from paceline.core.proposal import Proposal
+from paceline.core.row import Row
 from paceline.drafters._released import Released
 from paceline.drafters._state import model_of, state_of
 from paceline.drafters.recycle import Recycle
@@ -103,16 +104,16 @@ class Calls:
         self.captures = frozenset(what for drafter in self.inner for what in drafter.captures)
         self._rows: dict[int, Memory] = {}
 
-    def propose(self, rows: Sequence[Any], budgets: Sequence[int]) -> list[Proposal]:
+    def propose(self, rows: Sequence[Row], budgets: Sequence[int]) -> list[Proposal]:
         """One tree for each row, all nodes chosen."""
         price = price_of(self.lm, self.options.worth, rows)
         return [self.grown(row).best(budget, price) for row, budget in zip(rows, budgets, strict=True)]
 
-    def grown(self, row: Any) -> Trie:
+    def grown(self, row: Row) -> Trie:
         """All that may follow, from all sources, with the chances."""
         return merged([self._own(row), *(drafter.grown(row) for drafter in self.inner)])
 
-    def forget(self, row: Any) -> None:
+    def forget(self, row: Row) -> None:
         """A row that came to its end is kept as a past call."""
         self._rows.pop(row.id, None)
         for drafter in self.inner:
@@ -125,10 +126,10 @@ class Calls:
         if self.store is not None:
             self.store.add(tenant, key_of(prompt, state), [*prompt[-LEAD:], *answer])
 
-    def _state(self, row: Any) -> Any:
+    def _state(self, row: Row) -> Any:
         return state_of(row) if self.options.key == "hidden" and self.store is not None and self.store.model else None
 
-    def _own(self, row: Any) -> Trie:
+    def _own(self, row: Row) -> Trie:
         """From the schema and from past calls."""
         memory = self._rows.get(row.id) or self._begin(row)
         tree, rates = memory.guess.renew(row.tokens), memory.guess.rates
@@ -145,7 +146,7 @@ class Calls:
                     break
         return tree
 
-    def _begin(self, row: Any) -> Memory:
+    def _begin(self, row: Row) -> Memory:
         """Read the request: its tools, its message, and the past calls most like it."""
         prompt = row.tokens[: row.prompt_len]
         text = self.lm.tokenizer.decode(prompt, skip_special_tokens=False)

@@ -29,11 +29,12 @@ from paceline.engine.captured import captured
 from paceline.engine.commit import commit, outcome
 from paceline.engine.drafting import Drafting
 from paceline.engine.inputs import check
-from paceline.engine.prefix_cache import PrefixCache, slot_of
+from paceline.engine.prefix_cache import PrefixCache
 from paceline.engine.scheduler import Scheduler
 from paceline.engine.timing import Timing, peak_memory
 from paceline.errors import ModelError, RequestError
 from paceline.lm import LM, load
+from paceline.lm.kv import slot_of
 from paceline.rules import is_lossless
 
 __all__ = ["Engine"]

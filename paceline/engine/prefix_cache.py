@@ -4,12 +4,11 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from paceline.core.protocols import Text
 from paceline.core.row import Row
 from paceline.core.trace import Trace
-from paceline.lm.kv import KV, Slot
+from paceline.lm.kv import KV, Slot, slot_of
 
-__all__ = ["Prefix", "PrefixCache", "common", "held", "longest", "slot_of"]
+__all__ = ["Prefix", "PrefixCache", "common", "held", "longest"]
 
 
 @dataclass(frozen=True)
@@ -46,12 +45,6 @@ def held(row: Row) -> list[Prefix]:
     """What is in the target's cache of each of a row's texts."""
     return [Prefix(text.tokens[: slot.length], slot, row.trace if text is row else None)
             for text in row.texts for slot in [slot_of(text)]]
-
-
-def slot_of(text: Text) -> Slot:
-    """Where the target's cache holds a text that has begun to be read."""
-    assert isinstance(text.slot, Slot), "a text has a slot from its first chunk on"
-    return text.slot
 
 
 def longest(prompt: Sequence[int], prefixes: Iterable[Prefix]) -> tuple[int, Prefix | None]:

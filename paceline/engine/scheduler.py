@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from paceline.core.protocols import Text
 from paceline.core.row import Row
 from paceline.core.trace import Trace
-from paceline.engine.prefix_cache import PrefixCache, common, held, longest, slot_of
+from paceline.engine.prefix_cache import PrefixCache, common, held, longest
 from paceline.engine.timing import Timing
 from paceline.lm import LM
-from paceline.lm.kv import KV
+from paceline.lm.kv import KV, slot_of
 from paceline.lm.lm import CHUNK
 
 __all__ = ["Scheduler"]

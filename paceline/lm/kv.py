@@ -12,13 +12,14 @@ from typing import Any
 
 import torch
 
+from paceline.core.protocols import Text
 from paceline.errors import ModelError
 from paceline.lm.held import Held
 from paceline.patterns import Pattern
 from paceline.patterns.full import Full
 from paceline.patterns.sliding import Sliding
 
-__all__ = ["KV", "Slot"]
+__all__ = ["KV", "Slot", "slot_of"]
 
 FULL = Full()
 MARGIN = 64  # keys held beyond what the next token sees, for a draft that is taken back
@@ -62,6 +63,12 @@ class Slot:
     def token_bytes(self) -> int:
         """Of one token's keys and values in all layers."""
         return sum(held.token_bytes for held in self.held.values())
+
+
+def slot_of(text: Text) -> Slot:
+    """Where the target's cache holds a text that has begun to be read."""
+    assert isinstance(text.slot, Slot), "a text has a slot from its first chunk on"
+    return text.slot
 
 
 class KV:

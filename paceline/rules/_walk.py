@@ -10,11 +10,12 @@ given the tokens before it (coupling; Theorem 2 of COOL-SD, arXiv 2601.09212, gi
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 
 from paceline.core.proposal import Proposal, Verdict
+from paceline.core.request import Request
+from paceline.core.row import Row
 from paceline.core.sampling import Dice, Scores
 from paceline.errors import RequestError
 
@@ -27,7 +28,7 @@ class Place:
 
     scores: Scores
     proposal: Proposal
-    row: Any
+    row: Row
     path: list[int] = field(default_factory=list)
     spent: float = 0.0
 
@@ -58,7 +59,7 @@ Step = Callable[[Place], tuple[int | None, int]]
 Splitting = Callable[[torch.Tensor, torch.Tensor, int, int], Split]  # of (rest, q, token, which sibling)
 
 
-def walk(scores: Scores, proposal: Proposal, row: Any, step: Step) -> Verdict:
+def walk(scores: Scores, proposal: Proposal, row: Row, step: Step) -> Verdict:
     """Levels until one ends the round. `step` gives (accepted child, its token) or (None, the extra token)."""
     place = Place(scores, proposal, row)
     while True:
@@ -107,7 +108,7 @@ def best(rest: torch.Tensor, taken: torch.Tensor) -> Split:
     return Split(taken, (rest - taken).clamp_min(0.0), float((taken - rest).clamp_min(0.0).sum()))
 
 
-def refuse_exactness(rule: str, request: Any) -> None:
+def refuse_exactness(rule: str, request: Request) -> None:
     """Raise RequestError for what a relaxed rule cannot keep: greedy decoding, and a seed's very text."""
     if request.sampling.greedy:
         raise RequestError(f"The rule {rule} relaxes sampling, and at temperature 0 there is nothing to relax: one token "

@@ -7,11 +7,13 @@ accepted one also opens the way to those behind it, while a unit of acceptance c
 from dataclasses import dataclass
 from functools import cached_property
 from math import exp, inf
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import torch
 
 from paceline.core.proposal import Proposal, Verdict
+from paceline.core.request import Request
+from paceline.core.row import Row
 from paceline.core.sampling import Scores
 from paceline.errors import SpecError
 from paceline.rules._walk import Place, Split, best, exact, refuse_exactness, siblings, walk
@@ -72,12 +74,12 @@ class Annealed:
         """True when nothing is relaxed."""
         return max(self.omegas) <= 1.0 or self.tv_budget == 0.0
 
-    def check(self, request: Any, vocab: int) -> None:
+    def check(self, request: Request, vocab: int) -> None:
         """Raise RequestError for a request that a relaxed rule cannot serve."""
         if not self.lossless:
             refuse_exactness("annealed", request)
 
-    def __call__(self, scores: Scores, proposal: Proposal, row: Any) -> Verdict:
+    def __call__(self, scores: Scores, proposal: Proposal, row: Row) -> Verdict:
         return walk(scores, proposal, row, self._step)
 
     def _step(self, place: Place) -> tuple[int | None, int]:

@@ -6,13 +6,14 @@ Sources: Leviathan et al. 2023 (chains); Miao et al. 2024, SpecInfer, and Chen e
 """
 
 from paceline.core.proposal import Proposal, Verdict
+from paceline.core.row import Row
 from paceline.core.sampling import Scores
 from paceline.rules._walk import exact, walk
 
 __all__ = ["lossless"]
 
 
-def lossless(scores: Scores, proposal: Proposal, row) -> Verdict:
+def lossless(scores: Scores, proposal: Proposal, row: Row) -> Verdict:
     """Accept the longest path the target's law allows and draw the one extra token.
 
     scores: laws [V] after every node. row: gives the noise, keyed by absolute position and sibling. Where every child is chosen,

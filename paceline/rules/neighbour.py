@@ -12,6 +12,8 @@ import numpy as np
 import torch
 
 from paceline.core.proposal import Proposal, Verdict
+from paceline.core.request import Request
+from paceline.core.row import Row
 from paceline.core.sampling import Scores
 from paceline.errors import DataError, RequestError, SpecError
 from paceline.rules._walk import Split, best, refuse_exactness, siblings, walk
@@ -46,7 +48,7 @@ class Neighbour:
         if self.k < 0 or not self.delta >= 0:
             raise SpecError(f"neighbour needs k >= 0 and delta >= 0; found k={self.k}, delta={self.delta}.")
 
-    def check(self, request: Any, vocab: int) -> None:
+    def check(self, request: Request, vocab: int) -> None:
         """Raise RequestError for a request that a relaxed rule cannot serve."""
         refuse_exactness("neighbour", request)
         shape = (vocab, vocab - 1) if self._table is None else tuple(self._table.shape)
@@ -75,7 +77,7 @@ class Neighbour:
         order = torch.where(apart == 0, 2 * vocab, 2 * apart.abs() + (apart > 0))  # ties: the lower id first
         return order.topk(self.k, largest=False).indices
 
-    def __call__(self, scores: Scores, proposal: Proposal, row: Any) -> Verdict:
+    def __call__(self, scores: Scores, proposal: Proposal, row: Row) -> Verdict:
         return walk(scores, proposal, row, lambda place: siblings(place, self._split))
 
     def _split(self, rest: torch.Tensor, q: torch.Tensor, token: int, sibling: int) -> Split:

@@ -4,11 +4,12 @@ A baseline to compare with: it asks nothing of the draft's law, and so departs f
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
 from paceline.core.proposal import Proposal, Verdict
+from paceline.core.request import Request
+from paceline.core.row import Row
 from paceline.core.sampling import Scores
 from paceline.errors import SpecError
 from paceline.rules._walk import Place, Split, best, refuse_exactness, siblings, walk
@@ -35,11 +36,11 @@ class Typical:
         if not 0 < self.eps <= 1 or not self.alpha > 0:
             raise SpecError(f"typical needs 0 < eps <= 1 and alpha > 0; found eps={self.eps}, alpha={self.alpha}.")
 
-    def check(self, request: Any, vocab: int) -> None:
+    def check(self, request: Request, vocab: int) -> None:
         """Raise RequestError for a request that a relaxed rule cannot serve."""
         refuse_exactness("typical", request)
 
-    def __call__(self, scores: Scores, proposal: Proposal, row: Any) -> Verdict:
+    def __call__(self, scores: Scores, proposal: Proposal, row: Row) -> Verdict:
         return walk(scores, proposal, row, self._step)
 
     def _step(self, place: Place) -> tuple[int | None, int]:

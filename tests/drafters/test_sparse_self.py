@@ -59,7 +59,7 @@ def test_the_copy_is_exact_and_in_order(heads: bool) -> None:
     for _ in range(6):
         engine.step()
         for row in rows:
-            copy = drafter._memory(row).slot
+            copy = drafter._memory(row, row).slot
             chosen = drafter.borrowed._rows[row.id]
             assert copy.length == row.slot.length == len(row.tokens) - 1
             for layer in engine.kv.patterns:
@@ -87,7 +87,7 @@ def test_the_copy_takes_little_memory_and_leaves_with_its_row() -> None:
     while not row.new_tokens:  # its prompt is read in chunks
         engine.step()
     drafter = engine.drafters[0]
-    copy = drafter._memory(row).slot
+    copy = drafter._memory(row, row).slot
     assert 16 + 10 <= copy.length - copy.kv.start(0, copy) <= 16 + 10 + 8 and copy.bytes < row.slot.bytes
     while row.finish_reason is None:
         engine.step()
