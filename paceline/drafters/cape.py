@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 from paceline import plugins
 from paceline.core.proposal import Proposal
+from paceline.core.protocols import Target
 from paceline.core.row import Row
 from paceline.drafters.small_model import SmallModel
 from paceline.errors import SpecError
@@ -41,7 +42,7 @@ class Cape:
     inner: Any = "glide"
     bins: Literal["auto", "paper"] = "auto"
 
-    def attach(self, lm: Any) -> "Comb":
+    def attach(self, lm: Target) -> "Comb":
         """The wrapped drafter at work, told to say what else it thought likely."""
         inner = plugins.make("drafter", self.inner)
         inner = inner.attach(lm) if hasattr(inner, "attach") else inner
@@ -67,7 +68,7 @@ class Asked:
 class Comb:
     """The attached drafter; its memory of a row is what it asked last."""
 
-    def __init__(self, inner: Any, lm: Any, auto: bool) -> None:
+    def __init__(self, inner: Any, lm: Target, auto: bool) -> None:
         self.inner, self.lm, self.auto = inner, lm, auto
         self.calibration = RankCalibration(RANKS)
         self.has_model, self.timed, self.steps_to_read = inner.has_model, inner.timed, inner.steps_to_read
@@ -162,5 +163,5 @@ def by_bins(proposal: Proposal, likely: list[Likely]) -> list[tuple[int, int]]:
     return found
 
 
-def tiny(lm: Any) -> Cape:
+def tiny(lm: Target) -> Cape:
     return Cape(SmallModel(model=lm, length=3, worth=0.0), bins="paper")

@@ -11,6 +11,7 @@ from typing import Any
 
 from paceline import plugins
 from paceline.core.proposal import Proposal
+from paceline.core.protocols import Target
 from paceline.core.row import Row
 from paceline.drafters.ngram import Ngram
 from paceline.errors import SpecError
@@ -32,7 +33,7 @@ class Forced:
         if self.enough < 1:
             raise SpecError(f"forced needs enough >= 1; found enough={self.enough}.")
 
-    def attach(self, lm: Any) -> "Skeleton":
+    def attach(self, lm: Target) -> "Skeleton":
         inner = plugins.make("drafter", self.inner)
         return Skeleton(inner.attach(lm) if hasattr(inner, "attach") else inner, self.enough)
 
@@ -111,5 +112,5 @@ def taken(draft: Proposal, kept: dict[int, int]) -> Proposal:
                     {kept[p]: likely for p, likely in draft.likely.items() if p in kept})
 
 
-def tiny(lm: Any) -> Forced:
+def tiny(lm: Target) -> Forced:
     return Forced(Ngram(max_n=3, min_n=1, length=4, worth=0.0))

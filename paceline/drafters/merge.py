@@ -15,6 +15,7 @@ from typing import Any
 
 from paceline import plugins
 from paceline.core.proposal import Proposal
+from paceline.core.protocols import Target
 from paceline.core.row import Row
 from paceline.drafters._gated import Gate, Plan
 from paceline.errors import SpecError
@@ -43,7 +44,7 @@ class Merge:
             raise SpecError(f"merge needs at least one drafter and 0 <= worth < 1; found drafters={self.drafters}, "
                             f"worth={self.worth}.")
 
-    def attach(self, lm: Any) -> "Merged":
+    def attach(self, lm: Target) -> "Merged":
         made = [plugins.make("drafter", spec) for spec in self.drafters]
         return Merged(self, lm, [each.attach(lm) if hasattr(each, "attach") else each for each in made])
 
@@ -92,7 +93,7 @@ class Merged:
 
     timed = True
 
-    def __init__(self, options: Merge, lm: Any, inner: Sequence[Any]) -> None:
+    def __init__(self, options: Merge, lm: Target, inner: Sequence[Any]) -> None:
         self.options, self.lm, self.inner = options, lm, inner
         self.captures = frozenset(what for drafter in inner for what in drafter.captures)
         self.has_model = any(drafter.has_model for drafter in inner)
@@ -196,5 +197,5 @@ def believed_of(kind: Hashable) -> float:
     return 0.5 if kind[2] is None else believed(kind[2])
 
 
-def tiny(lm: Any) -> Merge:
+def tiny(lm: Target) -> Merge:
     return Merge(("suffix:length=3,past=64,worth=0", "recycle:depth=2,nodes=4,worth=0"), worth=0.0)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from paceline import plugins
+from paceline.controllers.fixed import Fixed
 from paceline.drafters._heads import fits
 from paceline.drafters.merge import Merge, Merged
 from paceline.drafters.none import NoDraft
@@ -22,6 +23,7 @@ from paceline.engine.allowance import Guarded
 from paceline.errors import ModelError, PacelineError, SpecError
 from paceline.lm import LM
 from paceline.lm.load import resolve
+from paceline.lm.protocols import CausalLM
 from paceline.models.draft_head.shape import shape_of
 
 __all__ = ["AUTO", "arranged", "attached", "check", "controlling", "fitting", "limited", "suited"]
@@ -54,7 +56,7 @@ def controlling(spec: Any, drafters: int, lm: LM) -> Any:
     """A controller at work on so many drafters; one that is at work already stays itself."""
     made = plugins.make("controller", spec)
     at_work = made.attach(drafters) if hasattr(made, "attach") else made
-    if not getattr(made, "guarded", False):
+    if not (isinstance(made, Fixed) and made.guarded):
         return at_work
     lm.costs.ready(made.budget)  # now: in a first round it would pass for a loss
     return Guarded(at_work, lm.costs.plain)
@@ -83,11 +85,11 @@ def fitting(lm: LM) -> list[str]:
     return list(dict.fromkeys([FREE, "ngram", *(EMBEDDED if is_embedded(lm) else ()), suited(lm)]))
 
 
-def is_embedded(lm: Any) -> bool:
+def is_embedded(lm: CausalLM) -> bool:
     """Whether this is the embedded target, as it is or changed only in ways that its draft models bear: grown, tokens added."""
     folder = Path(resolve("zoo:tiny-glide"))
     shape = shape_of(json.loads((folder / "config.json").read_text(encoding="utf-8")), folder)
-    if not hasattr(lm, "text_config") or shape.target != lm.fingerprint:
+    if not isinstance(lm, LM) or shape.target != lm.fingerprint:
         return False
     try:
         fits(shape, lm)

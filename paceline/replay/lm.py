@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 import torch
 
+from paceline.core import protocols
 from paceline.core.proposal import Proposal
 from paceline.lm.kv import KV, Slot
 
@@ -75,10 +76,10 @@ class ReplayLM:
     tokenizer: Any
     vocab: int
     context: int
-    costs: Costs = field(default_factory=Costs)
+    costs: protocols.Costs = field(default_factory=Costs)
     text: Sequence[int] = ()
     device, dtype, rope_switch = torch.device("cpu"), torch.float32, None
-    exact, exact_trees, why_not_exact = True, True, ""
+    exact, exact_trees, why_not_exact, fingerprint = True, True, "", 0
 
     def cache(self, slots: int = 1, exact: bool = False) -> KV:
         """Slots with lengths and no keys."""
@@ -87,8 +88,9 @@ class ReplayLM:
     def prefill(self, kv: KV, slot: Slot, tokens: Sequence[int]) -> None:
         kv.keep([slot], [range(len(tokens))])
 
-    def score(self, kv: KV, slots: Sequence[Slot], pending: Sequence[int], proposals: Sequence[Proposal]) -> list[Known]:
-        """What follows each row's pending token and each of its nodes, root first."""
+    def score(self, kv: KV, slots: Sequence[Slot], pending: Sequence[int], proposals: Sequence[Proposal],
+              queries: list[torch.Tensor] | None = None) -> list[Known]:
+        """What follows each row's pending token and each of its nodes, root first; attention asks nothing here."""
         return [Known(self._following(slot.length, p), self.vocab) for slot, p in zip(slots, proposals, strict=True)]
 
     def _following(self, at: int, proposal: Proposal) -> list[int | None]:

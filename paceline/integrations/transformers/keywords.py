@@ -13,8 +13,8 @@ import torch
 from transformers import DynamicCache, GenerationConfig, GenerationMixin
 from transformers.generation import logits_process, stopping_criteria
 
+from paceline.lm.forwards.stock import device_of
 from paceline.lm.sources.plain import plain
-from paceline.lm.sources.transformers import device_of
 
 __all__ = ["KEYWORDS", "Call", "padding", "unhandled"]
 

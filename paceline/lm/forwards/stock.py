@@ -23,7 +23,7 @@ from paceline.lm.forwards.eager import Eager
 from paceline.lm.protocols import Source
 from paceline.lm.weights.packed import Packed, PackedLinear, can_pack
 
-__all__ = ["NAME", "Stock", "borrowed", "build"]
+__all__ = ["NAME", "Stock", "borrowed", "build", "device_of"]
 
 NAME = "paceline"  # of our attention among transformers' implementations
 CURRENT: ContextVar[Call | None] = ContextVar("paceline_call", default=None)
@@ -105,6 +105,11 @@ def borrowed(model: Any, attention: str | None = None) -> Iterator[None]:
                 module.training = True
             for config, old in before:
                 config._attn_implementation_internal = old
+
+
+def device_of(model: Any) -> torch.device:
+    """Where a model takes its tokens; hooks carry them on where its weights are offloaded."""
+    return torch.device("cpu") if model.device.type == "meta" else model.device
 
 
 def configs(model: Any) -> list[Any]:

@@ -14,7 +14,7 @@ from paceline.lm.sources.llama import FAMILIES, described
 from paceline.lm.sources.plain import plain
 from paceline.lm.weights.restored import Restored
 
-__all__ = ["Module", "device_of"]
+__all__ = ["Module"]
 
 
 class Module:
@@ -68,6 +68,7 @@ class Module:
         """How many logits the model gives, its dtype and its device; a live one is asked."""
         if self.live:
             from paceline.lm.agreement import stepped
+            from paceline.lm.forwards.stock import device_of
 
             first = torch.zeros((1, 1), dtype=torch.long, device="cpu")
             return stepped(self.model, first).shape[-1], self.model.dtype, device_of(self.model)
@@ -86,11 +87,6 @@ class Module:
         eps = {m.variance_epsilon for m in self.model.modules() if hasattr(m, "variance_epsilon")}
         scales = [module.self_attn.scaling for module in self.model.model.layers]
         return eps != {self.settings.rms_norm_eps} or scales != [layer.scale for layer in decoder.layers]
-
-
-def device_of(model: Any) -> torch.device:
-    """Where a model takes its tokens; hooks carry them on where its weights are offloaded."""
-    return torch.device("cpu") if model.device.type == "meta" else model.device
 
 
 def linears(module: Any) -> dict[str, list[nn.Linear]]:
