@@ -14,7 +14,7 @@ import torch
 from paceline.core.arms import Arm, Outcome, View
 from paceline.core.proposal import Proposal
 from paceline.core.protocols import Controller
-from paceline.lm import LM
+from paceline.lm import KV, LM, Slot
 
 __all__ = ["SIZES", "Curve", "Ledger", "Noted", "curve", "key_bytes", "weights_of"]
 
@@ -132,7 +132,7 @@ def _burst(once: Callable[[], float]) -> float:
     return min(burst[len(burst) // 2 :])
 
 
-def _once(lm: LM, kv: Any, slots: Any, prompts: Sequence[list[int]], proposals: Sequence[Proposal]) -> float:
+def _once(lm: LM, kv: KV, slots: Sequence[Slot], prompts: Sequence[list[int]], proposals: Sequence[Proposal]) -> float:
     start = time.perf_counter()
     lm.score(kv, slots, [prompt[-1] for prompt in prompts], proposals)[-1].argmax().item()
     return time.perf_counter() - start
@@ -146,7 +146,7 @@ def key_bytes(lm: LM) -> int:
     return slot.token_bytes
 
 
-def weights_of(drafter: Any, target: Any) -> int:
+def weights_of(drafter: Any, target: LM) -> int:
     """Bytes of the weights that an attached drafter, and those it wraps, hold beside the target's; 0 = it runs no model."""
     inner = getattr(drafter, "inner", ())
     wrapped = inner if isinstance(inner, list | tuple) else [inner]

@@ -333,8 +333,8 @@ class Follower:
         texts = texts_of(chains)
         fresh = [self._missing(c) if committed else [c.tokens[-1]] for c in texts]
         found = {id(c): x for c, x in zip(texts, self._feed(texts, fresh, committed), strict=True)}
-        return [found[id(c)] if c.other is None or (asked := c.row.request.guidance) is None else
-                guided(found[id(c)], found[id(c.other)], asked.scale) for c in chains]
+        return [found[id(c)] if c.other is None or (guidance := c.row.request.guidance) is None else
+                guided(found[id(c)], found[id(c.other)], guidance.scale) for c in chains]
 
     def _feed(self, chains: Sequence[Chain], tokens: Sequence[Sequence[int]], committed: bool = False) -> torch.Tensor:
         slots = [c.memory.slot for c in chains]

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from paceline import plugins
+from paceline.core.grammar import Matcher
 from paceline.core.proposal import Proposal
-from paceline.core.protocols import Target
+from paceline.core.protocols import Drafter, Target
 from paceline.core.row import Row
 from paceline.drafters.ngram import Ngram
 from paceline.errors import SpecError
@@ -34,8 +35,7 @@ class Forced:
             raise SpecError(f"forced needs enough >= 1; found enough={self.enough}.")
 
     def attach(self, lm: Target) -> "Skeleton":
-        inner = plugins.make("drafter", self.inner)
-        return Skeleton(inner.attach(lm) if hasattr(inner, "attach") else inner, self.enough)
+        return Skeleton(plugins.attached("drafter", self.inner, lm), self.enough)
 
 
 class Skeleton:
@@ -43,7 +43,7 @@ class Skeleton:
 
     timed = True
 
-    def __init__(self, inner: Any, enough: int) -> None:
+    def __init__(self, inner: Drafter, enough: int) -> None:
         self.inner, self.enough, self.has_model = inner, enough, inner.has_model
 
     @property
@@ -85,7 +85,7 @@ def begins(draft: Proposal, chain: Sequence[int]) -> bool:
     return True
 
 
-def pruned(draft: Proposal, grammar: Any) -> Proposal:
+def pruned(draft: Proposal, grammar: Matcher) -> Proposal:
     """The tree without what the grammar forbids. A drawn node stays where it is forbidden itself, since the walk has to know
     what was drawn; nothing stays below it, where no walk comes. So whether a node stands that may be accepted depends on no
     draw of it.

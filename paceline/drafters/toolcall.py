@@ -100,8 +100,8 @@ class Calls:
         path = None if options.store is None else Path(options.store).expanduser()
         stored = "store" in options.sources
         self.store = Store(path, self.speller.vocabulary, options.cap, model_of(lm)) if stored else None
-        made = {"suffix": Suffix(length=options.length), "recycle": Recycle()}
-        self.inner = [made[source].attach(lm) for source in options.sources if source in made]  # type: ignore[attr-defined]
+        made: dict[str, Suffix | Recycle] = {"suffix": Suffix(length=options.length), "recycle": Recycle()}
+        self.inner = [made[source].attach(lm) for source in options.sources if source in made]
         self.captures = frozenset(what for drafter in self.inner for what in drafter.captures)
         self._rows: dict[int, Memory] = {}
 
