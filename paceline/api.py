@@ -109,18 +109,18 @@ def request(lm: LM, prompt: Prompt, options: RequestOptions) -> Request:
                    guidance=other, special_tokens=options.special_tokens)
 
 
-def end_tokens(lm: Any) -> frozenset[int]:
+def end_tokens(lm: LM) -> frozenset[int]:
     """The ids that end a text: the generation config's, else the config's, else the tokenizer's."""
-    for source in (getattr(lm, "generation", None), getattr(lm, "text_config", None), lm.tokenizer):
+    for source in (lm.generation, lm.text_config, lm.tokenizer):
         ids = getattr(source, "eos_token_id", None)
         if ids is not None:
             return frozenset([ids] if isinstance(ids, int) else ids)
     return frozenset()
 
 
-def tell_defaults(lm: Any) -> None:
+def tell_defaults(lm: LM) -> None:
     """Note once, in the log and in the model's notes, what its generation config asks for and `generate` leaves off."""
-    asked = unlike_defaults(getattr(lm, "generation", None))
+    asked = unlike_defaults(lm.generation)
     note = f"the model's generation config asks for {', '.join(asked)}, which counts only where you ask for it"
     if asked and note not in lm.notes:
         lm.notes.append(note)

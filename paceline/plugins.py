@@ -18,7 +18,7 @@ from typing import Any
 from paceline.core.checks import short
 from paceline.errors import SpecError, did_you_mean
 
-__all__ = ["KINDS", "fields", "load", "make", "names", "parse", "source", "summary"]
+__all__ = ["KINDS", "attached", "fields", "load", "make", "names", "parse", "source", "summary"]
 
 KINDS = ("drafter", "rule", "controller", "pattern", "selector", "probe", "objective", "recipe")
 BUILT = {"drafter": ("attach", "propose"), "rule": ("__call__",), "controller": ("attach", "pick")}  # one of these it offers
@@ -111,6 +111,12 @@ def built(kind: str, thing: Any) -> Any:
     if kind in BUILT and (isinstance(thing, type) or not any(hasattr(thing, name) for name in BUILT[kind])):
         raise SpecError(f"A {kind} must be a spec, like {names(kind)[-1]!r}, or one that is built; found {short(thing)}.")
     return thing
+
+
+def attached(kind: str, spec: Any, to: Any) -> Any:
+    """The plug-in a spec names at work on a model, or on a number of drafters; one that is at work already stays as it is."""
+    made = make(kind, spec)
+    return made.attach(to) if hasattr(made, "attach") else made
 
 
 def make(kind: str, spec: Any, **extra: Any) -> Any:

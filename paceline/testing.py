@@ -24,19 +24,22 @@ class ToyLM:
     """
 
     device, dtype, exact, why_not_exact, exact_trees = torch.device("cpu"), torch.float64, False, "a toy", False
-    asked_forward, asked_packed, fingerprint, rope_switch, backend = "stock", False, 0, None, SimpleNamespace(chains=False)
+    asked_forward, asked_packed, fingerprint, rope_switch, generation, text_config = "stock", False, 0, None, None, None
+    backend: Any = SimpleNamespace(chains=False)
     score, prefill, extend, grammars = LM.score, LM.prefill, LM.extend, LM.grammars
-    costs = SimpleNamespace(seconds=lambda tokens: 1.0, token=lambda rows=1, length=0: 0.12, branching=0.05,
-                            further=lambda nodes, rows=1, length=0: 0.12, extra=lambda nodes, rows=1, length=0: 0.12 * nodes,
-                            draft=lambda small, rows=1: 0.05, renew=lambda slots: None, ready=lambda nodes: None,
-                            plain=SimpleNamespace(known=lambda rows: True, seconds=lambda rows, length: 1.0,
-                                                  enter=lambda rows, length, seconds: None))
+    costs: Any = SimpleNamespace(
+        seconds=lambda tokens: 1.0, token=lambda rows=1, length=0: 0.12, branching=0.05, renew=lambda slots: None,
+        further=lambda nodes, rows=1, length=0: 0.12, extra=lambda nodes, rows=1, length=0: 0.12 * nodes,
+        draft=lambda small, rows=1: 0.05, ready=lambda nodes: None, plain=SimpleNamespace(
+            known=lambda rows: True, seconds=lambda rows, length: 1.0, enter=lambda rows, length, seconds: None),
+    )  # fmt: skip
 
     def __init__(self, vocab: int = 4, seed: int = 0, sharpness: float = 1.5, tokenizer: Any = None) -> None:
         random = torch.Generator().manual_seed(seed)
         self.table = sharpness * torch.randn(vocab, vocab, vocab, generator=random, dtype=torch.float64)
         self.vocab, self.context, self.tokenizer = vocab, 256, tokenizer
         self.reach = self.context
+        self.draft_models: dict[Any, Any] = {}
 
     def cache(self, slots: int = 1, exact: bool = False) -> KV:
         return KV(capacity=32, quantum=8, limit=self.context + 64)
@@ -47,7 +50,7 @@ class ToyLM:
 
     @torch.inference_mode()
     def forward(self, kv: KV, slots: Sequence[Slot], tokens: torch.Tensor, parents: Sequence[Sequence[int]] | None = None,
-                at: Any = slice(None), queries: list[torch.Tensor] | None = None) -> torch.Tensor | None:
+                at: Sequence[int] | slice | None = slice(None), queries: list[torch.Tensor] | None = None) -> torch.Tensor | None:
         """As `LM.forward`; the one layer's keys, and what it asks, are the tokens themselves."""
         b, t = tokens.shape
         kv.check(max(s.length for s in slots) + t)

@@ -21,7 +21,7 @@ from paceline.api import end_tokens
 from paceline.bench.llama_file import write_gguf
 from paceline.bench.methods import Batch
 from paceline.errors import ModelError, RequestError
-from paceline.lm import LM
+from paceline.lm import KV, LM, Slot
 
 __all__ = ["LlamaCpp", "forward_seconds", "installed"]
 
@@ -127,7 +127,7 @@ def forward_seconds(lm: LM, rival: LlamaCpp, sizes: tuple[int, ...] = (1, 8), co
     return found
 
 
-def _ours(lm: LM, kv: Any, slot: Any, rows: torch.Tensor, repeats: int = 5) -> float:
+def _ours(lm: LM, kv: KV, slot: Slot, rows: torch.Tensor, repeats: int = 5) -> float:
     seconds = []
     for _ in range(repeats):
         start = time.perf_counter()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from paceline.core.proposal import Proposal, Verdict
-from paceline.core.protocols import Slot
+from paceline.core.protocols import Slot, Target
 from paceline.core.sampling import guided
 from paceline.errors import RequestError
 
@@ -67,7 +67,7 @@ class Branch:
         return self.row.stats
 
 
-def score(lm: Any, kv: Any, rows: Sequence[Row], proposals: Sequence[Proposal],
+def score(lm: Target, kv: Any, rows: Sequence[Row], proposals: Sequence[Proposal],
           queries: list[torch.Tensor] | None = None) -> list[torch.Tensor]:
     """One forward for all texts of all rows; logits [N + 1, V] for each row, root first, its branches combined. queries: receives
     what attention asked in each row's own branch, per layer [B, H, T, D] (`LM.forward`).
@@ -75,8 +75,8 @@ def score(lm: Any, kv: Any, rows: Sequence[Row], proposals: Sequence[Proposal],
     trees = {text.id: proposal for row, proposal in zip(rows, proposals, strict=True) for text in row.texts}
     texts = [text for row in rows for text in row.texts]
     asked: list[torch.Tensor] = []
-    watch = {} if queries is None else {"queries": asked}
-    logits = lm.score(kv, [t.slot for t in texts], [t.tokens[-1] for t in texts], [trees[t.id] for t in texts], **watch)
+    logits = lm.score(kv, [t.slot for t in texts], [t.tokens[-1] for t in texts], [trees[t.id] for t in texts],
+                      None if queries is None else asked)
     if queries is not None:
         place = {text.id: i for i, text in enumerate(texts)}
         queries += [q[[place[row.id] for row in rows]] for q in asked]

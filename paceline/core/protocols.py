@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
+import torch
+
 from paceline.core.arms import Arm, Outcome, View
 from paceline.core.proposal import Proposal
 
@@ -12,7 +14,7 @@ if TYPE_CHECKING:  # rows are made of what stands here
     from paceline.core.row import Round, Row
     from paceline.core.stats import Stats
 
-__all__ = ["Controller", "Drafter", "Slot", "Text"]
+__all__ = ["Controller", "Costs", "Drafter", "PlainSteps", "Slot", "Target", "Text"]
 
 
 class Drafter(Protocol):
@@ -56,6 +58,51 @@ class Controller(Protocol):
     def learn(self, outcomes: Sequence[Outcome]) -> None: ...
 
     def forget(self, row: int) -> None: ...
+
+
+class PlainSteps(Protocol):
+    """What plain rounds of so many rows take, behind a text of such a length."""
+
+    def seconds(self, rows: int, length: int) -> float: ...
+
+
+class Costs(Protocol):
+    """What drafted tokens cost a target: shares of a forward of one token for each of so many rows, the longest of such a length
+    (`lm/cost.py`).
+    """
+
+    @property
+    def plain(self) -> PlainSteps: ...
+
+    @property
+    def branching(self) -> float: ...
+
+    def token(self, rows: int = 1, length: int = 0) -> float: ...
+
+    def further(self, nodes: int, rows: int = 1, length: int = 0) -> float: ...
+
+    def extra(self, nodes: int, rows: int = 1, length: int = 0) -> float: ...
+
+
+class Target(Protocol):
+    """A model as drafters see it that run none: an `LM`, a table of a test, a recorded text (`replay/lm.py`)."""
+
+    @property
+    def vocab(self) -> int: ...
+
+    @property
+    def tokenizer(self) -> Any: ...
+
+    @property
+    def fingerprint(self) -> int: ...
+
+    @property
+    def costs(self) -> Costs: ...
+
+    def score(self, kv: Any, slots: Sequence[Any], pending: Sequence[int], proposals: Sequence[Proposal],
+              queries: list[torch.Tensor] | None = None) -> Sequence[Any]:
+        """Logits [N + 1, V] for each row, root first; what attention asked is added to `queries` (`LM.score`)."""
+        ...
 
 
 class Slot(Protocol):

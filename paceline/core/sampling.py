@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from numbers import Integral, Real
 from types import CellType, FunctionType
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
@@ -23,6 +23,9 @@ from paceline.core.checks import whole
 from paceline.core.grammar import Grammar
 from paceline.core.proposal import Proposal
 from paceline.errors import RequestError
+
+if TYPE_CHECKING:  # rows hold their sampling
+    from paceline.core.row import Row
 
 __all__ = ["Dice", "Noise", "Sampling", "Scores", "guided", "is_stateful", "law_of"]
 
@@ -175,7 +178,7 @@ class Scores:
     first maximum. `prefix` is every committed token, the pending one included.
     """
 
-    def __init__(self, logits: torch.Tensor, proposal: Proposal, row: Any) -> None:
+    def __init__(self, logits: torch.Tensor, proposal: Proposal, row: "Row") -> None:
         self.logits, self.proposal, self.row = logits, proposal, row
         self.sampling: Sampling = row.request.sampling
         self._laws: dict[int, torch.Tensor] = {}
@@ -185,7 +188,7 @@ class Scores:
         if node not in self._shaped:
             tail = [self.proposal.tokens[i] for i in self.proposal.path(node)] if self.sampling.shapes_logits else []
             prefix = self.row.tokens + tail if self.sampling.shapes_logits else ()
-            allowed = self.row.grammar.allowed(tail) if self.sampling.grammar is not None else None
+            allowed = None if self.row.grammar is None else self.row.grammar.allowed(tail)
             self._shaped[node] = shaped(self.logits[node + 1], self.sampling, prefix, self.row.prompt_len, allowed)
         return self._shaped[node]
 

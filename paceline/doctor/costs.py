@@ -14,6 +14,7 @@ import torch
 from paceline.core.arms import Arm, Outcome, View
 from paceline.core.proposal import Proposal
 from paceline.core.protocols import Controller
+from paceline.lm import KV, LM, Slot
 
 __all__ = ["SIZES", "Curve", "Ledger", "Noted", "curve", "key_bytes", "weights_of"]
 
@@ -92,7 +93,7 @@ class Curve:
 
 
 @torch.inference_mode()
-def curve(lm: Any, prompts: Sequence[Sequence[int]], rows: Sequence[int], sizes: Sequence[int] = SIZES) -> Curve:
+def curve(lm: LM, prompts: Sequence[Sequence[int]], rows: Sequence[int], sizes: Sequence[int] = SIZES) -> Curve:
     """Time `lm.score`, the very forward of a round, behind real prompts: sizes in turns, a few of each at a time, of which the
     fastest counts, and the median over a few passes.
 
@@ -110,7 +111,7 @@ def _cut(prompt: Sequence[int], length: int) -> list[int]:
     return (list(prompt) * (length // len(prompt) + 1))[: max(1, length)]
 
 
-def _timed(lm: Any, prompts: Sequence[list[int]], sizes: Sequence[int]) -> dict[int, float]:
+def _timed(lm: LM, prompts: Sequence[list[int]], sizes: Sequence[int]) -> dict[int, float]:
     kv = lm.cache(len(prompts), lm.exact)
     slots = [kv.take() for _ in prompts]
     for slot, prompt in zip(slots, prompts, strict=True):
@@ -131,13 +132,13 @@ def _burst(once: Callable[[], float]) -> float:
     return min(burst[len(burst) // 2 :])
 
 
-def _once(lm: Any, kv: Any, slots: Any, prompts: Sequence[list[int]], proposals: Sequence[Proposal]) -> float:
+def _once(lm: LM, kv: KV, slots: Sequence[Slot], prompts: Sequence[list[int]], proposals: Sequence[Proposal]) -> float:
     start = time.perf_counter()
     lm.score(kv, slots, [prompt[-1] for prompt in prompts], proposals)[-1].argmax().item()
     return time.perf_counter() - start
 
 
-def key_bytes(lm: Any) -> int:
+def key_bytes(lm: LM) -> int:
     """Bytes of keys and values that one token of text holds."""
     kv = lm.cache(1, lm.exact)
     slot = kv.take()
@@ -145,7 +146,7 @@ def key_bytes(lm: Any) -> int:
     return slot.token_bytes
 
 
-def weights_of(drafter: Any, target: Any) -> int:
+def weights_of(drafter: Any, target: LM) -> int:
     """Bytes of the weights that an attached drafter, and those it wraps, hold beside the target's; 0 = it runs no model."""
     inner = getattr(drafter, "inner", ())
     wrapped = inner if isinstance(inner, list | tuple) else [inner]

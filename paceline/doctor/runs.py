@@ -15,6 +15,7 @@ from paceline.controllers.fixed import Fixed
 from paceline.doctor.costs import Curve, Ledger, Noted
 from paceline.engine.auto import attached, fitting
 from paceline.errors import PacelineError, RequestError
+from paceline.lm import LM
 from paceline.replay import replay
 from paceline.replay.recording import Record
 
@@ -47,7 +48,7 @@ class Watched:
     """
 
     candidate: Candidate
-    lm: Any
+    lm: LM
     phase: str
     calls: dict[tuple[tuple[int, ...], ...], list[list[Noted]]] = field(default_factory=lambda: defaultdict(list))
 
@@ -84,7 +85,7 @@ def kept(method: Watched, runs: Runs, groups: Sequence[Group]) -> list[tuple[lis
 
 
 def candidates(
-    lm: Any, asked: Sequence[str], budgets: Sequence[int], costs: Curve
+    lm: LM, asked: Sequence[str], budgets: Sequence[int], costs: Curve
 ) -> tuple[list[Candidate], list[dict[str, str]]]:
     """The drafters that suit this model and those asked for, at every budget; and what cannot be built, with the reason.
 
@@ -136,7 +137,7 @@ def together(groups: Sequence[Group], rows: int) -> list[Group]:
     return [Group("mixed", chunk) for chunk in chunks if len(chunk) == rows or chunk is chunks[0]]
 
 
-def replayed(lm: Any, candidate: Candidate, records: Sequence[Record]) -> list[list[Noted]] | None:
+def replayed(lm: LM, candidate: Candidate, records: Sequence[Record]) -> list[list[Noted]] | None:
     """The rounds that recorded texts would have had, one list a record; None for a drafter that needs a model. What forwards cost
     is this model's, so drafts are as long as they would be; seconds of forwards are not in it.
     """

@@ -26,6 +26,7 @@ from paceline.lm import KV, Slot
 from paceline.lm.ids import token_ids
 from paceline.lm.kv import slot_of
 from paceline.lm.lm import pad_rows
+from paceline.lm.protocols import CausalLM
 from paceline.lookup.acceptance import Calibration
 from paceline.lookup.beam import Beam
 from paceline.lookup.stopping import worthwhile
@@ -140,7 +141,7 @@ class Follower:
 
     top, has_model = 1, True
 
-    def __init__(self, options: Options, lm: Any, target: Any, source: str, reads: bool = False,
+    def __init__(self, options: Options, lm: CausalLM, target: CausalLM, source: str, reads: bool = False,
                  guided: bool = False, borrowed: DraftKV | None = None) -> None:
         self.options, self.lm, self.target, self.source, self.reading = options, lm, target, source, reads
         self.borrowed = borrowed
@@ -332,8 +333,8 @@ class Follower:
         texts = texts_of(chains)
         fresh = [self._missing(c) if committed else [c.tokens[-1]] for c in texts]
         found = {id(c): x for c, x in zip(texts, self._feed(texts, fresh, committed), strict=True)}
-        return [found[id(c)] if c.other is None or (asked := c.row.request.guidance) is None else
-                guided(found[id(c)], found[id(c.other)], asked.scale) for c in chains]
+        return [found[id(c)] if c.other is None or (guidance := c.row.request.guidance) is None else
+                guided(found[id(c)], found[id(c.other)], guidance.scale) for c in chains]
 
     def _feed(self, chains: Sequence[Chain], tokens: Sequence[Sequence[int]], committed: bool = False) -> torch.Tensor:
         slots = [c.memory.slot for c in chains]

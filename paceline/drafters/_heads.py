@@ -11,6 +11,7 @@ from paceline.drafters._follow import Follower
 from paceline.errors import ModelError
 from paceline.lm import LM
 from paceline.lm.load import kept, resolve
+from paceline.lm.protocols import CausalLM
 from paceline.models.draft_head.head import Head
 from paceline.models.draft_head.lm import HeadLM
 from paceline.models.draft_head.shape import HeadShape, shape_for
@@ -49,12 +50,12 @@ def at_work(model: str | Head, lm: LM, method: str, rough: bool) -> HeadLM:
     return HeadLM(head.to(lm.device, lm.dtype), lm, rough)
 
 
-def fits(shape: HeadShape, lm: LM) -> None:
+def fits(shape: HeadShape, lm: CausalLM) -> None:
     """Raise ModelError, saying what differs, unless the head can read this target's keys and speaks its tokens.
 
     The target it was trained for may have been given more tokens since, or a padded embedding: the ids it had mean the same.
     """
-    if not hasattr(lm, "text_config"):
+    if not isinstance(lm, LM):
         raise ModelError("A draft head reads the keys of a transformers model; this is none.")
     now = shape_for(lm, width=shape.width, heads=shape.heads, kv_heads=shape.kv_heads, ffn=shape.ffn, layers=shape.layers,
                     reads=shape.reads or None)

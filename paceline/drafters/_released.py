@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from paceline.core.proposal import Proposal
+from paceline.core.protocols import Target
 from paceline.core.row import Row
 from paceline.drafters._state import model_of, state_of
 from paceline.drafters.recycle import Recycle
@@ -46,7 +47,7 @@ class Released:
 
     captures, has_model, timed = ("topk_logits",), False, True
 
-    def __init__(self, options: Any, lm: Any, vocabulary: str) -> None:
+    def __init__(self, options: Any, lm: Target, vocabulary: str) -> None:
         self.options, self.lm = options, lm
         self.encode = lm.tokenizer.backend_tokenizer.encode
         path = None if options.store is None else Path(options.store).expanduser()

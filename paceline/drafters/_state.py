@@ -5,10 +5,10 @@ values that the last layer has cached, a linear map of what enters it, which eve
 and their mean over the last tokens, since what stands right before an answer is the same template in every request.
 """
 
-from typing import Any
 
 import numpy as np
 
+from paceline.core.protocols import Target
 from paceline.core.row import Row
 
 __all__ = ["model_of", "state_of"]
@@ -16,7 +16,7 @@ __all__ = ["model_of", "state_of"]
 RECENT = 64  # tokens at the prompt's end, without the pending one, that are averaged
 
 
-def model_of(lm: Any) -> str:
+def model_of(lm: Target) -> str:
     """Whose keys these are, told by its embedding, so that a grown target shares its parent's; "" for what is no model."""
     return f"{lm.fingerprint:08x}" if lm.fingerprint else ""
 

@@ -16,7 +16,9 @@ from typing import Any, Literal
 
 from paceline import plugins
 from paceline.core.proposal import Proposal
+from paceline.core.protocols import Target
 from paceline.core.row import Row
+from paceline.drafters._follow import Follower
 from paceline.drafters.small_model import SmallModel
 from paceline.errors import SpecError
 from paceline.lookup.acceptance import RankCalibration
@@ -41,15 +43,13 @@ class Cape:
     inner: Any = "glide"
     bins: Literal["auto", "paper"] = "auto"
 
-    def attach(self, lm: Any) -> "Comb":
+    def attach(self, lm: Target) -> "Comb":
         """The wrapped drafter at work, told to say what else it thought likely."""
-        inner = plugins.make("drafter", self.inner)
-        inner = inner.attach(lm) if hasattr(inner, "attach") else inner
-        if not hasattr(inner, "top"):
+        inner = plugins.attached("drafter", self.inner, lm)
+        if not isinstance(inner, Follower):
             raise SpecError(f"cape wraps a drafter that tells how sure it is, such as glide or small_model; {self.inner!r} does "
                             "not.")
-        options = getattr(inner, "options", None)
-        if getattr(options, "beam", 0) or getattr(options, "branch", 1) > 1:
+        if inner.options.beam or inner.options.branch > 1:
             raise SpecError(f"cape widens a chain, and {self.inner!r} drafts a tree already; leave out beam and branch.")
         inner.top = RANKS
         return Comb(inner, lm, self.bins == "auto")
@@ -67,7 +67,7 @@ class Asked:
 class Comb:
     """The attached drafter; its memory of a row is what it asked last."""
 
-    def __init__(self, inner: Any, lm: Any, auto: bool) -> None:
+    def __init__(self, inner: Follower, lm: Target, auto: bool) -> None:
         self.inner, self.lm, self.auto = inner, lm, auto
         self.calibration = RankCalibration(RANKS)
         self.has_model, self.timed, self.steps_to_read = inner.has_model, inner.timed, inner.steps_to_read
@@ -162,5 +162,5 @@ def by_bins(proposal: Proposal, likely: list[Likely]) -> list[tuple[int, int]]:
     return found
 
 
-def tiny(lm: Any) -> Cape:
+def tiny(lm: Target) -> Cape:
     return Cape(SmallModel(model=lm, length=3, worth=0.0), bins="paper")

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from paceline import plugins
+from paceline.core.grammar import Matcher
 from paceline.core.proposal import Proposal
+from paceline.core.protocols import Drafter, Target
 from paceline.core.row import Row
 from paceline.drafters.ngram import Ngram
 from paceline.errors import SpecError
@@ -32,9 +34,8 @@ class Forced:
         if self.enough < 1:
             raise SpecError(f"forced needs enough >= 1; found enough={self.enough}.")
 
-    def attach(self, lm: Any) -> "Skeleton":
-        inner = plugins.make("drafter", self.inner)
-        return Skeleton(inner.attach(lm) if hasattr(inner, "attach") else inner, self.enough)
+    def attach(self, lm: Target) -> "Skeleton":
+        return Skeleton(plugins.attached("drafter", self.inner, lm), self.enough)
 
 
 class Skeleton:
@@ -42,7 +43,7 @@ class Skeleton:
 
     timed = True
 
-    def __init__(self, inner: Any, enough: int) -> None:
+    def __init__(self, inner: Drafter, enough: int) -> None:
         self.inner, self.enough, self.has_model = inner, enough, inner.has_model
 
     @property
@@ -84,7 +85,7 @@ def begins(draft: Proposal, chain: Sequence[int]) -> bool:
     return True
 
 
-def pruned(draft: Proposal, grammar: Any) -> Proposal:
+def pruned(draft: Proposal, grammar: Matcher) -> Proposal:
     """The tree without what the grammar forbids. A drawn node stays where it is forbidden itself, since the walk has to know
     what was drawn; nothing stays below it, where no walk comes. So whether a node stands that may be accepted depends on no
     draw of it.
@@ -111,5 +112,5 @@ def taken(draft: Proposal, kept: dict[int, int]) -> Proposal:
                     {kept[p]: likely for p, likely in draft.likely.items() if p in kept})
 
 
-def tiny(lm: Any) -> Forced:
+def tiny(lm: Target) -> Forced:
     return Forced(Ngram(max_n=3, min_n=1, length=4, worth=0.0))

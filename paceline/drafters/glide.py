@@ -12,6 +12,7 @@ from paceline.drafters._follow import Follower, check
 from paceline.drafters._heads import follow
 from paceline.errors import ModelError
 from paceline.lm import LM
+from paceline.lm.protocols import CausalLM
 from paceline.models.draft_head.head import Head
 from paceline.models.draft_head.shape import shape_for
 
@@ -44,8 +45,8 @@ class Glide:
         return follow(self, lm, "glide")
 
 
-def tiny(lm: LM) -> Glide:
-    if not hasattr(lm, "text_config"):
+def tiny(lm: CausalLM) -> Glide:
+    if not isinstance(lm, LM):
         raise ModelError("a draft head reads a transformers model")
     shape = shape_for(lm, width=32, heads=2, kv_heads=1, ffn=48)
     return Glide(Head(shape), length=3, worth=0.0)

@@ -14,6 +14,7 @@ from paceline.drafters._follow import Follower, check
 from paceline.drafters._heads import follow
 from paceline.errors import ModelError
 from paceline.lm import LM
+from paceline.lm.protocols import CausalLM
 from paceline.models.draft_head.head import Head
 from paceline.models.draft_head.shape import longspec_shape
 
@@ -46,7 +47,7 @@ class Longspec:
         return follow(self, lm, "longspec")
 
 
-def tiny(lm: LM) -> Longspec:
-    if not hasattr(lm, "text_config"):
+def tiny(lm: CausalLM) -> Longspec:
+    if not isinstance(lm, LM):
         raise ModelError("a draft head reads a transformers model")
     return Longspec(Head(longspec_shape(lm, window=6)), length=3, worth=0.0)

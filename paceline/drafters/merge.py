@@ -11,10 +11,11 @@ takes (`_gated.py`). Nobody ships the like (TensorRT-LLM's suffix automaton besi
 import time
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from paceline import plugins
 from paceline.core.proposal import Proposal
+from paceline.core.protocols import Drafter, Target
 from paceline.core.row import Row
 from paceline.drafters._gated import Gate, Plan
 from paceline.errors import SpecError
@@ -43,9 +44,8 @@ class Merge:
             raise SpecError(f"merge needs at least one drafter and 0 <= worth < 1; found drafters={self.drafters}, "
                             f"worth={self.worth}.")
 
-    def attach(self, lm: Any) -> "Merged":
-        made = [plugins.make("drafter", spec) for spec in self.drafters]
-        return Merged(self, lm, [each.attach(lm) if hasattr(each, "attach") else each for each in made])
+    def attach(self, lm: Target) -> "Merged":
+        return Merged(self, lm, [plugins.attached("drafter", spec, lm) for spec in self.drafters])
 
 
 @dataclass
@@ -87,17 +87,31 @@ class Draft:
         return grafted(drawn, further(self.chosen, self.budget - len(drawn), drawn, told, self.price))
 
 
+@runtime_checkable
+class Growing(Protocol):
+    """A drafter that tells the chances of what it proposes itself."""
+
+    def grown(self, row: Row) -> Trie: ...
+
+
+@runtime_checkable
+class Reading(Protocol):
+    """A drafter that knows in how many plain steps its model reads so many tokens."""
+
+    def steps_to_read(self, tokens: int) -> float: ...
+
+
 class Merged:
     """The attached drafter. Its own memory is how each drafter has done; they keep theirs."""
 
     timed = True
 
-    def __init__(self, options: Merge, lm: Any, inner: Sequence[Any]) -> None:
+    def __init__(self, options: Merge, lm: Target, inner: Sequence[Drafter]) -> None:
         self.options, self.lm, self.inner = options, lm, inner
         self.captures = frozenset(what for drafter in inner for what in drafter.captures)
         self.has_model = any(drafter.has_model for drafter in inner)
-        self.gates = {which: Gate(getattr(drafter, "steps_to_read", lambda tokens: 0.0)) for which, drafter in enumerate(inner)
-                      if options.worth is None and drafter.has_model}
+        self.gates = {which: Gate(drafter.steps_to_read if isinstance(drafter, Reading) else lambda tokens: 0.0)
+                      for which, drafter in enumerate(inner) if options.worth is None and drafter.has_model}
         for gate in self.gates.values():
             gate.steps_to_read(1)  # measured now: later it would count as the price of a question
         self.rates = Rates(believed_of)
@@ -124,7 +138,7 @@ class Merged:
     def _ask(self, which: int, drafts: Sequence[Draft]) -> None:
         """Add one drafter's trees, with chances: its own where it tells them (`grown`), else those of its past."""
         drafter = self.inner[which]
-        if hasattr(drafter, "grown"):
+        if isinstance(drafter, Growing):
             for draft in drafts:
                 draft.add(drafter.grown(draft.row))
             return
@@ -196,5 +210,5 @@ def believed_of(kind: Hashable) -> float:
     return 0.5 if kind[2] is None else believed(kind[2])
 
 
-def tiny(lm: Any) -> Merge:
+def tiny(lm: Target) -> Merge:
     return Merge(("suffix:length=3,past=64,worth=0", "recycle:depth=2,nodes=4,worth=0"), worth=0.0)

@@ -7,9 +7,9 @@ draft length follows what matches of that length have given in this row, so wron
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from paceline.core.proposal import Proposal
+from paceline.core.protocols import Target
 from paceline.core.row import Row
 from paceline.errors import SpecError
 from paceline.lookup.stopping import worthwhile
@@ -40,7 +40,7 @@ class Ngram:
         if self.length < 1 or not 0 <= (self.worth or 0) < 1:
             raise SpecError(f"ngram needs length >= 1 and 0 <= worth < 1; found length={self.length}, worth={self.worth}.")
 
-    def attach(self, lm: Any) -> "Lookup":
+    def attach(self, lm: Target) -> "Lookup":
         return Lookup(self, lm)
 
 
@@ -59,7 +59,7 @@ class Lookup:
 
     captures, has_model, timed = (), False, True
 
-    def __init__(self, options: Ngram, lm: Any) -> None:
+    def __init__(self, options: Ngram, lm: Target) -> None:
         self.options, self.lm, self.worth = options, lm, options.worth or 0.0
         self._rows: dict[int, Index] = {}
 
@@ -133,5 +133,5 @@ def _continue(tokens: Sequence[int], place: int, length: int) -> Iterator[int]:
         yield tokens[place + i % period]
 
 
-def tiny(lm: Any) -> Ngram:
+def tiny(lm: Target) -> Ngram:
     return Ngram(max_n=3, min_n=1, length=4, worth=0.0)

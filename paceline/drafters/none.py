@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from paceline.core.proposal import Proposal
+from paceline.core.protocols import Target
 from paceline.core.row import Row
 
 __all__ = ["NoDraft"]
@@ -16,7 +16,7 @@ class NoDraft:
 
     captures, has_model, timed = (), False, False
 
-    def attach(self, lm: Any) -> "NoDraft":
+    def attach(self, lm: Target) -> "NoDraft":
         return self
 
     def propose(self, rows: Sequence[Row], budgets: Sequence[int]) -> list[Proposal]:
@@ -27,5 +27,5 @@ class NoDraft:
         """Nothing is remembered."""
 
 
-def tiny(lm: Any) -> NoDraft:
+def tiny(lm: Target) -> NoDraft:
     return NoDraft()

@@ -9,9 +9,9 @@ goes, and from their price, instead of one tree of 80 nodes for all.
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from heapq import heappop, heappush
-from typing import Any
 
 from paceline.core.proposal import Proposal
+from paceline.core.protocols import Target
 from paceline.core.row import Row
 from paceline.errors import SpecError
 from paceline.lookup.guess import Guess
@@ -36,7 +36,7 @@ class Recycle:
             raise SpecError(f"recycle needs depth >= 1, nodes >= 1 and 0 <= worth < 1; found depth={self.depth}, "
                             f"nodes={self.nodes}, worth={self.worth}.")
 
-    def attach(self, lm: Any) -> "Recycled":
+    def attach(self, lm: Target) -> "Recycled":
         return Recycled(self, lm)
 
 
@@ -45,7 +45,7 @@ class Recycled:
 
     captures, has_model, timed = ("topk_logits",), False, True
 
-    def __init__(self, options: Recycle, lm: Any) -> None:
+    def __init__(self, options: Recycle, lm: Target) -> None:
         self.options, self.lm = options, lm
         self.rates = Rates(believed)
         self.tables: dict[str, dict[int, list[int]]] = {}
@@ -92,5 +92,5 @@ def believed(kind: Hashable) -> float:
     return (0.35 if later else 0.45) * 0.4**rank
 
 
-def tiny(lm: Any) -> Recycle:
+def tiny(lm: Target) -> Recycle:
     return Recycle(depth=3, nodes=6, worth=0.0)

@@ -21,7 +21,7 @@ from paceline.core.row import Row
 from paceline.core.trace import Trace
 from paceline.drafters._follow import Follower, check
 from paceline.errors import SpecError
-from paceline.lm import Slot
+from paceline.lm import LM, Slot
 from paceline.lm.cost import behind
 from paceline.lm.kv import FULL, slot_of
 
@@ -57,7 +57,7 @@ class SparseSelf:
         if self.keys < 0 or not 0 <= self.refresh <= 1:
             raise SpecError(f"sparse_self needs keys >= 0 and 0 <= refresh <= 1; found keys={self.keys}, refresh={self.refresh}.")
 
-    def attach(self, lm: Any) -> Follower:
+    def attach(self, lm: LM) -> Follower:
         """The target at work beside itself."""
         return Follower(self, lm, lm, "sparse_self", borrowed=SparseKV(self, lm))
 
@@ -78,7 +78,7 @@ class Chosen:
 class SparseKV:
     """Copies of few keys, in slots that hold them in the order of the text and go on at its true position."""
 
-    def __init__(self, options: SparseSelf, lm: Any) -> None:
+    def __init__(self, options: SparseSelf, lm: LM) -> None:
         self.options, self.lm = options, lm
         self.selector = plugins.make("selector", options.selector)
         self.asks = True  # from the prefill on
@@ -189,5 +189,5 @@ def best(scores: torch.Tensor, free: torch.Tensor, count: int, kept: torch.Tenso
     return torch.cat((chosen, kept.to(chosen).expand(len(chosen), -1)), 1).sort(1).values
 
 
-def tiny(lm: Any) -> SparseSelf:
+def tiny(lm: LM) -> SparseSelf:
     return SparseSelf(keys=4, length=3, worth=0.0)

@@ -11,9 +11,9 @@ import functools
 from collections import deque
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from paceline.core.proposal import Proposal
+from paceline.core.protocols import Target
 from paceline.core.row import Row
 from paceline.errors import SpecError
 from paceline.lookup.followed import LONG, Found, counted, follow
@@ -46,7 +46,7 @@ class Suffix:
             raise SpecError(f"suffix needs length >= 1, past >= 0 and 0 <= worth < 1; found length={self.length}, "
                             f"past={self.past}, worth={self.worth}.")
 
-    def attach(self, lm: Any) -> "Suffixes":
+    def attach(self, lm: Target) -> "Suffixes":
         return Suffixes(self, lm)
 
 
@@ -63,7 +63,7 @@ class Suffixes:
 
     captures, has_model, timed = (), False, True
 
-    def __init__(self, options: Suffix, lm: Any) -> None:
+    def __init__(self, options: Suffix, lm: Target) -> None:
         self.options, self.lm = options, lm
         self.rates = Rates(believed)
         self.past: dict[str, Generations] = {}
@@ -138,5 +138,5 @@ def believed(kind: Hashable) -> float:
     return counted(kind)
 
 
-def tiny(lm: Any) -> Suffix:
+def tiny(lm: Target) -> Suffix:
     return Suffix(length=4, past=64, worth=0.0)

@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from paceline.core.detokenizer import Detokenizer
 from paceline.core.proposal import Proposal
+from paceline.core.protocols import Target
 from paceline.core.row import Row
 from paceline.drafters._released import Released
 from paceline.drafters._state import model_of, state_of
@@ -69,7 +70,7 @@ class Toolcall:
             raise SpecError(f"toolcall needs cap, similar and length >= 1 and 0 <= worth < 1; found cap={self.cap}, "
                             f"similar={self.similar}, length={self.length}, worth={self.worth}.")
 
-    def attach(self, lm: Any) -> "Calls | Released":
+    def attach(self, lm: Target) -> "Calls | Released":
         """Raises ModelError for a model without a fast tokenizer: calls are text."""
         if getattr(lm.tokenizer, "backend_tokenizer", None) is None:
             raise ModelError("toolcall writes text, so it needs a model with a fast tokenizer.")
@@ -92,15 +93,15 @@ class Calls:
 
     has_model, timed = False, True
 
-    def __init__(self, options: Toolcall, lm: Any) -> None:
+    def __init__(self, options: Toolcall, lm: Target) -> None:
         self.options, self.lm = options, lm
         self.rates = Rates(believed)
         self.speller = Speller(lm.tokenizer)
         path = None if options.store is None else Path(options.store).expanduser()
         stored = "store" in options.sources
         self.store = Store(path, self.speller.vocabulary, options.cap, model_of(lm)) if stored else None
-        made = {"suffix": Suffix(length=options.length), "recycle": Recycle()}
-        self.inner = [made[source].attach(lm) for source in options.sources if source in made]  # type: ignore[attr-defined]
+        made: dict[str, Suffix | Recycle] = {"suffix": Suffix(length=options.length), "recycle": Recycle()}
+        self.inner = [made[source].attach(lm) for source in options.sources if source in made]
         self.captures = frozenset(what for drafter in self.inner for what in drafter.captures)
         self._rows: dict[int, Memory] = {}
 
@@ -169,5 +170,5 @@ class Calls:
         memory.writing.feed(memory.text.take(final=True))
 
 
-def tiny(lm: Any) -> Toolcall:
+def tiny(lm: Target) -> Toolcall:
     return Toolcall(length=4, worth=0.0)

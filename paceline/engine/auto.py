@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from paceline import plugins
+from paceline.controllers.fixed import Fixed
+from paceline.core.protocols import Controller, Drafter
 from paceline.drafters._heads import fits
 from paceline.drafters.merge import Merge, Merged
 from paceline.drafters.none import NoDraft
@@ -22,6 +24,7 @@ from paceline.engine.allowance import Guarded
 from paceline.errors import ModelError, PacelineError, SpecError
 from paceline.lm import LM
 from paceline.lm.load import resolve
+from paceline.lm.protocols import CausalLM
 from paceline.models.draft_head.shape import shape_of
 
 __all__ = ["AUTO", "arranged", "attached", "check", "controlling", "fitting", "limited", "suited"]
@@ -35,7 +38,7 @@ GUARDED = "fixed:guarded=true"
 log = logging.getLogger("paceline")
 
 
-def arranged(drafter: Any, controller: Any, lm: LM) -> tuple[list[Any], Any]:
+def arranged(drafter: Any, controller: Any, lm: LM) -> tuple[list[Drafter], Controller]:
     """The drafters at work on this model, and the controller at work on them. drafter: a spec, an attached drafter, a list of
     them, or "auto". controller: as in `controlling`; None = `fixed`, or `ucb` for several that cannot be merged.
     """
@@ -50,14 +53,13 @@ def arranged(drafter: Any, controller: Any, lm: LM) -> tuple[list[Any], Any]:
     return [Merge(tuple(drafters)).attach(lm)], controlling(GUARDED, 1, lm)
 
 
-def controlling(spec: Any, drafters: int, lm: LM) -> Any:
+def controlling(spec: Any, drafters: int, lm: LM) -> Controller:
     """A controller at work on so many drafters; one that is at work already stays itself."""
-    made = plugins.make("controller", spec)
-    at_work = made.attach(drafters) if hasattr(made, "attach") else made
-    if not getattr(made, "guarded", False):
-        return at_work
+    made = plugins.attached("controller", spec, drafters)
+    if not (isinstance(made, Fixed) and made.guarded):
+        return made
     lm.costs.ready(made.budget)  # now: in a first round it would pass for a loss
-    return Guarded(at_work, lm.costs.plain)
+    return Guarded(made, lm.costs.plain)
 
 
 def check(spec: str) -> None:
@@ -83,11 +85,11 @@ def fitting(lm: LM) -> list[str]:
     return list(dict.fromkeys([FREE, "ngram", *(EMBEDDED if is_embedded(lm) else ()), suited(lm)]))
 
 
-def is_embedded(lm: Any) -> bool:
+def is_embedded(lm: CausalLM) -> bool:
     """Whether this is the embedded target, as it is or changed only in ways that its draft models bear: grown, tokens added."""
     folder = Path(resolve("zoo:tiny-glide"))
     shape = shape_of(json.loads((folder / "config.json").read_text(encoding="utf-8")), folder)
-    if not hasattr(lm, "text_config") or shape.target != lm.fingerprint:
+    if not isinstance(lm, LM) or shape.target != lm.fingerprint:
         return False
     try:
         fits(shape, lm)
@@ -96,15 +98,14 @@ def is_embedded(lm: Any) -> bool:
     return True
 
 
-def attached(drafters: Sequence[Any], lm: LM) -> list[Any]:
+def attached(drafters: Sequence[Any], lm: LM) -> list[Drafter]:
     """Those of the drafters that can be built for this model, at work. Raises the first one's error where none can."""
     if not drafters:
         raise SpecError("Expected a drafter or a list of them, found an empty list; 'none' decodes plainly.")
-    made, errors = list[Any](), list[PacelineError]()
+    made, errors = list[Drafter](), list[PacelineError]()
     for spec in drafters:
         try:
-            options = plugins.make("drafter", spec)
-            made.append(options.attach(lm) if hasattr(options, "attach") else options)
+            made.append(plugins.attached("drafter", spec, lm))
         except PacelineError as error:
             errors.append(error)
     if not made:

@@ -121,7 +121,7 @@ class Engine:
     def step(self) -> list[Row]:
         """Read on in prompts, and one round for all rows whose prompts are read; returns these, finished ones included."""
         if self.rows:
-            self.lm.costs.renew([row.slot for row in self.rows])
+            self.lm.costs.renew([slot_of(row) for row in self.rows])
         self.scheduler.advance(self.rows)
         rows = list(self.rows)
         try:

@@ -5,14 +5,20 @@ of their own), and hooks may do anything. So the model as it was handed in reads
 as decoding does.
 """
 
+from __future__ import annotations
+
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from paceline.errors import ModelError, PacelineError
 from paceline.lm.ids import random_ids
 from paceline.lm.sources.compatibility import device_of
+
+if TYPE_CHECKING:
+    from paceline.lm.lm import LM
+
 
 __all__ = ["agreement", "stepped"]
 
@@ -23,7 +29,7 @@ WIDEST = 1e4  # logits beyond it stand for a token that is ruled out
 
 
 @torch.inference_mode()
-def agreement(lm: Any) -> str:
+def agreement(lm: LM) -> str:
     """What differs between the forward in use and the model's own, one clause; "" where nothing does.
 
     Reads two rows of random tokens, longer than any short window its configuration names: a prefill, many tokens at once, then
@@ -45,7 +51,7 @@ def agreement(lm: Any) -> str:
     return f"logits differ from its own by {float(apart.max()):.2g} of their spread"
 
 
-def length(lm: Any) -> int:
+def length(lm: LM) -> int:
     """Of the text to compare."""
     settings = lm.text_config.to_dict() if hasattr(lm.text_config, "to_dict") else vars(lm.text_config)
     named = [n for key, n in settings.items() if isinstance(n, int) and ("window" in key or "chunk" in key)]
@@ -78,13 +84,15 @@ def brief(error: Exception) -> str:
     return f"{type(error).__name__}: {str(error).strip()}".splitlines()[0][:200]
 
 
-def decoded(lm: Any, tokens: torch.Tensor) -> torch.Tensor:
+def decoded(lm: LM, tokens: torch.Tensor) -> torch.Tensor:
     """Logits [B, T', V] of the forward in use, for the last T' of T tokens: all but a prefill of at most three."""
     (b, t), kv, out = tokens.shape, lm.cache(slots=len(tokens)), []
     slots, first = [kv.take() for _ in range(b)], min(3, t - 1)
     for slot, row in zip(slots, tokens.tolist(), strict=True):
         lm.prefill(kv, slot, row[:first])
     for start, end in pairwise(sorted({first, max(first, t - 2), t - 1, t})):
-        out.append(lm.forward(kv, slots, tokens[:, start:end]).unflatten(0, (b, end - start)))
+        logits = lm.forward(kv, slots, tokens[:, start:end])
+        assert logits is not None
+        out.append(logits.unflatten(0, (b, end - start)))
         kv.keep(slots, [range(end - start)] * b)
     return torch.cat(out, 1)

@@ -6,6 +6,8 @@ zeros hides what a trained one shows, so the name holds some elements of every t
 close relative, whose other elements run through the same kernels in the same order.
 """
 
+from __future__ import annotations
+
 import hashlib
 import json
 import os
@@ -14,7 +16,7 @@ from contextlib import contextmanager, suppress
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -23,6 +25,10 @@ from paceline.errors import DataError
 from paceline.files import replace_json
 from paceline.lm.forwards.fused import compiler
 from paceline.lm.machine import processor_details
+
+if TYPE_CHECKING:
+    from paceline.lm.lm import LM
+
 
 __all__ = ["Checks"]
 
@@ -38,7 +44,7 @@ class Checks:
     load. So it is where a file is broken or the folder cannot be used; `note` then says why, in one sentence.
     """
 
-    def __init__(self, lm: Any, keep: bool) -> None:
+    def __init__(self, lm: LM, keep: bool) -> None:
         self.note, self.path, self.found = "", None, dict[str, Any]()
         if keep:
             with self._noting():
@@ -67,7 +73,7 @@ def folder() -> Path:
     return compiler.cache_folder()
 
 
-def identity(lm: Any) -> str:
+def identity(lm: LM) -> str:
     """Names a model as it is asked to run here; it changes with all that a check may depend on."""
     made = hashlib.sha256()
     for part in (*surroundings(lm), *lm.source.contents()):
@@ -75,7 +81,7 @@ def identity(lm: Any) -> str:
     return made.hexdigest()[:24]
 
 
-def surroundings(lm: Any) -> Iterator[Any]:
+def surroundings(lm: LM) -> Iterator[Any]:
     """How the model is run, by which code, on what."""
     compiled = compiler.library_name() if lm.device.type == "cpu" and lm.asked_forward in ("auto", "fused") else ""
     yield lm.asked_forward, lm.asked_packed, lm.device.type, torch.get_num_threads(), compiled

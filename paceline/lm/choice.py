@@ -1,7 +1,9 @@
 """Which forward a model runs on: the fastest that is known here, was asked for, and agrees with the model's own."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
@@ -14,10 +16,13 @@ from paceline.lm.protocols import Forward
 from paceline.lm.weights.dense import Dense
 from paceline.lm.weights.packed import packs, pays
 
+if TYPE_CHECKING:
+    from paceline.lm.lm import LM
+
 __all__ = ["choose"]
 
 
-def choose(lm: Any, forward: str, packed: bool) -> None:
+def choose(lm: LM, forward: str, packed: bool) -> None:
     """Set `lm.backend`; `lm.notes` says what was not to be had. Raises ModelError where the forward asked for is none of that, or
     no forward agrees.
     """
@@ -33,7 +38,7 @@ def choose(lm: Any, forward: str, packed: bool) -> None:
     return _stock(lm, packed and _packing(lm, decoder))
 
 
-def _runs(lm: Any, forward: str, name: str, decoder: Decoder | None, why: str, build: Callable[[Decoder], Forward]) -> bool:
+def _runs(lm: LM, forward: str, name: str, decoder: Decoder | None, why: str, build: Callable[[Decoder], Forward]) -> bool:
     """Whether this forward is at work now; what keeps it from that is noted, or raised where it alone was asked for."""
     if decoder is not None and not why:
         lm.backend = build(decoder)
@@ -45,7 +50,7 @@ def _runs(lm: Any, forward: str, name: str, decoder: Decoder | None, why: str, b
     return not why
 
 
-def _packing(lm: Any, decoder: Decoder | None) -> bool:
+def _packing(lm: LM, decoder: Decoder | None) -> bool:
     """Whether packed linears are faster here."""
     note = f"no packed weights: torch cannot pack {lm.dtype} on this processor, so its plain linears serve"
     if lm.device.type == "cpu" and not packs(lm.dtype) and note not in lm.notes:
@@ -53,7 +58,7 @@ def _packing(lm: Any, decoder: Decoder | None) -> bool:
     return lm.checks("packing pays", lambda: pays(_linears(lm, decoder)))
 
 
-def _linears(lm: Any, decoder: Decoder | None) -> Iterable[torch.Tensor]:
+def _linears(lm: LM, decoder: Decoder | None) -> Iterable[torch.Tensor]:
     """The model's weights, one by one."""
     if decoder is None:
         return (m.weight for m in lm.model.modules() if type(m) is nn.Linear)
@@ -61,7 +66,7 @@ def _linears(lm: Any, decoder: Decoder | None) -> Iterable[torch.Tensor]:
     return (w.weight for w in every if isinstance(w, Dense))
 
 
-def _live(lm: Any, forward: str) -> None:
+def _live(lm: LM, forward: str) -> None:
     """The stock forward on the model itself."""
     if forward not in ("auto", "stock"):
         raise ModelError(f"There is no {forward} forward for a model that is not plain: {lm.source.live}. Use forward='auto'.")
@@ -69,7 +74,7 @@ def _live(lm: Any, forward: str) -> None:
     _stock(lm, False)
 
 
-def _stock(lm: Any, pack: bool) -> None:
+def _stock(lm: LM, pack: bool) -> None:
     from paceline.lm.forwards import stock
 
     lm.backend = stock.build(lm.source, pack)

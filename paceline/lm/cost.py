@@ -4,13 +4,20 @@ Machines are shared and what a forward costs changes with who else is busy: a st
 for arithmetic. So costs are medians of the last few forwards, and one of each is measured again now and then.
 """
 
+from __future__ import annotations
+
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 from weakref import WeakSet
 
 import torch
+
+from paceline.lm.kv import Slot
+
+if TYPE_CHECKING:  # a model has its costs
+    from paceline.lm.protocols import CausalLM
 
 __all__ = ["Costs", "PlainSteps", "behind"]
 
@@ -36,7 +43,7 @@ class Costs:
     take in whole rounds, behind texts of any length.
     """
 
-    def __init__(self, lm: Any, reads: Any = None) -> None:
+    def __init__(self, lm: CausalLM, reads: CausalLM | None = None) -> None:
         self.lm, self.reads = lm, reads
         self.plain = PlainSteps(self.seconds)
         self._seen: dict[Size, deque[float]] = {}
@@ -59,7 +66,7 @@ class Costs:
         self._ensure(*sizes)
         _ = self.branching
 
-    def renew(self, slots: Sequence[Any] = ()) -> None:
+    def renew(self, slots: Sequence[Slot] = ()) -> None:
         """Measure what is known once more, and what is known of models that draft for this one, if it is time for that: to be
         called often, and where nothing else is being timed. slots: the rows being decoded, behind which further tokens may cost
         more than behind a short text: measured once for each power of two of a long text's length.
@@ -73,7 +80,7 @@ class Costs:
                 costs._measure(list(costs._seen), turns=1)
         self._due = time.perf_counter() + (time.perf_counter() - begun) / SHARE
 
-    def _look_behind(self, slots: Sequence[Any]) -> None:
+    def _look_behind(self, slots: Sequence[Slot]) -> None:
         length = max(slot.length for slot in slots)
         if length < LONG or spot(len(slots), length) in self._stretch or length + TRIED + 1 >= self.lm.reach:
             return
@@ -131,7 +138,7 @@ class Costs:
         self._ensure((1, False), (COMB, False), (COMB, True))
         return max(0.0, (self._typical[COMB, True] - self._typical[COMB, False]) / self._typical[1, False])
 
-    def draft(self, small: "Costs", rows: int = 1) -> float:
+    def draft(self, small: Costs, rows: int = 1) -> float:
         """A step of a drafting model as a share of ours, for so many rows."""
         rows = clamped(rows)
         if min(self.lm.context, small.lm.context) < PREFIX + rows + 1:
@@ -162,21 +169,22 @@ class Costs:
         self._typical |= {size: median(self._seen[size]) for size in sizes}
         self._extra.clear()
 
-    def _once(self, slot: Any, tokens: int, comb: bool) -> float:
+    def _once(self, slot: Slot, tokens: int, comb: bool) -> float:
         """Seconds of one forward, and for a tree of bringing a path together; the slot is left as it was."""
         parents = [[-1, *range(tokens // 2), *range(tokens - tokens // 2 - 1)]] if comb else None
         ids = torch.zeros(1, tokens, dtype=torch.long, device="cpu")
         start = time.perf_counter()
         logits = self.lm.forward(slot.kv, [slot], ids, parents)
+        assert logits is not None
         logits[0].argmax().item()  # on an accelerator the forward is only now done
         if comb:
             slot.kv.keep([slot], [[0, tokens - 1]])
             slot.kv.crop(slot, PREFIX)
         return time.perf_counter() - start
 
-    def _filled(self, lm: Any, reads: Any) -> Any:
+    def _filled(self, lm: CausalLM, reads: Slot | None) -> Slot:
         """A slot that holds a short text, and reads another where it is a head's."""
-        kv = lm.cache(1, getattr(lm, "exact", False))
+        kv = lm.cache(1, lm.exact)
         slot = kv.take()
         slot.reads = reads
         lm.prefill(kv, slot, [0] * PREFIX)
@@ -226,11 +234,13 @@ def clamped(rows: int) -> int:
 
 
 @torch.inference_mode()
-def behind(lm: Any, slots: Sequence[Any], tokens: int, repeats: int = 3) -> float:
+def behind(lm: CausalLM, slots: Sequence[Slot], tokens: int, repeats: int = 3) -> float:
     """Seconds of a forward of so many tokens a row behind what these slots hold, the best of a few; nothing is committed."""
     ids, best = torch.zeros(len(slots), tokens, dtype=torch.long, device="cpu"), float("inf")
     for _ in range(repeats + 1):
         start = time.perf_counter()
-        lm.forward(slots[0].kv, slots, ids)[-1].argmax().item()  # on an accelerator the forward is only now done
+        logits = lm.forward(slots[0].kv, slots, ids)
+        assert logits is not None
+        logits[-1].argmax().item()  # on an accelerator the forward is only now done
         best = min(best, time.perf_counter() - start)
     return best

@@ -25,7 +25,7 @@ from paceline.lm.fingerprint import fingerprint
 from paceline.lm.forked import survive_forks
 from paceline.lm.ids import token_ids
 from paceline.lm.kv import KV, Slot
-from paceline.lm.protocols import Chains, Forward, Source
+from paceline.lm.protocols import CausalLM, Chains, Forward, Source
 from paceline.lm.sources.compatibility import FORWARDS, check_loading, context_of
 from paceline.lookup.stopping import worthwhile
 
@@ -138,7 +138,7 @@ class LM:
         call.queries = queries
         return self.backend(tokens, call, at)
 
-    def extend(self, kv: KV, slots: Sequence[Slot], tokens: Sequence[Sequence[int]], steps: int,
+    def extend(self: CausalLM, kv: KV, slots: Sequence[Slot], tokens: Sequence[Sequence[int]], steps: int,
                worth: tuple[float, float] = (0.0, 0.0), calibration: Sequence[Sequence[float]] | None = None,
                top: int = 1) -> Chains:
         """Feed each row its tokens, then up to `steps` likeliest ones one after the other. Returns [B][steps or fewer][top]: for

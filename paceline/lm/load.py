@@ -103,12 +103,12 @@ def moved(model: Any, device: str | None) -> Any:
         raise ModelError(f"Cannot move the model to the device {device!r}: {_first_line(error)}") from error
 
 
-def kept(lm: Any, source: str, settings: Any, make: Callable[[], Any]) -> Any:
+def kept(lm: LM, source: str, settings: Any, make: Callable[[], Any]) -> Any:
     """What `make` gives, or gave this model for the same source and settings as long as its file has not changed: engines come
     and go, and a draft model is read and packed once.
     """
     files = [path.stat().st_mtime_ns for path in sorted(Path(source).glob("*.safetensors"))]
-    beside = getattr(lm, "draft_models", {})
+    beside = lm.draft_models
     key = source, settings
     if key not in beside or beside[key][0] != files:
         beside[key] = files, make()

@@ -5,7 +5,9 @@ from typing import Any, Protocol
 
 import torch
 
+from paceline.core.trace import Trace
 from paceline.lm.attention import Call
+from paceline.lm.cost import Costs
 from paceline.lm.decoder import Decoder
 from paceline.lm.kv import KV, Slot
 
@@ -87,23 +89,32 @@ class Forward(Protocol):
 
 
 class CausalLM(Protocol):
-    """A causal language model as drafters and the engine see it: an `LM`, a draft head at work, a table of a test."""
+    """A causal language model that drafts or is drafted for: an `LM`, a draft head at work, a table of a test.
+
+    reach: positions stay below it: the context, or where cached keys would be of another rotation.
+    """
 
     vocab: int
     context: int
-    reach: int  # positions stay below it: the context, or where cached keys would be of another rotation
-    rope_switch: int | None  # where that is, if anywhere
-    fingerprint: int
+    reach: int
     exact: bool
     tokenizer: Any
     device: torch.device
+    backend: Forward
 
     @property
-    def costs(self) -> Any: ...
+    def fingerprint(self) -> int: ...
+
+    @property
+    def costs(self) -> Costs: ...
 
     def cache(self, slots: int = 1, exact: bool = False) -> KV: ...
 
     def forward(self, kv: KV, slots: Sequence[Slot], tokens: torch.Tensor, parents: Sequence[Sequence[int]] | None = None,
-                at: Any = slice(None)) -> torch.Tensor | None: ...
+                at: Sequence[int] | slice | None = slice(None)) -> torch.Tensor | None: ...
 
-    def prefill(self, kv: KV, slot: Slot, tokens: Sequence[int]) -> Any: ...
+    def prefill(self, kv: KV, slot: Slot, tokens: Sequence[int]) -> Trace: ...
+
+    def extend(self, kv: KV, slots: Sequence[Slot], tokens: Sequence[Sequence[int]], steps: int,
+               worth: tuple[float, float] = (0.0, 0.0), calibration: Sequence[Sequence[float]] | None = None,
+               top: int = 1) -> Chains: ...

@@ -8,9 +8,10 @@ EAGLE-2 (arXiv 2406.16858), section 4.2; the price is ours.
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from paceline.core.proposal import Proposal
+from paceline.core.protocols import Target
+from paceline.core.row import Row
 
 __all__ = ["LEAST", "Price", "Trie", "merged", "price_of"]
 
@@ -27,7 +28,7 @@ class Price:
     branching: float = 0.0
 
 
-def price_of(lm: Any, worth: float | None, rows: Sequence[Any]) -> Price | None:
+def price_of(lm: Target, worth: float | None, rows: Sequence[Row]) -> Price | None:
     """What drafted tokens cost this model, as measured for so many rows of such lengths; or `worth` for each of them, 0 = nothing
     (None).
     """

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 import torch
 
+from paceline.core import protocols
 from paceline.core.proposal import Proposal
 from paceline.lm.kv import KV, Slot
 
@@ -75,7 +76,7 @@ class ReplayLM:
     tokenizer: Any
     vocab: int
     context: int
-    costs: Costs = field(default_factory=Costs)
+    costs: protocols.Costs = field(default_factory=Costs)
     text: Sequence[int] = ()
     device, dtype, rope_switch, fingerprint = torch.device("cpu"), torch.float32, None, 0
     exact, exact_trees, why_not_exact = True, True, ""
@@ -87,8 +88,9 @@ class ReplayLM:
     def prefill(self, kv: KV, slot: Slot, tokens: Sequence[int]) -> None:
         kv.keep([slot], [range(len(tokens))])
 
-    def score(self, kv: KV, slots: Sequence[Slot], pending: Sequence[int], proposals: Sequence[Proposal]) -> list[Known]:
-        """What follows each row's pending token and each of its nodes, root first."""
+    def score(self, kv: KV, slots: Sequence[Slot], pending: Sequence[int], proposals: Sequence[Proposal],
+              queries: list[torch.Tensor] | None = None) -> list[Known]:
+        """What follows each row's pending token and each of its nodes, root first; attention asks nothing here."""
         return [Known(self._following(slot.length, p), self.vocab) for slot, p in zip(slots, proposals, strict=True)]
 
     def _following(self, at: int, proposal: Proposal) -> list[int | None]:

@@ -176,6 +176,6 @@ def per(whole: Sequence[float], part: Sequence[float]) -> dict[str, Any]:
 
 def notes(engine: Engine) -> list[str]:
     """What the figures of a drafter do not show."""
-    captures = getattr(engine.drafters[0], "captures", ())
+    captures = engine.drafters[0].captures
     return [f"it reads {', '.join(sorted(captures))} of the target, of which a replay knows the recorded token only; with a "
             "model it drafts better"] if captures else []

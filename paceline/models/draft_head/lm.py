@@ -1,7 +1,6 @@
 """A draft head at work beside its target: what drafting needs of an `LM`, on the lean or the fused forward."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import nn
@@ -46,7 +45,7 @@ class HeadLM:
         return KV(quantum=64, limit=self.context + 512)
 
     def forward(self, kv: KV, slots: Sequence[Slot], tokens: torch.Tensor, parents: Sequence[Sequence[int]] | None = None,
-                at: Any = slice(None)) -> torch.Tensor | None:
+                at: Sequence[int] | slice | None = slice(None)) -> torch.Tensor | None:
         """As `LM.forward`."""
         return self.backend(tokens, Call(kv, slots, tokens.shape[1], parents, False, self.reach), at)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from paceline.errors import DataError, ModelError
+from paceline.lm import LM
 from paceline.lm.fingerprint import fingerprint
 
 __all__ = ["HeadShape", "described", "longspec_shape", "shape_for", "shape_of", "target_of"]
@@ -104,7 +105,7 @@ def target_of(lm: Any) -> tuple[Any, int, int]:
     """Settings, number of logits and fingerprint of a target, an `LM` or a transformers model. Raises ModelError for one that
     heads cannot read.
     """
-    if hasattr(lm, "text_config"):
+    if isinstance(lm, LM):
         return readable(lm.text_config), lm.vocab, lm.fingerprint
     embedding = getattr(lm.get_input_embeddings(), "weight", None)
     return readable(lm.config.get_text_config()), lm.get_output_embeddings().weight.shape[0], fingerprint(embedding)

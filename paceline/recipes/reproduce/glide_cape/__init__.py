@@ -24,6 +24,7 @@ from paceline.drafters.cape import Cape
 from paceline.drafters.glide import Glide
 from paceline.engine import Engine
 from paceline.errors import ModelError, RequestError
+from paceline.lm import LM
 from paceline.lm.load import load, resolve
 from paceline.models.draft_head.head import Head
 from paceline.recipes import train_draft, train_zoo_drafters
@@ -123,7 +124,7 @@ def decoding(config: Config, heads: dict[str, Head]) -> dict[str, dict[str, floa
     return found
 
 
-def decoded(lm: Any, drafter: Any, ids: list[int]) -> Any:
+def decoded(lm: LM, drafter: Any, ids: list[int]) -> Any:
     return Engine(lm, drafter, controller=WIDE).run([Request(ids, max_new_tokens=128)])[0]
 
 
