@@ -2,22 +2,26 @@
 
 A round that gives more tokens than plain decoding writes in its time fills the bucket, one that gives fewer empties it, and every
 step adds a little. An empty bucket means plain decoding until enough has come in for another try. So drafting loses at most SLACK
-of the time, TRY steps and one round, whatever it does, and tries again the seldomer the less it has paid; no statistics of
-drafters are needed. (Simulated in `tests/engine/test_allowance.py`.)
+of the time, START steps and one round, whatever it does, and tries again the seldomer the less it has paid; no statistics of
+drafters are needed. A round gives one token or many, so a bucket must bear a run of bad ones: the first try may lose more than
+later ones, and what texts have gained is there for the next. (Simulated in `tests/engine/test_allowance.py`.)
 """
 
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import median
 
 from paceline.controllers.fixed import Fixed
 from paceline.core.arms import Arm, Outcome, View
 from paceline.lm.cost import PlainSteps
 
-__all__ = ["Allowance", "Guarded"]
+__all__ = ["Allowance", "Guarded", "Pool"]
 
 SLACK = 0.015  # share of the time that may be lost for good
-TRY, CAP = 2.0, 8.0  # plain steps that a try may lose, and the most that is saved up
+START, TRY, CAP = 6.0, 2.0, 16.0  # plain steps that the first try may lose, that a later one may, and the most saved up
 TIMED = 64  # rounds after which a plain one is timed again
+USUAL = 15  # drafted rounds whose median is the usual one
 
 
 @dataclass
@@ -33,11 +37,18 @@ class Credit:
         self.asleep = self.steps < 0 or (self.asleep and self.steps < TRY)
 
 
+@dataclass
+class Pool:
+    """Plain steps that are left for new texts; of a model, so that engines which come and go share it."""
+
+    steps: float = START
+
+
 class Allowance:
     """Credit by text, and the pool that texts share: a new text begins with what others have left."""
 
-    def __init__(self) -> None:
-        self.pool = TRY
+    def __init__(self, pool: Pool | None = None) -> None:
+        self.pool = pool or Pool()
         self._texts: dict[int, Credit] = {}
 
     def asleep(self, text: int) -> bool:
@@ -52,7 +63,7 @@ class Allowance:
         steps = min(steps, tokens + TRY)
         gain = SLACK * steps + tokens - steps
         self._of(text).enter(gain)
-        self.pool = min(CAP, self.pool + gain)
+        self.pool.steps = min(CAP, self.pool.steps + gain)
 
     def forget(self, text: int) -> None:
         """Drop a text that has ended."""
@@ -60,7 +71,7 @@ class Allowance:
 
     def _of(self, text: int) -> Credit:
         if text not in self._texts:
-            credit = max(0.0, min(self.pool, TRY))
+            credit = max(0.0, self.pool.steps)
             self._texts[text] = Credit(credit, credit < TRY / 2)
         return self._texts[text]
 
@@ -73,10 +84,12 @@ class Guarded:
 
     timed = True
 
-    def __init__(self, inner: Fixed, plain: PlainSteps) -> None:
-        self.inner, self.plain, self.allowance = inner, plain, Allowance()
+    def __init__(self, inner: Fixed, plain: PlainSteps, pool: Pool | None = None) -> None:
+        self.inner, self.plain, self.allowance = inner, plain, Allowance(pool)
         self._since = 0  # rounds since a plain one
         self._begun = False  # whether any round was drafted for: the first holds what is done once
+        self._usual = deque[float](maxlen=USUAL)  # plain steps that drafted rounds took, first ones of a text aside
+        self._met = set[int]()  # texts for which a round was drafted
         self._length = 0  # of the longest text of this round
 
     def pick(self, views: Sequence[View]) -> list[Arm]:
@@ -94,10 +107,23 @@ class Guarded:
             self.plain.enter(len(outcomes), self._length, sum(outcome.seconds for outcome in outcomes))
         step = self.plain.seconds(len(outcomes), self._length) / len(outcomes)
         for outcome in outcomes if plainly or self._begun else ():
-            self.allowance.settle(outcome.row, outcome.tokens, outcome.seconds / step if outcome.arm.budget else 1.0)
-
+            steps = outcome.seconds / step if outcome.arm.budget else 1.0
+            self.allowance.settle(outcome.row, outcome.tokens, self._warm(outcome, steps))
         self._begun = self._begun or not plainly
+
+    def _warm(self, outcome: Outcome, steps: float) -> float:
+        """A round's plain steps; of a text's first one no more than is usual, since its prompt has driven the weights out of the
+        processor's cache, as it would for a plain step.
+        """
+        if not outcome.arm.budget:
+            return steps
+        if outcome.row in self._met:
+            self._usual.append(steps)
+            return steps
+        self._met.add(outcome.row)
+        return min(steps, median(self._usual)) if self._usual else steps
 
     def forget(self, row: int) -> None:
         """Drop a row that has ended; the pool stays."""
         self.allowance.forget(row)
+        self._met.discard(row)

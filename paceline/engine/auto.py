@@ -20,7 +20,7 @@ from paceline.core.protocols import Controller, Drafter
 from paceline.drafters._heads import fits
 from paceline.drafters.merge import Merge, Merged
 from paceline.drafters.none import NoDraft
-from paceline.engine.allowance import Guarded
+from paceline.engine.allowance import Guarded, Pool
 from paceline.errors import ModelError, PacelineError, SpecError
 from paceline.lm import LM
 from paceline.lm.load import resolve
@@ -59,7 +59,7 @@ def controlling(spec: Any, drafters: int, lm: LM) -> Controller:
     if not (isinstance(made, Fixed) and made.guarded):
         return made
     lm.costs.ready(made.budget)  # now: in a first round it would pass for a loss
-    return Guarded(made, lm.costs.plain)
+    return Guarded(made, lm.costs.plain, lm.draft_models.setdefault("allowance", Pool()))
 
 
 def check(spec: str) -> None:

@@ -55,7 +55,7 @@ class LM:
         self.reach = self.rope_switch or self.context  # of forwards whose positions are tabled
         self.parameters, self.asked_forward, self.asked_packed = self.source.parameters, forward, packed
         self.notes: list[str] = []
-        self.draft_models: dict[Any, Any] = {}  # at work with this one, which outlive an engine
+        self.draft_models: dict[Any, Any] = {}  # at work with this one, and their allowance: they outlive an engine
         self.checks = Checks(self, keep=not self.source.live)
         self.backend: Forward
         choose(self, forward, packed)

@@ -138,6 +138,6 @@ def test_what_was_chosen_here_has_to_pay_and_what_was_asked_for_drafts() -> None
 def test_the_pool_of_an_attached_controller_outlives_its_engine() -> None:
     lm = tiny_lm()
     drafters, controller = arranged("auto", None, lm)
-    controller.allowance.pool = -1.0
+    controller.allowance.pool.steps = -1.0
     [out] = paceline.generate(lm, [ids(20)], drafter=drafters, controller=controller, max_new_tokens=30, eos=())
-    assert out.stats.drafted == 0 and -1.0 < controller.allowance.pool < 0.0
+    assert out.stats.drafted == 0 and -1.0 < controller.allowance.pool.steps < 0.0
