@@ -143,8 +143,8 @@ def quiet() -> Iterator[None]:
 def resolve(name: str) -> str:
     """A zoo name to its folder; anything else as it is. Raises ModelError for a folder that is not there."""
     if not name.startswith("zoo:"):
-        if means_folder(name) and not Path(name).is_dir():
-            raise ModelError(f"There is no folder {name!r}, and a path is not looked for on the hub.")
+        if means_path(name) and not Path(name).exists():
+            raise ModelError(f"There is no file or folder {name!r}, and a path is not looked for on the hub.")
         return name
     embedded = name.removeprefix("zoo:")
     if embedded not in zoo_names():
@@ -152,7 +152,7 @@ def resolve(name: str) -> str:
     return str(ZOO / embedded)
 
 
-def means_folder(name: str) -> bool:
+def means_path(name: str) -> bool:
     """Whether a name can only be a path, or begins with a folder that stands here; hub ids are NAME or OWNER/NAME."""
     parts = Path(name).parts
     return name.startswith((".", "~", "/")) or len(parts) > 2 or (len(parts) == 2 and Path(parts[0]).is_dir())

@@ -32,7 +32,7 @@ def test_the_asked_for_dtype(model_folder) -> None:
 @pytest.mark.parametrize("name", ["no/such/folder", "/no/such/folder"])
 def test_a_model_that_is_not_there(name: str, monkeypatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    with pytest.raises(ModelError, match="There is no folder"):
+    with pytest.raises(ModelError, match="There is no file or folder"):
         paceline.load(name)
 
 

@@ -35,6 +35,11 @@ class Weights(Protocol):
         """Of what goes in and comes out."""
         ...
 
+    @property
+    def kernel(self) -> int | None:
+        """The compiled code's number for this format; None where it has no kernel for it."""
+        ...
+
     def linear(self, x: torch.Tensor, add: torch.Tensor | None = None) -> torch.Tensor:
         """x [M, in] -> x W^T + bias [M, out], plus `add` where given: the reference that every kernel is tested against."""
         ...
@@ -44,5 +49,5 @@ class Weights(Protocol):
         ...
 
     def native(self, gated: bool = False) -> Native | None:
-        """For compiled code; None where it has no kernel for this format. gated: gate and up, each a half of the outputs."""
+        """For compiled code; None where there is no kernel. gated: gate and up, each a half of the outputs."""
         ...

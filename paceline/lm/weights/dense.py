@@ -24,6 +24,10 @@ class Dense:
     def bytes(self) -> int:
         return self.weight.numel() * self.weight.element_size()
 
+    @property
+    def kernel(self) -> int | None:
+        return KERNELS.get(self.dtype) if self.weight.device.type == "cpu" else None
+
     def linear(self, x: torch.Tensor, add: torch.Tensor | None = None) -> torch.Tensor:
         out = linear(x, self.weight, self.bias)
         return out if add is None else out + add
@@ -33,7 +37,7 @@ class Dense:
 
     def native(self, gated: bool = False) -> Native | None:
         """In tiles, in bf16 where that loses nothing."""
-        if self.dtype not in KERNELS or self.weight.device.type != "cpu":
+        if self.kernel is None:
             return None
         weight = compact(self.weight)
         shape = (self.shape[0] // (1 + gated), self.shape[1])

@@ -25,6 +25,10 @@ class Int8:
     def bytes(self) -> int:
         return self.codes.numel()
 
+    @property
+    def kernel(self) -> int | None:
+        return KERNEL if self.codes.device.type == "cpu" else None
+
     def linear(self, x: torch.Tensor, add: torch.Tensor | None = None) -> torch.Tensor:
         out = linear(x, (self.codes.float() * self.scale[:, None]).to(x.dtype), self.bias)
         return out if add is None else out + add
@@ -34,7 +38,7 @@ class Int8:
 
     def native(self, gated: bool = False) -> Native | None:
         """In tiles of bytes."""
-        if self.codes.device.type != "cpu":
+        if self.kernel is None:
             return None
         shape = (self.shape[0] // (1 + gated), self.shape[1])
         return Native(tiles(self.codes, gated), KERNEL, shape, gated, tiles(self.scale[:, None], gated), self.bias)

@@ -52,6 +52,8 @@ class Packed:
         self._plain = torch.ops.mkldnn._linear_pointwise.default
         self._add = torch.ops.mkldnn._linear_pointwise.binary
 
+    kernel = None
+
     @property
     def bytes(self) -> int:
         return self.shape[0] * self.shape[1] * self.dtype.itemsize

@@ -338,6 +338,8 @@ def unfit(decoder: Decoder) -> str:
     for layer in decoder.layers:
         if layer.act not in ("silu", "swish"):
             return "the fused forward knows the SiLU feed-forward only"
+        if any(weights.kernel is None for weights in (layer.qkv, layer.out, layer.gate_up, layer.down)):
+            return "the fused forward has no kernel for the format of its weights"
         if getattr(layer.gate_up, "bias", None) is not None:
             return "the fused forward knows the feed-forward without biases only"
         if len({norm.eps for norm in vars(layer).values() if isinstance(norm, Norm)}) != 1:
