@@ -41,7 +41,7 @@ class ToyLM:
         self.reach = self.context
         self.draft_models: dict[Any, Any] = {}
 
-    def cache(self, slots: int = 1, exact: bool = False) -> KV:
+    def cache(self, exact: bool = False) -> KV:
         return KV(capacity=32, quantum=8, limit=self.context + 64)
 
     def logits(self, prefix: Sequence[int]) -> torch.Tensor:

@@ -113,7 +113,7 @@ def forward_seconds(lm: LM, rival: LlamaCpp, sizes: tuple[int, ...] = (1, 8), co
     """Median seconds of one forward of 1 and of 8 tokens (a plain step, a verify), ours and llama.cpp's, taken in
     turns.
     """
-    kv = lm.cache(1, lm.exact)
+    kv = lm.cache(lm.exact)
     slot = kv.take()
     lm.prefill(kv, slot, [1] * context)
     found: dict[str, Any] = {"context": context}

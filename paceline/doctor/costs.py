@@ -112,7 +112,7 @@ def _cut(prompt: Sequence[int], length: int) -> list[int]:
 
 
 def _timed(lm: LM, prompts: Sequence[list[int]], sizes: Sequence[int]) -> dict[int, float]:
-    kv = lm.cache(len(prompts), lm.exact)
+    kv = lm.cache(lm.exact)
     slots = [kv.take() for _ in prompts]
     for slot, prompt in zip(slots, prompts, strict=True):
         lm.prefill(kv, slot, prompt[:-1])
@@ -140,7 +140,7 @@ def _once(lm: LM, kv: KV, slots: Sequence[Slot], prompts: Sequence[list[int]], p
 
 def key_bytes(lm: LM) -> int:
     """Bytes of keys and values that one token of text holds."""
-    kv = lm.cache(1, lm.exact)
+    kv = lm.cache(lm.exact)
     slot = kv.take()
     lm.prefill(kv, slot, [0])
     return slot.token_bytes

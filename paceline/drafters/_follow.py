@@ -146,7 +146,7 @@ class Follower:
         self.options, self.lm, self.target, self.source, self.reading = options, lm, target, source, reads
         self.borrowed = borrowed
         self.vocab = target.vocab
-        self.kv: KV = lm.cache(1)
+        self.kv: KV = lm.cache()
         self.widths: tuple[int, ...] = widths(options)
         self.guided = guided and not self.widths
         self.calibration, self.worth = Calibration(), options.worth or 0.0

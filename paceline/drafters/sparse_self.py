@@ -111,7 +111,7 @@ class SparseKV:
         return (self.lm.weight_bytes + token * few) / (self.lm.weight_bytes + token * whole)
 
     def _measured(self, slots: Sequence[Slot], few: int) -> float:
-        kv = self.lm.cache(len(slots))
+        kv = self.lm.cache()
         copies = [kv.take() for _ in slots]
         for copy in copies:
             copy.length = few  # what the keys hold matters to no time

@@ -66,9 +66,9 @@ class Engine:
         self.drafting = Drafting(self.drafters, lm.vocab, chains=self.exact and not lm.exact_trees)
         self.rule = plugins.make("rule", rule)
         self._timed = self.controller.timed or any(drafter.timed for drafter in self.drafters)
-        self.kv = lm.cache(1, self.exact)
+        self.kv = lm.cache(self.exact)
         self.rows: list[Row] = []  # those that are decoded
-        self.prefixes = PrefixCache(lm.cache(1, self.exact), whole("max_cached", max_cached, 0))
+        self.prefixes = PrefixCache(lm.cache(self.exact), whole("max_cached", max_cached, 0))
         watched = any("queries" in drafter.captures for drafter in self.drafters)
         self.scheduler = Scheduler(lm, self.kv, self.prefixes, whole("slots", slots, 1), watched)
         self._ids = itertools.count()

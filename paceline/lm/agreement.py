@@ -86,7 +86,7 @@ def brief(error: Exception) -> str:
 
 def decoded(lm: LM, tokens: torch.Tensor) -> torch.Tensor:
     """Logits [B, T', V] of the forward in use, for the last T' of T tokens: all but a prefill of at most three."""
-    (b, t), kv, out = tokens.shape, lm.cache(slots=len(tokens)), []
+    (b, t), kv, out = tokens.shape, lm.cache(), []
     slots, first = [kv.take() for _ in range(b)], min(3, t - 1)
     for slot, row in zip(slots, tokens.tolist(), strict=True):
         lm.prefill(kv, slot, row[:first])

@@ -184,7 +184,7 @@ class Costs:
 
     def _filled(self, lm: CausalLM, reads: Slot | None) -> Slot:
         """A slot that holds a short text, and reads another where it is a head's."""
-        kv = lm.cache(1, lm.exact)
+        kv = lm.cache(lm.exact)
         slot = kv.take()
         slot.reads = reads
         lm.prefill(kv, slot, [0] * PREFIX)

@@ -38,7 +38,7 @@ def chain_exactness(lm: LM) -> tuple[bool, str]:
     if count < 2:
         return False, "the context is too short to check"
     tokens = random_ids(lm.known, (start + count,), seed=1).tolist()
-    kv = lm.cache(slots=8, exact=True)
+    kv = lm.cache(exact=True)
     slot = kv.take()
     for edge in (t for t in lm.tails if t + 4 < start):  # where a view grows by a tail
         lm.prefill(kv, slot, tokens[slot.length : edge - 2])

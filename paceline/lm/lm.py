@@ -119,7 +119,7 @@ class LM:
         """Compiles grammars for this model's tokens."""
         return Compiler(self.tokenizer, self.vocab)
 
-    def cache(self, slots: int = 1, exact: bool = False) -> KV:
+    def cache(self, exact: bool = False) -> KV:
         """An empty cache for this model; `exact` makes its views bit-exact on CPU (multiples of the kernel's key block)."""
         if exact and not self.backend.in_order:
             return KV(quantum=BLOCK, limit=self.context + BLOCK, tails=self.tails, exact=True)

@@ -81,7 +81,7 @@ class ReplayLM:
     device, dtype, rope_switch, fingerprint = torch.device("cpu"), torch.float32, None, 0
     exact, exact_trees, why_not_exact = True, True, ""
 
-    def cache(self, slots: int = 1, exact: bool = False) -> KV:
+    def cache(self, exact: bool = False) -> KV:
         """Slots with lengths and no keys."""
         return KV()
 

@@ -32,7 +32,7 @@ def theirs(lm: LM, tokens: list[int]) -> torch.Tensor:
 def test_logits_of_ragged_rows_equal_transformers(family: str, forward: str, packed: bool, lm_of) -> None:
     lm = lm_of(family, forward, packed)
     assert lm.forward_name == forward
-    kv = lm.cache(slots=1)
+    kv = lm.cache()
     slots, pending, proposals, wanted = [], [], [], []
     for row, length in enumerate(LENGTHS):
         text = ids(length + 1 + 2 * row, row, lm.vocab)
@@ -52,7 +52,7 @@ def test_a_tree_equals_its_paths_one_by_one(family: str, forward: str, lm_of) ->
     texts = [ids(50, 1, lm.vocab), ids(7, 2, lm.vocab)]
     nodes = ids(9, 3, lm.vocab)
     parents = [[-1, -1, 0, 0, 1, 2, 4, -1, 6], [-1, 0, 0, 2, -1]]
-    kv = lm.cache(slots=2)
+    kv = lm.cache()
     slots = [kv.take(), kv.take()]
     for slot, text in zip(slots, texts, strict=True):
         lm.prefill(kv, slot, text[:-1])

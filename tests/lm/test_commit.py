@@ -28,7 +28,7 @@ def trees(draw) -> Proposal:
 def test_keep_equals_a_fresh_prefill(family: str, forward: str, exact: bool, data) -> None:
     """Two rows of different lengths for three rounds; the rows' next logits are those of a cache made from the tokens alone."""
     lm = shared_lm(family, forward)
-    kv = lm.cache(1, exact)
+    kv = lm.cache(exact)
     rows = [data.draw(st.lists(token, min_size=1, max_size=4)), data.draw(st.lists(token, min_size=20, max_size=40))]
     slots = []
     for row in rows:
@@ -51,7 +51,7 @@ def test_keep_equals_a_fresh_prefill(family: str, forward: str, exact: bool, dat
 def test_keys_do_not_depend_on_the_prefill_chunk(lm) -> None:
     """A prompt prefilled in two parts, as when a cached beginning is reused, scores the same."""
     text = torch.randint(3, 259, (600,), generator=torch.Generator().manual_seed(0)).tolist()
-    kv = lm.cache(2)
+    kv = lm.cache()
     whole, parts = kv.take(), kv.take()
     lm.prefill(kv, whole, text[:-1])
     lm.prefill(kv, parts, text[:333])

@@ -39,7 +39,7 @@ class HeadLM:
         compiled = target.backend.name == "fused" and not fused.fits(decoder)
         self.backend: Forward = fused.build(rounded(decoder) if int8 else decoder) if compiled else lean.build(decoder)
 
-    def cache(self, slots: int = 1, exact: bool = False) -> KV:
+    def cache(self, exact: bool = False) -> KV:
         if window := self.model.shape.window:
             return KV(quantum=64, limit=self.context + 512, window=window)
         return KV(quantum=64, limit=self.context + 512)

@@ -67,7 +67,7 @@ def test_at_work_it_computes_what_it_was_taught(forward: str, family: str, optio
     head = varied(Head(replace(shape, reads=options.get("reads", shape.reads))))
     work = HeadLM(head, lm)
     texts, committed = [ids(40, 1), ids(12, 2)], [35, 8]
-    target, own = lm.cache(2), work.cache(2)
+    target, own = lm.cache(), work.cache()
     slots = []
     for text, n in zip(texts, committed, strict=True):
         read = target.take()
