@@ -50,7 +50,7 @@ def keywords() -> str:
 
 
 def _entry(kind: str, entry: dict[str, Any]) -> str:
-    source = (plugins.folder(kind) / f"{entry['name']}.py").read_text(encoding="utf-8")
+    source = plugins.source(kind, entry["name"]).read_text(encoding="utf-8")
     words = inspect.cleandoc(ast.get_docstring(ast.parse(source)) or "")
     thing = plugins.load(kind, entry["name"])
     explained = inspect.getdoc(getattr(thing, "Config", thing)) or ""

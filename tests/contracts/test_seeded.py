@@ -107,6 +107,7 @@ def test_a_text_is_the_same_whatever_drafting_seems_to_cost(drafter: Any, sampli
     given, found = {"sampling": sampling, "max_new_tokens": 32}, []
     for price, plain in ((0.01, 60.0), (0.9, 1e-9)):
         monkeypatch.setattr(zoo, "costs", Forced(price, plain))
+        monkeypatch.setattr(zoo, "draft_models", {})  # what others have left of the allowance
         found += paceline.generate(zoo, TEXTS[2], drafter=drafter, **given)
         monkeypatch.undo()
     cheap, hopeless = found
