@@ -265,7 +265,7 @@ def test_what_is_no_model_and_no_folder(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.chdir(tmp_path)
     (tmp_path / "runs").mkdir()
     for bad in ("runs/last", "./x", "/no/such/folder", "a/b/c"):
-        with pytest.raises(ModelError, match="no folder"):
+        with pytest.raises(ModelError, match="no file or folder"):
             paceline.load(bad)
     with pytest.raises(ModelError, match="Expected a model's name"):
         paceline.load(3)
