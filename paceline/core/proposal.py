@@ -14,7 +14,7 @@ import torch
 
 from paceline.errors import ShapeError
 
-__all__ = ["Proposal", "Verdict"]
+__all__ = ["Proposal", "Verdict", "path_to"]
 
 
 @dataclass(frozen=True)
@@ -58,11 +58,7 @@ class Proposal:
 
     def path(self, node: int) -> list[int]:
         """Nodes from below the root down to `node`; empty for the root."""
-        nodes = []
-        while node != -1:
-            nodes.append(node)
-            node = self.parents[node]
-        return nodes[::-1]
+        return path_to(self.parents, node)
 
     def depths(self) -> list[int]:
         """Depth of every node; children of the root have depth 1."""
@@ -124,3 +120,12 @@ class Verdict:
     path: Sequence[int]
     bonus_token: int
     spent: float = 0.0
+
+
+def path_to(parents: Sequence[int], node: int) -> list[int]:
+    """Nodes of a tree from below the root (-1) down to `node`; empty for the root. parents: of each node."""
+    nodes = []
+    while node != -1:
+        nodes.append(node)
+        node = parents[node]
+    return nodes[::-1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -33,7 +34,7 @@ def choose(lm: LM, forward: str, packed: bool) -> None:
         if forward != name and (forward != "auto" or (module.PACKS and not packed)):
             continue
         pack = packed and (module.PACKS or _packing(lm, decoder))
-        if _runs(lm, forward, name, decoder, why or module.fits(decoder), lambda known: module.build(known, pack)):  # noqa: B023
+        if _runs(lm, forward, name, decoder, why or module.fits(decoder), partial(module.build, packed=pack)):
             return None
     return _stock(lm, packed and _packing(lm, decoder))
 

@@ -9,7 +9,7 @@ EAGLE-2 (arXiv 2406.16858), section 4.2; the price is ours.
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from paceline.core.proposal import Proposal
+from paceline.core.proposal import Proposal, path_to
 from paceline.core.protocols import Target
 from paceline.core.row import Row
 
@@ -156,11 +156,7 @@ class Trie:
 
     def path(self, node: int) -> list[int]:
         """Nodes from below the root down to `node`."""
-        nodes = []
-        while node != -1:
-            nodes.append(node)
-            node = self.parents[node]
-        return nodes[::-1]
+        return path_to(self.parents, node)
 
     def main(self, allowed: set[int]) -> list[int]:
         """From the root down, always to the most valuable child; of equal ones to the first."""
