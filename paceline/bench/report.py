@@ -52,7 +52,7 @@ def rows(methods: dict[str, Any], part: str | None = None) -> Iterator[tuple[str
             f"{expected:.2f}x" if expected else "–",
             f"{length:.2f}" if length else "–",
             str(figures["target_forwards"] or "–"),
-            f"{method['identical']:.1%}",
+            "–" if method["identical"] is None else f"{method['identical']:.1%}",
             f"{figures['looping']:.0%}",
             _split(figures.get("seconds")),
         )
@@ -72,6 +72,7 @@ def caption(report: dict[str, Any]) -> str:
     grown = " (grown from the zoo: identity blocks, so the same text at a realistic cost)" if report["grown"] else ""
     budget = settings["budget"] if settings["budget"] is not None else "the controller's default"
     warm = f", temperature {settings['temperature']:g}" if settings.get("temperature") else ""
+    warm += f", top-p {settings['top_p']:g}" if settings.get("top_p", 1.0) < 1.0 else ""
     return (
         f"{settings['model']}, {model['parameters'] / 1e6:.1f} M parameters{grown}, {model['dtype']}, "
         f"{model['forward']} forward, node budget {budget}, rows {settings['rows']}, "
