@@ -159,7 +159,7 @@ def test_sampled_texts_are_plains_too(folder: Path) -> None:
     assert all(m["identical"] == 1.0 and m["stable_over_repeats"] for m in report["methods"].values())
     assert "temperature 1.5" in caption(report) and BEST_EACH not in report["methods"]
     lm = target(config)
-    greedy, sampled = (_methods(replace(config, temperature=t), lm)[0].run([[5, 6, 7]], 12).tokens for t in (0.0, 1.5))
+    greedy, sampled = (_methods(replace(config, temperature=t), lm, config.model)[0].run([[5, 6, 7]], 12).tokens for t in (0.0, 1.5))
     assert greedy != sampled
 
 
@@ -247,7 +247,7 @@ def test_every_target_names_a_benchmark_of_the_suite() -> None:
         (["--prompts", "/nowhere.jsonl"], 1, "Cannot read"),
         (["--rows", "0"], 1, "rows must be"),
         (["--suite", "smoll"], 1, "Did you mean 'smol'"),
-        (["--curve", "--shape", "8B"], 1, "Did you mean '8b'"),
+        (["--curve", "--shape", "8"], 1, "Did you mean '8b'"),
         (["--rows", "many"], 2, "rows"),
     ],
 )

@@ -191,9 +191,8 @@ class TransformersSteps:
         return self._forward(length - self._length(), 1) if length > self._length() else 0.0
 
     def step(self, tokens: int) -> float:
-        before = self._length()
         seconds = self._forward(tokens, tokens)
-        self.cache.crop(before)
+        self.cache.crop(-tokens)
         return seconds
 
     def _length(self) -> int:
