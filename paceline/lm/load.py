@@ -16,7 +16,7 @@ from paceline.errors import ModelError, did_you_mean
 from paceline.lm.lm import LM
 from paceline.lm.memory import keep_memory
 from paceline.lm.protocols import Source
-from paceline.lm.sources import of_files
+from paceline.lm.sources import Asked, of_files
 
 __all__ = ["kept", "load", "load_tokenizer", "zoo_names"]
 
@@ -39,7 +39,7 @@ def head_kind(source: str) -> str | None:
 
 
 def load(model: Any, *, dtype: str | torch.dtype | None = None, forward: str = "auto", packed: bool = True,
-         tokenizer: Any = None, device: str | None = None, replace: bool = False) -> LM:
+         tokenizer: Any = None, device: str | None = None, replace: bool = False, activations: str | None = None) -> LM:
     """Load a causal language model for decoding.
 
     model: "zoo:tiny", a hub id, a folder, or a transformers model, which is left unchanged (packed weights live beside it).
@@ -56,23 +56,24 @@ def load(model: Any, *, dtype: str | torch.dtype | None = None, forward: str = "
             raise ModelError(f"Expected a model's name, a folder, or a transformers model; found {short(model)}.")
         return LM(model, tokenizer, forward, packed, replace)
     with waiting(f"loading {model}"):
-        source = _source(str(model), dtype, forward, packed, device)
+        source = _source(str(model), dtype, forward, packed, device, activations)
         words = load_tokenizer(str(model), needed=False) if tokenizer is None else tokenizer
         lm = LM(source, words, forward, packed, replace)
     lm.name = str(model)
     return lm
 
 
-def _source(name: str, dtype: str | torch.dtype | None, forward: str, packed: bool, device: str | None) -> Source:
+def _source(name: str, dtype: str | torch.dtype | None, forward: str, packed: bool, device: str | None,
+            activations: str | None) -> Source:
     """The folder as it is where a forward of ours can compute it, else the model that transformers makes of it."""
     place = resolve(name)
     if (kind := head_kind(place)) is not None:
         raise ModelError(f"{name!r} is a draft head, not a model: use it with --drafter {kind}:model={name}.")
     want = torch_dtype(dtype) if dtype is not None else (torch.float32 if name.startswith("zoo:") else None)
-    make = partial(_module, name, place, want, device)
+    asked = Asked(partial(_module, name, place, want, device), want, device, activations)
     quick = forward in ("auto", "fused") and packed and device in (None, "cpu")
-    found = (module.opened(Path(place), want, make) for module in of_files()) if quick else ()
-    return next(filter(None, found), None) or module_source(make())
+    found = (module.opened(Path(place), asked) for module in of_files() if quick or module.ALONE)
+    return next(filter(None, found), None) or module_source(asked.make())
 
 
 def module_source(model: Any) -> Source:

@@ -10,7 +10,7 @@ from paceline.lm.decoder import Decoder
 from paceline.lm.rotary import Rope
 from paceline.lm.sources.compatibility import device_of, refuse
 from paceline.lm.sources.contents import settings_of, tensors_of
-from paceline.lm.sources.llama import FAMILIES, described
+from paceline.lm.sources.llama import FAMILIES, Tensors, described
 from paceline.lm.sources.plain import plain
 from paceline.lm.weights.restored import Restored
 
@@ -19,6 +19,8 @@ __all__ = ["Module"]
 
 class Module:
     """A `Source`: the model is never changed, and its weights are read where they are."""
+
+    module = True
 
     def __init__(self, model: Any) -> None:
         refuse(model)
@@ -38,7 +40,7 @@ class Module:
         if self.live or self.settings.model_type not in FAMILIES or self.settings is not self.model.config:
             return None, f"the family {self.settings.model_type} is not known to it"
         held = {name: weight.detach() for name, weight in self.model.named_parameters(remove_duplicate=False)}
-        decoder, why = described(self.settings.to_dict(), held.get, self._rope(), context)
+        decoder, why = described(self.settings.to_dict(), Tensors(held.get), self._rope(), context)
         if decoder is not None and self._retuned(decoder):
             return None, "its layers are not as its configuration says"
         return decoder, why
