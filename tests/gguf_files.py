@@ -89,6 +89,6 @@ def renamed(name: str, family: str) -> tuple[str, str]:
 def q8_0(weight: torch.Tensor) -> Stored:
     """A weight [out, in] rounded to Q8_0."""
     blocks = weight.float().unflatten(1, (-1, 32))
-    scale = (blocks.abs().amax(-1, keepdim=True) / 127).half()
+    scale = (blocks.abs().amax(-1, keepdim=True) / 127).clamp_min(1e-6).half()
     codes = (blocks / scale.float()).round().to(torch.int8)
     return 8, tuple(weight.shape), torch.cat((scale.view(torch.int8), codes), -1).numpy().tobytes()

@@ -21,7 +21,7 @@ from paceline.lm.sources import Asked
 from paceline.lm.sources.contents import tensors_of
 from paceline.lm.sources.gguf_file import read
 from paceline.lm.sources.gguf_metadata import settings_of
-from paceline.lm.sources.gguf_parts import Blocks
+from paceline.lm.sources.gguf_parts import FACTORS, Blocks
 from paceline.lm.sources.gguf_tokenizer import Vocabulary, tokenizer_of
 from paceline.lm.sources.llama import described
 
@@ -82,7 +82,7 @@ class GGUF:
         self.files = [read(part) for part in parts_of(path)]
         self.fields = self.files[0].fields
         self.tensors = {name: tensor for file in self.files for name, tensor in file.tensors.items()}
-        self.parameters = sum(prod(stored.shape) for stored in self.tensors.values())
+        self.parameters = sum(prod(stored.shape) for name, stored in self.tensors.items() if name != FACTORS)
         with self._refusing():
             self.settings = settings_of(self.fields, self.tensors)
         self.vocab = self.settings.vocab_size

@@ -11,7 +11,7 @@ from paceline.lm.sources.gguf_metadata import names_of, shapes_of
 from paceline.lm.weights import Weights
 from paceline.lm.weights.ggml import joined, weights_of
 
-__all__ = ["Blocks"]
+__all__ = ["FACTORS", "Blocks"]
 
 HEAD, FACTORS = "output", "rope_freqs.weight"
 GATES = ("mlp.gate_proj", "mlp.gate_up_proj")

@@ -8,7 +8,6 @@ import torch
 from paceline.errors import ModelError
 from paceline.lm.decoder import Decoder
 from paceline.lm.protocols import Source
-from paceline.lm.weights.quantise import quantized_decoder
 
 __all__ = ["Quantised"]
 
@@ -42,6 +41,8 @@ class Quantised:
         decoder, why = self.whole.decoder(context)
         if decoder is None:
             raise ModelError(f"weights={self.kind!r} needs a model that Paceline can describe: {why}.")
+        from paceline.lm.weights.quantise import quantized_decoder
+
         return quantized_decoder(decoder, self.kind, self.activations), ""
 
     def embeddings(self) -> tuple[torch.Tensor | None, torch.Tensor | None]:
