@@ -18,7 +18,7 @@ from paceline.lm.weights.blocks import Blocks, Form, blocks_of
 from paceline.lm.weights.dense import KERNELS, Dense
 from paceline.lm.weights.i8 import I8, I8_MINIMUM, I8_SIXTEENS, I8_TWO_LEVEL
 from paceline.lm.weights.int8 import KERNEL
-from paceline.lm.weights.layout import quantize_int8, tiles
+from paceline.lm.weights.layout import TILE, quantize_int8, tiles
 from paceline.lm.weights.u4 import U4, U4_TWO_LEVEL
 from paceline.testing import tiny_model
 
@@ -94,23 +94,20 @@ def test_gemm_is_torch_s_linear_and_no_row_depends_on_others(call: Kernel, shape
 FORMS = (U4, U4_TWO_LEVEL, I8, I8_MINIMUM, I8_TWO_LEVEL, I8_SIXTEENS)
 
 
-def blocks(form: Form, activations: str = "int8", extreme: bool = False, shape: tuple[int, int] = (70, 512)) -> Blocks:
-    """Weights of a form: any codes that it may have, or the largest alone, which come nearest to overflowing."""
+def blocks(form: Form, activations: str = "int8", extreme: bool = False) -> Blocks:
+    """Weights [70, 512] of a form, with any codes that it may have, or with the largest alone: these come nearest to overflow."""
     made = torch.Generator().manual_seed(1)
-    fields = {}
-    for name, field in {**form.group, **form.block}.items():
-        size = (shape[0], shape[1] // 32 // form.blocks, 1 if name in form.group else form.blocks, field.count)
-        least, most = {"sc": (1, 63), "m": (0, 63), "codes": (0, 31) if "m" in form.block or "minimum" in form.block else (-128, 127)}.get(name, (0, 0))
-        if field.dtype is torch.float16:
-            fields[name] = 0.01 * torch.randn(size, generator=made).half()
-        elif name == "codes":
-            bytes_ = torch.full((*size[:3], 4 * size[3]), most) if extreme else torch.randint(least, most + 1, (*size[:3], 4 * size[3]), generator=made)
-            if form.kernel in (U4.kernel, U4_TWO_LEVEL.kernel):
-                bytes_ = torch.full_like(bytes_, 255) if extreme else torch.randint_like(bytes_, 256)
-            fields[name] = bytes_.to(torch.uint8).view(field.dtype)
-        else:
-            fields[name] = torch.randint(least, most + 1, size, generator=made).to(field.dtype)
-    return blocks_of(form, fields, activations, numbers(shape[0], seed=3))
+    most = 255 if form in (U4, U4_TWO_LEVEL) else 31 if {"m", "minimum"} & set(form.block) else 127
+    ranges = {"codes": (-128 if most == 127 else 0, most), "sc": (1, 63), "m": (0, 63)}
+    parts = {}
+    for level, fields in ((1, form.group), (form.blocks, form.block)):
+        for name, field in fields.items():
+            size = (70, 16 // form.blocks, level, field.bytes // TILE)
+            low, high = ranges.get(name, (0, 0))
+            numbers = torch.randint(high if extreme else low, high + 1, size, generator=made).to(torch.uint8)
+            scales = 0.01 * torch.randn((*size[:3], 1), generator=made).half()
+            parts[name] = scales if field.dtype is torch.float16 else numbers.view(field.dtype)
+    return blocks_of(form, parts, activations, torch.arange(70.0))
 
 
 def block_gemm(call: Kernel, x: torch.Tensor, weights: Blocks, threads: int = 1) -> torch.Tensor:
