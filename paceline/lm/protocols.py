@@ -34,6 +34,11 @@ class Source(Protocol):
     parameters: int
 
     @property
+    def tokenizer(self) -> Any:
+        """The one that the same file holds; None where it lies elsewhere."""
+        ...
+
+    @property
     def generation(self) -> Any:
         """Its generation config; None where it has none."""
         ...

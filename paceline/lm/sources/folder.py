@@ -75,7 +75,7 @@ def shards(path: Path) -> list[Path]:
 class Folder:
     """A `Source`. Weights are mapped from the files, and read when they are described."""
 
-    live, module = "", True
+    live, module, tokenizer = "", True, None
 
     def __init__(self, path: Path, settings: dict[str, Any], files: list[Path], dtype: torch.dtype | None,
                  make: Callable[[], Any]) -> None:

@@ -6,6 +6,7 @@ Weights stay as the file has them, 4 or 8 bits each; no transformers module is m
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from math import prod
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,13 +20,14 @@ from paceline.lm.rotary import Rope, rope_of
 from paceline.lm.sources import Asked
 from paceline.lm.sources.contents import tensors_of
 from paceline.lm.sources.gguf_file import read
-from paceline.lm.sources.gguf_metadata import end_tokens, settings_of
-from paceline.lm.sources.gguf_parts import Blocks
+from paceline.lm.sources.gguf_metadata import settings_of
+from paceline.lm.sources.gguf_parts import FACTORS, Blocks
+from paceline.lm.sources.gguf_tokenizer import Vocabulary, tokenizer_of
 from paceline.lm.sources.llama import described
 
-__all__ = ["GGUF", "opened"]
+__all__ = ["GGUF", "gguf_in", "opened", "tokenizer_in"]
 
-ALONE = True
+ALONE, TOKENS = True, "tokenizer.ggml.tokens"
 PART = re.compile(r"(.*)-(\d{5})-of-(\d{5})\.gguf")
 
 
@@ -62,6 +64,12 @@ def parts_of(path: Path) -> list[Path]:
     return every
 
 
+def tokenizer_in(file: Path) -> Any:
+    """A file's tokenizer without its weights; None where it has none."""
+    fields = read(parts_of(file)[0]).fields
+    return tokenizer_of(fields) if TOKENS in fields else None
+
+
 class GGUF:
     """A `Source`. Tensors are mapped from the files, and read when they are described. activations: "int8" or "float", as the
     inputs of its quantised linears.
@@ -74,15 +82,19 @@ class GGUF:
         self.files = [read(part) for part in parts_of(path)]
         self.fields = self.files[0].fields
         self.tensors = {name: tensor for file in self.files for name, tensor in file.tensors.items()}
-        self.parameters = sum(prod(stored.shape) for stored in self.tensors.values())
+        self.parameters = sum(prod(stored.shape) for name, stored in self.tensors.items() if name != FACTORS)
         with self._refusing():
             self.settings = settings_of(self.fields, self.tensors)
         self.vocab = self.settings.vocab_size
 
+    @cached_property
+    def tokenizer(self) -> Any:
+        return tokenizer_of(self.fields) if TOKENS in self.fields else None
+
     @property
     def generation(self) -> Any:
         """The tokens that end a text."""
-        return SimpleNamespace(eos_token_id=end_tokens(self.fields))
+        return SimpleNamespace(eos_token_id=Vocabulary(self.fields).ends if TOKENS in self.fields else None)
 
     @property
     def model(self) -> NoReturn:

@@ -12,7 +12,7 @@ from paceline.core.checks import short
 from paceline.errors import ModelError
 from paceline.lm.sources.gguf_file import Stored
 
-__all__ = ["FAMILIES", "end_tokens", "names_of", "settings_of", "shapes_of"]
+__all__ = ["FAMILIES", "names_of", "settings_of", "shapes_of"]
 
 FAMILIES = ("llama", "olmo2", "phi3", "qwen2", "qwen3")  # as files name their architecture, where mistral is a llama
 WINDOWED = ("llama", "phi3")  # those whose window holds for every layer
@@ -26,9 +26,6 @@ OTHERS = {"model.embed_tokens": "token_embd", "model.norm": "output_norm", "lm_h
 UNKNOWN = ("expert_count", "logit_scale", "residual_scale", "embedding_scale", "attention.scale", "attn_logit_softcapping",
            "final_logit_softcapping", "attention.clamp_kqv", "rope.scaling.attn_factor",
            "attention.sliding_window_pattern")  # fmt: skip
-ENDS = ("eos", "eot", "eom")
-TURNS = {"<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|end|>", "<|endoftext|>", "<|end_of_text|>", "<end_of_turn>", "</s>"}
-CONTROL = 3  # the type of a token that is no text
 
 
 def settings_of(fields: Mapping[str, Any], tensors: Mapping[str, Stored]) -> SimpleNamespace:
@@ -86,20 +83,12 @@ def refuse(fields: Mapping[str, Any], family: str, dim: int) -> None:
 
 def rope_parameters(fields: Mapping[str, Any], family: str) -> dict[str, Any]:
     """As configurations have them. Raises ModelError for a scaling other than linear; llama 3's is in a tensor."""
-    kind, base = fields.get(f"{family}.rope.scaling.type", "none"), number(fields, f"{family}.rope.freq_base", 1e4, math.inf)
+    base, kind = number(fields, f"{family}.rope.freq_base", 1e4, math.inf), fields.get(f"{family}.rope.scaling.type", "none")
     if kind not in ("none", "linear"):
         raise ModelError(f"its rotary positions are scaled by {short(kind)}; expected 'linear' or none")
     if kind == "none":
         return {"rope_type": "default", "rope_theta": base}
     return {"rope_type": "linear", "rope_theta": base, "factor": number(fields, f"{family}.rope.scaling.factor", most=math.inf)}
-
-
-def end_tokens(fields: Mapping[str, Any]) -> list[int]:
-    """Ids that end a text: those that the metadata names, and control tokens with which chat formats end a turn."""
-    named = [fields.get(f"tokenizer.ggml.{name}_token_id") for name in ENDS]
-    tokens, kinds = fields.get("tokenizer.ggml.tokens") or (), fields.get("tokenizer.ggml.token_type") or ()
-    turns = [i for i, (token, kind) in enumerate(zip(tokens, kinds, strict=False)) if kind == CONTROL and token in TURNS]
-    return sorted({i for i in [*named, *turns] if isinstance(i, int) and i < len(tokens)})
 
 
 def names_of(s: SimpleNamespace) -> dict[str, str]:
@@ -110,7 +99,7 @@ def names_of(s: SimpleNamespace) -> dict[str, str]:
 
 
 def shapes_of(s: SimpleNamespace) -> dict[str, tuple[int, ...]]:
-    """The shapes of all weights that such a model has, by GGUF's names without the layer; biases only where there must be some."""
+    """The shapes of all weights that such a model has, by GGUF's names without the layer; biases where there have to be some."""
     width, inner, dim = s.hidden_size, s.intermediate_size, s.head_dim
     q, k, olmo, phi = s.num_attention_heads * dim, s.num_key_value_heads * dim, s.model_type == "olmo2", s.model_type == "phi3"
     shapes: dict[str, tuple[int, ...]] = {

@@ -9,10 +9,12 @@ from paceline.errors import ModelError
 from paceline.lm.sources.gguf_file import Stored
 from paceline.lm.sources.gguf_metadata import names_of, shapes_of
 from paceline.lm.weights import Weights
+from paceline.lm.weights.ggml import joined, weights_of
 
-__all__ = ["Blocks"]
+__all__ = ["FACTORS", "Blocks"]
 
 HEAD, FACTORS = "output", "rope_freqs.weight"
+GATES = ("mlp.gate_proj", "mlp.gate_up_proj")
 
 
 class Blocks:
@@ -29,7 +31,7 @@ class Blocks:
         places = [self.names[name] for name in names]
         if places == [HEAD] and f"{HEAD}.weight" not in self.tensors:
             return None
-        return joined([self._linear(place) for place in places])
+        return joined([self._linear(place) for place in places], gated=names[0].endswith(GATES))
 
     def vector(self, name: str) -> torch.Tensor | None:
         """None for a norm that the architecture lacks."""
@@ -76,17 +78,3 @@ class Blocks:
 def bare(place: str) -> str:
     """A weight's name without its layer."""
     return place.rpartition(".")[2]
-
-
-def weights_of(kind: str, data: torch.Tensor, inputs: int, activations: str, bias: torch.Tensor | None = None) -> Weights:
-    from gguf import GGMLQuantizationType, quants
-
-    from paceline.lm.weights.dense import Dense
-
-    return Dense(torch.from_numpy(quants.dequantize(data.contiguous().numpy(), GGMLQuantizationType[kind])), bias)
-
-
-def joined(parts):
-    from paceline.lm.weights.dense import joined
-
-    return joined([p.weight for p in parts], [p.bias for p in parts])

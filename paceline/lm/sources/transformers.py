@@ -1,6 +1,8 @@
 """A transformers model at hand: described where it is a plain one of a known family, else run as it is."""
 
+import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,13 +16,13 @@ from paceline.lm.sources.llama import FAMILIES, Tensors, described
 from paceline.lm.sources.plain import plain
 from paceline.lm.weights.restored import Restored
 
-__all__ = ["Module"]
+__all__ = ["Module", "tokenizer_at"]
 
 
 class Module:
     """A `Source`: the model is never changed, and its weights are read where they are."""
 
-    module = True
+    module, tokenizer = True, None
 
     def __init__(self, model: Any) -> None:
         refuse(model)
@@ -88,6 +90,32 @@ class Module:
         eps = {m.variance_epsilon for m in self.model.modules() if hasattr(m, "variance_epsilon")}
         scales = [module.self_attn.scaling for module in self.model.model.layers]
         return eps != {self.settings.rms_norm_eps} or scales != [layer.scale for layer in decoder.layers]
+
+
+def tokenizer_at(place: str) -> Any:
+    """Of a hub id or a folder; None where there is none. A folder that names the general class is read by it: to ask which class
+    there is for a model takes seconds of imports.
+    """
+    try:
+        if general(Path(place)):
+            from transformers import PreTrainedTokenizerFast
+
+            return PreTrainedTokenizerFast.from_pretrained(place)
+        from transformers import AutoTokenizer
+
+        return AutoTokenizer.from_pretrained(place)
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def general(place: Path) -> bool:
+    """Whether a folder's tokenizer is whole in tokenizer.json and of no class of its own."""
+    try:
+        settings = json.loads((place / "tokenizer_config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    named = settings.get("tokenizer_class") if isinstance(settings, dict) else None
+    return named in ("PreTrainedTokenizerFast", "TokenizersBackend") and (place / "tokenizer.json").is_file()
 
 
 def linears(module: Any) -> dict[str, list[nn.Linear]]:
