@@ -27,7 +27,7 @@ def conversation(question: str) -> str:
 
 def told(name: str, pairs: list[tuple[list[int], list[int]]]) -> None:
     """How many pairs of texts are the same, and where the others part."""
-    parts = sorted(next((i for i, (a, b) in enumerate(zip(*pair)) if a != b), min(map(len, pair))) for pair in pairs
+    parts = sorted(next((i for i, (a, b) in enumerate(zip(*pair, strict=False)) if a != b), min(map(len, pair))) for pair in pairs
                    if pair[0] != pair[1])  # fmt: skip
     where = f"; the others part at token {parts[len(parts) // 2]} in the median, the first at {parts[0]}" if parts else ""
     print(f"{name}: {len(pairs) - len(parts)} of {len(pairs)} texts are the same{where}.")

@@ -24,8 +24,8 @@ BLOCK = 512  # tokens computed together, its default
 
 
 def installed() -> bool:
-    """Whether this machine has llama.cpp for Python, and what writes its files."""
-    return all(importlib.util.find_spec(name) for name in ("llama_cpp", "gguf"))
+    """Whether this machine has llama.cpp for Python."""
+    return importlib.util.find_spec("llama_cpp") is not None
 
 
 class LlamaModel:

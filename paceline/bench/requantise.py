@@ -23,25 +23,30 @@ def check_format(name: str | None) -> None:
 
 
 def requantise(source: Path, kind: str, out: Path) -> None:
-    """Write `source` anew to `out`, the matrices of its layers in this format; all else as it was. Raises ModelError where the
-    package gguf is missing or a width is no multiple of the format's block.
+    """Write `source` anew to `out`, the matrices of its layers in this format; all else as it was. Raises ModelError for
+    widths that are no multiple of the format's block.
     """
-    try:
-        import gguf
-    except ImportError as error:
-        raise ModelError("Requantising needs the package gguf: pip install 'paceline[rivals]'.") from error
+    import gguf
+
     reader, target = gguf.GGUFReader(source), gguf.GGMLQuantizationType[kind.upper()]
     writer = gguf.GGUFWriter(out, reader.fields["general.architecture"].contents())
     _copy_fields(reader, writer, gguf)
     for tensor in reader.tensors:
         data, form = tensor.data, tensor.tensor_type
         if tensor.name.startswith("blk.") and len(tensor.shape) == 2:
-            data, form = gguf.quants.quantize(gguf.quants.dequantize(data, form), target), target
+            data, form = _quantised(gguf, tensor, target), target
         writer.add_tensor(tensor.name, data, raw_dtype=form)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
+
+
+def _quantised(gguf: Any, tensor: Any, target: Any) -> Any:
+    try:
+        return gguf.quants.quantize(gguf.quants.dequantize(tensor.data, tensor.tensor_type), target)
+    except gguf.quants.QuantError as error:
+        raise ModelError(f"{tensor.name} cannot be brought to {target.name}: {error}.") from error
 
 
 def _copy_fields(reader: Any, writer: Any, gguf: Any) -> None:

@@ -15,8 +15,6 @@ from typing import Any
 
 import numpy as np
 
-from paceline.errors import ModelError
-
 __all__ = ["SHAPES", "Shape", "shaped", "write_shape"]
 
 CONTEXT = 16_384
@@ -80,11 +78,9 @@ def shaped(name: str) -> Iterator[Path]:
 
 
 def write_shape(shape: Shape, path: Path, seed: int = 0) -> None:
-    """Write the file. Raises ModelError where the package gguf is missing."""
-    try:
-        import gguf
-    except ImportError as error:
-        raise ModelError("Writing a shape needs the package gguf: pip install 'paceline[rivals]'.") from error
+    """Write the file."""
+    import gguf
+
     writer, lots = gguf.GGUFWriter(path, "llama"), np.random.default_rng(seed)
     _describe(writer, shape)
     for name, kind, size in shape.tensors():

@@ -92,7 +92,8 @@ def from_data(kind: str, folder: Path) -> list[Prompt]:
     """Held-out prompts of one kind from a folder of public data sets, each in the layout its authors publish.
 
     code: `humaneval/problems.jsonl`; math: `gsm8k/test.jsonl`; api_bank: `api_bank/level-2.json`; bfcl: `bfcl/parallel.json`;
-    tools: both; prose and long_summaries: `wikitext-2/test.txt`; spec_bench, and the first turns of one of its groups: `spec_bench/question.jsonl`.
+    tools: both; prose and long_summaries: `wikitext-2/test.txt`; spec_bench, and the first turns of one of its groups:
+    `spec_bench/question.jsonl`.
     """
     readers: dict[str, Callable[[Path], list[Prompt]]] = {
         "code": _humaneval, "math": _gsm8k, "tools": _tools, "prose": _wikitext, "spec_bench": _spec_bench,

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from paceline.bench.requantise import check_format, requantise
+from paceline.bench.requantise import check_format
 from paceline.bench.run import files
 from paceline.errors import RequestError
 

@@ -159,7 +159,8 @@ def test_sampled_texts_are_plains_too(folder: Path) -> None:
     assert all(m["identical"] == 1.0 and m["stable_over_repeats"] for m in report["methods"].values())
     assert "temperature 1.5" in caption(report) and BEST_EACH not in report["methods"]
     lm = target(config)
-    greedy, sampled = (_methods(replace(config, temperature=t), lm, config.model)[0].run([[5, 6, 7]], 12).tokens for t in (0.0, 1.5))
+    plain = [_methods(replace(config, temperature=t), lm, config.model)[0] for t in (0.0, 1.5)]
+    greedy, sampled = (method.run([[5, 6, 7]], 12).tokens for method in plain)
     assert greedy != sampled
 
 

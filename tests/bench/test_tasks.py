@@ -138,7 +138,7 @@ def test_held_out_data_in_its_published_layout(tmp_path: Path) -> None:
     prose = from_data("prose", tmp_path)[0]
     assert prose.text == " ".join(f"w{i}" for i in range(48))
     [long] = from_data("long_summaries", tmp_path)
-    assert " w0 w1 " in long.turns[0] and " = = Part = = more " in long.turns[0] and 1500 <= len(long.turns[0].split()) < 1510
+    assert "w0 w1 w2" in long.turns[0] and " = = Part = = more " in long.turns[0] and 1500 <= len(long.turns[0].split()) < 1510
     assert from_data("spec_bench", tmp_path) == [Prompt("spec_bench", turns=("q",))]
     assert from_data("qa", tmp_path) == [Prompt("qa", turns=("q",))] and from_data("rag", tmp_path) == []
 

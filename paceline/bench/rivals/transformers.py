@@ -32,14 +32,12 @@ NAMES = (
     "transformers/assisted",
     "transformers/assisted_heuristic",
 )
-GGUF_NEEDS = ("accelerate", "gguf")
 
 
 def missing(source: str) -> str:
-    """Paceline stands on it; GGUF files it reads with two packages more."""
-    if gguf_at(source) is None or all(map(importlib.util.find_spec, GGUF_NEEDS)):
-        return ""
-    return f"It reads GGUF files with {' and '.join(GGUF_NEEDS)}. {EXTRA}"
+    """Paceline stands on it; GGUF files it reads with one package more."""
+    needs = gguf_at(source) is not None and importlib.util.find_spec("accelerate") is None
+    return f"It reads GGUF files with accelerate. {EXTRA}" if needs else ""
 
 
 def stock(terms: Terms) -> Any:
