@@ -4,13 +4,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from paceline.core.checks import characters, short
+from paceline.core.protocols import Tokenizer
 from paceline.errors import DataError, RequestError
 from paceline.toolcalls.schema import as_functions
 
 __all__ = ["conversation", "tools_of"]
 
 
-def conversation(tokenizer: Any, messages: Any, tools: Sequence[Mapping[str, Any]] | None = None,
+def conversation(tokenizer: Tokenizer, messages: Any, tools: Sequence[Mapping[str, Any]] | None = None,
                  reply: bool = True, unseen: bool = False) -> str:
     """The text of a conversation. messages: a list of {"role", "content"}. reply: end it where the model's own reply begins.
     unseen: go on where the template leaves the tools out, as benchmarks may, whose answers nobody reads.
@@ -30,7 +31,7 @@ def conversation(tokenizer: Any, messages: Any, tools: Sequence[Mapping[str, Any
     return characters("The conversation", told)
 
 
-def templated(tokenizer: Any, messages: list[dict[str, Any]], reply: bool, tools: list[dict[str, Any]] | None) -> str:
+def templated(tokenizer: Tokenizer, messages: list[dict[str, Any]], reply: bool, tools: list[dict[str, Any]] | None) -> str:
     try:
         return str(tokenizer.apply_chat_template(messages, tokenize=False, tools=tools, add_generation_prompt=reply))
     except Exception as error:  # a template is a program of the model's maker, and may raise anything
