@@ -10,7 +10,8 @@ __all__ = ["Native", "Weights"]
 class Native(NamedTuple):
     """Weights as compiled code reads them: `tiles` of TILE outputs (`layout.py`) that the kernel `kind` knows, [out, in] =
     `shape`; `scale` and `bias`, in tiles and [out], where there are any. gated: tiles of the upper and the lower half of the
-    outputs lie in turn, so that gate and up are made together; `shape` is then that of one half.
+    outputs lie in turn, so that gate and up are made together; `shape` is then that of one half. integer: inputs are rounded
+    (`blocks.rounded`). rest: outputs that follow, in another format.
     """
 
     tiles: torch.Tensor
@@ -19,6 +20,8 @@ class Native(NamedTuple):
     gated: bool = False
     scale: torch.Tensor | None = None
     bias: torch.Tensor | None = None
+    integer: bool = False
+    rest: "Native | None" = None
 
 
 class Weights(Protocol):

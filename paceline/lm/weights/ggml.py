@@ -1,0 +1,178 @@
+"""The block types of GGUF files (ggml's), converted exactly to the few forms that there are kernels for.
+
+A file's row is a chain of blocks; what each byte means is read off ggml's reference (`ggml-quants.c`, the package `gguf`).
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from itertools import groupby
+from typing import Any, NamedTuple
+
+import torch
+
+from paceline.errors import ModelError
+from paceline.lm.weights import Weights
+from paceline.lm.weights.blocks import BLOCK, Blocks, Form, Parts, blocks_of
+from paceline.lm.weights.dense import Dense
+from paceline.lm.weights.dense import joined as dense
+from paceline.lm.weights.i8 import I8, I8_MINIMUM, I8_SIXTEENS, I8_TWO_LEVEL
+from paceline.lm.weights.stacked import Stacked
+from paceline.lm.weights.u4 import U4, U4_TWO_LEVEL
+
+__all__ = ["KINDS", "joined", "weights_of"]
+
+Fields = Callable[[torch.Tensor], Mapping[str, torch.Tensor]]
+DENSE = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+IQ4 = torch.tensor((-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113), dtype=torch.int8)
+
+
+def half(raw: torch.Tensor, start: int) -> torch.Tensor:
+    return raw[..., start : start + 2].contiguous().view(torch.float16)
+
+
+def nibbles(pairs: torch.Tensor) -> torch.Tensor:
+    """Two codes a byte as two bytes: [..., n] -> [..., 2 n], lower halves first."""
+    return torch.cat((pairs & 15, pairs >> 4), -1)
+
+
+def fifth_bits(raw: torch.Tensor, start: int) -> torch.Tensor:
+    """16 for each of 32 inputs whose bit is set in the 4 bytes from `start`."""
+    return (raw[..., start : start + 4, None] >> torch.arange(8, dtype=torch.uint8) & 1).flatten(-2) << 4
+
+
+def crumbs(raw: torch.Tensor) -> torch.Tensor:
+    """Each 32 bytes as four blocks of 32 two-bit numbers, lowest bits first: [..., n * 32] -> [..., n * 4, 32]."""
+    shifts = torch.tensor((0, 2, 4, 6), dtype=torch.uint8)
+    return (raw.unflatten(-1, (-1, 1, 32)) >> shifts[:, None] & 3).flatten(-3, -2)
+
+
+def six_bits(raw: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Scales and minima of the eight blocks of Q4_K and Q5_K from their 12 bytes."""
+    low, high, rest = raw.unflatten(-1, (3, 4)).unbind(-2)
+    sc = torch.cat((low & 63, rest & 15 | low >> 2 & 48), -1)
+    m = torch.cat((high & 63, rest >> 4 | high >> 2 & 48), -1)
+    return {"sc": sc[..., None], "m": m[..., None]}
+
+
+def q4_0(raw: torch.Tensor) -> Mapping[str, torch.Tensor]:
+    scale = half(raw, 0)
+    return {"codes": raw[..., 2:], "scale": scale, "minimum": scale * -8}
+
+
+def q4_1(raw: torch.Tensor) -> Mapping[str, torch.Tensor]:
+    return {"codes": raw[..., 4:], "scale": half(raw, 0), "minimum": half(raw, 2)}
+
+
+def q5_0(raw: torch.Tensor) -> Mapping[str, torch.Tensor]:
+    return {"codes": (nibbles(raw[..., 6:]) | fifth_bits(raw, 2)) - 16, "scale": half(raw, 0)}
+
+
+def q5_1(raw: torch.Tensor) -> Mapping[str, torch.Tensor]:
+    return {"codes": nibbles(raw[..., 8:]) | fifth_bits(raw, 4), "scale": half(raw, 0), "minimum": half(raw, 2)}
+
+
+def q8_0(raw: torch.Tensor) -> Mapping[str, torch.Tensor]:
+    return {"codes": raw[..., 2:], "scale": half(raw, 0)}
+
+
+def iq4_nl(raw: torch.Tensor) -> Mapping[str, torch.Tensor]:
+    return {"codes": IQ4[nibbles(raw[..., 2:]).int()], "scale": half(raw, 0)}
+
+
+def q4_k(raw: torch.Tensor) -> Mapping[str, torch.Tensor]:
+    first, second = raw[..., 16:].unflatten(-1, (4, 2, 16)).unbind(-2)  # of each pair of blocks, which share their bytes
+    codes = torch.stack((first & 15 | second << 4, first >> 4 | second & 240), -2)
+    return {"codes": codes.flatten(-3, -2), "d": half(raw, 0), "dmin": half(raw, 2), **six_bits(raw[..., 4:16])}
+
+
+def q5_k(raw: torch.Tensor) -> Mapping[str, torch.Tensor]:
+    codes = nibbles(raw[..., 48:].unflatten(-1, (4, 32))).unflatten(-1, (2, 32)).flatten(-3, -2)
+    high = raw[..., None, 16:48] >> torch.arange(8, dtype=torch.uint8)[:, None] & 1
+    return {"codes": codes | high << 4, "d": half(raw, 0), "dmin": half(raw, 2), **six_bits(raw[..., 4:16])}
+
+
+def q6_k(raw: torch.Tensor) -> Mapping[str, torch.Tensor]:
+    low = nibbles(raw[..., :128].unflatten(-1, (2, 64))).unflatten(-1, (4, 32)).flatten(-3, -2)
+    codes = (low | crumbs(raw[..., 128:192]) << 4) - 32
+    return {"codes": codes, "d": half(raw, 208), "sc": raw[..., 192:208].unflatten(-1, (8, 2))}
+
+
+def q3_k(raw: torch.Tensor) -> Mapping[str, torch.Tensor]:
+    high = raw[..., None, :32] >> torch.arange(8, dtype=torch.uint8)[:, None] & 1
+    shifts = torch.tensor((0, 2, 4, 6), dtype=torch.uint8)
+    sc = nibbles(raw[..., 96:104]) | (raw[..., None, 104:108] >> shifts[:, None] & 3).flatten(-2) << 4
+    codes = (crumbs(raw[..., 32:96]) | high << 2) - 4
+    return {"codes": codes, "d": half(raw, 108), "sc": (sc - 32).unflatten(-1, (8, 2))}
+
+
+class Kind(NamedTuple):
+    """A block type: what it becomes, a block's bytes in the file, and how to read them: raw [out, blocks, bytes] -> fields."""
+
+    form: Form
+    bytes: int
+    fields: Fields
+
+    @property
+    def inputs(self) -> int:
+        return BLOCK * self.form.blocks
+
+
+KINDS = {
+    "Q4_0": Kind(U4, 18, q4_0), "Q4_1": Kind(U4, 20, q4_1), "Q4_K": Kind(U4_TWO_LEVEL, 144, q4_k),
+    "Q5_0": Kind(I8, 22, q5_0), "Q5_1": Kind(I8_MINIMUM, 24, q5_1), "Q5_K": Kind(I8_TWO_LEVEL, 176, q5_k),
+    "Q8_0": Kind(I8, 34, q8_0), "IQ4_NL": Kind(I8, 18, iq4_nl),
+    "Q3_K": Kind(I8_SIXTEENS, 110, q3_k), "Q6_K": Kind(I8_SIXTEENS, 210, q6_k),
+}  # fmt: skip
+
+
+def weights_of(kind: str, data: torch.Tensor, inputs: int, activations: str, bias: torch.Tensor | None = None) -> Weights:
+    """A tensor of a GGUF file: data uint8 [out, bytes of a row], of the type that GGUF calls `kind`, as weights [out, inputs].
+
+    Exact: every weight is the number that ggml's own dequantisation gives. activations: "int8" or "float" (`blocks.Blocks`).
+    F32, F16 and BF16 become fp32. Raises ModelError for other types, widths that blocks do not divide and broken scales.
+    """
+    if kind in DENSE:
+        return Dense(data.contiguous().view(DENSE[kind]).float(), bias)
+    if kind not in KINDS:
+        raise ModelError(f"Weights of the type {kind} cannot be read; known are {', '.join(sorted([*DENSE, *KINDS]))}.")
+    form, size, fields = KINDS[kind]
+    width = KINDS[kind].inputs
+    if inputs % width or data.shape[1] != inputs // width * size:
+        raise ModelError(f"Weights of the type {kind} have blocks of {width} inputs in {size} bytes; found rows of {inputs} "
+                         f"inputs in {data.shape[1]} bytes.")
+    parts = placed(form, fields(data.unflatten(1, (-1, size))))
+    if not all(part.isfinite().all() for part in parts.values() if part.dtype is torch.float16):
+        raise ModelError(f"Scales of weights must be finite; these of the type {kind} are not: the file is damaged.")
+    return blocks_of(form, parts, activations, bias)
+
+
+def placed(form: Form, fields: Mapping[str, torch.Tensor]) -> Parts:
+    """Fields in elements of their types, and with an axis for the blocks of a group where a block has none."""
+    typed = {name: fields[name].contiguous().view(field.dtype) for name, field in {**form.group, **form.block}.items()}
+    return {name: part if part.dim() == 4 else part[:, :, None] for name, part in typed.items()}
+
+
+def joined(weights: Sequence[Weights], gated: bool = False) -> Weights:
+    """Linears that share their input as one, in this order; a `Stacked` where formats differ. gated: gate and up, whose tiles
+    then lie in turn, as compiled code wants them; one weight that holds both may be given alone.
+    """
+    runs = [list(run) for _, run in groupby(weights, format_of)]
+    parts = [one(run, gated and len(runs) == 1) for run in runs]
+    return parts[0] if len(parts) == 1 else Stacked(parts)
+
+
+def format_of(weights: Weights) -> object:
+    return (weights.form.kernel, weights.activations) if isinstance(weights, Blocks) else type(weights)
+
+
+def one(weights: list[Any], gated: bool) -> Weights:
+    """Weights of one format."""
+    first, biases = weights[0], [each.bias for each in weights]
+    if isinstance(first, Dense):
+        return dense([each.weight for each in weights], biases)
+    if len(weights) == 1 and not gated:
+        return first
+    parts = [each.parts() for each in weights]
+    whole = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+    bias = None if all(b is None for b in biases) else torch.cat(
+        [torch.zeros(each.shape[0]) if each.bias is None else each.bias for each in weights])
+    return blocks_of(first.form, whole, first.activations, bias, gated)
