@@ -19,8 +19,8 @@ __all__ = ["tokenizer_of"]
 
 NORMAL, UNKNOWN, CONTROL, OWN, UNUSED, BYTE = range(1, 7)  # types of tokens; OWN is "user defined"
 ROLES = {"bos_token": "bos", "eos_token": "eos", "unk_token": "unknown", "pad_token": "padding"}
-TURN_ENDS = frozenset(("<|eot_id|>", "<|eom_id|>", "<|im_end|>", "<|end|>", "<|endoftext|>", "<|end_of_text|>", "<end_of_turn>", "<eos>",
-                       "<EOT>", "[EOT]", "<end_of_utterance>", "<｜end▁of▁sentence｜>"))  # fmt: skip
+TURN_ENDS = frozenset(("<|eot_id|>", "<|eom_id|>", "<|im_end|>", "<|end|>", "<|endoftext|>", "<|end_of_text|>", "<eos>", "<EOT>",
+                       "[EOT]", "<end_of_turn>", "<end_of_utterance>", "<｜end▁of▁sentence｜>"))
 SPACE = "\u2581"
 
 
@@ -36,14 +36,14 @@ def tokenizer_of(fields: Mapping[str, Any]) -> FileTokenizer:
                          "model with a tokenizer of your own: tokenizer=….")
     try:
         made, begins = KINDS[kind](words)
+        made.add_tokens(words.added)
+        made.post_processor = framed(words, begins)
+        return FileTokenizer(made, words.roles, words.ends, fields.get("tokenizer.chat_template"),
+                             fields.get("tokenizer.chat_template.tool_use"))
     except ModelError:
         raise
-    except Exception as error:  # the library raises nothing narrower
+    except Exception as error:  # values of any type may stand in a file, and the library raises nothing narrower
         raise ModelError(f"The file's tokenizer cannot be built: {error}.") from error
-    made.add_tokens(words.added)
-    made.post_processor = framed(words, begins)
-    return FileTokenizer(made, words.roles, words.ends, fields.get("tokenizer.chat_template"),
-                         fields.get("tokenizer.chat_template.tool_use"))
 
 
 @dataclass(frozen=True)
@@ -86,8 +86,9 @@ class Vocabulary:
     @property
     def ends(self) -> list[int]:
         """Ids that end an answer: those that the file names, and those whose name is known."""
-        named = {self.value(f"{name}_token_id") for name in ("eot", "eom")} | {self.roles.get("eos_token")}
-        return sorted({self.ids[text] for text in TURN_ENDS & self.ids.keys()} | (named & set(range(len(self.ids)))))
+        named = [self.roles.get("eos_token"), *(self.value(f"{name}_token_id") for name in ("eot", "eom"))]
+        known = [self.ids[text] for text in TURN_ENDS & self.ids.keys()]
+        return sorted({*known, *(id for id in named if id is not None and 0 <= id < len(self.ids))})
 
     @property
     def added(self) -> list[AddedToken]:
