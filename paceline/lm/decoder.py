@@ -4,8 +4,9 @@ A transformers module, a folder of weights or a draft head is described once, by
 compiled forward consume the description and know no module. Models that cannot be described run on the stock forward.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch.nn.functional import rms_norm
@@ -14,8 +15,9 @@ from paceline.lm.rotary import Rope
 from paceline.lm.weights import Weights
 from paceline.lm.weights.dense import Dense
 from paceline.lm.weights.int8 import Int8
+from paceline.lm.weights.quantize import quantized as quantize
 
-__all__ = ["Cross", "Decoder", "Heads", "Layer", "Norm", "rounded"]
+__all__ = ["Cross", "Decoder", "Heads", "Layer", "Norm", "quantized", "rounded"]
 
 
 @dataclass(frozen=True)
@@ -110,15 +112,47 @@ class Decoder:
         return self.head.dtype
 
 
+Change = Callable[[str, Any], Any]  # (name of a part, the part) -> what stands in its place
+
+
+def changed(part: Any, change: Change) -> Any:
+    """A layer, or its cross-attention, with its norms and linears changed."""
+    parts = {name: changed(value, change) if isinstance(value, Cross) else change(name, value)
+             for name, value in vars(part).items() if isinstance(value, Cross | Norm) or hasattr(value, "linear")}
+    return replace(part, **parts)
+
+
 def rounded(decoder: Decoder) -> Decoder:
     """The same decoder with its dense linears in int8, the embedding aside: for drafting."""
 
-    def round_(weights: Weights) -> Weights:
-        return Int8(weights.weight, weights.bias) if isinstance(weights, Dense) else weights
+    def change(name: str, part: Any) -> Any:
+        return Int8(part.weight, part.bias) if isinstance(part, Dense) else part
 
-    def layer(old: Layer) -> Layer:
-        cross = None if old.cross is None else replace(old.cross, q=round_(old.cross.q), out=round_(old.cross.out))
-        return replace(old, qkv=round_(old.qkv), out=round_(old.out), gate_up=round_(old.gate_up), down=round_(old.down),
-                       cross=cross)
+    return replace(decoder, layers=[changed(layer, change) for layer in decoder.layers], head=change("head", decoder.head))
 
-    return replace(decoder, layers=[layer(old) for old in decoder.layers], head=round_(decoder.head))
+
+def quantized(decoder: Decoder, kind: str, activations: str) -> Decoder:
+    """The same decoder, computed in fp32, with its dense linears in `kind` ("u4" or "i8"), and its embedding and head in "i8",
+    since they lose most by rounding. activations: "int8" or "float" (`weights/blocks.py`).
+
+    Raises ModelError for a width that blocks of 32 do not divide.
+    """
+
+    def change(name: str, part: Any) -> Any:
+        if isinstance(part, Norm):
+            return Norm(part.weight.float(), part.eps)
+        return quantize(part, kind, activations, name == "gate_up") if isinstance(part, Dense) else part
+
+    def bytes_(part: Any) -> Any:
+        return quantize(part, "i8", activations) if isinstance(part, Dense) else part
+
+    embed, layers = bytes_(decoder.embed), [changed(layer, change) for layer in decoder.layers]
+    head = embed if tied(decoder) else bytes_(decoder.head)
+    return replace(decoder, layers=layers, embed=embed, norm=change("norm", decoder.norm), head=head)
+
+
+def tied(decoder: Decoder) -> bool:
+    """Whether the head is the embedding."""
+    embed, head = decoder.embed, decoder.head
+    return (isinstance(embed, Dense) and isinstance(head, Dense) and head.bias is None and head.shape == embed.shape
+            and head.weight.data_ptr() == embed.weight.data_ptr())

@@ -140,8 +140,6 @@ def weights_of(kind: str, data: torch.Tensor, inputs: int, activations: str, bia
         raise ModelError(f"Weights of the type {kind} have blocks of {width} inputs in {size} bytes; found rows of {inputs} "
                          f"inputs in {data.shape[1]} bytes.")
     parts = placed(form, fields(data.unflatten(1, (-1, size))))
-    if not all(part.isfinite().all() for part in parts.values() if part.dtype is torch.float16):
-        raise ModelError(f"Scales of weights must be finite; these of the type {kind} are not: the file is damaged.")
     return blocks_of(form, parts, activations, bias)
 
 
