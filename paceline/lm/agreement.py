@@ -2,17 +2,20 @@
 
 Families differ in ways that no list keeps up with (two attentions in a layer, layers run twice, states beside the cache, masks
 of their own), and hooks may do anything. So the model as it was handed in reads a text in its own way, and `LM.forward` reads it
-as decoding does.
+as decoding does. A source without a module (a GGUF file) has its description alone: the lean forward, made of torch's operators,
+then computes it in the module's stead.
 """
 
 from __future__ import annotations
 
+import copy
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from paceline.errors import ModelError, PacelineError
+from paceline.lm.decoder import Decoder
 from paceline.lm.ids import random_ids
 from paceline.lm.sources.compatibility import device_of
 
@@ -24,19 +27,21 @@ __all__ = ["agreement", "stepped"]
 
 LENGTH, LONGEST_WINDOW = 20, 64  # tokens; windows longer than this are known from the family's own mask alone
 CLOSE = 1e-3  # of the logits' spread, at every token
-ROUGHLY = 1e-1  # the same in half precisions, on average and at the end: a router of experts may decide a close case otherwise
+ROUGHLY = 1e-1  # the same where activations are rounded, to half precisions or to int8, on average and at the end: a router of
+# experts may decide a close case otherwise
 WIDEST = 1e4  # logits beyond it stand for a token that is ruled out
 
 
 @torch.inference_mode()
-def agreement(lm: LM) -> str:
-    """What differs between the forward in use and the model's own, one clause; "" where nothing does.
+def agreement(lm: LM, decoder: Decoder | None = None) -> str:
+    """What differs between the forward in use and the model's own, one clause; "" where nothing does. decoder: what the forward
+    computes, which is compared with where the source has no module.
 
     Reads two rows of random tokens, longer than any short window its configuration names: a prefill, many tokens at once, then
     one by one; the model that was handed in reads all of them at once but the last, and that one through its own cache.
     """
     tokens = random_ids(lm.known, (2, length(lm)), seed=0)
-    theirs = stepped(lm.model, tokens)
+    theirs = stepped(lm.model, tokens) if lm.source.module or decoder is None else referred(lm, decoder, tokens)
     try:
         ours = decoded(lm, tokens)
     except PacelineError:
@@ -45,7 +50,7 @@ def agreement(lm: LM) -> str:
         return f"its forward fails then with {brief(error)}"
     ours, theirs = (x.float().clamp(-WIDEST, WIDEST) for x in (ours, theirs[:, -ours.shape[1] :]))
     apart = (ours - theirs).square().mean(-1).sqrt() / theirs.std().clamp_min(1e-6)
-    whole = lm.dtype in (torch.float32, torch.float64)
+    whole = lm.dtype in (torch.float32, torch.float64) and not (decoder and decoder.rounding)
     if apart.max() <= CLOSE if whole else max(apart.mean(), apart[:, -1].min()) <= ROUGHLY:
         return ""
     return f"logits differ from its own by {float(apart.max()):.2g} of their spread"
@@ -77,6 +82,17 @@ def stepped(model: Any, tokens: torch.Tensor) -> torch.Tensor:
     except Exception as error:
         raise ModelError(f"{type(model).__name__} fails on a plain text, without Paceline, with {brief(error)}.") from error
     return torch.cat(out, 1)
+
+
+def referred(lm: LM, decoder: Decoder, tokens: torch.Tensor) -> torch.Tensor:
+    """Logits [B, T, V] of the lean forward for tokens [B, T], all in one call: it unpacks every weight anew at each."""
+    from paceline.lm.forwards import lean
+
+    other = copy.copy(lm)
+    other.backend, kv = lean.build(decoder), other.cache()
+    logits = other.forward(kv, [kv.take() for _ in tokens], tokens)
+    assert logits is not None
+    return logits.unflatten(0, tokens.shape)
 
 
 def brief(error: Exception) -> str:

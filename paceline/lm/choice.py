@@ -43,7 +43,7 @@ def _runs(lm: LM, forward: str, name: str, decoder: Decoder | None, why: str, bu
     """Whether this forward is at work now; what keeps it from that is noted, or raised where it alone was asked for."""
     if decoder is not None and not why:
         lm.backend = build(decoder)
-        why = lm.checks(f"{name} agrees", lambda: agreement(lm))
+        why = lm.checks(f"{name} agrees", lambda: agreement(lm, decoder))
     if why and forward == name:
         raise ModelError(f"There is no {name} forward for this model here: {why}. Use forward='auto'.")
     if why and not any(why in note for note in lm.notes):

@@ -108,6 +108,11 @@ class Decoder:
         return sum(w.bytes for w in [*linears, self.head]) + sum(w.numel() * w.element_size() for w in norms)
 
     @property
+    def rounding(self) -> bool:
+        """Whether some of its linears round what goes into them."""
+        return any(getattr(part, "activations", "float") != "float" for layer in self.layers for part in vars(layer).values())
+
+    @property
     def dtype(self) -> torch.dtype:
         return self.head.dtype
 

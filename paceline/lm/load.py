@@ -1,4 +1,4 @@
-"""From a name to an `LM`: the embedded zoo, a hub id, a folder, or a transformers model already at hand."""
+"""From a name to an `LM`: the embedded zoo, `smol`, a hub id, a folder, a GGUF file, or a transformers model already at hand."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -15,12 +15,16 @@ from paceline.core.progress import waiting
 from paceline.errors import ModelError, did_you_mean
 from paceline.lm.lm import LM
 from paceline.lm.memory import keep_memory
+from paceline.lm.places import SMOL, hub_file, smol
 from paceline.lm.protocols import Source
-from paceline.lm.sources import of_files
+from paceline.lm.sources import Asked, of_files
+from paceline.lm.sources.gguf import gguf_in, tokenizer_in
+from paceline.lm.sources.transformers import Module, tokenizer_at
 
 __all__ = ["kept", "load", "load_tokenizer", "zoo_names"]
 
 ZOO = Path(__file__).parent.parent / "zoo"
+ROUNDED, FORMATS = ("int8", "float"), ("u4", "i8")
 DTYPES = {"fp32": torch.float32, "float32": torch.float32, "bf16": torch.bfloat16, "bfloat16": torch.bfloat16,
           "fp16": torch.float16, "float16": torch.float16}
 
@@ -39,46 +43,65 @@ def head_kind(source: str) -> str | None:
 
 
 def load(model: Any, *, dtype: str | torch.dtype | None = None, forward: str = "auto", packed: bool = True,
-         tokenizer: Any = None, device: str | None = None, replace: bool = False) -> LM:
+         tokenizer: Any = None, device: str | None = None, replace: bool = False, activations: str | None = None,
+         weights: str | None = None) -> LM:
     """Load a causal language model for decoding.
 
-    model: "zoo:tiny", a hub id, a folder, or a transformers model, which is left unchanged (packed weights live beside it).
-    dtype: "fp32", "bf16", "fp16", a torch dtype, or None (zoo: fp32; otherwise as saved). forward, packed, replace: as `LM` says.
-    Raises ModelError with the reason when it cannot be had or decoded.
+    model: "smol", "zoo:tiny", a hub id, a folder, a GGUF file ("x.gguf", a folder with one, OWNER/NAME:FILE.gguf on the hub), or
+    a transformers model, which is left unchanged (packed weights live beside it). dtype: "fp32", "bf16", "fp16", a torch dtype,
+    or None (zoo and GGUF: fp32; otherwise as saved). forward, packed, replace: as `LM` says. weights: "u4" or "i8" rounds the
+    linears of a model of llama's kind to 4 or 8 bits. activations: what quantised linears make of their inputs: "int8" (the
+    default, and the faster), or "float", the text of the dequantised weights. Raises ModelError with the reason when it cannot be
+    had or decoded.
     """
     keep_memory()
     if hasattr(model, "score") and hasattr(model, "cache"):  # an LM, or what passes for one
         return model
+    for name, value, values in (("activations", activations, ROUNDED), ("weights", weights, FORMATS)):
+        if value not in (None, *values):
+            raise ModelError(f"{name} must be one of {', '.join(values)}; found {value!r}.")
     if not isinstance(model, str | Path):
         if dtype is not None or device is not None:
             raise ModelError("dtype and device apply when Paceline loads the model; move a model you hold with model.to(…).")
         if not isinstance(model, torch.nn.Module):
             raise ModelError(f"Expected a model's name, a folder, or a transformers model; found {short(model)}.")
-        return LM(model, tokenizer, forward, packed, replace)
+        return LM(_quantised(module_source(model), weights, activations), tokenizer, forward, packed, replace)
     with waiting(f"loading {model}"):
-        source = _source(str(model), dtype, forward, packed, device)
-        words = load_tokenizer(str(model), needed=False) if tokenizer is None else tokenizer
+        quick = forward in ("auto", "fused") and packed and device in (None, "cpu")
+        plain = torch.float32 if weights or str(model).startswith("zoo:") else None
+        want = plain if dtype is None else torch_dtype(dtype)
+        source = _quantised(_source(str(model), want, device, activations, quick), weights, activations)
+        words = tokenizer or source.tokenizer or load_tokenizer(str(model), needed=False)
         lm = LM(source, words, forward, packed, replace)
     lm.name = str(model)
     return lm
 
 
-def _source(name: str, dtype: str | torch.dtype | None, forward: str, packed: bool, device: str | None) -> Source:
-    """The folder as it is where a forward of ours can compute it, else the model that transformers makes of it."""
+def _source(name: str, dtype: torch.dtype | None, device: str | None, activations: str | None, quick: bool) -> Source:
+    """The file or folder as it is where a forward of ours can compute it, else the model that transformers makes of it. quick:
+    whether such a forward is wanted.
+    """
     place = resolve(name)
     if (kind := head_kind(place)) is not None:
         raise ModelError(f"{name!r} is a draft head, not a model: use it with --drafter {kind}:model={name}.")
-    want = torch_dtype(dtype) if dtype is not None else (torch.float32 if name.startswith("zoo:") else None)
-    make = partial(_module, name, place, want, device)
-    quick = forward in ("auto", "fused") and packed and device in (None, "cpu")
-    found = (module.opened(Path(place), want, make) for module in of_files()) if quick else ()
-    return next(filter(None, found), None) or module_source(make())
+    asked = Asked(partial(_module, name, place, dtype, device), dtype, device, activations)
+    found = (module.opened(Path(place), asked) for module in of_files() if quick or module.ALONE)
+    return next(filter(None, found), None) or module_source(asked.make())
+
+
+def _quantised(source: Source, weights: str | None, activations: str | None) -> Source:
+    """The source, its linears rounded where that is asked for."""
+    if weights is not None:
+        from paceline.lm.sources.quantised import Quantised
+
+        return Quantised(source, weights, activations or ROUNDED[0])
+    if activations is not None and source.module:
+        raise ModelError(f"activations={activations!r} is for quantised weights: give weights='u4' or 'i8' too, or a GGUF file.")
+    return source
 
 
 def module_source(model: Any) -> Source:
     """A transformers model at hand."""
-    from paceline.lm.sources.transformers import Module
-
     return Module(model)
 
 
@@ -119,7 +142,9 @@ def load_tokenizer(name: str, needed: bool = True) -> Any:
     """The tokenizer of "zoo:tiny", a hub id or a folder, without a model. Raises ModelError where there is none, or gives None
     where it is not needed.
     """
-    words = _tokenizer(resolve(name))
+    place = resolve(name)
+    file = gguf_in(Path(place))
+    words = tokenizer_at(place) if file is None else tokenizer_in(file)
     if words is None and needed:
         raise ModelError(f"Cannot load a tokenizer from {name!r}: expected zoo:{', zoo:'.join(zoo_names())}, a hub id or a "
                          "folder with tokenizer.json.")
@@ -141,7 +166,13 @@ def quiet() -> Iterator[None]:
 
 
 def resolve(name: str) -> str:
-    """A zoo name to its folder; anything else as it is. Raises ModelError for a folder that is not there."""
+    """A name of ours to its folder or file, a file on the hub to its copy here; anything else as it is. Raises ModelError for
+    what is not there.
+    """
+    if name == SMOL:
+        return str(smol())
+    if (file := hub_file(name)) is not None:
+        return str(file)
     if not name.startswith("zoo:"):
         if means_path(name) and not Path(name).exists():
             raise ModelError(f"There is no file or folder {name!r}, and a path is not looked for on the hub.")
@@ -164,32 +195,6 @@ def torch_dtype(dtype: str | torch.dtype) -> torch.dtype:
     if not isinstance(dtype, str) or dtype not in DTYPES:
         raise ModelError(f"There is no dtype {dtype!r}.{did_you_mean(str(dtype), DTYPES)}")
     return DTYPES[dtype]
-
-
-def _tokenizer(place: str) -> Any:
-    """None where there is none. A folder that names the general class is read by it: to ask which class there is for a model
-    takes seconds of imports.
-    """
-    try:
-        if general(Path(place)):
-            from transformers import PreTrainedTokenizerFast
-
-            return PreTrainedTokenizerFast.from_pretrained(place)
-        from transformers import AutoTokenizer
-
-        return AutoTokenizer.from_pretrained(place)
-    except (OSError, ValueError, KeyError):
-        return None
-
-
-def general(place: Path) -> bool:
-    """Whether a folder's tokenizer is whole in tokenizer.json and of no class of its own."""
-    try:
-        settings = json.loads((place / "tokenizer_config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    named = settings.get("tokenizer_class") if isinstance(settings, dict) else None
-    return named in ("PreTrainedTokenizerFast", "TokenizersBackend") and (place / "tokenizer.json").is_file()
 
 
 def _first_line(error: BaseException) -> str:

@@ -20,16 +20,23 @@ class Source(Protocol):
     """Where a model comes from: a transformers module at hand, a folder, a file.
 
     settings: as transformers' text configuration has them, read as attributes. live: why the module itself has to run at every
-    call; "" where its description may stand for it. vocab: how many logits it gives.
+    call; "" where its description may stand for it. module: whether there is one that computes the same. vocab: how many logits
+    it gives.
     """
 
     settings: Any
     name: str
     live: str
+    module: bool
     vocab: int
     dtype: torch.dtype
     device: torch.device
     parameters: int
+
+    @property
+    def tokenizer(self) -> Any:
+        """The one that the same file holds; None where it lies elsewhere."""
+        ...
 
     @property
     def generation(self) -> Any:
@@ -38,7 +45,7 @@ class Source(Protocol):
 
     @property
     def model(self) -> Any:
-        """The transformers module; made when first asked for where the source is a file."""
+        """The transformers module; made when first asked for where the source is a file. Raises ModelError for none."""
         ...
 
     def decoder(self, context: int) -> tuple[Decoder | None, str]:

@@ -16,8 +16,9 @@ from safetensors import SafetensorError, safe_open
 
 from paceline.lm.decoder import Decoder
 from paceline.lm.rotary import rope_of
+from paceline.lm.sources import Asked
 from paceline.lm.sources.contents import settings_of, tensors_of
-from paceline.lm.sources.llama import FAMILIES, described
+from paceline.lm.sources.llama import FAMILIES, Tensors, described
 
 __all__ = ["Folder", "opened"]
 
@@ -26,14 +27,17 @@ NEEDED = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attentio
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 
 
-def opened(path: Path, dtype: torch.dtype | None, make: Callable[[], Any]) -> "Folder | None":
-    """The folder as a source, or None where it is left to transformers. dtype: None = as saved. make: its transformers model."""
+ALONE = False
+
+
+def opened(path: Path, asked: Asked) -> "Folder | None":
+    """The folder as a source, or None where it is left to transformers. Its dtype is as saved where none is asked for."""
     try:
         settings = complete(json.loads((path / "config.json").read_text(encoding="utf-8")))
         files = shards(path)
         if settings is None or not files or (path / "adapter_config.json").exists():
             return None
-        return Folder(path, settings, files, dtype, make)
+        return Folder(path, settings, files, asked.dtype, asked.make)
     except (OSError, ValueError, TypeError, LookupError, AttributeError, SafetensorError):
         return None  # transformers says what is wrong with it
 
@@ -71,7 +75,7 @@ def shards(path: Path) -> list[Path]:
 class Folder:
     """A `Source`. Weights are mapped from the files, and read when they are described."""
 
-    live = ""
+    live, module, tokenizer = "", True, None
 
     def __init__(self, path: Path, settings: dict[str, Any], files: list[Path], dtype: torch.dtype | None,
                  make: Callable[[], Any]) -> None:
@@ -106,7 +110,7 @@ class Folder:
 
     def decoder(self, context: int) -> tuple[Decoder | None, str]:
         settings = vars(self.settings)
-        return described(settings, self.weight, rope_of(settings["rope_parameters"], settings["head_dim"]), context)
+        return described(settings, Tensors(self.weight), rope_of(settings["rope_parameters"], settings["head_dim"]), context)
 
     def embeddings(self) -> tuple[torch.Tensor, torch.Tensor]:
         return self._read("model.embed_tokens.weight"), self._read(self._head)

@@ -5,21 +5,48 @@ refused with the reason, and the stock forward serves.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
 from paceline.lm.decoder import Decoder, Heads, Layer, Norm
 from paceline.lm.rotary import Rope
-from paceline.lm.weights.dense import Dense, joined
+from paceline.lm.weights import Weights
+from paceline.lm.weights.dense import joined
 
-__all__ = ["FAMILIES", "Named", "described"]
+__all__ = ["FAMILIES", "Parts", "Tensors", "described"]
 
 FAMILIES = ("llama", "qwen2", "qwen3", "mistral", "phi3", "olmo2")
-Named = Callable[[str], torch.Tensor | None]  # a weight by its name; None where there is none
 
 
-def described(settings: Mapping[str, Any], weight: Named, rope: Rope | None, context: int) -> tuple[Decoder | None, str]:
+class Parts(Protocol):
+    """A model's weights by transformers' names, such as `model.norm`; None where there is none of that name."""
+
+    def linear(self, *names: str) -> Weights | None:
+        """One or several that share their input, stacked, with their biases."""
+        ...
+
+    def vector(self, name: str) -> torch.Tensor | None:
+        """A norm's weight."""
+        ...
+
+
+class Tensors:
+    """`Parts` that are plain tensors. weight: one by its full name, None where there is none."""
+
+    def __init__(self, weight: Callable[[str], torch.Tensor | None]) -> None:
+        self.weight = weight
+
+    def linear(self, *names: str) -> Weights | None:
+        found = [self.weight(f"{name}.weight") for name in names]
+        weights = [weight for weight in found if weight is not None]
+        return joined(weights, [self.weight(f"{name}.bias") for name in names]) if len(weights) == len(names) else None
+
+    def vector(self, name: str) -> torch.Tensor | None:
+        return self.weight(f"{name}.weight")
+
+
+def described(settings: Mapping[str, Any], parts: Parts, rope: Rope | None, context: int) -> tuple[Decoder | None, str]:
     """The decoder, or None and the reason why it cannot be described. settings: as in config.json, nothing left out; context:
     positions stay below it, since some rotary embeddings change beyond.
     """
@@ -31,30 +58,30 @@ def described(settings: Mapping[str, Any], weight: Named, rope: Rope | None, con
     dim = settings.get("head_dim") or settings["hidden_size"] // settings["num_attention_heads"]
     heads, eps = Heads(settings["num_attention_heads"], settings["num_key_value_heads"], dim), settings["rms_norm_eps"]
     try:
-        layers = [_layer(settings, i, weight, dim) for i in range(settings["num_hidden_layers"])]
-        embed, norm = needed(weight, "model.embed_tokens.weight"), Norm(needed(weight, "model.norm.weight"), eps)
+        layers = [_layer(settings, i, parts, dim) for i in range(settings["num_hidden_layers"])]
+        embed = needed("model.embed_tokens", parts.linear("model.embed_tokens"))
+        norm = Norm(needed("model.norm", parts.vector("model.norm")), eps)
     except LookupError as error:
         return None, f"it has no {error}"
     if not all(_fits(layer, heads) for layer in layers):
         return None, "heads have been cut out of its layers"
-    head = weight("lm_head.weight")
-    return Decoder(layers, Dense(embed), norm, Dense(embed if head is None else head), heads, rope, context), ""
+    return Decoder(layers, embed, norm, parts.linear("lm_head") or embed, heads, rope, context), ""
 
 
-def needed(weight: Named, name: str) -> torch.Tensor:
-    """Raises LookupError where there is no such weight."""
-    if (found := weight(name)) is None:
-        raise LookupError(name)
+def needed(name: str, found: Any) -> Any:
+    """What was found. Raises LookupError where it is None."""
+    if found is None:
+        raise LookupError(f"{name}.weight")
     return found
 
 
-def _layer(settings: Mapping[str, Any], i: int, weight: Named, dim: int) -> Layer:
-    def linear(*names: str) -> Dense:
+def _layer(settings: Mapping[str, Any], i: int, parts: Parts, dim: int) -> Layer:
+    def linear(*names: str) -> Weights:
         each = [f"model.layers.{i}.{name}" for name in names]
-        return joined([needed(weight, f"{name}.weight") for name in each], [weight(f"{name}.bias") for name in each])
+        return needed(" or ".join(each), parts.linear(*each))
 
     def norm(name: str) -> Norm | None:
-        found = weight(f"model.layers.{i}.{name}.weight")
+        found = parts.vector(f"model.layers.{i}.{name}")
         return None if found is None else Norm(found, settings["rms_norm_eps"])
 
     phi, olmo = settings["model_type"] == "phi3", settings["model_type"] == "olmo2"

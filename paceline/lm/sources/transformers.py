@@ -1,6 +1,8 @@
 """A transformers model at hand: described where it is a plain one of a known family, else run as it is."""
 
+import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,15 +12,17 @@ from paceline.lm.decoder import Decoder
 from paceline.lm.rotary import Rope
 from paceline.lm.sources.compatibility import device_of, refuse
 from paceline.lm.sources.contents import settings_of, tensors_of
-from paceline.lm.sources.llama import FAMILIES, described
+from paceline.lm.sources.llama import FAMILIES, Tensors, described
 from paceline.lm.sources.plain import plain
 from paceline.lm.weights.restored import Restored
 
-__all__ = ["Module"]
+__all__ = ["Module", "tokenizer_at"]
 
 
 class Module:
     """A `Source`: the model is never changed, and its weights are read where they are."""
+
+    module, tokenizer = True, None
 
     def __init__(self, model: Any) -> None:
         refuse(model)
@@ -38,7 +42,7 @@ class Module:
         if self.live or self.settings.model_type not in FAMILIES or self.settings is not self.model.config:
             return None, f"the family {self.settings.model_type} is not known to it"
         held = {name: weight.detach() for name, weight in self.model.named_parameters(remove_duplicate=False)}
-        decoder, why = described(self.settings.to_dict(), held.get, self._rope(), context)
+        decoder, why = described(self.settings.to_dict(), Tensors(held.get), self._rope(), context)
         if decoder is not None and self._retuned(decoder):
             return None, "its layers are not as its configuration says"
         return decoder, why
@@ -86,6 +90,32 @@ class Module:
         eps = {m.variance_epsilon for m in self.model.modules() if hasattr(m, "variance_epsilon")}
         scales = [module.self_attn.scaling for module in self.model.model.layers]
         return eps != {self.settings.rms_norm_eps} or scales != [layer.scale for layer in decoder.layers]
+
+
+def tokenizer_at(place: str) -> Any:
+    """Of a hub id or a folder; None where there is none. A folder that names the general class is read by it: to ask which class
+    there is for a model takes seconds of imports.
+    """
+    try:
+        if general(Path(place)):
+            from transformers import PreTrainedTokenizerFast
+
+            return PreTrainedTokenizerFast.from_pretrained(place)
+        from transformers import AutoTokenizer
+
+        return AutoTokenizer.from_pretrained(place)
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def general(place: Path) -> bool:
+    """Whether a folder's tokenizer is whole in tokenizer.json and of no class of its own."""
+    try:
+        settings = json.loads((place / "tokenizer_config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    named = settings.get("tokenizer_class") if isinstance(settings, dict) else None
+    return named in ("PreTrainedTokenizerFast", "TokenizersBackend") and (place / "tokenizer.json").is_file()
 
 
 def linears(module: Any) -> dict[str, list[nn.Linear]]:

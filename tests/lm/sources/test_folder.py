@@ -14,6 +14,7 @@ import torch
 import paceline
 from paceline.lm import checked
 from paceline.lm.forwards.fused import compiler
+from paceline.lm.sources import Asked
 from paceline.lm.sources.folder import Folder, opened
 from paceline.lm.sources.llama import FAMILIES
 from paceline.testing import tiny_model, toy_tokenizer
@@ -35,7 +36,7 @@ def text(model: Any) -> list[int]:
 
 
 def source(folder: Path) -> Folder | None:
-    return opened(folder, None, lambda: None)
+    return opened(folder, Asked(lambda: None))
 
 
 @needs_compiler

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "attention.h"
+#include "gemm.h"
 #include "model.h"
 #include "top_k.h"
 
@@ -25,9 +26,9 @@ struct Batch {  // a call, token by token: M of them
 };
 
 // Where a forward's numbers lie in its work memory, counted in floats: what all threads share, then what each has for itself. `h`
-// are normed rows, `qkv` what attention asks and adds, `attended` its answers, `gated` the feed-forward's middle.
+// are normed rows, `codes` rows that linears take rounded, `ldc` groups apart, `qkv` what attention asks and adds, `attended` its answers, `gated` the feed-forward's middle.
 struct Layout {
-    int64_t qkv_width, scores_size, own_size, h, qkv, attended, gated, own, chunks, size;
+    int64_t qkv_width, scores_size, own_size, ldc, h, codes, qkv, attended, gated, own, chunks, size;
 
     Layout(const Model& model, int64_t m, int64_t most_keys, int threads) {
         const int64_t d = model.dim, cross = model.cross_heads * model.cross_dim;
@@ -37,7 +38,9 @@ struct Layout {
         scores_size = std::min<int64_t>(QUERY_BLOCK, m) * groups * most_keys;
         own_size = scores_size + KEY_BLOCK * std::max(model.dim, model.cross_dim);
         h = m * model.width;
-        qkv = h + m * inner;
+        ldc = inner / GROUP;
+        codes = h + m * inner;
+        qkv = codes + m * ldc * int64_t(sizeof(Rounded) / sizeof(float));
         attended = qkv + m * qkv_width;
         gated = attended + m * inner;
         own = gated + m * model.ffn;

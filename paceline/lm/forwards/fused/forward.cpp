@@ -10,7 +10,7 @@
 
 #include "attention_kernels.h"
 #include "batch.h"
-#include "gemm.h"
+#include "linear.h"
 #include "model.h"
 #include "norm_rope.h"
 #include "pass.h"
@@ -27,15 +27,21 @@ void run(const Model& model, const Batch& c) {
     Pass<C>{model, c, at, {omp_get_thread_num(), omp_get_num_threads()}, chunk, chunks}.run();
 }
 
-void run_any(const Model& model, const Batch& batch) { model.half ? run<bf16>(model, batch) : run<float>(model, batch); }
+void run_any(const Model& model, const Batch& batch) { model.half_keys ? run<bf16>(model, batch) : run<float>(model, batch); }
 
 thread_local Workspace workspace;
 
 }  // namespace
 
 void EXPORTED(gemm)(const Linear* linear, const float* x, int32_t m, float* y, int32_t threads) {
+    const int64_t groups = linear->in / GROUP;
+    Rounded* codes = linear->integer ? (Rounded*)std::malloc(m * groups * sizeof(Rounded)) : nullptr;
+    for (int row = 0; codes && row < m; row++) round_row(x + int64_t(row) * linear->in, linear->in, codes + row * groups);
+    int64_t width = 0;
+    for (const Linear* part = linear; part; part = part->rest) width += part->out;
 #pragma omp parallel num_threads(threads)
-    linear_to({omp_get_thread_num(), omp_get_num_threads()}, *linear, x, linear->in, m, y, linear->out, false);
+    linear_to({omp_get_thread_num(), omp_get_num_threads()}, *linear, {x, linear->in, codes, groups}, m, y, width, false);
+    std::free(codes);
 }
 
 float EXPORTED(softmax)(float* scores, int32_t n) { return softmax(scores, n); }

@@ -9,7 +9,7 @@ no compiler, or a model is not llama-type, the other forwards serve.
 import ctypes
 import threading
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -35,8 +35,13 @@ FAR = 1 << 30  # a position that tells how many keys a pattern keeps
 
 
 class CLinear(ctypes.Structure):
-    _fields_ = [*((name, ctypes.c_void_p) for name in ("weight", "scale", "bias")),
-                *((name, ctypes.c_int32) for name in ("out", "inputs", "kind"))]
+    pass
+
+
+CLinear._fields_ = [
+    *((name, ctypes.c_void_p) for name in ("weight", "scale", "bias")), ("rest", ctypes.POINTER(CLinear)),
+    *((name, ctypes.c_int32) for name in ("out", "inputs", "kind", "integer")),
+]  # fmt: skip
 
 
 class CLayer(ctypes.Structure):
@@ -51,9 +56,10 @@ class CLayer(ctypes.Structure):
 class CModel(ctypes.Structure):
     _fields_ = [
         ("layers", ctypes.POINTER(CLayer)), ("embedding", ctypes.c_void_p),
-        *((name, ctypes.c_void_p) for name in ("norm", "cos", "sin", "cross_cos", "cross_sin")), ("head", CLinear),
+        *((name, ctypes.c_void_p) for name in ("norm", "cos", "sin", "cross_cos", "cross_sin")),
+        *((name, CLinear) for name in ("head", "table")),
         *((name, ctypes.c_int32) for name in ("cross_heads", "cross_kv_heads", "cross_dim")),
-        *((name, ctypes.c_int32) for name in ("count", "width", "heads", "kv_heads", "dim", "ffn", "half")),
+        *((name, ctypes.c_int32) for name in ("count", "width", "heads", "kv_heads", "dim", "ffn", "half", "half_keys")),
         ("eps", ctypes.c_float),
     ]  # fmt: skip
 
@@ -95,15 +101,18 @@ class Fused:
         self.layers = (CLayer * len(decoder.layers))(*layers)
         self.reads = [-1 if layer.cross is None else layer.cross.layer for layer in decoder.layers]
         self.windows = [layer.window for layer in decoder.layers]
-        self.like = torch.empty((heads.keys, 1, heads.dim), dtype=self.dtype, device="cpu")
+        keys = torch.bfloat16 if any(native.integer for home in self.native for native in home.values()) else self.dtype
+        self.like = torch.empty((heads.keys, 1, heads.dim), dtype=keys, device="cpu")
         cross = next((layer.cross.heads for layer in decoder.layers if layer.cross), None)
         self.other = self.like.new_empty((cross.keys, 1, cross.dim)) if cross else self.like
         last = self._vector(decoder.norm.weight) if decoder.norm else 0
+        rows = self._keep(decoder.embed.weight) if isinstance(decoder.embed, Dense) else None
         self.model = CModel(
-            layers=self.layers, embedding=pointer(self._keep(table(decoder.embed)), self.dtype), norm=last,
-            head=self._linear({}, "head", decoder.head), count=len(decoder.layers), width=decoder.embed.shape[1],
+            layers=self.layers, embedding=0 if rows is None else pointer(rows, self.dtype), norm=last,
+            head=self._linear({}, "head", decoder.head), table=CLinear() if rows is not None else self._table(decoder.embed),
+            count=len(decoder.layers), width=decoder.embed.shape[1],
             heads=heads.queries, kv_heads=heads.keys, dim=heads.dim, ffn=max(layer.gate_up.out for layer in self.layers),
-            half=self.dtype is torch.bfloat16, eps=decoder.norm.eps if decoder.norm else 0.0,
+            half=self.dtype is torch.bfloat16, half_keys=keys is torch.bfloat16, eps=decoder.norm.eps if decoder.norm else 0.0,
             cross_heads=cross.queries if cross else 0, cross_kv_heads=cross.keys if cross else 0,
             cross_dim=cross.dim if cross else 0,
         )  # fmt: skip
@@ -267,9 +276,20 @@ class Fused:
     def _linear(self, home: dict[str, Native], name: str, weights: Weights) -> CLinear:
         """Have weights in the layout of the code and note them in `home`; gate and up are taken together."""
         home[name] = made = native(weights, name == "gate_up")
-        self.weight_bytes += made.tiles.numel() * made.tiles.element_size()
+        described = self._described(made)
+        self.weight_bytes += sum(part.tiles.numel() * part.tiles.element_size() for part in parts(made))
+        return described
+
+    def _described(self, made: Native) -> CLinear:
+        """What the code is told of a linear, and of what follows it in another format."""
         scale, bias = (0 if x is None else self._vector(x) for x in (made.scale, made.bias))
-        return CLinear(pointer(self._keep(made.tiles), made.tiles.dtype), scale, bias, *made.shape, made.kind)
+        rest = None if made.rest is None else ctypes.pointer(self._described(made.rest))
+        tiles = self._keep(made.tiles)
+        return CLinear(pointer(tiles, tiles.dtype), scale, bias, rest, *made.shape, made.kind, made.integer)
+
+    def _table(self, embed: Weights) -> CLinear:
+        """An embedding whose rows the code looks up among a linear's tiles."""
+        return self._described(native(embed))
 
     def _vector(self, x: torch.Tensor) -> int:
         return pointer(self._keep(x.detach().float()), torch.float32)
@@ -304,9 +324,12 @@ def native(weights: Weights, gated: bool = False) -> Native:
     return made
 
 
-def table(embed: Weights) -> torch.Tensor:
-    """An embedding as rows [ids, W]."""
-    return embed.weight if isinstance(embed, Dense) else embed.rows(torch.arange(embed.shape[0], dtype=torch.long, device="cpu"))
+def parts(made: Native) -> Iterator[Native]:
+    """Itself and what follows it in other formats."""
+    following: Native | None = made
+    while following is not None:
+        yield following
+        following = following.rest
 
 
 def fits(decoder: Decoder) -> str:

@@ -1,4 +1,4 @@
-// Linears: rows of activations times tiles of weights in fp32, bf16 or int8.
+// Rows of activations times tiles of weights in fp32, bf16 or int8, and what linears of all formats have in common.
 #pragma once
 
 #include <algorithm>
@@ -26,6 +26,20 @@ struct Team {
 };
 
 typedef float Sums[MOST_ROWS][TILE];
+
+constexpr int GROUP = 32;  // inputs that share a scale
+
+struct Rounded {  // GROUP numbers of a row: each is its code times `scale`
+    int8_t codes[GROUP];
+    float scale, sum;  // sum: of the codes, a whole number
+};
+
+struct Input {  // rows, `ldx` apart; the same rounded, `ldc` groups apart, where a linear takes them so
+    const float* x;
+    int64_t ldx;
+    const Rounded* codes;
+    int64_t ldc;
+};
 
 template <int BYTES>
 inline void prefetch(const char* ahead) {  // towards the caches; the hardware's own prefetching reaches half of the memory's rate
@@ -158,7 +172,7 @@ void multiply_tiles(int rows, int tiles, const float* x, int64_t ldx, const W* t
 // For all of this thread's tiles and groups of rows: then(first row, rows, first output, outputs, sums). WIDE tiles belong
 // together.
 template <int WIDE, class W, class Then>
-void gemm_of(const Team& team, const Linear& linear, const float* x, int64_t ldx, int m, Then then) {
+void gemm_of(const Team& team, const Linear& linear, const Input& x, int m, Then then) {
     const int tiles = (linear.out + TILE - 1) / TILE;
     const int64_t size = int64_t(linear.in + SIDE<W> - 1) / SIDE<W> * SIDE<W> * TILE;
     Sums sums[2];
@@ -167,7 +181,7 @@ void gemm_of(const Team& team, const Linear& linear, const float* x, int64_t ldx
         const int taken = WIDE * step;
         for (int row = 0; row < m; row += MOST_ROWS) {
             const int rows = std::min(MOST_ROWS, m - row);
-            multiply_tiles(rows, taken, x + row * ldx, ldx, (const W*)linear.weight + t * WIDE * size, size, linear.in, sums);
+            multiply_tiles(rows, taken, x.x + row * x.ldx, x.ldx, (const W*)linear.weight + t * WIDE * size, size, linear.in, sums);
             for (int n = 0; n < taken && sizeof(W) == 1; n++)
                 for (int i = 0; i < rows; i++)
                     for (int j = 0; j < TILE; j++) sums[n][i][j] *= linear.scale[(t * WIDE + n) * TILE + j];
@@ -175,25 +189,6 @@ void gemm_of(const Team& team, const Linear& linear, const float* x, int64_t ldx
                 then(row, rows, (t + n) * TILE, std::min(TILE, linear.out - (t + n) * TILE), sums + n);
         }
     }
-}
-
-template <int WIDE = 1, class Then>
-void gemm(const Team& team, const Linear& linear, const float* x, int64_t ldx, int m, Then then) {
-    if (linear.kind == INT8) gemm_of<WIDE, int8_t>(team, linear, x, ldx, m, then);
-    else if (linear.kind == BF16) gemm_of<WIDE, bf16>(team, linear, x, ldx, m, then);
-    else gemm_of<WIDE, float>(team, linear, x, ldx, m, then);
-}
-
-void linear_to(const Team& team, const Linear& linear, const float* x, int64_t ldx, int m, float* y, int64_t ldy, bool add) {
-    gemm(team, linear, x, ldx, m, [&](int row, int rows, int first, int n, const Sums* sums) {
-        for (int i = 0; i < rows; i++) {
-            float* out = y + (row + i) * ldy + first;
-            for (int j = 0; j < n; j++) {
-                float v = (*sums)[i][j] + (linear.bias ? linear.bias[first + j] : 0.0f);
-                out[j] = add ? out[j] + v : v;
-            }
-        }
-    });
 }
 
 }  // namespace

@@ -11,14 +11,19 @@
 
 extern "C" {
 
-enum Kind : int32_t { FP32, BF16, INT8 };
+// How a linear's weights are stored; from KIND_U4 on as blocks.h says.
+enum Kind : int32_t {
+    KIND_FP32, KIND_BF16, KIND_INT8,
+    KIND_U4, KIND_U4_TWO_LEVEL, KIND_I8, KIND_I8_MINIMUM, KIND_I8_TWO_LEVEL, KIND_I8_SIXTEEN
+};
 
 struct Linear {
     // Tiles [ceil(out / TILE)][in][TILE]; of bf16 [..][ceil(in / 2)][TILE][2], of int8 [..][ceil(in / 4)][TILE][4].
     const void* weight;
     const float* scale;  // of int8: what an output's weights are multiples of, [tiles][TILE]; null for the others
     const float* bias;   // [out] or null
-    int32_t out, in, kind;
+    const Linear* rest;  // further outputs of the same inputs, in another format; or null
+    int32_t out, in, kind, integer;  // integer: its inputs are rounded
 };
 
 struct Layer {
@@ -32,12 +37,13 @@ struct Layer {
 
 struct Model {
     const Layer* layers;
-    const void* embedding;  // [V, width]
+    const void* embedding;  // [V, width], or null where `table` is looked up
     const float *norm, *cos, *sin;  // [width] or null, [positions, D]; the sine's first half is negated
     const float *cross_cos, *cross_sin;
-    Linear head;
+    Linear head, table;
     int32_t cross_heads, cross_kv_heads, cross_dim;
-    int32_t count, width, heads, kv_heads, dim, ffn, half;  // ffn: the widest; half: embedding, cache and logits are bf16
+    int32_t count, width, heads, kv_heads, dim, ffn;  // ffn: the widest
+    int32_t half, half_keys;  // whether embedding and logits, and the cache, are bf16
     float eps;
 };
 

@@ -6,7 +6,7 @@
 
 #include "attention.h"
 #include "batch.h"
-#include "gemm.h"
+#include "linear.h"
 #include "model.h"
 #include "norm_rope.h"
 
@@ -21,7 +21,8 @@ inline int cut_chunks(const Batch& c, int32_t* chunk) {
     return chunks;
 }
 
-// C: the dtype of embedding, cache and logits. x [m, width] runs through the layers; what is behind it is made anew in each.
+// C: the dtype of the cache. x [m, width] runs through the layers; what is behind it is made anew in each. Whoever makes a row that
+// a linear takes rounded rounds it too, so that nobody waits for that.
 template <class C>
 struct Pass {
     const Model& model;
@@ -31,6 +32,8 @@ struct Pass {
     const int32_t* chunk;
     const int chunks, m = c.m, width = model.width, low = team.from(m), high = team.to(m);
     float *x = c.work, *h = c.work + at.h, *qkv = c.work + at.qkv, *attended = c.work + at.attended, *gated = c.work + at.gated;
+    Rounded *codes = (Rounded*)(c.work + at.codes), *gated_codes = (Rounded*)gated;  // of h or attended; in place of `gated`
+    const int64_t ldc = at.ldc;
     float *scores = c.work + at.own + team.id * at.own_size, *widened = scores + at.scores_size;
 
     void run() const {
@@ -48,21 +51,35 @@ struct Pass {
     }
 
     void embed() const {
-        for (int row = low; row < high; row++)
-            for (int i = 0; i < width; i++)
-                x[row * width + i] = get(((const C*)model.embedding)[int64_t(c.token[row]) * width + i]);
+        for (int row = low; row < high; row++) {
+            const int64_t token = c.token[row];
+            float* to = x + row * width;
+            if (!model.embedding)
+                with_format(model.table.kind, [&](auto format) {
+                    look_up<decltype(format)>((const uint8_t*)model.table.weight, width, token, to);
+                });
+            else if (model.half) std::transform(half_row(model.embedding, token), half_row(model.embedding, token + 1), to,
+                                                [](bf16 n) { return get(n); });
+            else std::copy_n((const float*)model.embedding + token * width, width, to);
+        }
     }
 
-    const float* normed(const float* weight, float eps) const {  // x itself where there is no norm
-        if (!weight) return x;
-        for (int row = low; row < high; row++) rms_norm(x + row * width, weight, width, eps, h + row * width);
-        team.wait();
-        return h;
+    const bf16* half_row(const void* rows, int64_t row) const { return (const bf16*)rows + row * width; }
+
+    // What a linear is given: rows of x, under a norm if there is one.
+    Input normed(const Linear& linear, const float* weight, float eps) const {
+        const float* made = weight ? h : x;
+        for (int row = low; row < high; row++) {
+            if (weight) rms_norm(x + row * width, weight, width, eps, h + row * width);
+            if (linear.integer) round_row(made + row * width, width, codes + row * ldc);
+        }
+        if (weight || linear.integer) team.wait();
+        return {made, width, codes, ldc};
     }
 
     // x += linear(y), or its norm where there is a weight for one.
-    void add_linear(const Linear& linear, const float* y, const float* norm, float eps) const {
-        linear_to(team, linear, y, linear.in, m, norm ? h : x, width, !norm);
+    void add_linear(const Linear& linear, const Input& y, const float* norm, float eps) const {
+        linear_to(team, linear, y, m, norm ? h : x, width, !norm);
         if (norm) team.wait();
         for (int row = low; norm && row < high; row++) {
             rms_norm(h + row * width, norm, width, eps, h + row * width);
@@ -71,7 +88,7 @@ struct Pass {
     }
 
     void write_qkv(const Layer& layer, int index) const {
-        linear_to(team, layer.qkv, normed(layer.before_attention, layer.eps), width, m, qkv, at.qkv_width, false);
+        linear_to(team, layer.qkv, normed(layer.qkv, layer.before_attention, layer.eps), m, qkv, at.qkv_width, false);
         team.wait();
         for (int row = low; row < high; row++) {
             float* q = qkv + row * at.qkv_width;
@@ -109,16 +126,17 @@ struct Pass {
 
     void attention(const Layer& layer, int index) const {
         const Reach& reach = c.reach[index];
-        attend_heads({model.heads, model.kv_heads, model.dim, reach.window, c.most_keys, reach.place,
-                      c.held + reach.group * c.count, c.position, c.row, c.end, c.paths, c.path_start});
-        add_linear(layer.o, attended, layer.after_attention, layer.eps);
+        const Input made = attend_heads(layer.o, {model.heads, model.kv_heads, model.dim, reach.window, c.most_keys, reach.place,
+                                                  c.held + reach.group * c.count, c.position, c.row, c.end, c.paths,
+                                                  c.path_start});
+        add_linear(layer.o, made, layer.after_attention, layer.eps);
         team.wait();
     }
 
     // To another model's keys, which lie rotated in its cache.
     void cross_attention(const Layer& layer, int index) const {
         const int d = model.cross_dim;
-        linear_to(team, layer.cross_q, normed(layer.before_cross, layer.eps), width, m, qkv, at.qkv_width, false);
+        linear_to(team, layer.cross_q, normed(layer.cross_q, layer.before_cross, layer.eps), m, qkv, at.qkv_width, false);
         team.wait();
         for (int row = low; row < high; row++) {
             const int64_t position = int64_t(c.position[row]) * d;
@@ -128,54 +146,71 @@ struct Pass {
             }
         }
         team.wait();
-        attend_heads({model.cross_heads, model.cross_kv_heads, d, 0, c.most_keys, index, c.read, c.position, c.row, c.read_end,
-                      nullptr, nullptr});
-        add_linear(layer.cross_o, attended, nullptr, layer.eps);
+        const Input made = attend_heads(layer.cross_o, {model.cross_heads, model.cross_kv_heads, d, 0, c.most_keys, index, c.read,
+                                                        c.position, c.row, c.read_end, nullptr, nullptr});
+        add_linear(layer.cross_o, made, nullptr, layer.eps);
         team.wait();
     }
 
-    // This thread's share of all query heads, each with its chunks; heads of one key head together: they share its keys.
-    void attend_heads(const View& view) const {
+    // This thread's share of all query heads, each with its chunks; heads of one key head together: they share its keys. Returns
+    // what `out` is given: groups that are not of one head alone are rounded when all are there.
+    Input attend_heads(const Linear& out, const View& view) const {
         const int groups = view.heads / view.kv_heads, all = view.heads * chunks, from = team.from(all), to = team.to(all);
         const int ld = view.heads * view.dim;
+        const bool whole = view.dim % GROUP == 0;
         const auto first_head = [&](int share, int i) { return (share - i + chunks - 1) / chunks; };  // h chunks + i >= share
         for (int low = 0; low < view.heads; low += groups)
             for (int i = 0; i < chunks; i++) {
                 const int head = std::max(low, first_head(from, i)), heads = std::min(low + groups, first_head(to, i)) - head;
                 const int first = chunk[i], rows = chunk[i + 1] - first;
-                if (heads > 0)
-                    attend_any<C>(view, head, heads, first, rows, qkv, at.qkv_width, attended, ld, scores, widened);
+                if (heads <= 0) continue;
+                attend_any<C>(view, head, heads, first, rows, qkv, at.qkv_width, attended, ld, scores, widened);
+                for (int row = first; out.integer && whole && row < first + rows; row++)
+                    round_row(attended + row * ld + head * view.dim, heads * view.dim,
+                              codes + row * ldc + head * view.dim / GROUP);
             }
         team.wait();
+        if (!out.integer || whole) return {attended, ld, codes, ldc};
+        for (int row = low; row < high; row++) round_row(attended + row * ld, ld, codes + row * ldc);
+        team.wait();
+        return {attended, ld, codes, ldc};
     }
 
     void mlp(const Layer& layer) const {
-        gemm<2>(team, layer.gate_up, normed(layer.before_mlp, layer.eps), width, m,
+        const int64_t inner = layer.down.in;
+        gemm<2>(team, layer.gate_up, normed(layer.gate_up, layer.before_mlp, layer.eps), m,
                 [&](int row, int rows, int first, int n, const Sums* sums) {
-            for (int i = 0; i < rows; i++)
+            for (int i = 0; i < rows; i++) {
+                float made[TILE];
                 for (int j = 0; j < n; j += LANES) {
                     V gate = load(sums[0][i] + j), up = load(sums[1][i] + j);
-                    float made[LANES];
-                    store(made, gate / (1.0f + exp_of(-gate)) * up);
-                    std::copy_n(made, std::min(LANES, n - j), gated + (row + i) * int64_t(layer.down.in) + first + j);
+                    store(made + j, gate / (1.0f + exp_of(-gate)) * up);
                 }
+                if (layer.down.integer) round_row(made, TILE, gated_codes + ((row + i) * inner + first) / GROUP);
+                else std::copy_n(made, n, gated + (row + i) * inner + first);
+            }
         });
         team.wait();
-        add_linear(layer.down, gated, layer.after_mlp, layer.eps);
+        add_linear(layer.down, {gated, inner, gated_codes, inner / GROUP}, layer.after_mlp, layer.eps);
     }
 
     void write_logits() const {
+        const Linear& head = model.head;
         team.wait();
-        for (int row = team.from(c.l); row < team.to(c.l); row++)
+        for (int row = team.from(c.l); row < team.to(c.l); row++) {
             if (model.norm) rms_norm(x + c.wanted[row] * width, model.norm, width, model.eps, h + row * width);
             else std::copy_n(x + c.wanted[row] * width, width, h + row * width);
+            if (head.integer) round_row(h + row * width, width, codes + row * ldc);
+        }
         team.wait();
-        const Linear& head = model.head;
-        gemm(team, head, h, width, c.l, [&](int row, int rows, int first, int n, const Sums* sums) {
+        gemm(team, head, {h, width, codes, ldc}, c.l, [&](int row, int rows, int first, int n, const Sums* sums) {
             for (int i = 0; i < rows; i++)
-                for (int j = 0; j < n; j++)
-                    put((C*)c.logits + (row + i) * int64_t(head.out) + first + j,
-                        (*sums)[i][j] + (head.bias ? head.bias[first + j] : 0.0f));
+                for (int j = 0; j < n; j++) {
+                    const float made = (*sums)[i][j] + (head.bias ? head.bias[first + j] : 0.0f);
+                    const int64_t place = (row + i) * int64_t(head.out) + first + j;
+                    if (model.half) put((bf16*)c.logits + place, made);
+                    else put((float*)c.logits + place, made);
+                }
         });
     }
 };

@@ -14,9 +14,12 @@ from torch.nn.functional import linear
 import paceline
 from paceline.lm.forwards.fused import compiler
 from paceline.lm.forwards.fused.forward import CLinear
-from paceline.lm.weights.dense import KERNELS
+from paceline.lm.weights.blocks import Blocks, Form, blocks_of
+from paceline.lm.weights.dense import KERNELS, Dense
+from paceline.lm.weights.i8 import I8, I8_MINIMUM, I8_SIXTEENS, I8_TWO_LEVEL
 from paceline.lm.weights.int8 import KERNEL
-from paceline.lm.weights.layout import quantize_int8, tiles
+from paceline.lm.weights.layout import TILE, quantize_int8, tiles
+from paceline.lm.weights.u4 import U4, U4_TWO_LEVEL
 from paceline.testing import tiny_model
 
 CODE, WHY = compiler.library()
@@ -58,7 +61,7 @@ def gemm(call: Kernel, x: torch.Tensor, weight: torch.Tensor, kind: torch.dtype,
     kept, scale = quantize_int8(weight) if kind is torch.int8 else (weight.to(kind), torch.ones(len(weight)))
     tiled, scales, bias = tiles(kept), tiles(scale[:, None]), weight[:, 0].contiguous()
     y = torch.full((len(x), len(weight)), torch.nan)
-    described = CLinear(tiled.data_ptr(), scales.data_ptr(), bias.data_ptr(), *weight.shape, KINDS[kind])
+    described = CLinear(tiled.data_ptr(), scales.data_ptr(), bias.data_ptr(), None, *weight.shape, KINDS[kind], False)
     call("gemm", ctypes.byref(described), x, len(x), y, threads)
     return y
 
@@ -88,6 +91,60 @@ def test_gemm_is_torch_s_linear_and_no_row_depends_on_others(call: Kernel, shape
         assert torch.equal(gemm(call, x[:rows], weight, kind, threads=1 + rows % 3), ours[:rows])
 
 
+FORMS = (U4, U4_TWO_LEVEL, I8, I8_MINIMUM, I8_TWO_LEVEL, I8_SIXTEENS)
+
+
+def blocks(form: Form, activations: str = "int8", extreme: bool = False) -> Blocks:
+    """Weights [70, 512] of a form, with any codes that it may have, or with the largest alone: these come nearest to overflow."""
+    made = torch.Generator().manual_seed(1)
+    most = 255 if form in (U4, U4_TWO_LEVEL) else 31 if {"m", "minimum"} & set(form.block) else 127
+    ranges = {"codes": (-128 if most == 127 else 0, most), "sc": (1, 63), "m": (0, 63)}
+    parts = {}
+    for level, fields in ((1, form.group), (form.blocks, form.block)):
+        for name, field in fields.items():
+            size = (70, 16 // form.blocks, level, field.bytes // TILE)
+            low, high = ranges.get(name, (0, 0))
+            numbers = torch.randint(high if extreme else low, high + 1, size, generator=made).to(torch.uint8)
+            scales = 0.01 * torch.randn((*size[:3], 1), generator=made).half()
+            parts[name] = scales if field.dtype is torch.float16 else numbers.view(field.dtype)
+    return blocks_of(form, parts, activations, torch.arange(70.0))
+
+
+def block_gemm(call: Kernel, x: torch.Tensor, weights: Blocks, threads: int = 1) -> torch.Tensor:
+    made = weights.native()
+    assert made is not None and made.bias is not None
+    y = torch.full((len(x), weights.shape[0]), torch.nan)
+    described = CLinear(made.tiles.data_ptr(), None, made.bias.data_ptr(), None, *made.shape, made.kind, made.integer)
+    call("gemm", ctypes.byref(described), x, len(x), y, threads)
+    return y
+
+
+@pytest.mark.parametrize("extreme", [False, True])
+@pytest.mark.parametrize("activations", ["int8", "float"])
+@pytest.mark.parametrize("form", FORMS, ids=lambda form: f"kind {form.kernel}")
+def test_codes_are_multiplied_as_the_reference_says(call: Kernel, form: Form, activations: str, extreme: bool) -> None:
+    """No sum overflows, and no row depends on the others."""
+    weights, x = blocks(form, activations, extreme), numbers(14, 512, seed=1)
+    if extreme:
+        x = x.sign() * (1 + 1e-3 * torch.arange(512))  # nearly all of the largest code
+        x[:7] = x[:7].abs()
+    ours, expected = block_gemm(call, x, weights), weights.linear(x)
+    torch.testing.assert_close(ours, expected, atol=2e-6 * float(x.abs().max() * expected.abs().max()), rtol=1e-5)
+    for rows in range(1, len(x)):
+        assert torch.equal(block_gemm(call, x[:rows], weights, threads=1 + rows % 3), ours[:rows])
+
+
+@pytest.mark.parametrize("form", FORMS, ids=lambda form: f"kind {form.kernel}")
+def test_codes_and_fp32_activations_give_the_bits_of_the_same_weights_in_fp32(call: Kernel, form: Form) -> None:
+    weights, x = blocks(form, "float"), numbers(5, 512, seed=1)
+    dense = Dense(weights.rows(torch.arange(70)), weights.bias).native()
+    assert dense is not None and weights.bias is not None
+    y = torch.full((5, 70), torch.nan)
+    described = CLinear(dense.tiles.data_ptr(), None, weights.bias.data_ptr(), None, 70, 512, dense.kind, False)
+    call("gemm", ctypes.byref(described), x, 5, y, 1)
+    assert torch.equal(block_gemm(call, x, weights), y)
+
+
 @pytest.mark.parametrize("n", [1, 15, 16, 17, 300])
 def test_softmax_is_torch_s(call: Kernel, n: int) -> None:
     scores = 20 * numbers(n)
@@ -106,6 +163,7 @@ def test_rope_turns_pairs_of_numbers(call: Kernel, d: int) -> None:
 def written(call: Kernel) -> list[torch.Tensor]:
     """What a build's kernels make of the same numbers."""
     products = [gemm(call, numbers(rows, 45, seed=2), numbers(70, 45), kind) for rows in (1, 3, 13) for kind in KINDS]
+    products += [block_gemm(call, numbers(7, 512, seed=2), blocks(form, how)) for form in FORMS for how in ("int8", "float")]
     return [*products, softmax(call, 9 * numbers(100)), rope(call, numbers(12), numbers(6, seed=1), 0.3)]
 
 
