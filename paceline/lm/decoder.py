@@ -15,9 +15,8 @@ from paceline.lm.rotary import Rope
 from paceline.lm.weights import Weights
 from paceline.lm.weights.dense import Dense
 from paceline.lm.weights.int8 import Int8
-from paceline.lm.weights.quantize import quantized as quantize
 
-__all__ = ["Cross", "Decoder", "Heads", "Layer", "Norm", "quantized", "rounded"]
+__all__ = ["Cross", "Decoder", "Heads", "Layer", "Norm", "changed", "rounded"]
 
 
 @dataclass(frozen=True)
@@ -134,30 +133,3 @@ def rounded(decoder: Decoder) -> Decoder:
         return Int8(part.weight, part.bias) if isinstance(part, Dense) else part
 
     return replace(decoder, layers=[changed(layer, change) for layer in decoder.layers], head=change("head", decoder.head))
-
-
-def quantized(decoder: Decoder, kind: str, activations: str) -> Decoder:
-    """The same decoder, computed in fp32, with its dense linears in `kind` ("u4" or "i8"), and its embedding and head in "i8",
-    since they lose most by rounding. activations: "int8" or "float" (`weights/blocks.py`).
-
-    Raises ModelError for a width that blocks of 32 do not divide.
-    """
-
-    def change(name: str, part: Any) -> Any:
-        if isinstance(part, Norm):
-            return Norm(part.weight.float(), part.eps)
-        return quantize(part, kind, activations, name == "gate_up") if isinstance(part, Dense) else part
-
-    def bytes_(part: Any) -> Any:
-        return quantize(part, "i8", activations) if isinstance(part, Dense) else part
-
-    embed, layers = bytes_(decoder.embed), [changed(layer, change) for layer in decoder.layers]
-    head = embed if tied(decoder) else bytes_(decoder.head)
-    return replace(decoder, layers=layers, embed=embed, norm=change("norm", decoder.norm), head=head)
-
-
-def tied(decoder: Decoder) -> bool:
-    """Whether the head is the embedding."""
-    embed, head = decoder.embed, decoder.head
-    return (isinstance(embed, Dense) and isinstance(head, Dense) and head.bias is None and head.shape == embed.shape
-            and head.weight.data_ptr() == embed.weight.data_ptr())

@@ -6,10 +6,11 @@ import pytest
 import torch
 
 import paceline
-from paceline.lm.decoder import quantized, rounded
+from paceline.lm.decoder import rounded
 from paceline.lm.forwards import lean
 from paceline.lm.weights.blocks import Blocks
 from paceline.lm.weights.int8 import Int8
+from paceline.lm.weights.quantise import quantized_decoder
 from paceline.testing import tiny_model
 
 IDS = torch.arange(3, 43)[None]
@@ -30,7 +31,7 @@ def logits(lm, made) -> torch.Tensor:
 @pytest.mark.parametrize("tied", [False, True])
 def test_quantised(kind: str, activations: str, near: float, tied: bool) -> None:
     lm, plain = described(tie_word_embeddings=tied)
-    made = quantized(plain, kind, activations)
+    made = quantized_decoder(plain, kind, activations)
     assert all(isinstance(part, Blocks) for layer in made.layers for part in (layer.qkv, layer.out, layer.gate_up, layer.down))
     assert {made.layers[0].down.form.kernel, made.head.form.kernel} == {3 if kind == "u4" else 5, 5}
     assert (made.head is made.embed) is tied and made.layers[0].gate_up.gated and made.dtype is torch.float32

@@ -72,7 +72,6 @@ class Form(NamedTuple):
                 start += field.bytes
 
 
-
 def values(parts: Parts) -> torch.Tensor:
     """The weights [out, in] in fp32, exactly: products of codes and scales fit its 24 bits, so only a minimum rounds, once."""
     codes = parts["codes"].contiguous()

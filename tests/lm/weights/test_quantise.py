@@ -9,7 +9,7 @@ import torch
 from paceline.errors import ModelError
 from paceline.lm.weights.dense import Dense
 from paceline.lm.weights.ggml import weights_of
-from paceline.lm.weights.quantize import quantized
+from paceline.lm.weights.quantise import quantized
 
 
 @pytest.mark.parametrize(("kind", "type"), [("u4", "Q4_1"), ("i8", "Q8_0")])
@@ -29,7 +29,7 @@ def test_codes_are_those_of_a_file(kind: str, type: str, dtype: torch.dtype) -> 
 def test_large_weights_are_rounded_piece_by_piece(monkeypatch) -> None:
     weights = Dense(torch.randn(80, 64))
     whole = quantized(weights, "u4", "int8", gated=True)
-    monkeypatch.setattr("paceline.lm.weights.quantize.PART", 64 * 7)
+    monkeypatch.setattr("paceline.lm.weights.quantise.PART", 64 * 7)
     assert torch.equal(quantized(weights, "u4", "int8", gated=True).tiles, whole.tiles) and whole.native(gated=True).integer
 
 
