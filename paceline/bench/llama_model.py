@@ -82,7 +82,8 @@ class LlamaModel:
     def forward(self, tokens: list[int], rows: int = 1) -> None:
         """Feed tokens; logits are kept of the last `rows`."""
         count = len(tokens)
-        batch = self.api.llama_batch_get_one((self.api.llama_token * count)(*tokens), count)
+        ids = (self.api.llama_token * count)(*tokens)  # held here: the batch only points at it
+        batch = self.api.llama_batch_get_one(ids, count)
         batch.logits = (ctypes.c_int8 * count)(*[0] * (count - rows), *[1] * rows)
         if self.api.llama_decode(self.state, batch) != 0:
             raise ModelError("llama.cpp could not decode; its context is full or its memory is short.")

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import importlib.util
 import time
+from contextlib import redirect_stderr
 from dataclasses import dataclass, field, replace
+from io import StringIO
 from typing import Any
 
 import torch
@@ -46,7 +48,7 @@ def stock(terms: Terms) -> Any:
 
     logging.set_verbosity_error()
     where, options = _place(terms)
-    with quiet():
+    with quiet(), redirect_stderr(StringIO()):  # a bar of its own for GGUF files
         model = AutoModelForCausalLM.from_pretrained(where, attn_implementation="sdpa", **options).eval()
     if terms.grown is not None:
         model = grow(model, terms.grown * 1e6)
