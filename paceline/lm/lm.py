@@ -101,7 +101,7 @@ class LM:
             "parameters": self.parameters, "vocabulary": self.vocab, "context": self.context,
             "dtype": str(self.dtype).removeprefix("torch."), "device": self.device.type, "forward": self.forward_name,
             "packed": self.backend.packed, "weight_bytes": self.weight_bytes,
-            "exact": self.exact, "notes": self.notes,
+            "exact": self.exact, "notes": self.notes, **self.source.stored(),
         }
 
     @property

@@ -60,6 +60,10 @@ class Source(Protocol):
         """The first rows of the input embedding, or all of them; None where it is out of reach."""
         ...
 
+    def stored(self) -> dict[str, Any]:
+        """What a report says of how its weights are stored; nothing where they are as torch holds them."""
+        ...
+
     def hand_over(self, forward: Any) -> None:
         """Let the module's layers take their weights from a compiled forward, so that they are held once."""
         ...

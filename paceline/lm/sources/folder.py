@@ -119,6 +119,9 @@ class Folder:
         name = "model.embed_tokens.weight"
         return self._files[name].get_slice(name)[:count].to(self.dtype)
 
+    def stored(self) -> dict[str, Any]:
+        return {}
+
     def contents(self) -> Iterator[Any]:
         yield "folder", str(self.dtype), settings_of(vars(self.settings))
         yield from tensors_of((name, self._saved(name)) for name in sorted(self._files))

@@ -50,6 +50,9 @@ class Quantised:
     def first_embeddings(self, count: int) -> torch.Tensor | None:
         return self.whole.first_embeddings(count)
 
+    def stored(self) -> dict[str, Any]:
+        return {"weights": self.kind, "activations": self.activations}
+
     def contents(self) -> Iterator[Any]:
         yield "quantised", self.kind, self.activations
         yield from self.whole.contents()

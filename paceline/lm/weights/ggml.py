@@ -15,6 +15,7 @@ from paceline.lm.weights.blocks import BLOCK, Blocks, Form, Parts, blocks_of
 from paceline.lm.weights.dense import Dense
 from paceline.lm.weights.dense import joined as dense
 from paceline.lm.weights.i8 import I8, I8_MINIMUM, I8_SIXTEENS, I8_TWO_LEVEL
+from paceline.lm.weights.layout import TILE
 from paceline.lm.weights.stacked import Stacked
 from paceline.lm.weights.u4 import U4, U4_TWO_LEVEL
 
@@ -123,6 +124,17 @@ class Kind(NamedTuple):
     @property
     def inputs(self) -> int:
         return BLOCK * self.form.blocks
+
+    @property
+    def bits(self) -> int:
+        """Of a code as it is held here."""
+        return self.form.block["codes"].bytes * 8 // (TILE * BLOCK)
+
+    @property
+    def growth(self) -> float:
+        """Bytes here for each in the file."""
+        head, size = self.form.sizes
+        return (head + self.form.blocks * size) / (TILE * self.bytes)
 
 
 KINDS = {
