@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from paceline.lm import LM, load
+from paceline.lm.batch import Batch
 from paceline.lm.forwards import lean
 from paceline.testing import tiny_model
 
@@ -43,6 +44,6 @@ def test_windows_of_a_family_with_some_full_layers() -> None:
     kv = lm.cache()
     slot = kv.take()
     ids = torch.randint(3, 259, (1, 60), generator=torch.Generator().manual_seed(0))
-    ours = lm.forward(kv, [slot], ids)
+    ours = lm.forward(Batch([slot], ids), kv)
     with torch.inference_mode():
         torch.testing.assert_close(ours, model(ids, use_cache=False).logits[0], atol=1e-4, rtol=1e-4)
