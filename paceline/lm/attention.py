@@ -32,7 +32,7 @@ class Call:
     views are padded so that results do not depend on T or on the view.
     """
 
-    def __init__(self, batch: Batch, kv: KV, context: int = 1 << 40) -> None:
+    def __init__(self, batch: Batch, kv: KV, context: int) -> None:
         self.batch, self.kv, self.context = batch, kv, context
         self.slots, self.parents, self.width = batch.slots, batch.parents, batch.tokens.shape[1]
         self.starts = [slot.length for slot in self.slots]

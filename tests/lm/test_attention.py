@@ -20,7 +20,7 @@ def call(lengths: list[int], width: int, parents: list[list[int]] | None, exact:
     slots = [kv.take() for _ in lengths]
     for slot, length in zip(slots, lengths, strict=True):
         slot.length = length
-    return Call(Batch.of(slots, [[0] * width] * len(slots), parents), kv)
+    return Call(Batch.of(slots, [[0] * width] * len(slots), parents), kv, 1 << 40)
 
 
 @given(st.integers(0, 9).flatmap(lambda n: st.tuples(*(st.integers(-1, i - 1) for i in range(n)))))
@@ -107,7 +107,7 @@ def test_attention_in_parts_equals_attention_under_one_mask(dtype: torch.dtype, 
         slot = kv.take()
         slot.length = prefix
         kv.fill(0, slot, past[:, 0], FULL)
-        call = Call(Batch.of([slot], [[0] * new], parents), kv)
+        call = Call(Batch.of([slot], [[0] * new], parents), kv, 1 << 40)
         made.append(attend(q, k, v, 0, call, 0.25))
         assert (not any(key[0] == "own" for key in call._masks)) == (not pays)
         assert not pays or all(m.shape[-1] == new for m in call._masks.values())  # no mask as long as the prefix

@@ -319,9 +319,8 @@ def test_the_code_and_its_description_have_one_version(monkeypatch: pytest.Monke
 @needs_compiler
 def test_one_that_disagrees_is_dropped_and_said(unchecked: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     class Skewed(fused.Fused):
-        def __call__(self, tokens, call, at):
-            made = super().__call__(tokens, call, at)
-            return made if made is None else made * 1.1
+        def __call__(self, batch: Batch, kv: KV) -> torch.Tensor:
+            return super().__call__(batch, kv) * 1.1
 
     monkeypatch.setattr(fused, "Fused", Skewed)
     lm = LM(tiny_model())
