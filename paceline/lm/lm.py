@@ -145,7 +145,6 @@ class LM:
             return chains
         logits = self.forward(batch, kv)
         kv.keep(slots, [range(len(row)) for row in tokens])
-        lengths = [slot.length for slot in slots]
         chains, going = [[] for _ in tokens], list(range(len(tokens)))
         paths, gains = [1.0] * len(tokens), [1.0] * len(tokens)
         for step in range(steps):
@@ -158,11 +157,11 @@ class LM:
                 if stop.allows(paths[i], gains[i], step):
                     chains[i].append(list(zip(token, share, strict=True)))
                     gains[i] += paths[i]
+                elif step:  # the last token of the chain was fed to see whether it goes on
+                    kv.crop(slots[i], slots[i].length - 1)
             going = [i for i in going if len(chains[i]) > step]
             if not going:
                 break
-        for slot, length, chain in zip(slots, lengths, chains, strict=True):  # a row that ended early was fed its last token
-            kv.crop(slot, length + max(0, len(chain) - 1))
         return chains
 
     def score(self, kv: KV, slots: Sequence[Slot], pending: Sequence[int], proposals: Sequence[Proposal],
@@ -171,9 +170,8 @@ class LM:
         in `Batch`.
         """
         rows = [[token, *p.tokens] for token, p in zip(pending, proposals, strict=True)]
-        parents = None
-        if not all(p.is_chain for p in proposals):
-            parents = [[-1, *(i + 1 for i in p.parents)] for p in proposals]
+        chains = all(p.is_chain for p in proposals)
+        parents = None if chains else [[-1, *(i + 1 for i in p.parents)] for p in proposals]
         logits = self.forward(Batch.of(slots, rows, parents, queries=queries), kv)
         return list(logits.split([len(row) for row in rows]))
 

@@ -66,8 +66,8 @@ def build(source: Source, context: int, pack: bool = False) -> Eager:
     stock = Stock(source.model, bool(source.live), source.vocab)
     if pack:
         stock.pack()
-    total = sum(p.numel() * p.element_size() for p in source.model.parameters())
-    weight_bytes = total if source.live else total - looked_up(source)
+    weight_bytes = sum(p.numel() * p.element_size() for p in source.model.parameters())
+    weight_bytes -= 0 if source.live else looked_up(source)
     return Eager("stock", stock, pack, weight_bytes, context, source.device)
 
 

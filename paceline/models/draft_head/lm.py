@@ -37,9 +37,7 @@ class HeadLM:
         self.backend: Forward = fused.build(rounded(decoder) if int8 else decoder) if compiled else lean.build(decoder)
 
     def cache(self, exact: bool = False) -> KV:
-        if window := self.model.shape.window:
-            return KV(quantum=64, limit=self.context + 512, window=window)
-        return KV(quantum=64, limit=self.context + 512)
+        return KV(quantum=64, limit=self.context + 512, window=self.model.shape.window)
 
 
 @torch.no_grad()

@@ -115,10 +115,12 @@ class Fused:
 
     def __call__(self, batch: Batch, kv: KV) -> torch.Tensor:
         made = self._prepare(batch, kv)
-        queries = self._query_buffer(batch, made.call) if batch.queries is not None else None
+        if batch.queries is not None:
+            shape = (len(self.layers), *batch.tokens.shape, self.model.heads, self.model.dim)
+            asked = torch.empty(shape, dtype=torch.float32, device="cpu")
+            made.call.queries = pointer(asked, torch.float32)
+            batch.queries.extend(asked.transpose(2, 3))
         self._check(self.code.forward(self.address, ctypes.byref(made.call)), batch, kv)
-        if queries is not None and batch.queries is not None:
-            batch.queries.extend(queries.unflatten(1, batch.tokens.shape).transpose(2, 3))
         return made.logits
 
     def extend(self, batch: Batch, kv: KV, steps: int, stop: Stop, top: int) -> Chains:
@@ -136,13 +138,6 @@ class Fused:
         self._check(fault, batch, kv, steps)
         rows = [[i * top for i in range(row, places, b) if top_tokens[i * top] >= 0] for row in range(b)]
         return [[list(zip(top_tokens[i : i + top], probs[i : i + top], strict=True)) for i in row] for row in rows]
-
-    def _query_buffer(self, batch: Batch, described: CCall) -> torch.Tensor:
-        """Where the code writes this forward's queries [layers, B * T, H, D]."""
-        shape = (len(self.layers), batch.tokens.numel(), self.model.heads, self.model.dim)
-        buffer = torch.empty(shape, dtype=torch.float32, device="cpu")
-        described.queries = pointer(buffer, torch.float32)
-        return buffer
 
     def _prepare(self, batch: Batch, kv: KV, steps: int = 1) -> Prepared:
         """What the code is told of a forward."""
@@ -179,10 +174,9 @@ class Fused:
             raise ShapeError(f"Expected {b} slots, one for each row of tokens, found {len(batch.slots)}.")
         if parents is not None and (len(parents) != b or max(map(len, parents)) > t):
             raise ShapeError(f"Expected parents for {b} rows of at most {t} tokens.")
-        if wanted is not None and any(not 0 <= i < b * t for i in wanted):
-            raise ShapeError(f"Expected places of logits from 0 to {b * t - 1}, found {min(wanted)} to {max(wanted)}.")
-        if wanted is not None and len(wanted) > b * t:
-            raise ShapeError(f"Expected at most one row of logits for each of {b * t} tokens, found {len(wanted)}.")
+        if wanted is not None and (len(wanted) > b * t or any(not 0 <= i < b * t for i in wanted)):
+            raise ShapeError(f"Expected at most {b * t} places of logits from 0 to {b * t - 1}, found {len(wanted)} from "
+                             f"{min(wanted)} to {max(wanted)}.")
         return batch.tokens.shape
 
     def _check(self, fault: int, batch: Batch, kv: KV, steps: int = 1) -> None:
