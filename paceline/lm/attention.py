@@ -43,15 +43,9 @@ class Call:
     @cached_property
     def positions(self) -> list[list[int]]:
         """Of every new token in its text, [B][T]: committed length plus depth."""
-        return [self._row_positions(b) for b in range(len(self.slots))]
-
-    def _row_positions(self, b: int) -> list[int]:
-        start = self.starts[b]
         if self.parents is not None:
-            return self._tree_positions(start, self.parents[b])
-        if start + self.width <= self.context:
-            return list(range(start, start + self.width))
-        return [min(start + i, self.context - 1) for i in range(self.width)]
+            return [self._tree_positions(start, row) for start, row in zip(self.starts, self.parents, strict=True)]
+        return [[min(start + i, self.context - 1) for i in range(self.width)] for start in self.starts]
 
     def read_ends(self) -> list[list[int]]:
         """How many of the other model's keys every new token sees, [B][T]: all that is cached there before its own position."""
