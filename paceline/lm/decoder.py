@@ -4,8 +4,9 @@ A transformers module, a folder of weights or a draft head is described once, by
 compiled forward consume the description and know no module. Models that cannot be described run on the stock forward.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch.nn.functional import rms_norm
@@ -15,7 +16,7 @@ from paceline.lm.weights import Table, Weights
 from paceline.lm.weights.dense import Dense
 from paceline.lm.weights.int8 import Int8
 
-__all__ = ["Cross", "Decoder", "Heads", "Layer", "Norm", "rounded"]
+__all__ = ["Cross", "Decoder", "Heads", "Layer", "Norm", "changed", "rounded"]
 
 
 @dataclass(frozen=True)
@@ -115,15 +116,20 @@ class Decoder:
         return self.head.dtype
 
 
+Change = Callable[[str, Any], Any]  # (name of a part, the part) -> what stands in its place
+
+
+def changed(part: Any, change: Change) -> Any:
+    """A layer, or its cross-attention, with its norms and linears changed."""
+    parts = {name: changed(value, change) if isinstance(value, Cross) else change(name, value)
+             for name, value in vars(part).items() if isinstance(value, Cross | Norm) or hasattr(value, "linear")}
+    return replace(part, **parts)
+
+
 def rounded(decoder: Decoder) -> Decoder:
     """The same decoder with its dense linears in int8, the embedding aside: for drafting."""
 
-    def round_(weights: Weights) -> Weights:
-        return Int8(weights.weight, weights.bias) if isinstance(weights, Dense) else weights
+    def change(name: str, part: Any) -> Any:
+        return Int8(part.weight, part.bias) if isinstance(part, Dense) else part
 
-    def layer(old: Layer) -> Layer:
-        cross = None if old.cross is None else replace(old.cross, q=round_(old.cross.q), out=round_(old.cross.out))
-        return replace(old, qkv=round_(old.qkv), out=round_(old.out), gate_up=round_(old.gate_up), down=round_(old.down),
-                       cross=cross)
-
-    return replace(decoder, layers=[layer(old) for old in decoder.layers], head=round_(decoder.head))
+    return replace(decoder, layers=[changed(layer, change) for layer in decoder.layers], head=change("head", decoder.head))

@@ -21,7 +21,7 @@ from paceline.lm.checked import Checks
 from paceline.lm.choice import choose
 from paceline.lm.cost import Costs
 from paceline.lm.exactness import BLOCK, TAILS, chain_exactness, tree_exactness
-from paceline.lm.fingerprint import fingerprint
+from paceline.lm.fingerprint import ROWS, fingerprint
 from paceline.lm.forked import survive_forks
 from paceline.lm.kv import KV, Slot
 from paceline.lm.protocols import CausalLM, Chains, Forward, Source
@@ -87,7 +87,7 @@ class LM:
     @cached_property
     def fingerprint(self) -> int:
         """Tells targets apart, for draft heads; 0 where the embedding is out of reach."""
-        return fingerprint(self.source.embeddings()[0])
+        return fingerprint(self.source.first_embeddings(ROWS))
 
     def __repr__(self) -> str:
         return (f"LM({self.name!r}, {self.parameters / 1e6:.3g} M parameters, {str(self.dtype).removeprefix('torch.')} on "

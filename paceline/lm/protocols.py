@@ -57,6 +57,10 @@ class Source(Protocol):
         """Input embedding [ids, W] and output head [V, W]; None where a wrapper keeps one out of reach."""
         ...
 
+    def first_embeddings(self, count: int) -> torch.Tensor | None:
+        """The first rows of the input embedding, or all of them; None where it is out of reach."""
+        ...
+
     def hand_over(self, forward: Any) -> None:
         """Let the module's layers take their weights from a compiled forward, so that they are held once."""
         ...

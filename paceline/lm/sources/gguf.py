@@ -91,7 +91,7 @@ class GGUF:
     def tokenizer(self) -> Any:
         return tokenizer_of(self.fields) if TOKENS in self.fields else None
 
-    @property
+    @cached_property
     def generation(self) -> Any:
         """The tokens that end a text."""
         return SimpleNamespace(eos_token_id=Vocabulary(self.fields).ends if TOKENS in self.fields else None)
@@ -125,10 +125,13 @@ class GGUF:
 
     def embeddings(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Both in fp32."""
-        blocks, every = self._blocks(), torch.arange(self.vocab, device="cpu")
-        embed, head = (part and part.rows(every) for part in map(blocks.linear, ("model.embed_tokens", "lm_head")))
-        assert embed is not None, "a file without an embedding is refused"
+        embed, head = self.first_embeddings(self.vocab), self._blocks().first("lm_head", self.vocab)
         return embed, embed if head is None else head
+
+    def first_embeddings(self, count: int) -> torch.Tensor:
+        found = self._blocks().first("model.embed_tokens", count)
+        assert found is not None, "a file without an embedding is refused"
+        return found
 
     def contents(self) -> Iterator[Any]:
         yield "gguf", self.activations

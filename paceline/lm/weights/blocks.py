@@ -15,6 +15,7 @@ from typing import NamedTuple
 import torch
 from torch.nn.functional import linear, pad
 
+from paceline.errors import ModelError
 from paceline.lm.weights import Native
 from paceline.lm.weights.layout import TILE
 
@@ -69,7 +70,6 @@ class Form(NamedTuple):
                 part = level[..., start : start + field.bytes].view(field.dtype)
                 yield name, part.unflatten(-1, (field.elements, TILE))
                 start += field.bytes
-
 
 
 def values(parts: Parts) -> torch.Tensor:
@@ -165,7 +165,13 @@ def unpacked(form: Form, tiles: torch.Tensor, outputs: int) -> Parts:
 
 
 def blocks_of(form: Form, parts: Parts, activations: str, bias: torch.Tensor | None = None, gated: bool = False) -> Blocks:
-    """Weights from their fields; gaps in the last tile are zeros. gated: halves of the outputs are gate and up."""
+    """Weights from their fields; gaps in the last tile are zeros. gated: halves of the outputs are gate and up.
+
+    Raises ModelError where a scale or a minimum is no finite number of fp16.
+    """
+    if not all(part.isfinite().all() for part in parts.values() if part.dtype is torch.float16):
+        raise ModelError("Expected scales of quantised weights below 65,504; found larger ones or no numbers: the weights are "
+                         "damaged, or too large for this format.")
     codes, halves = parts["codes"], 1 + gated
     (out, groups, blocks), outputs = codes.shape[:3], len(codes) // halves
     gap, (head, size) = -outputs % TILE, form.sizes

@@ -22,7 +22,8 @@ __all__ = ["KINDS", "joined", "weights_of"]
 
 Fields = Callable[[torch.Tensor], Mapping[str, torch.Tensor]]
 DENSE = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
-IQ4 = torch.tensor((-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113), dtype=torch.int8)
+IQ4 = torch.tensor((-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113),
+                   dtype=torch.int8, device="cpu")
 
 
 def half(raw: torch.Tensor, start: int) -> torch.Tensor:
@@ -36,13 +37,17 @@ def nibbles(pairs: torch.Tensor) -> torch.Tensor:
 
 def fifth_bits(raw: torch.Tensor, start: int) -> torch.Tensor:
     """16 for each of 32 inputs whose bit is set in the 4 bytes from `start`."""
-    return (raw[..., start : start + 4, None] >> torch.arange(8, dtype=torch.uint8) & 1).flatten(-2) << 4
+    return one_bit(raw[..., start : start + 4, None]).flatten(-3) << 4
 
 
-def crumbs(raw: torch.Tensor) -> torch.Tensor:
-    """Each 32 bytes as four blocks of 32 two-bit numbers, lowest bits first: [..., n * 32] -> [..., n * 4, 32]."""
-    shifts = torch.tensor((0, 2, 4, 6), dtype=torch.uint8)
-    return (raw.unflatten(-1, (-1, 1, 32)) >> shifts[:, None] & 3).flatten(-3, -2)
+def one_bit(raw: torch.Tensor) -> torch.Tensor:
+    """The eight bits of each byte, lowest first: [..., n] -> [..., 8, n]."""
+    return raw[..., None, :] >> torch.arange(8, dtype=torch.uint8, device="cpu")[:, None] & 1
+
+
+def two_bits(raw: torch.Tensor) -> torch.Tensor:
+    """The four two-bit numbers of each byte, lowest first: [..., n] -> [..., 4, n]."""
+    return raw[..., None, :] >> torch.tensor((0, 2, 4, 6), dtype=torch.uint8, device="cpu")[:, None] & 3
 
 
 def six_bits(raw: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -78,6 +83,13 @@ def iq4_nl(raw: torch.Tensor) -> Mapping[str, torch.Tensor]:
     return {"codes": IQ4[nibbles(raw[..., 2:]).int()], "scale": half(raw, 0)}
 
 
+def iq4_xs(raw: torch.Tensor) -> Mapping[str, torch.Tensor]:
+    low = torch.stack((raw[..., 4:8] & 15, raw[..., 4:8] >> 4), -1).flatten(-2)
+    sc = ((low | two_bits(raw[..., 2:4, None]).flatten(-3) << 4) - 32)[..., None]
+    codes = IQ4[nibbles(raw[..., 8:].unflatten(-1, (8, 16))).int()]
+    return {"codes": codes, "d": half(raw, 0), "sc": torch.cat((sc, sc), -1)}
+
+
 def q4_k(raw: torch.Tensor) -> Mapping[str, torch.Tensor]:
     first, second = raw[..., 16:].unflatten(-1, (4, 2, 16)).unbind(-2)  # of each pair of blocks, which share their bytes
     codes = torch.stack((first & 15 | second << 4, first >> 4 | second & 240), -2)
@@ -86,21 +98,18 @@ def q4_k(raw: torch.Tensor) -> Mapping[str, torch.Tensor]:
 
 def q5_k(raw: torch.Tensor) -> Mapping[str, torch.Tensor]:
     codes = nibbles(raw[..., 48:].unflatten(-1, (4, 32))).unflatten(-1, (2, 32)).flatten(-3, -2)
-    high = raw[..., None, 16:48] >> torch.arange(8, dtype=torch.uint8)[:, None] & 1
-    return {"codes": codes | high << 4, "d": half(raw, 0), "dmin": half(raw, 2), **six_bits(raw[..., 4:16])}
+    return {"codes": codes | one_bit(raw[..., 16:48]) << 4, "d": half(raw, 0), "dmin": half(raw, 2), **six_bits(raw[..., 4:16])}
 
 
 def q6_k(raw: torch.Tensor) -> Mapping[str, torch.Tensor]:
     low = nibbles(raw[..., :128].unflatten(-1, (2, 64))).unflatten(-1, (4, 32)).flatten(-3, -2)
-    codes = (low | crumbs(raw[..., 128:192]) << 4) - 32
+    codes = (low | two_bits(raw[..., 128:192].unflatten(-1, (2, 32))).flatten(-3, -2) << 4) - 32
     return {"codes": codes, "d": half(raw, 208), "sc": raw[..., 192:208].unflatten(-1, (8, 2))}
 
 
 def q3_k(raw: torch.Tensor) -> Mapping[str, torch.Tensor]:
-    high = raw[..., None, :32] >> torch.arange(8, dtype=torch.uint8)[:, None] & 1
-    shifts = torch.tensor((0, 2, 4, 6), dtype=torch.uint8)
-    sc = nibbles(raw[..., 96:104]) | (raw[..., None, 104:108] >> shifts[:, None] & 3).flatten(-2) << 4
-    codes = (crumbs(raw[..., 32:96]) | high << 2) - 4
+    codes = (two_bits(raw[..., 32:96].unflatten(-1, (2, 32))).flatten(-3, -2) | one_bit(raw[..., :32]) << 2) - 4
+    sc = nibbles(raw[..., 96:104]) | two_bits(raw[..., 104:108]).flatten(-2) << 4
     return {"codes": codes, "d": half(raw, 108), "sc": (sc - 32).unflatten(-1, (8, 2))}
 
 
@@ -119,7 +128,7 @@ class Kind(NamedTuple):
 KINDS = {
     "Q4_0": Kind(U4, 18, q4_0), "Q4_1": Kind(U4, 20, q4_1), "Q4_K": Kind(U4_TWO_LEVEL, 144, q4_k),
     "Q5_0": Kind(I8, 22, q5_0), "Q5_1": Kind(I8_MINIMUM, 24, q5_1), "Q5_K": Kind(I8_TWO_LEVEL, 176, q5_k),
-    "Q8_0": Kind(I8, 34, q8_0), "IQ4_NL": Kind(I8, 18, iq4_nl),
+    "Q8_0": Kind(I8, 34, q8_0), "IQ4_NL": Kind(I8, 18, iq4_nl), "IQ4_XS": Kind(I8_SIXTEENS, 136, iq4_xs),
     "Q3_K": Kind(I8_SIXTEENS, 110, q3_k), "Q6_K": Kind(I8_SIXTEENS, 210, q6_k),
 }  # fmt: skip
 
@@ -140,8 +149,6 @@ def weights_of(kind: str, data: torch.Tensor, inputs: int, activations: str, bia
         raise ModelError(f"Weights of the type {kind} have blocks of {width} inputs in {size} bytes; found rows of {inputs} "
                          f"inputs in {data.shape[1]} bytes.")
     parts = placed(form, fields(data.unflatten(1, (-1, size))))
-    if not all(part.isfinite().all() for part in parts.values() if part.dtype is torch.float16):
-        raise ModelError(f"Scales of weights must be finite; these of the type {kind} are not: the file is damaged.")
     return blocks_of(form, parts, activations, bias)
 
 
@@ -157,7 +164,7 @@ def joined(weights: Sequence[Weights], gated: bool = False) -> Weights:
     """
     runs = [list(run) for _, run in groupby(weights, format_of)]
     parts = [one(run, gated and len(runs) == 1) for run in runs]
-    return parts[0] if len(parts) == 1 else Stacked(parts)
+    return parts[0] if len(parts) == 1 else Stacked(parts, gated)
 
 
 def format_of(weights: Weights) -> object:
@@ -174,5 +181,5 @@ def one(weights: list[Any], gated: bool) -> Weights:
     parts = [each.parts() for each in weights]
     whole = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
     bias = None if all(b is None for b in biases) else torch.cat(
-        [torch.zeros(each.shape[0]) if each.bias is None else each.bias for each in weights])
+        [torch.zeros(each.shape[0], device="cpu") if each.bias is None else each.bias for each in weights])
     return blocks_of(first.form, whole, first.activations, bias, gated)

@@ -10,10 +10,12 @@ __all__ = ["Stacked"]
 
 
 class Stacked:
-    """Outputs of the first part, then those of the next …; x [M, in] goes to all."""
+    """Outputs of the first part, then those of the next …; x [M, in] goes to all. gated: they are gate and up, of which compiled
+    code wants the tiles in turn, so it has no kernel for them.
+    """
 
-    def __init__(self, parts: Sequence[Weights]) -> None:
-        self.parts, self.dtype = parts, parts[0].dtype
+    def __init__(self, parts: Sequence[Weights], gated: bool = False) -> None:
+        self.parts, self.gated, self.dtype = parts, gated, parts[0].dtype
         self.shape = (sum(part.shape[0] for part in parts), parts[0].shape[1])
 
     @property
@@ -23,7 +25,7 @@ class Stacked:
     @property
     def kernel(self) -> int | None:
         """The first part's, where all have one."""
-        return None if any(part.kernel is None for part in self.parts) else self.parts[0].kernel
+        return None if self.gated or any(part.kernel is None for part in self.parts) else self.parts[0].kernel
 
     def linear(self, x: torch.Tensor, add: torch.Tensor | None = None) -> torch.Tensor:
         out = torch.cat([part.linear(x) for part in self.parts], -1)
@@ -33,11 +35,9 @@ class Stacked:
         raise NotImplementedError("linears that share their input are multiplied only; an embedding has one format")
 
     def native(self, gated: bool = False) -> Native | None:
-        """The first part's, with the others as its `rest`. None for gate and up, whose tiles could not lie in turn."""
+        """The first part's, with the others as its `rest`."""
         made: Native | None = None
-        for part in reversed(self.parts):
-            own = None if gated else part.native()
-            if own is None:
-                return None
-            made = own._replace(rest=made)
+        for part in reversed(self.parts if self.kernel is not None else ()):
+            own = part.native()
+            made = own and own._replace(rest=made)
         return made
