@@ -1,9 +1,11 @@
 """The tokenizer in a GGUF file's metadata: byte-level BPE, or SentencePiece's BPE with scores and single bytes.
 
-The ids are llama.cpp's, with special tokens read where they stand in a text. A file has no normalizer, so a text is taken as it
-is, where some models' own tokenizers compose accents first (NFC).
+The ids are llama.cpp's, with special tokens read where they stand in a text, but for two things in which the models' own
+tokenizers are followed: `tekken` and `gpt-4o` tell capitals beyond A to Z, too, and "</s>" ends a text only where the file says
+so. A file has no normalizer, so a text is taken as it is, where some models' own compose accents first (NFC).
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,6 +24,7 @@ ROLES = {"bos_token": "bos", "eos_token": "eos", "unk_token": "unknown", "pad_to
 TURN_ENDS = frozenset(("<|eot_id|>", "<|eom_id|>", "<|im_end|>", "<|end|>", "<|endoftext|>", "<|end_of_text|>", "<eos>", "<EOT>",
                        "[EOT]", "<end_of_turn>", "<end_of_utterance>", "<｜end▁of▁sentence｜>"))
 SPACE = "\u2581"
+ALPHABET = frozenset(pre_tokenizers.ByteLevel.alphabet())
 
 
 def tokenizer_of(fields: Mapping[str, Any]) -> FileTokenizer:
@@ -108,8 +111,19 @@ def byte_level(words: Vocabulary) -> tuple[Tokenizer, bool]:
     made = Tokenizer(models.BPE(words.ids, merges, ignore_merges=splits.whole))
     cuts = [pre_tokenizers.Split(Regex(pattern), "isolated") for pattern in splits.patterns]
     made.pre_tokenizer = pre_tokenizers.Sequence([*cuts, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
-    made.decoder = decoders.ByteLevel()
+    cured = [decoders.Replace(Regex(f"^{re.escape(token)}$"), in_bytes(token)) for token in map(str, words.added)
+             if misread(token)]
+    made.decoder = decoders.Sequence([*cured, decoders.ByteLevel()]) if cured else decoders.ByteLevel()
     return made, splits.bos
+
+
+def misread(token: str) -> bool:
+    """Whether a token that is written as it is, like DeepSeek's "ü", would be decoded as if each character stood for a byte."""
+    return not token.isascii() and ALPHABET.issuperset(token)
+
+
+def in_bytes(token: str) -> str:
+    return pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False).pre_tokenize_str(token)[0][0]
 
 
 def sentencepiece(words: Vocabulary) -> tuple[Tokenizer, bool]:
