@@ -14,10 +14,10 @@ from typing import Any
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
 from paceline.errors import ModelError
-from paceline.lm.sources.gguf_splits import splits_of
+from paceline.lm.sources.gguf_splits import Splits, splits_of
 from paceline.lm.tokenizer import FileTokenizer
 
-__all__ = ["tokenizer_of"]
+__all__ = ["ROLES", "Vocabulary", "cuts_of", "tokenizer_of"]
 
 NORMAL, UNKNOWN, CONTROL, OWN, UNUSED, BYTE = range(1, 7)  # types of tokens; OWN is "user defined"
 ROLES = {"bos_token": "bos", "eos_token": "eos", "unk_token": "unknown", "pad_token": "padding"}
@@ -109,8 +109,7 @@ def byte_level(words: Vocabulary) -> tuple[Tokenizer, bool]:
     splits = splits_of(words.value("pre", "default"))
     merges = [(left, right) for left, _, right in (merge.partition(" ") for merge in words.listed("merges"))]
     made = Tokenizer(models.BPE(words.ids, merges, ignore_merges=splits.whole))
-    cuts = [pre_tokenizers.Split(Regex(pattern), "isolated") for pattern in splits.patterns]
-    made.pre_tokenizer = pre_tokenizers.Sequence([*cuts, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+    made.pre_tokenizer = cuts_of(splits)
     cured = [decoders.Replace(Regex(f"^{re.escape(token)}$"), in_bytes(token)) for token in map(str, words.added)
              if misread(token)]
     made.decoder = decoders.Sequence([*cured, decoders.ByteLevel()]) if cured else decoders.ByteLevel()
@@ -124,6 +123,12 @@ def misread(token: str) -> bool:
 
 def in_bytes(token: str) -> str:
     return pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False).pre_tokenize_str(token)[0][0]
+
+
+def cuts_of(splits: Splits) -> pre_tokenizers.PreTokenizer:
+    """What cuts a text before it is merged."""
+    cuts = [pre_tokenizers.Split(Regex(pattern), "isolated") for pattern in splits.patterns]
+    return pre_tokenizers.Sequence([*cuts, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
 
 
 def sentencepiece(words: Vocabulary) -> tuple[Tokenizer, bool]:
