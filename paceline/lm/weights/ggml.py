@@ -145,7 +145,8 @@ KINDS = {
 }  # fmt: skip
 
 
-def weights_of(kind: str, data: torch.Tensor, inputs: int, activations: str, bias: torch.Tensor | None = None) -> Weights:
+def weights_of(kind: str, data: torch.Tensor, inputs: int, activations: str,
+               bias: torch.Tensor | None = None) -> Dense | Blocks:
     """A tensor of a GGUF file: data uint8 [out, bytes of a row], of the type that GGUF calls `kind`, as weights [out, inputs].
 
     Exact: every weight is the number that ggml's own dequantisation gives. activations: "int8" or "float" (`blocks.Blocks`).
