@@ -34,7 +34,7 @@ def tokenizer_of(fields: Mapping[str, Any]) -> FileTokenizer:
     """
     words = Vocabulary(fields)
     kind = words.value("model")
-    if kind not in KINDS:
+    if not isinstance(kind, str) or kind not in KINDS:
         raise ModelError(f"The file's tokenizer is of the kind {kind!r}, and only {' and '.join(KINDS)} are known here: load the "
                          "model with a tokenizer of your own: tokenizer=….")
     try:

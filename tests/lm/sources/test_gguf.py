@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -151,6 +153,35 @@ def test_what_is_wrong_is_one_sentence(tmp_path: Path, case: str) -> None:
     with pytest.raises(paceline.ModelError, match=said) as error:
         paceline.load(path)
     assert str(path) in str(error.value) and str(error.value).endswith(".") and "\n" not in str(error.value)
+
+
+WORDS = {
+    "model": "gpt2", "pre": "gpt-2", "tokens": [*(chr(0x100 + i) for i in range(255)), "<|im_end|>", "a", "b", "ab"],
+    "token_type": [1] * 255 + [3, 1, 1, 1], "merges": ["a b"], "bos_token_id": 0, "eos_token_id": 255, "add_bos_token": False,
+}  # fmt: skip
+OTHER = (0, 7, "x", True, 1.5, float("nan"), [1], ["a"], [2] * 259, (1 << 32) - 1)
+
+
+def test_values_of_another_kind_are_refused_or_mean_nothing(tmp_path: Path) -> None:
+    model, path = tiny_model(num_hidden_layers=1), tmp_path / "x.gguf"
+    more = {"rope__scaling__type": "linear", "rope__scaling__factor": 2.0, "attention__sliding_window": 24}
+    fields, tensors = fields_of(model.config, **more), tensors_of(model)
+    fields |= {f"tokenizer.ggml.{name}": value for name, value in WORDS.items()} | {"tokenizer.chat_template": "x"}
+    refused = 0
+    for key, value in product(fields, OTHER):
+        write(path, fields | {key: value}, tensors)
+        try:
+            source = opened(path, Asked(lambda: None))
+            assert source is not None and source.decoder(1024) and source.tokenizer and source.generation
+        except paceline.ModelError as error:
+            refused += "\n" not in str(error)
+    assert len(fields) * len(OTHER) / 3 < refused < len(fields) * len(OTHER)
+
+
+def test_the_command_line_says_one_line(tmp_path: Path, paceline_cli: Callable[..., Any]) -> None:
+    (tmp_path / "x.gguf").write_bytes(b"GGUF" + bytes(9))
+    outcome = paceline_cli("generate", "x", "--model", tmp_path / "x.gguf")
+    assert outcome.code == 1 and outcome.err.count("\n") == 1 and "Traceback" not in outcome.err
 
 
 @pytest.mark.parametrize(("asked", "said"), [
