@@ -14,6 +14,7 @@ import torch
 import paceline
 from paceline.convert.gguf import convert, model_contents, write
 from paceline.errors import DataError, ModelError, SpecError
+from paceline.lm.batch import Batch
 from paceline.lm.load import load_tokenizer
 from paceline.testing import tiny_model
 
@@ -42,7 +43,7 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def logits(lm) -> torch.Tensor:
     kv = lm.cache()
-    return lm.forward(kv, [kv.take()], IDS)
+    return lm.forward(Batch([kv.take()], IDS), kv)
 
 
 @functools.cache
