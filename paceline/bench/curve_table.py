@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from paceline.bench.report import show_table, wide_console
+from paceline.bench.report import number_format, show_table, wide_console
 
 __all__ = ["caption", "columns", "markdown", "rows", "show"]
 
@@ -45,7 +45,7 @@ def caption(report: dict[str, Any]) -> str:
     """Which model and machine; and how near plain decoding comes to what memory gives."""
     model, machine, reading, settings = report["model"], report["machine"], report["reading"], report["settings"]
     name = f"random weights of {settings['shape']} shape" if settings["shape"] else settings["model"]
-    said = (f"{name}, {model['parameters'] / 1e6:.0f} M parameters, {reading['weight_bytes'] / 1e6:.0f} MB of weights a token, "
+    said = (f"{name}, {model['parameters'] / 1e6:.0f} M parameters, {number_format(model)}, {reading['weight_bytes'] / 1e6:.0f} MB of weights a token, "
             f"{model['forward']} forward, {machine['threads']} threads of {machine['processor']}; medians, sides in turns.")
     if "share" not in reading:
         return said

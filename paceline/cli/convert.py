@@ -1,0 +1,41 @@
+"""`paceline convert`: a model as a GGUF file with rounded weights, for llama.cpp and for Paceline."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import typer
+
+from paceline.cli._flags import argument, flag
+from paceline.cli._output import check_writable, say, write_json
+from paceline.core.progress import waiting
+
+__all__ = ["convert"]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What `paceline convert` may be told."""
+
+    model: str = argument(..., "zoo:NAME, smol, a hub id, a folder, or a GGUF file, which is rounded anew.", "MODEL")
+    weights: str = flag("q4_1", "q4_1, q4_0, q8_0, bf16, f16 or f32; with 4 bits the embedding and the head get 8.")
+    out: str = flag(..., "The file to write, FILE.gguf.")
+    json: str | None = flag(None, "Write what was done to a file, or to the terminal with -.")
+
+
+def convert(options: Options) -> None:
+    """Write a model as a GGUF file, its weights rounded to 4 or 8 bits, that llama.cpp opens and Paceline too."""
+    if not options.out.endswith(".gguf"):
+        raise typer.BadParameter(f"--out expects a name that ends in .gguf; found {options.out}.")
+    check_writable(options.out, "--out")
+    check_writable(options.json)
+    from paceline.convert.gguf import convert as written
+
+    with waiting(f"converting {options.model}"):
+        count = written(options.model, Path(options.out), options.weights)
+    size = Path(options.out).stat().st_size
+    say(f"{options.out}: {count / 1e6:.4g} M weights in {size / 1e6:.4g} MB, {8 * size / count:.3g} bits each")
+    if options.json:
+        write_json({"model": options.model, "out": options.out, "weights": options.weights, "count": count, "bytes": size},
+                   options.json)
