@@ -19,7 +19,7 @@ __all__ = ["bench"]
 
 @dataclass(frozen=True)
 class Options:
-    """What `paceline bench` may be told; the fields of `paceline.bench.config.Config` and `.curve.Curve`, plus where results go."""
+    """What `paceline bench` may be told; the fields of `bench.config.Config` and `bench.curve.Curve`, plus where results go."""
 
     model: str | None = flag(None, f"Target: {MODEL}")
     drafter: list[str] = flag([], "Drafter spec to measure; may be given again. Default: those made for the model.")
