@@ -31,6 +31,7 @@ def requantise(source: Path, kind: str, out: Path) -> None:
     reader, target = gguf.GGUFReader(source), gguf.GGMLQuantizationType[kind.upper()]
     writer = gguf.GGUFWriter(out, reader.fields["general.architecture"].contents())
     _copy_fields(reader, writer, gguf)
+    writer.add_file_type(gguf.LlamaFileType[f"MOSTLY_{kind.upper()}"])
     for tensor in reader.tensors:
         data, form = tensor.data, tensor.tensor_type
         if tensor.name.startswith("blk.") and len(tensor.shape) == 2:
@@ -50,7 +51,7 @@ def _quantised(gguf: Any, tensor: Any, target: Any) -> Any:
 
 
 def _copy_fields(reader: Any, writer: Any, gguf: Any) -> None:
-    """All but what the writer says itself, and the name of the format, which no longer holds."""
+    """All but what the writer says itself, and the format, which no longer holds."""
     for field in reader.fields.values():
         if field.name.startswith("GGUF.") or field.name in ("general.architecture", "general.file_type"):
             continue

@@ -83,6 +83,7 @@ def write_shape(shape: Shape, path: Path, seed: int = 0) -> None:
 
     writer, lots = gguf.GGUFWriter(path, "llama"), np.random.default_rng(seed)
     _describe(writer, shape)
+    writer.add_file_type(gguf.LlamaFileType.MOSTLY_Q4_K_M)
     for name, kind, size in shape.tensors():
         block, bytes_ = gguf.GGML_QUANT_SIZES[gguf.GGMLQuantizationType[kind]]
         stored = int(np.prod(size)) // block * bytes_

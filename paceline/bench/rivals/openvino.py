@@ -45,7 +45,8 @@ class OpenVINO:
 
         self.name, self.terms, self.api, self.tensor = name, terms, openvino_genai, openvino.Tensor
         self.options = DRAFTED if "lookup" in name else {}
-        way = {"prompt_lookup": True} if self.options else {}
+        way: dict[str, Any] = {"prompt_lookup": True} if self.options else {}
+        way["scheduler_config"] = openvino_genai.SchedulerConfig()  # without its prefix cache, which would skip a repeated prompt
         self.pipeline = openvino_genai.LLMPipeline(terms.source, "CPU", INFERENCE_NUM_THREADS=torch.get_num_threads(), **way)
 
     def describe(self) -> dict[str, Any]:
