@@ -75,7 +75,11 @@ def read_reports(folder: Path) -> dict[str, Any]:
 
 
 def command(config: Config | Curve) -> str:
-    """The command line that runs this benchmark; a data folder is named by whoever types it."""
+    """The command line that runs this benchmark; a data folder is named by whoever types it. The model always is, since which one
+    is the default depends on what is installed.
+    """
     if isinstance(config, Curve):
-        return " ".join(["paceline bench --curve", *words(config)])
-    return " ".join(["paceline bench", *words(replace(config, data=config.data and "DIR"))])
+        named, said = ([] if config.shape else [f"--model {config.model}"]), ["paceline bench --curve"]
+    else:
+        config, named, said = replace(config, data=config.data and "DIR"), [f"--model {config.model}"], ["paceline bench"]
+    return " ".join([*said, *named, *words(replace(config, model=type(config).model))])

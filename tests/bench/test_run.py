@@ -12,6 +12,7 @@ import pytest
 
 from paceline.bench import suite
 from paceline.bench.best import BEST_EACH, BEST_OVERALL
+from paceline.bench.curve import Curve
 from paceline.bench.methods import Paceline
 from paceline.bench.page import render
 from paceline.bench.report import caption, markdown
@@ -215,7 +216,9 @@ def test_a_rival_with_foreign_parts_is_refused(folder: Path, monkeypatch: pytest
 
 def test_the_command_repeats_the_settings() -> None:
     config = Config(drafters=("ngram", "none"), grow=100.0, packed=False, data="/some/where")
-    assert suite.command(config) == ("paceline bench --drafter ngram --drafter none --data DIR --no-packed --grow 100")
+    said = "paceline bench --model zoo:tiny --drafter ngram --drafter none --data DIR --no-packed --grow 100"
+    assert suite.command(config) == said
+    assert suite.command(Curve(shape="8b", behind=(64, 500))) == "paceline bench --curve --shape 8b --behind 64 --behind 500"
 
 
 def test_a_suite_runs_and_writes(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
