@@ -38,7 +38,7 @@ SUITES: dict[str, dict[str, Config | Curve]] = {
                               max_new_tokens=128),
         "curve_smol": FORWARDS,
         "curve_smol_q4_0": replace(FORWARDS, requantise="q4_0", against=("llama_cpp",)),
-        **{f"curve_{shape}": Curve(shape=shape, behind=BIG[shape], against=("llama_cpp",)) for shape in SHAPES},
+        **{f"curve_{shape}": Curve(shape=shape, behind=BIG[shape], prefill=(512,), against=("llama_cpp",)) for shape in SHAPES},
     },
     "smol_quick": {
         "smol": replace(SMOL, tasks=SHORT, limit=4, max_new_tokens=96, repeats=1,

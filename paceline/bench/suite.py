@@ -21,12 +21,13 @@ from paceline.lm.load import resolve
 
 __all__ = ["command", "read_reports", "run_suite"]
 
+SIZES = {"limit", "max_new_tokens", "repeats"}
 Say = Callable[[str], None]
 
 
 def run_suite(name: str, only: tuple[str, ...], instead: Mapping[str, Any], folder: Path, say: Say) -> dict[str, Any]:
     """Run a suite (or `only` some of it) and write one JSON file each as it finishes; gives all reports of the folder. instead:
-    settings that replace those of every benchmark that has them: the data folder, or sizes to make it shorter.
+    settings for every benchmark that has them: the data folder, threads, or sizes, which only make it shorter.
     """
     if name not in SUITES:
         raise RequestError(f"There is no suite {name!r}.{did_you_mean(name, SUITES)}")
@@ -49,7 +50,9 @@ def settled(config: Config | Curve, instead: Mapping[str, Any]) -> Config | Curv
     """With these settings where it has them; without a data folder, without the kinds of text that take one; None where none is
     left.
     """
-    config = replace(config, **{f.name: instead[f.name] for f in fields(config) if f.name in instead})
+    told = {f.name: instead[f.name] for f in fields(config) if f.name in instead}
+    less = {name: min(told[name], getattr(config, name) or told[name]) for name in SIZES & told.keys()}
+    config = replace(config, **told | less)
     if isinstance(config, Curve) or config.data is not None or not config.tasks:
         return config
     tasks = tuple(task for task in config.tasks if task not in OF_DATA)

@@ -40,8 +40,8 @@ class Options:
     exact: bool | None = flag(None, "Bit-exact mode, where this machine can promise it.", "--exact/--no-exact")
     budget: int | None = flag(None, "Most drafted tokens scored in one round.")
     rows: int = flag(1, "Prompts decoded together.")
-    max_new_tokens: int = flag(128, "New tokens per prompt.")
-    repeats: int = flag(3, "Timed passes over all prompts.")
+    max_new_tokens: int | None = flag(None, "New tokens per prompt; 128 if not given.")
+    repeats: int | None = flag(None, "Timed passes over all prompts; 3 if not given.")
     limit: int | None = flag(None, "Prompts per task.")
     grow: float | None = flag(None, "Grow the target to this many million parameters: same function, realistic cost.")
     threads: int | None = flag(None, "CPU threads; all cores if not given.")
@@ -55,8 +55,8 @@ class Options:
     shape: str | None = flag(None, "With --curve: a file of random weights, Q4_K_M, of 1.5b, 3b or 8b parameters.")
     behind: list[int] = flag([], "With --curve: tokens that stand before; may be given again. Default: 64, 500, 2000, 8000.")
     prefill: list[int] = flag([], "With --curve: tokens of a prompt; may be given again. Default: 512, 2048.")
-    suite: str | None = flag(None, "Run all of smol, smol_quick, zoo or gpu, with the --data, --limit, --max-new-tokens, "
-                                   "--repeats and --threads given.")
+    suite: str | None = flag(None, "Run all of smol, smol_quick, zoo or gpu, with the --data and --threads given, and no more "
+                                   "than --limit, --max-new-tokens and --repeats.")
     only: list[str] = flag([], "With --suite: only this benchmark of it; may be given again.")
     folder: str = flag("benchmarks", "With --suite: where the reports go.")
     replay: str | None = flag(None, "Replay recorded prompts and outputs from a JSON-lines file; needs no model.")
@@ -111,7 +111,7 @@ def default_drafters(model: str) -> list[str]:
     return [PAIR, "ngram"] if model == "zoo:tiny" else ["ngram"]
 
 
-RESIZED = ("data", "limit", "max_new_tokens", "repeats", "threads")  # settings of a suite's benchmarks that may be replaced
+RESIZED = ("data", "threads", "limit", "max_new_tokens", "repeats")  # what a suite's benchmarks may be told
 
 
 def _suite(options: Options) -> None:
@@ -119,8 +119,8 @@ def _suite(options: Options) -> None:
     from paceline.bench.page import render, with_front
     from paceline.bench.suite import run_suite
 
-    folder, usual = Path(options.folder), Options()
-    instead = {name: value for name in RESIZED if (value := getattr(options, name)) != getattr(usual, name)}
+    folder = Path(options.folder)
+    instead = {name: value for name in RESIZED if (value := getattr(options, name)) is not None}
     reports = run_suite(str(options.suite), tuple(options.only), instead, folder, say)
     write_text(render(reports), str(folder / "README.md"), "--folder")
     above = folder.resolve().parent / "README.md"

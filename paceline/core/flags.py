@@ -29,9 +29,12 @@ def words(config: Any) -> list[str]:
 
 
 def settings(kind: type[T], options: Any, **instead: Any) -> T:
-    """A `kind` from what the flags gave: `options` has an attribute for each flag. instead: fields that are given otherwise."""
+    """A `kind` from what the flags gave: `options` has an attribute for each flag, None = its own default. instead: fields that
+    are given otherwise.
+    """
     given = {f.name: getattr(options, SINGULAR.get(f.name, f.name)) for f in fields(kind)} | instead  # type: ignore[arg-type]
-    return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in given.items()})
+    said = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
+    return kind(**{name: value for name, value in said.items() if value is not None})
 
 
 def _several(value: Any) -> tuple[Any, ...]:

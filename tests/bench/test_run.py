@@ -237,6 +237,16 @@ def test_a_suite_runs_and_writes(folder: Path, tmp_path: Path, monkeypatch: pyte
         suite.run_suite("mini", ("tow",), {}, tmp_path, said.append)
 
 
+def test_a_suite_is_only_made_shorter_and_tells_what_lacks_data() -> None:
+    smol = suite.SUITES["smol"]
+    long, short = (suite.settled(smol[name], {"limit": 8, "repeats": 9, "data": "D"}) for name in ("smol", "smol_transformers"))
+    assert isinstance(long, Config) and isinstance(short, Config)
+    assert (long.limit, long.repeats, long.data) == (8, 2, "D") and (short.limit, short.repeats) == (2, 1)
+    shipped = suite.settled(smol["smol"], {})
+    assert isinstance(shipped, Config) and shipped.tasks == ("code", "math")
+    assert suite.settled(suite.SUITES["zoo"]["spec_bench"], {}) is None
+
+
 def test_every_target_names_a_benchmark_of_the_suite() -> None:
     assert {target.benchmark for target in SMOL} <= set(suite.SUITES["smol"])
     assert {target.benchmark for target in ZOO} <= set(suite.SUITES["zoo"])
