@@ -72,7 +72,7 @@ def ids_of(fields: Mapping[str, Any], tensors: Mapping[str, Stored]) -> int:
 
 def refuse(fields: Mapping[str, Any], family: str, dim: int) -> None:
     """Raise ModelError for a setting that changes what is computed and that Paceline does not know."""
-    wrong = [name for name in UNKNOWN if fields.get(f"{family}.{name}")]
+    wrong = [name for name in UNKNOWN if fields.get(f"{family}.{name}") not in (None, 0, 1)]  # 0 and 1 change nothing
     wrong += [name for name in ("attention.value_length", "rope.dimension_count") if fields.get(f"{family}.{name}", dim) != dim]
     window = fields.get(f"{family}.attention.sliding_window", 0)
     if type(window) is not int or window and family not in WINDOWED:

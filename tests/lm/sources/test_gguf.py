@@ -130,7 +130,7 @@ BROKEN: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "no heads": ({"llama.attention.head_count": 0}, {}, "llama.attention.head_count = 0, where a number"),
     "more layers than tensors": ({"llama.block_count": 1 << 30}, {}, "llama.block_count = 1073741824, where a number"),
     "one layer more": ({"llama.block_count": 4}, {}, "it has no tensor 'blk.3.attn_q.weight'"),
-    "one layer less": ({"llama.block_count": 2}, {}, "a tensor 'blk.2.attn_k.weight', which its architecture does not know"),
+    "one layer less": ({"llama.block_count": 2}, {}, "'blk.2.attn_k.weight', with which"),
     "experts": ({"llama.expert_count": 8}, {}, "llama.expert_count = 8, with which Paceline cannot"),
     "a part of the head turned": ({"llama.rope.dimension_count": 8}, {}, "llama.rope.dimension_count = 8"),
     "yarn": ({"llama.rope.scaling.type": "yarn"}, {}, "scaled by 'yarn'; expected 'linear' or none"),
@@ -138,7 +138,7 @@ BROKEN: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "a missing tensor": ({}, {"output_norm.weight": None}, "it has no tensor 'output_norm.weight'"),
     "a tensor of another shape": ({}, {"blk.1.ffn_up.weight": (0, (64, 64), bytes(4 << 12))},
                                   r"'blk.1.ffn_up.weight' is \[64, 64\], where \[128, 64\] is expected"),
-    "a tensor too many": ({}, {"blk.0.attn_q_norm.weight": (0, (16,), bytes(64))}, "a tensor 'blk.0.attn_q_norm.weight', which"),
+    "a tensor too many": ({}, {"blk.0.attn_q_norm.weight": (0, (16,), bytes(64))}, "'blk.0.attn_q_norm.weight', with which"),
     "an unknown type": ({}, {"blk.1.ffn_up.weight": NO_TYPE}, "of type 77, which Paceline does not know"),
     "half of a block": ({}, {"blk.1.ffn_up.weight": (8, (128, 40), bytes(8192))}, "does not fit into the file"),
     "a type that cannot be computed": ({"llama.feed_forward_length": 256}, {"blk.0.ffn_down.weight": Q2_K}, "type Q2_K"),
@@ -193,6 +193,11 @@ def test_what_cannot_be_had_is_refused(tmp_path: Path, asked: dict[str, Any], sa
     saved(tmp_path / "x.gguf")
     with pytest.raises(paceline.ModelError, match=said):
         paceline.load(tmp_path / "x.gguf", **asked)
+
+
+def test_a_file_that_is_not_there_is_not_looked_for_on_the_hub() -> None:
+    with pytest.raises(paceline.ModelError, match=r"There is no file or folder 'nowhere\.gguf'"):
+        paceline.load("nowhere.gguf")
 
 
 def test_activations_are_of_quantised_weights() -> None:
