@@ -23,7 +23,7 @@ from paceline.lm.sources.contents import tensors_of
 from paceline.lm.sources.gguf_file import read
 from paceline.lm.sources.gguf_metadata import settings_of
 from paceline.lm.sources.gguf_parts import FACTORS, Blocks
-from paceline.lm.sources.gguf_tokenizer import Vocabulary, tokenizer_of
+from paceline.lm.sources.gguf_tokenizer import tokenizer_of
 from paceline.lm.sources.llama import described
 from paceline.lm.weights.ggml import KINDS
 
@@ -96,7 +96,7 @@ class GGUF:
     @cached_property
     def generation(self) -> Any:
         """The tokens that end a text."""
-        return SimpleNamespace(eos_token_id=Vocabulary(self.fields).ends if TOKENS in self.fields else None)
+        return SimpleNamespace(eos_token_id=None if self.tokenizer is None else self.tokenizer.ends)
 
     @property
     def model(self) -> NoReturn:
