@@ -152,6 +152,7 @@ def test_weights_beyond_fp16_leave_no_file(tmp_path: Path) -> None:
 def test_from_the_command_line(tmp_path: Path, plain: Path, paceline_cli) -> None:
     source, out = plain, tmp_path / "x.gguf"
     done = paceline_cli("convert", str(source), "--weights", "q8_0", "--out", str(out), "--json", "-")
+    assert "On the shipped prompts: perplexity" in done.err and 0 < json.loads(done.out)["loss"]["divergence"] < 0.1
     assert done.code == 0 and f"{out}: 0.6" in done.err and json.loads(done.out)["bytes"] == out.stat().st_size
     for arguments, code, said in (((str(source),), 2, "--out"), ((str(source), "--out", "x.bin"), 2, "ends in .gguf"),
                                   ((str(tmp_path / "none"), "--out", str(out)), 1, "no file or folder")):
