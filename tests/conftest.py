@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from paceline import LM
-from paceline.cli import main
+from paceline.cli import _model, main
 from paceline.errors import ModelError
 from paceline.integrations.transformers import accelerate as native
 from paceline.lm import checked
@@ -34,6 +34,14 @@ def checks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     folder = tmp_path_factory.mktemp("checks")
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(checked, "folder", lambda: folder)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def embedded() -> Iterator[None]:
+    """Verbs run on the embedded model where a test names none, whatever is installed."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(_model, "default_model", lambda: "zoo:tiny")
         yield
 
 

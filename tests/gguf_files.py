@@ -27,11 +27,13 @@ def text(value: str) -> bytes:
 def packed(value: Any) -> bytes:
     """A value with its type before it."""
     if isinstance(value, list):
-        return struct.pack("<I", 9) + packed(value[0])[:4] + struct.pack("<Q", len(value)) + b"".join(packed(v)[4:] for v in value)
+        kind, each = packed(value[0])[:4], [packed(one)[4:] for one in value]
+        return struct.pack("<I", 9) + kind + struct.pack("<Q", len(value)) + b"".join(each)
     if isinstance(value, str):
         return struct.pack("<I", 8) + text(value)
-    return struct.pack("<IB", 7, value) if isinstance(value, bool) else struct.pack("<I" + "If"[isinstance(value, float)],
-                                                                                    6 if isinstance(value, float) else 4, value)
+    if isinstance(value, bool):
+        return struct.pack("<IB", 7, value)
+    return struct.pack("<If", 6, value) if isinstance(value, float) else struct.pack("<II", 4, value)
 
 
 def write(path: Path, fields: Mapping[str, Any], tensors: Mapping[str, Stored]) -> int:

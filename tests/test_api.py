@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -221,21 +222,21 @@ def test_forms_of_options(lm: LM) -> None:
 
 
 CHATS = [
-    ([{"content": "x"}], None, r"messages\[0\] must be a message"),
-    ([{"role": "user"}], None, r"messages\[0\].content must be text"),
-    ([{"role": "user", "content": None}], None, r"messages\[0\].content must be text"),
-    ([{"role": "user", "content": [{"type": "image", "url": "x"}]}], None, r"messages\[0\].content must be text"),
-    ([{"role": "user", "content": "\udcff"}], None, "valid Unicode"),
-    ([{"role": "user", "content": "x"}], [{"name": "f", "parameters": {}}], "knows no tools"),
+    ([{"content": "x"}], {}, r"messages\[0\] must be a message"),
+    ([{"role": "user"}], {}, r"messages\[0\].content must be text"),
+    ([{"role": "user", "content": None}], {}, r"messages\[0\].content must be text"),
+    ([{"role": "user", "content": [{"type": "image", "url": "x"}]}], {}, r"messages\[0\].content must be text"),
+    ([{"role": "user", "content": "\udcff"}], {}, "valid Unicode"),
+    ([{"role": "user", "content": "x"}], {"tools": [{"name": "f", "parameters": {}}], "describe_tools": False}, "knows no tools"),
 ]
 
 
-@pytest.mark.parametrize(("messages", "tools", "said"), CHATS)
-def test_bad_chats(messages: list, tools: list | None, said: str, chat_lm: LM) -> None:
+@pytest.mark.parametrize(("messages", "options", "said"), CHATS)
+def test_bad_chats(messages: list, options: dict[str, Any], said: str, chat_lm: LM) -> None:
     with pytest.raises(RequestError, match=said):
-        paceline.generate(chat_lm, messages, tools=tools)
+        paceline.generate(chat_lm, messages, **options)
     with pytest.raises(RequestError, match=said):
-        next(paceline.stream(chat_lm, messages, tools=tools))
+        next(paceline.stream(chat_lm, messages, **options))
 
 
 def test_a_template_that_refuses_and_content_in_parts(chat_lm: LM, monkeypatch: pytest.MonkeyPatch) -> None:

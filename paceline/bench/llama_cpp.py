@@ -21,7 +21,8 @@ from paceline.api import end_tokens
 from paceline.bench.llama_file import write_gguf
 from paceline.bench.methods import Batch
 from paceline.errors import ModelError, RequestError
-from paceline.lm import KV, LM, Slot
+from paceline.lm import KV, LM
+from paceline.lm.batch import Batch as TokenBatch
 
 __all__ = ["LlamaCpp", "forward_seconds", "installed"]
 
@@ -118,19 +119,19 @@ def forward_seconds(lm: LM, rival: LlamaCpp, sizes: tuple[int, ...] = (1, 8), co
     lm.prefill(kv, slot, [1] * context)
     found: dict[str, Any] = {"context": context}
     for size in sizes:
-        rows = torch.ones(1, size, dtype=torch.long)
+        asked = TokenBatch.of([slot], [[1] * size])
         ours, theirs = [], []
         for _ in range(7):
-            ours.append(_ours(lm, kv, slot, rows))
+            ours.append(_ours(lm, asked, kv))
             theirs.append(rival.seconds(size, context, 5))
         found[str(size)] = {"paceline": statistics.median(ours), "llama_cpp": statistics.median(theirs)}
     return found
 
 
-def _ours(lm: LM, kv: KV, slot: Slot, rows: torch.Tensor, repeats: int = 5) -> float:
+def _ours(lm: LM, asked: TokenBatch, kv: KV, repeats: int = 5) -> float:
     seconds = []
     for _ in range(repeats):
         start = time.perf_counter()
-        lm.forward(kv, [slot], rows)  # written as scratch behind the slot, so nothing has to be taken back
+        lm.forward(asked, kv)  # written as scratch behind the slot, so nothing has to be taken back
         seconds.append(time.perf_counter() - start)
     return statistics.median(seconds)

@@ -140,14 +140,14 @@ def encode(tokenizer: Any, prompt: Prompt, answers: tuple[str, ...] = ()) -> lis
     Raises DataError, with its line, for one that the template does not take.
     """
     if prompt.text is not None and prompt.tokens is not None:
-        tail = tokenizer(prompt.tail, add_special_tokens=False).input_ids if prompt.tail else []
-        return tokenizer(prompt.text, verbose=False).input_ids[: prompt.tokens - len(tail)] + tail
+        tail = tokenizer(prompt.tail, add_special_tokens=False)["input_ids"] if prompt.tail else []
+        return tokenizer(prompt.text, verbose=False)["input_ids"][: prompt.tokens - len(tail)] + tail
     if prompt.text is not None:
-        return tokenizer(prompt.text).input_ids
+        return tokenizer(prompt.text)["input_ids"]
     if not getattr(tokenizer, "chat_template", None):
-        return tokenizer("\n\n".join(m["content"] for m in prompt.messages(answers)) + "\n\n").input_ids
+        return tokenizer("\n\n".join(m["content"] for m in prompt.messages(answers)) + "\n\n")["input_ids"]
     try:
-        text = conversation(tokenizer, prompt.messages(answers), prompt.tools, unseen=True)
+        text = conversation(tokenizer, prompt.messages(answers), prompt.tools)
     except RequestError as error:
         raise DataError(f"{prompt.where or prompt.kind}: {error}") from error
-    return tokenizer(text, add_special_tokens=False).input_ids
+    return tokenizer(text, add_special_tokens=False)["input_ids"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import typer
@@ -10,25 +11,34 @@ import typer
 import paceline
 from paceline import plugins
 from paceline.cli._flags import flag
+from paceline.cli._output import say
 from paceline.core.progress import waiting
 from paceline.core.sampling import Sampling
 from paceline.rules import is_lossless
 
-__all__ = ["Decoding", "ModelChoice", "as_prompt", "departure", "open_model"]
+__all__ = ["MODEL", "Decoding", "ModelChoice", "as_prompt", "chosen", "default_model", "departure", "open_model"]
+
+MODEL = "smol, zoo:NAME, a hub id, a folder, or a GGUF file; smol where it is installed, else zoo:tiny."
 
 
 @dataclass(frozen=True)
 class ModelChoice:
     """Which weights, in which number format, on which forward."""
 
-    model: str = flag("zoo:tiny", "zoo:NAME, a hub id, or a folder with a transformers model.")
+    model: str | None = flag(None, MODEL)
     dtype: str | None = flag(None, "float32, bfloat16 or float16; the checkpoint's own (float32 for the zoo) if not given.")
     forward: str = flag("auto", "auto, fused (compiled: llama types on a CPU), lean (the same in torch) or stock.")
+    weights: str | None = flag(None, "u4 or i8: round the linears to 4 or 8 bits.")
+    activations: str | None = flag(None, "int8 (the default) or float: what quantised linears make of their inputs.")
     threads: int | None = flag(None, "CPU threads; as torch has them if not given.")
 
     def __post_init__(self) -> None:
         if self.threads is not None and self.threads < 1:
             raise typer.BadParameter(f"--threads must be at least 1; found {self.threads}.")
+
+    @property
+    def name(self) -> str:
+        return chosen(self.model)
 
 
 @dataclass(frozen=True)
@@ -68,14 +78,35 @@ class Decoding:
         return paceline.RequestOptions(sampling, self.max_new_tokens, self.stop, **others)
 
 
+def chosen(model: str | None) -> str:
+    """The model of that name; where none is given, the real one, or the embedded one where that is not installed."""
+    return default_model() if model is None else model
+
+
+@cache
+def default_model() -> str:
+    """What verbs run on where no model is named; the lesser choice is told once."""
+    from paceline.lm.places import (  # here, since it imports torch, which --help has no use for
+        INSTALL,
+        SMOL,
+        smol_is_installed,
+    )
+
+    if smol_is_installed():
+        return SMOL
+    say(f"{SMOL!r} is not installed, so this runs on zoo:tiny, which writes little sense; get it with: {INSTALL}")
+    return "zoo:tiny"
+
+
 def open_model(choice: ModelChoice) -> paceline.LM:
     """`paceline.load` as the flags ask, on as many threads of this process as they ask."""
     if choice.threads is not None:
         import torch
 
         torch.set_num_threads(choice.threads)
-    with waiting(f"loading {choice.model}"):
-        return paceline.load(choice.model, dtype=choice.dtype, forward=choice.forward)
+    with waiting(f"loading {choice.name}"):
+        return paceline.load(choice.name, dtype=choice.dtype, forward=choice.forward, weights=choice.weights,
+                             activations=choice.activations)
 
 
 def as_prompt(text: str, chat: bool) -> Any:

@@ -9,6 +9,7 @@ from typing import Any
 import typer
 
 from paceline.cli._flags import flag
+from paceline.cli._model import MODEL, chosen
 from paceline.cli._output import check_writable, progress, say, write_json, write_text
 from paceline.core.flags import flag_of, settings
 
@@ -19,7 +20,7 @@ __all__ = ["bench"]
 class Options:
     """What `paceline bench` may be told; the fields of `paceline.bench.run.Config`, plus where results go."""
 
-    model: str = flag("zoo:tiny", "Target: zoo:NAME, a hub id, or a folder.")
+    model: str | None = flag(None, f"Target: {MODEL}")
     drafter: list[str] = flag([], "Drafter spec to measure; may be given again. Default: those made for the model.")
     task: list[str] = flag([], "code, math, tools, prose (shipped), copying, incompressible (made here), spec_bench or one of "
                                "its groups, such as qa (both need --data); may be given again.")
@@ -67,7 +68,8 @@ def bench(options: Options) -> None:
     from paceline.bench.report import show
     from paceline.bench.run import Config, run
 
-    report = progress(run, settings(Config, options, drafters=options.drafter or default_drafters(options.model)))
+    model = chosen(options.model)
+    report = progress(run, settings(Config, options, model=model, drafters=options.drafter or default_drafters(model)))
     if options.json:
         write_json(report, options.json)
     if options.json != "-":

@@ -37,7 +37,7 @@ def chat(options: Options, model: ModelChoice, decoding: Decoding, sampling: Sam
     lm = open_model(model)
     messages = [{"role": "system", "content": options.system}] if options.system else []
     request(lm, [*messages, {"role": "user", "content": "?"}], asked)  # what cannot be had is said before the first question
-    say(f"{model.model}, drafter {decoding.drafter}. /bye leaves.")
+    say(f"{model.name}, drafter {decoding.drafter}. /bye leaves.")
     try:
         _talk(lm, messages, held, asked)
     finally:  # also when it is interrupted or fails: what was said is not lost

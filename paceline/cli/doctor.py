@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from paceline.cli._flags import flag
+from paceline.cli._model import MODEL, chosen
 from paceline.cli._output import check_writable, progress, write_json, write_text
 from paceline.core.flags import settings
 
@@ -15,7 +16,7 @@ __all__ = ["doctor"]
 class Options:
     """What `paceline doctor` may be told; the fields of `paceline.doctor.doctor.Config`, plus where results go."""
 
-    model: str = flag("zoo:tiny", "The model to examine: zoo:NAME, a hub id, or a folder.")
+    model: str | None = flag(None, f"The model to examine: {MODEL}")
     prompts: str | None = flag(None, 'JSON-lines file of {"prompt": …} or Spec-Bench records, instead of the shipped prompts.')
     data: str | None = flag(None, "Folder of public data sets to draw prompts from.")
     replay: str | None = flag(None, "Recorded prompts and outputs: drafters that need no model are judged on these outputs.")
@@ -43,7 +44,7 @@ def doctor(options: Options) -> None:
         check_writable(getattr(options, name), f"--{name}")
     from paceline.doctor.doctor import Config, examine
 
-    report = progress(examine, settings(Config, options))
+    report = progress(examine, settings(Config, options, model=chosen(options.model)))
     if options.json:
         write_json(report, options.json)
     if options.html:

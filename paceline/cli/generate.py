@@ -30,6 +30,8 @@ class Options:
     prompt: str = argument(..., "The text to continue; - reads it from standard input.", "PROMPT")
     chat: bool = flag(False, "Put the prompt into the model's chat template, as a user's message.", "--chat")
     tools: str | None = flag(None, "JSON file of functions that may be called (OpenAI's tools, an MCP list); implies --chat.")
+    describe_tools: bool = flag(True, "Tell tools in words where the model's chat template knows none; else fail.",
+                                "--describe-tools/--no-describe-tools")
     tenant: str = flag("", "Whose request it is: drafters keep each tenant's past texts apart.")
     guidance: float = flag(1.0, "Scale of classifier-free guidance: 1 is none; above 1 follows the prompt more closely.")
     negative: str | None = flag(None, "With --guidance: the prompt to move away from.")
@@ -49,7 +51,8 @@ def generate(options: Options, model: ModelChoice, decoding: Decoding, sampling:
         raise typer.BadParameter("--n and --repeats must be at least 1.")
     held, tools = decoding.settings(), read_json_tools(options.tools)
     asked = decoding.options(dataclasses.replace(sampling, grammar=structure.grammar()), tools=tools, tenant=options.tenant,
-                             guidance=options.guidance, negative=options.negative, special_tokens=options.keep_special)
+                             describe_tools=options.describe_tools, guidance=options.guidance, negative=options.negative,
+                             special_tokens=options.keep_special)
     lm = open_model(model)
     prompt = as_prompt(read_standard_input() if options.prompt == "-" else options.prompt, options.chat or bool(tools))
     generations = _write(lm, prompt, held | {"options": asked}, options)

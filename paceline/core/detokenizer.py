@@ -2,7 +2,9 @@
 
 from collections import deque
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
+
+from paceline.core.protocols import Tokenizer
 
 __all__ = ["Detokenizer", "Span", "without_special"]
 
@@ -29,7 +31,7 @@ class Detokenizer:
     text in any case.
     """
 
-    def __init__(self, tokenizer: Any, stop: Sequence[str] = (), after: Sequence[int] = (), special: bool = False) -> None:
+    def __init__(self, tokenizer: Tokenizer, stop: Sequence[str] = (), after: Sequence[int] = (), special: bool = False) -> None:
         self.tokenizer, self.stop, self.special = tokenizer, tuple(stop), special
         self.text, self.stopped = "", False
         self._cut = ""  # what the text lost to a stop string
@@ -117,13 +119,13 @@ class Detokenizer:
         return self.tokenizer.decode(tokens, skip_special_tokens=not self.special, clean_up_tokenization_spaces=False)
 
 
-def without_special(tokenizer: Any, text: str) -> str:
+def without_special(tokenizer: Tokenizer, text: str) -> str:
     """A text without the special tokens that are written in it."""
     for word in special_words(tokenizer):
         text = text.replace(word, "")
     return text
 
 
-def special_words(tokenizer: Any) -> list[str]:
+def special_words(tokenizer: Tokenizer) -> list[str]:
     """The special tokens, as they are written."""
-    return [str(token) for token in getattr(tokenizer, "added_tokens_decoder", {}).values() if token.special]
+    return [str(token) for token in tokenizer.added_tokens_decoder.values() if token.special]

@@ -21,6 +21,7 @@ import numpy as np
 import torch
 
 from paceline.core.checks import characters, short
+from paceline.core.protocols import Tokenizer
 from paceline.errors import ModelError, RequestError
 
 __all__ = ["Compiler", "Grammar", "Matcher"]
@@ -92,7 +93,7 @@ class Compiler:
     for. vocab: V, the model's ids; those that the tokenizer lacks are never allowed.
     """
 
-    def __init__(self, tokenizer: Any, vocab: int) -> None:
+    def __init__(self, tokenizer: Tokenizer | None, vocab: int) -> None:
         self.tokenizer, self.vocab = tokenizer, vocab
         self._read = lru_cache(maxsize=4)(self._read_tokens)
         self._compiled = lru_cache(maxsize=64)(self._compile)
@@ -101,7 +102,7 @@ class Compiler:
         """A new text's place in a grammar. ends: ids that end a text; empty = the tokenizer's own."""
         if self.tokenizer is None:
             raise ModelError("A grammar needs a tokenizer, and this model has none: load it with tokenizer=.")
-        own = getattr(self.tokenizer, "eos_token_id", None)
+        own = self.tokenizer.eos_token_id
         ends = frozenset(t for t in ends or ([] if own is None else [int(own)]) if 0 <= t < min(self.vocab, len(self.tokenizer)))
         if not ends:
             raise RequestError("A grammar needs a token that ends the text, and this model has none: name one with eos=.")
@@ -110,10 +111,14 @@ class Compiler:
     def _read_tokens(self, ends: frozenset[int]) -> Any:
         """The tokenizer as llguidance knows it: seconds for a large one."""
         _library()
-        from llguidance.hf import from_tokenizer
+        from llguidance import LLTokenizer
 
+        assert self.tokenizer is not None, "`matcher` has refused that"
         try:
-            return from_tokenizer(self.tokenizer, eos_token=sorted(ends))
+            words = copy.copy(self.tokenizer.backend_tokenizer)
+            words.no_padding()
+            words.no_truncation()
+            return LLTokenizer(words.to_str(), eos_token=sorted(ends))
         except Exception as error:
             raise ModelError(f"Grammars cannot read this model's tokenizer ({type(self.tokenizer).__name__}): {_first(error)}. "
                              "They need a fast one, with a tokenizer.json.") from error

@@ -70,7 +70,7 @@ class Branch:
 def score(lm: Target, kv: Any, rows: Sequence[Row], proposals: Sequence[Proposal],
           queries: list[torch.Tensor] | None = None) -> list[torch.Tensor]:
     """One forward for all texts of all rows; logits [N + 1, V] for each row, root first, its branches combined. queries: receives
-    what attention asked in each row's own branch, per layer [B, H, T, D] (`LM.forward`).
+    what attention asked in each row's own branch, per layer [B, H, T, D] (`lm/batch.py`).
     """
     trees = {text.id: proposal for row, proposal in zip(rows, proposals, strict=True) for text in row.texts}
     texts = [text for row in rows for text in row.texts]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
@@ -14,7 +14,7 @@ if TYPE_CHECKING:  # rows are made of what stands here
     from paceline.core.row import Round, Row
     from paceline.core.stats import Stats
 
-__all__ = ["Controller", "Costs", "Drafter", "PlainSteps", "Slot", "Target", "Text"]
+__all__ = ["Controller", "Costs", "Drafter", "PlainSteps", "Slot", "Target", "Text", "Tokenizer"]
 
 
 class Drafter(Protocol):
@@ -82,6 +82,48 @@ class Costs(Protocol):
     def further(self, nodes: int, rows: int = 1, length: int = 0) -> float: ...
 
     def extra(self, nodes: int, rows: int = 1, length: int = 0) -> float: ...
+
+
+class Tokenizer(Protocol):
+    """All that is used of a tokenizer: transformers' fast ones have it, and those of files (`lm/tokenizer.py`).
+
+    backend_tokenizer: the `tokenizers.Tokenizer` inside; it also tells where in a text each id stands. added_tokens_decoder: the
+    ids that are read whole, each with its spelling and whether it is `special`: left out of what users read.
+    """
+
+    chat_template: Any
+
+    @property
+    def backend_tokenizer(self) -> Any: ...
+
+    @property
+    def added_tokens_decoder(self) -> Mapping[int, Any]: ...
+
+    @property
+    def bos_token(self) -> Any: ...
+
+    @property
+    def eos_token(self) -> Any: ...
+
+    @property
+    def eos_token_id(self) -> Any: ...
+
+    def __len__(self) -> int: ...
+
+    def get_vocab(self) -> dict[str, int]: ...
+
+    def __call__(self, text: Any, /, *, add_special_tokens: bool = True, verbose: bool = True) -> Mapping[str, Any]:
+        """`input_ids` of one text, or of each of several."""
+        ...
+
+    def decode(self, ids: Any, /, *, skip_special_tokens: bool = False, clean_up_tokenization_spaces: bool = False) -> Any:
+        """The text of ids; half a character is U+FFFD."""
+        ...
+
+    def apply_chat_template(self, messages: Any, /, *, tools: Any = None, add_generation_prompt: bool = False,
+                            tokenize: bool = False) -> Any:
+        """The text of a conversation, with tokenize=False."""
+        ...
 
 
 class Target(Protocol):

@@ -58,7 +58,8 @@ def closing(report: dict[str, Any]) -> list[str]:
     """Memory, how good the prediction was, and what was left out."""
     memory, error = report["memory"], report["median_prediction_error"]
     out = [f"The model holds {megabytes(memory['weight_bytes'])} of weights and {megabytes(memory['key_bytes_per_token'])} of "
-           f"keys and values for each token of text; the most this process held was {megabytes(memory['peak_bytes'])}."]
+           f"keys and values for each token of text; the most this process held was {megabytes(memory['peak_bytes'])}.",
+           *formats(report["model"])]
     if error is not None:
         out.append(f"The modelled figures were off by {error:.0%} (median over all).")
     out += [f"Plain decoding{f' with {rows} rows' if int(rows) > 1 else ''} came to {interval(plain['noise'])} of its own speed, "
@@ -70,6 +71,16 @@ def closing(report: dict[str, Any]) -> list[str]:
     worse = [c for c in report["candidates"] if c["identical"] < 1]
     return out + [f"{c['drafter']}, budget {c['budget']}: {1 - c['identical']:.0%} of the texts differ from plain decoding's."
                   for c in worse]
+
+
+def formats(model: dict[str, Any]) -> list[str]:
+    """What a file's block types became; nothing for other models."""
+    if not (found := model.get("formats")):
+        return []
+    each = [f"{kind} ({megabytes(f['file_bytes'])}) in {f['bits']} bits" for kind, f in found.items()]
+    more = sum(f["bytes"] for f in found.values()) / sum(f["file_bytes"] for f in found.values()) - 1
+    return [f"The file's blocks are held exactly: {', '.join(each)}; {more:.0%} more bytes than in the file. Activations are "
+            f"{'rounded to int8' if model['activations'] == 'int8' else 'floats'}, the context is {model['context']:,} tokens."]
 
 
 def show(report: dict[str, Any], console: Any = None) -> None:

@@ -23,13 +23,12 @@ from paceline.core.row import Row
 from paceline.core.sampling import Dice, guided, law_of, shaped
 from paceline.errors import SpecError
 from paceline.lm import KV, Slot
-from paceline.lm.ids import token_ids
+from paceline.lm.batch import Batch
 from paceline.lm.kv import slot_of
-from paceline.lm.lm import pad_rows
 from paceline.lm.protocols import CausalLM
 from paceline.lookup.acceptance import Calibration
 from paceline.lookup.beam import Beam
-from paceline.lookup.stopping import worthwhile
+from paceline.lookup.stopping import Stop
 
 __all__ = ["DraftKV", "Follower", "Options", "check"]
 
@@ -149,7 +148,7 @@ class Follower:
         self.kv: KV = lm.cache()
         self.widths: tuple[int, ...] = widths(options)
         self.guided = guided and not self.widths
-        self.calibration, self.worth = Calibration(), options.worth or 0.0
+        self.calibration, self.stop = Calibration(), Stop(options.worth or 0.0)
         self._rows: dict[int, Memory] = {}
 
     @property
@@ -173,9 +172,11 @@ class Follower:
         """A chain, or a comb, for each row; all rows share each forward of the drafting model."""
         if self.borrowed:
             self.borrowed.asks = False
-        self.worth = self._cost(rows)
-        if self.options.worth is None and self.worth >= MOST and (self.borrowed or all(r.request.sampling.greedy for r in rows)):
-            return [Proposal()] * len(rows)
+        if self.options.worth is None and not self.widths:
+            price = self._price(rows)
+            if price >= MOST and (self.borrowed or all(r.request.sampling.greedy for r in rows)):
+                return [Proposal()] * len(rows)
+            self.stop = Stop(price if price > CHEAP else 0.0, price)
         fitting = [(r, b) for r, b in zip(rows, budgets, strict=True)
                    if r.reach + min(b, self.options.length) < self.lm.reach]
         chains = [chain for row, budget in fitting if (chain := self._chain(row, budget))]
@@ -186,10 +187,8 @@ class Follower:
         built = {c.row.id: self._proposal(c) for c in chains}
         return [built.get(r.id, Proposal()) for r in rows]
 
-    def _cost(self, rows: Sequence[Row]) -> float:
-        """What a drafted token costs each of these rows, as a share of their plain step; or the least chance asked for."""
-        if self.options.worth is not None or self.widths:
-            return self.options.worth or 0.0
+    def _price(self, rows: Sequence[Row]) -> float:
+        """What a drafted token costs each of these rows, as a share of their plain step."""
         if self.borrowed:
             return self.borrowed.price(rows)
         texts = sum(len(row.texts) for row in rows)
@@ -272,9 +271,8 @@ class Follower:
         """All rows' chains in one call, of the longest's length."""
         missing = [self._missing(c) for c in chains]
         length = max(c.length for c in chains)
-        calibration, fixed = [c.memory.calibration.table for c in chains], self.options.worth
-        worth = (self._least, self.worth) if fixed is None else (fixed, 0.0)
-        drafted = self.lm.extend(self.kv, [c.memory.slot for c in chains], missing, length, worth, calibration, self.top)
+        stop = replace(self.stop, calibration=[c.memory.calibration.table for c in chains])
+        drafted = self.lm.extend(self.kv, [c.memory.slot for c in chains], missing, length, stop, self.top)
         for c, fed, steps in zip(chains, missing, drafted, strict=True):
             tokens = [step[0][0] for step in steps]
             c.memory.committed += len(fed)
@@ -286,15 +284,13 @@ class Follower:
     def _grow_trees(self, chains: Sequence[Chain]) -> None:
         """A beam for each row, level by level. Nodes are scratch in the cache: each level's forward takes all nodes so far."""
         missing = [self._missing(c) for c in chains]
-        logits: torch.Tensor | None = self._feed(chains, missing, committed=True)
+        logits = self._feed(chains, missing, committed=True)
         beams = [Beam() for _ in chains]
         for depth in range(min(max(c.length for c in chains), len(self.widths))):
             if depth:
-                width = max(len(b.tree) for b in beams)
-                tokens = token_ids([[*b.tree.tokens, *[0] * (width - len(b.tree))] for b in beams])
-                at = [i * width + node for i, b in enumerate(beams) for node in b.front]
-                logits = self.lm.forward(self.kv, [c.memory.slot for c in chains], tokens, [b.tree.parents for b in beams], at)
-            assert logits is not None
+                batch = Batch.of([c.memory.slot for c in chains], [b.tree.tokens for b in beams],
+                                 [b.tree.parents for b in beams], [b.front for b in beams])
+                logits = self.lm.forward(batch, self.kv)
             place = 0
             for c, beam in zip(chains, beams, strict=True):
                 rows = logits[place : place + len(beam.front)]
@@ -338,15 +334,13 @@ class Follower:
 
     def _feed(self, chains: Sequence[Chain], tokens: Sequence[Sequence[int]], committed: bool = False) -> torch.Tensor:
         slots = [c.memory.slot for c in chains]
-        padded, at = pad_rows(tokens)
-        logits = self.lm.forward(self.kv, slots, padded, at=at)
+        logits = self.lm.forward(Batch.of(slots, tokens, at=[[len(t) - 1] for t in tokens]), self.kv)
         self.kv.keep(slots, [range(len(t)) for t in tokens])
         for c, t in zip(chains, tokens, strict=True):
             if committed:
                 c.memory.committed += len(t)
             else:
                 c.memory.drafted.extend(t)
-        assert logits is not None
         return logits
 
     def _add(self, chain: Chain, logits: torch.Tensor) -> bool:
@@ -355,7 +349,8 @@ class Follower:
         scores = shaped(self._fit(logits), sampling, row.tokens + chain.tokens, row.prompt_len, allowed(row, chain.tokens))
         confidence = scores.softmax(-1) if sampling.greedy else law_of(scores, sampling)
         chain.path *= float(confidence.max())
-        if not self._pays(chain, sampling.greedy):
+        stop = self.stop if sampling.greedy or self.options.worth is not None else Stop(TYPICAL)
+        if not stop.allows(chain.path, chain.gain, len(chain.tokens)):
             return False
         chain.gain += chain.path
         token = self._pick(chain, confidence, sampling.greedy)
@@ -365,19 +360,6 @@ class Follower:
         chain.tokens.append(token)
         chain.laws.append(confidence)
         return len(chain.tokens) < chain.length
-
-    @property
-    def _least(self) -> float:
-        """Chance below which not even a first token is drafted."""
-        return self.worth if self.worth > CHEAP else 0.0
-
-    def _pays(self, chain: Chain, greedy: bool) -> bool:
-        """Whether the next token is worth drafting: by the least chance that was asked for, or its price."""
-        if self.options.worth is not None or not greedy:
-            return chain.path >= (TYPICAL if self.options.worth is None else self.options.worth)
-        drafted = len(chain.tokens)
-        return chain.path >= self._least and (
-            drafted == 0 or worthwhile(chain.path, self.worth, chain.gain, 1 + drafted * self.worth))
 
     def _pick(self, chain: Chain, law: torch.Tensor, greedy: bool) -> int:
         if greedy or not self.options.drawn:

@@ -41,8 +41,10 @@ def listed(prompts: Any) -> list[Any]:
     return [found] if found and isinstance(plain(found[0]), Integral) or is_chat(found) else found
 
 
-def encode(lm: Tokenized, prompt: Any, tools: Sequence[dict] | None = None) -> list[int]:
-    """Token ids of a text (with the tokenizer's special tokens), of chat messages (through its template), or as given."""
+def encode(lm: Tokenized, prompt: Any, tools: Sequence[dict] | None = None, describe: bool = True) -> list[int]:
+    """Token ids of a text (with the tokenizer's special tokens), of chat messages (through its template), or as given. describe:
+    as `conversation` says.
+    """
     one = listed(prompt)
     if not one:
         return []
@@ -55,7 +57,7 @@ def encode(lm: Tokenized, prompt: Any, tools: Sequence[dict] | None = None) -> l
         raise RequestError("This model has no tokenizer: give token ids instead of text.")
     if not is_chat(given):
         return text_ids(lm.tokenizer, given)
-    return list(lm.tokenizer(conversation(lm.tokenizer, given, tools), add_special_tokens=False)["input_ids"])
+    return list(lm.tokenizer(conversation(lm.tokenizer, given, tools, describe=describe), add_special_tokens=False)["input_ids"])
 
 
 def check(lm: LM, request: Request) -> None:

@@ -25,7 +25,8 @@ class RequestOptions:
 
     sampling: how tokens are drawn. max_new_tokens: exact upper limit. stop: one text or several that end the text. eos: ids that
     end it; None = the model's own. reproducible: treat every drafted node as chosen, so that a seed gives plain decoding's very
-    text. tools: functions that may be called. tenant: whose request it is. keep: spans of the prompt that sparse drafts always
+    text. tools: functions that may be called. describe_tools: where the model's chat template knows no tools, tell them and their
+    calls in words; else raise RequestError. tenant: whose request it is. keep: spans of the prompt that sparse drafts always
     see. guidance: scale of classifier-free guidance, 1 = none. negative: the prompt of its second branch; the prompt's last token
     where none is given, as in transformers. special_tokens: keep them in the text.
     """
@@ -36,6 +37,7 @@ class RequestOptions:
     eos: Sequence[int] | None = None
     reproducible: bool = False
     tools: Sequence[dict] | None = None
+    describe_tools: bool = True
     tenant: str = ""
     keep: Sequence[tuple[int, int]] = ()
     guidance: float = 1.0
@@ -62,8 +64,8 @@ class RequestOptions:
                    "tools": None if self.tools is None else listed_tools(self.tools)}
         for name, value in checked.items():
             object.__setattr__(self, name, value)
-        for name, kind, what in (("reproducible", bool, "True or False"), ("special_tokens", bool, "True or False"),
-                                 ("tenant", str, "text"), ("guidance", Real, "a number")):
+        flags = [(name, bool, "True or False") for name in ("reproducible", "describe_tools", "special_tokens")]
+        for name, kind, what in (*flags, ("tenant", str, "text"), ("guidance", Real, "a number")):
             if not isinstance(getattr(self, name), kind):
                 raise RequestError(f"{name} must be {what}; found {getattr(self, name)!r}.")
         object.__setattr__(self, "guidance", float(self.guidance))

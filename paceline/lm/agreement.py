@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from paceline.errors import ModelError, PacelineError
+from paceline.lm.batch import Batch
 from paceline.lm.decoder import Decoder
 from paceline.lm.ids import random_ids
 from paceline.lm.sources.compatibility import device_of
@@ -90,8 +91,7 @@ def referred(lm: LM, decoder: Decoder, tokens: torch.Tensor) -> torch.Tensor:
 
     other = copy.copy(lm)
     other.backend, kv = lean.build(decoder), other.cache()
-    logits = other.forward(kv, [kv.take() for _ in tokens], tokens)
-    assert logits is not None
+    logits = other.forward(Batch([kv.take() for _ in tokens], tokens), kv)
     return logits.unflatten(0, tokens.shape)
 
 
@@ -107,8 +107,7 @@ def decoded(lm: LM, tokens: torch.Tensor) -> torch.Tensor:
     for slot, row in zip(slots, tokens.tolist(), strict=True):
         lm.prefill(kv, slot, row[:first])
     for start, end in pairwise(sorted({first, max(first, t - 2), t - 1, t})):
-        logits = lm.forward(kv, slots, tokens[:, start:end])
-        assert logits is not None
+        logits = lm.forward(Batch(slots, tokens[:, start:end]), kv)
         out.append(logits.unflatten(0, (b, end - start)))
         kv.keep(slots, [range(end - start)] * b)
     return torch.cat(out, 1)

@@ -7,14 +7,15 @@ The stock forward reaches it through transformers' `AttentionInterface` (`stock.
 import math
 import time
 from collections.abc import Callable, Sequence
-from functools import lru_cache, partial
+from functools import cached_property, lru_cache, partial
 from typing import Any
 
 import torch
 from torch.nn.functional import pad, scaled_dot_product_attention
 
+from paceline.lm.batch import Batch
 from paceline.lm.held import Held
-from paceline.lm.kv import FULL, KV, Slot
+from paceline.lm.kv import FULL, KV
 from paceline.patterns import Pattern
 
 __all__ = ["Call", "attend", "attend_in_parts", "attend_other"]
@@ -25,47 +26,31 @@ STAIRS_ROWS, STAIRS_REACH = 64, 16384  # masks of chains within these are views 
 
 
 class Call:
-    """What one forward tells attention: whose keys, where they start, who sees whom.
+    """What attention derives of a batch: where its rows start, the positions of its tokens, who sees whom.
 
-    B rows of T new tokens each; `parents`: per row the parent of each new token among the new ones (-1 = the committed prefix),
-    or None when every row is a chain. `exact`: pad queries and views so that results do not depend on T or on the view.
-    `context`: no position reaches it; padding tokens of a row that ends there take the last one.
+    `context`: no position reaches it; padding tokens of a row that ends there take the last one. Over an exact cache, queries and
+    views are padded so that results do not depend on T or on the view.
     """
 
-    def __init__(self, kv: KV, slots: Sequence[Slot], width: int, parents: Sequence[Sequence[int]] | None, exact: bool,
-                 context: int = 1 << 40):
-        self.kv, self.slots, self.width, self.parents, self.exact, self.context = kv, slots, width, parents, exact, context
-        self.starts = [slot.length for slot in slots]
-        kv.check(max(self.starts) + width)
-        self.queries: list[torch.Tensor] | None = None  # receives every layer's, where somebody wants them
+    def __init__(self, batch: Batch, kv: KV, context: int) -> None:
+        self.batch, self.kv, self.context = batch, kv, context
+        self.slots, self.parents, self.width = batch.slots, batch.parents, batch.tokens.shape[1]
+        self.starts = [slot.length for slot in self.slots]
+        kv.check(batch.end)
         self._masks: dict[tuple[Any, ...], torch.Tensor] = {}
         self._parts: bool | None = None
-        self._positions: list[list[int]] | None = None
 
-    def of(self, slots: Sequence[Slot], width: int, parents: Sequence[Sequence[int]] | None = None) -> "Call":
-        """The same for some of its rows, or for rows of another width; queries go where this one's go."""
-        made = Call(self.kv, slots, width, parents, self.exact, self.context)
-        made.queries = self.queries
-        return made
-
+    @cached_property
     def positions(self) -> list[list[int]]:
         """Of every new token in its text, [B][T]: committed length plus depth."""
-        if self._positions is None or len(self._positions[0]) != self.width:
-            self._positions = [self._row_positions(b) for b in range(len(self.slots))]
-        return self._positions
-
-    def _row_positions(self, b: int) -> list[int]:
-        start = self.starts[b]
         if self.parents is not None:
-            return self._tree_positions(start, self.parents[b])
-        if start + self.width <= self.context:
-            return list(range(start, start + self.width))
-        return [min(start + i, self.context - 1) for i in range(self.width)]
+            return [self._tree_positions(start, row) for start, row in zip(self.starts, self.parents, strict=True)]
+        return [[min(start + i, self.context - 1) for i in range(self.width)] for start in self.starts]
 
     def read_ends(self) -> list[list[int]]:
         """How many of the other model's keys every new token sees, [B][T]: all that is cached there before its own position."""
         return [[min(0 if slot.reads is None else slot.reads.length, p) for p in row]
-                for slot, row in zip(self.slots, self.positions(), strict=True)]
+                for slot, row in zip(self.slots, self.positions, strict=True)]
 
     def _tree_positions(self, start: int, parents: Sequence[int]) -> list[int]:
         out: list[int] = []
@@ -83,7 +68,7 @@ class Call:
         key = (b, pattern, groups, like.dtype)
         if key not in self._masks:
             rows = groups * self.width
-            if self.exact and 0 < (tail := rows % QUERY_BLOCK) < EXACT_QUERIES:
+            if self.kv.exact and 0 < (tail := rows % QUERY_BLOCK) < EXACT_QUERIES:
                 rows += EXACT_QUERIES - tail
             held = self.slots[b].group(pattern)
             made = self._chain_mask if self.parents is None and not held.sinks else self._tree_mask
@@ -95,7 +80,7 @@ class Call:
         where a measurement says that it is faster.
         """
         if self._parts is None:
-            may = len(self.slots) == 1 and not self.exact and like.device.type == "cpu" and prefix >= LONG
+            may = len(self.slots) == 1 and not self.kv.exact and like.device.type == "cpu" and prefix >= LONG
             self._parts = may and parts_pay(*sizes(like, prefix))
         return self._parts
 
@@ -166,8 +151,8 @@ def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, layer: int, call: 
     b, hq, t, d = q.shape
     h = k.shape[1]
     groups = hq // h
-    if call.queries is not None:
-        call.queries.append(q * scale)
+    if call.batch.queries is not None:
+        call.batch.queries.append(q * scale)
     pattern = call.kv.pattern(layer, window)
     rows = q.unflatten(1, (h, groups)).transpose(2, 3).reshape(b, h, t * groups, d)
     out = [attend_row(rows[i : i + 1], call.kv.write(layer, slot, k[i], v[i]), i, call, scale, pattern)

@@ -78,7 +78,7 @@ def _live(lm: LM, forward: str) -> None:
 def _stock(lm: LM, pack: bool) -> None:
     from paceline.lm.forwards import stock
 
-    lm.backend = stock.build(lm.source, pack)
+    lm.backend = stock.build(lm.source, lm.reach, pack)
     if why := lm.checks("stock agrees", lambda: agreement(lm)):
         kind = f"{type(lm.model).__name__} ({lm.text_config.model_type})"
         raise ModelError(f"{kind} cannot be decoded token by token with Paceline's cache: {why}; use transformers' generate.")

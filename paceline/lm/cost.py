@@ -14,6 +14,7 @@ from weakref import WeakSet
 
 import torch
 
+from paceline.lm.batch import Batch
 from paceline.lm.kv import Slot
 
 if TYPE_CHECKING:  # a model has its costs
@@ -172,11 +173,9 @@ class Costs:
     def _once(self, slot: Slot, tokens: int, comb: bool) -> float:
         """Seconds of one forward, and for a tree of bringing a path together; the slot is left as it was."""
         parents = [[-1, *range(tokens // 2), *range(tokens - tokens // 2 - 1)]] if comb else None
-        ids = torch.zeros(1, tokens, dtype=torch.long, device="cpu")
+        batch = Batch.of([slot], [[0] * tokens], parents)
         start = time.perf_counter()
-        logits = self.lm.forward(slot.kv, [slot], ids, parents)
-        assert logits is not None
-        logits[0].argmax().item()  # on an accelerator the forward is only now done
+        self.lm.forward(batch, slot.kv)[0].argmax().item()  # on an accelerator the forward is only now done
         if comb:
             slot.kv.keep([slot], [[0, tokens - 1]])
             slot.kv.crop(slot, PREFIX)
@@ -236,11 +235,9 @@ def clamped(rows: int) -> int:
 @torch.inference_mode()
 def behind(lm: CausalLM, slots: Sequence[Slot], tokens: int, repeats: int = 3) -> float:
     """Seconds of a forward of so many tokens a row behind what these slots hold, the best of a few; nothing is committed."""
-    ids, best = torch.zeros(len(slots), tokens, dtype=torch.long, device="cpu"), float("inf")
+    batch, best = Batch.of(slots, [[0] * tokens] * len(slots)), float("inf")
     for _ in range(repeats + 1):
         start = time.perf_counter()
-        logits = lm.forward(slots[0].kv, slots, ids)
-        assert logits is not None
-        logits[-1].argmax().item()  # on an accelerator the forward is only now done
+        lm.forward(batch, slots[0].kv)[-1].argmax().item()  # on an accelerator the forward is only now done
         best = min(best, time.perf_counter() - start)
     return best

@@ -12,7 +12,7 @@ import torch
 from torch.nn.functional import rms_norm
 
 from paceline.lm.rotary import Rope
-from paceline.lm.weights import Weights
+from paceline.lm.weights import Table, Weights
 from paceline.lm.weights.dense import Dense
 from paceline.lm.weights.int8 import Int8
 
@@ -79,12 +79,12 @@ class Layer:
 class Decoder:
     """The whole model: embedding, layers, final norm (or None), output head.
 
-    embed: [ids, W], looked up by `rows`. head: [V, W]. rope: rotation of queries and keys; cross_rope: of queries that read
+    embed: [ids, W]. head: [V, W]. rope: rotation of queries and keys; cross_rope: of queries that read
     another model's keys. context: positions stay below it.
     """
 
     layers: Sequence[Layer]
-    embed: Weights
+    embed: Table
     norm: Norm | None
     head: Weights
     heads: Heads

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from paceline.lm.ids import random_ids, token_ids
+from paceline.lm.batch import Batch
+from paceline.lm.ids import random_ids
 from paceline.lm.kv import KV, Slot
 from paceline.lm.weights.packed import ROWS
 
@@ -76,17 +77,16 @@ def tree_exactness(lm: LM) -> bool:
     slot = kv.take()
     lm.prefill(kv, slot, tokens[:start])
     nodes = tokens[start : start + len(parents)]
-    tree = lm.forward(kv, [slot], token_ids([nodes]), [parents])
+    tree = lm.forward(Batch.of([slot], [nodes], [parents]), kv)
     for path in ([0, 1, 3, 5], [0, 2, 4]):
         kv.crop(slot, start)
         apart = torch.cat([_step(lm, kv, [slot], [[nodes[i]]]) for i in path])
-        if tree is None or not torch.equal(tree[path], apart):
+        if not torch.equal(tree[path], apart):
             return False
     return True
 
 
 def _step(lm: LM, kv: KV, slots: list[Slot], tokens: list[list[int]]) -> torch.Tensor:
-    logits = lm.forward(kv, slots, token_ids(tokens))
+    logits = lm.forward(Batch.of(slots, tokens), kv)
     kv.keep(slots, [range(len(row)) for row in tokens])
-    assert logits is not None
     return logits

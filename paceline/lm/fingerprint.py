@@ -4,9 +4,9 @@ import zlib
 
 import torch
 
-__all__ = ["fingerprint"]
+__all__ = ["ROWS", "fingerprint"]
 
-ROWS = 256
+ROWS = 256  # that are looked at
 
 
 def fingerprint(embedding: torch.Tensor | None) -> int:

@@ -16,20 +16,19 @@ from paceline.core.grammar import Compiler
 from paceline.core.proposal import Proposal
 from paceline.core.trace import Trace
 from paceline.errors import ModelError
-from paceline.lm.attention import Call
+from paceline.lm.batch import Batch
 from paceline.lm.checked import Checks
 from paceline.lm.choice import choose
 from paceline.lm.cost import Costs
 from paceline.lm.exactness import BLOCK, TAILS, chain_exactness, tree_exactness
-from paceline.lm.fingerprint import fingerprint
+from paceline.lm.fingerprint import ROWS, fingerprint
 from paceline.lm.forked import survive_forks
-from paceline.lm.ids import token_ids
 from paceline.lm.kv import KV, Slot
 from paceline.lm.protocols import CausalLM, Chains, Forward, Source
 from paceline.lm.sources.compatibility import FORWARDS, check_loading, context_of
-from paceline.lookup.stopping import worthwhile
+from paceline.lookup.stopping import Stop
 
-__all__ = ["FORWARDS", "LM", "pad_rows"]
+__all__ = ["FORWARDS", "LM"]
 
 CHUNK = 256  # tokens of one prefill forward; fixed, so that a prompt's keys never depend on who asks
 
@@ -88,7 +87,7 @@ class LM:
     @cached_property
     def fingerprint(self) -> int:
         """Tells targets apart, for draft heads; 0 where the embedding is out of reach."""
-        return fingerprint(self.source.embeddings()[0])
+        return fingerprint(self.source.first_embeddings(ROWS))
 
     def __repr__(self) -> str:
         return (f"LM({self.name!r}, {self.parameters / 1e6:.3g} M parameters, {str(self.dtype).removeprefix('torch.')} on "
@@ -101,7 +100,7 @@ class LM:
             "parameters": self.parameters, "vocabulary": self.vocab, "context": self.context,
             "dtype": str(self.dtype).removeprefix("torch."), "device": self.device.type, "forward": self.forward_name,
             "packed": self.backend.packed, "weight_bytes": self.weight_bytes,
-            "exact": self.exact, "notes": self.notes,
+            "exact": self.exact, "notes": self.notes, **self.source.stored(),
         }
 
     @property
@@ -125,79 +124,56 @@ class LM:
             return KV(quantum=BLOCK, limit=self.context + BLOCK, tails=self.tails, exact=True)
         return KV(quantum=64, limit=self.context + BLOCK)
 
-    def forward(self, kv: KV, slots: Sequence[Slot], tokens: torch.Tensor, parents: Sequence[Sequence[int]] | None = None,
-                at: Sequence[int] | slice | None = slice(None), queries: list[torch.Tensor] | None = None) -> torch.Tensor | None:
-        """Run T new tokens of B rows; their keys are written as scratch behind each slot's committed ones.
+    def forward(self: CausalLM, batch: Batch, kv: KV) -> torch.Tensor:
+        """Run the new tokens of a batch; their keys are written as scratch behind each slot's committed ones.
 
-        tokens [B, T] ids. parents: per row, the parent of each token among the new ones, -1 = the committed prefix; None = a
-        chain. at: which of the B * T positions get logits: indices, a slice, or None for none (prefill). queries: a list that
-        receives what attention asked, for every layer [B, H, T, D], rotated and scaled.
-        Returns logits [len(at), V] in the model's dtype, or None.
+        Returns logits [tokens asked for, V] in the model's dtype.
         """
-        call = Call(kv, slots, tokens.shape[1], parents, kv.exact, self.reach)
-        call.queries = queries
-        return self.backend(tokens, call, at)
+        return self.backend(batch, kv)
 
-    def extend(self: CausalLM, kv: KV, slots: Sequence[Slot], tokens: Sequence[Sequence[int]], steps: int,
-               worth: tuple[float, float] = (0.0, 0.0), calibration: Sequence[Sequence[float]] | None = None,
+    def extend(self: CausalLM, kv: KV, slots: Sequence[Slot], tokens: Sequence[Sequence[int]], steps: int, stop: Stop = Stop(),
                top: int = 1) -> Chains:
-        """Feed each row its tokens, then up to `steps` likeliest ones one after the other. Returns [B][steps or fewer][top]: for
-        each step the likeliest tokens with their probabilities, of which the first is the one drafted.
+        """Feed each row its tokens, then up to `steps` likeliest ones one after the other, until `stop` ends the row. Returns
+        [B][steps or fewer][top]: for each step the likeliest tokens with their probabilities; the first is the one drafted.
 
-        What a drafting chain needs under greedy decoding. A row ends before the token with which the chance of its path, the
-        product of probabilities, or of what `calibration` (of each row) makes of them, in bins of equal width, falls below the
-        least of `worth`, or, but for the first token, is not worth the price in it (`lookup/stopping.py`). Committed afterwards:
-        the tokens given, all drafted ones but the last.
+        What a drafting chain needs under greedy decoding. Committed afterwards: the tokens given, all drafted ones but the last.
         """
-        padded, at = pad_rows(tokens)
-        width = padded.shape[1]
-        if self.backend.chains and max(slot.length for slot in slots) + width + steps <= self.reach:
-            call = Call(kv, slots, width + steps, None, False, self.reach)
-            call.width = width
-            chains = self.backend.extend(padded, call, at, steps, worth, calibration, top)
-            kv.keep(slots, [range(len(t) + max(0, len(chain) - 1)) for t, chain in zip(tokens, chains, strict=True)])
+        batch = Batch.of(slots, tokens, at=[[len(row) - 1] for row in tokens])
+        if self.backend.extend is not None and batch.end + steps <= self.reach:
+            chains = self.backend.extend(batch, kv, steps, stop, top)
+            kv.keep(slots, [range(len(row) + max(0, len(chain) - 1)) for row, chain in zip(tokens, chains, strict=True)])
             return chains
-        logits = self.forward(kv, slots, padded, at=at)
-        kv.keep(slots, [range(len(t)) for t in tokens])
-        lengths = [slot.length for slot in slots]
-        chains, paths, going = [[] for _ in tokens], [1.0] * len(tokens), list(range(len(tokens)))
-        gains, (least, price) = [1.0] * len(tokens), worth
+        logits = self.forward(batch, kv)
+        kv.keep(slots, [range(len(row)) for row in tokens])
+        chains, going = [[] for _ in tokens], list(range(len(tokens)))
+        paths, gains = [1.0] * len(tokens), [1.0] * len(tokens)
         for step in range(steps):
             if step:
-                logits = self.forward(kv, [slots[i] for i in going], token_ids([[chains[i][-1][0][0]] for i in going]))
+                logits = self.forward(Batch.of([slots[i] for i in going], [[chains[i][-1][0][0]] for i in going]), kv)
                 kv.keep([slots[i] for i in going], [range(1)] * len(going))
-            assert logits is not None
             shares, ids = (x.tolist() for x in logits.softmax(-1, dtype=torch.float32).topk(min(top, logits.shape[-1])))
             for i, share, token in zip(going, shares, ids, strict=True):
-                table = calibration[i] if calibration is not None else None
-                paths[i] *= share[0] if table is None else table[min(len(table) - 1, int(share[0] * len(table)))]
-                if paths[i] >= least and (step == 0 or worthwhile(paths[i], price, gains[i], 1 + step * price)):
+                paths[i] *= stop.chance(i, share[0])
+                if stop.allows(paths[i], gains[i], step):
                     chains[i].append(list(zip(token, share, strict=True)))
                     gains[i] += paths[i]
+                elif step:  # the last token of the chain was fed to see whether it goes on
+                    kv.crop(slots[i], slots[i].length - 1)
             going = [i for i in going if len(chains[i]) > step]
             if not going:
                 break
-        for slot, length, chain in zip(slots, lengths, chains, strict=True):  # a row that ended early was fed its last token
-            kv.crop(slot, length + max(0, len(chain) - 1))
         return chains
 
     def score(self, kv: KV, slots: Sequence[Slot], pending: Sequence[int], proposals: Sequence[Proposal],
               queries: list[torch.Tensor] | None = None) -> list[torch.Tensor]:
         """One forward for all rows: the pending token and its tree. Returns logits [N + 1, V] per row, root first; `queries` as
-        in `forward`.
+        in `Batch`.
         """
-        width = 1 + max(len(p) for p in proposals)
-        rows = [[token, *p.tokens, *[token] * (width - 1 - len(p))] for token, p in zip(pending, proposals, strict=True)]
-        parents = None
-        if not all(p.is_chain for p in proposals):
-            parents = [[-1, *(i + 1 for i in p.parents)] for p in proposals]
-        sizes = [1 + len(p) for p in proposals]
-        at: Any = slice(None)
-        if any(size != width for size in sizes):
-            at = [b * width + i for b, size in enumerate(sizes) for i in range(size)]
-        logits = self.forward(kv, slots, token_ids(rows), parents, at, queries)
-        assert logits is not None
-        return list(logits.split(sizes))
+        rows = [[token, *p.tokens] for token, p in zip(pending, proposals, strict=True)]
+        chains = all(p.is_chain for p in proposals)
+        parents = None if chains else [[-1, *(i + 1 for i in p.parents)] for p in proposals]
+        logits = self.forward(Batch.of(slots, rows, parents, queries=queries), kv)
+        return list(logits.split([len(row) for row in rows]))
 
     def prefill(self, kv: KV, slot: Slot, tokens: Sequence[int], watch: Container[int] = ()) -> Trace:
         """Commit these tokens to a slot in chunks of fixed size, without logits. Returns the queries at positions in `watch`."""
@@ -205,12 +181,10 @@ class LM:
         for start in range(0, len(tokens), CHUNK):
             chunk, first = tokens[start : start + CHUNK], slot.length
             wanted = [i for i in range(len(chunk)) if first + i in watch]
-            queries: list[torch.Tensor] = []
-            watched: dict[str, Any] = {"queries": queries} if wanted else {}
-            self.forward(kv, [slot], token_ids([list(chunk)]), at=None, **watched)
+            queries: list[torch.Tensor] | None = [] if wanted else None
+            self.forward(Batch.of([slot], [chunk], at=(), queries=queries), kv)
             kv.keep([slot], [range(len(chunk))])
-            if wanted:
-                trace.add([q[0][:, wanted] for q in queries], [first + i for i in wanted])
+            trace.add([q[0][:, wanted] for q in queries or ()], [first + i for i in wanted])
         return trace
 
     def _replace(self) -> None:
@@ -227,9 +201,3 @@ def source_of(model: Any) -> Source:
     from paceline.lm.sources.transformers import Module
 
     return Module(model)
-
-
-def pad_rows(tokens: Sequence[Sequence[int]]) -> tuple[torch.Tensor, list[int]]:
-    """Rows of different lengths as ids [B, T], zeros behind the shorter ones, and where among the B * T each row ends."""
-    width = max(map(len, tokens))
-    return token_ids([[*t, *[0] * (width - len(t))] for t in tokens]), [b * width + len(t) - 1 for b, t in enumerate(tokens)]

@@ -68,7 +68,7 @@ def load(model: Any, *, dtype: str | torch.dtype | None = None, forward: str = "
         return LM(_quantised(module_source(model), weights, activations), tokenizer, forward, packed, replace)
     with waiting(f"loading {model}"):
         quick = forward in ("auto", "fused") and packed and device in (None, "cpu")
-        plain = torch.float32 if weights or str(model).startswith("zoo:") else None
+        plain = torch.float32 if str(model).startswith("zoo:") else None
         want = plain if dtype is None else torch_dtype(dtype)
         source = _quantised(_source(str(model), want, device, activations, quick), weights, activations)
         words = tokenizer or source.tokenizer or load_tokenizer(str(model), needed=False)

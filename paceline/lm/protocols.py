@@ -1,15 +1,16 @@
 """What parts of a model promise each other: sources describe it, forwards compute it, engine and drafters decode with it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 import torch
 
 from paceline.core.trace import Trace
-from paceline.lm.attention import Call
+from paceline.lm.batch import Batch
 from paceline.lm.cost import Costs
 from paceline.lm.decoder import Decoder
 from paceline.lm.kv import KV, Slot
+from paceline.lookup.stopping import Stop
 
 __all__ = ["CausalLM", "Chains", "Forward", "Source"]
 
@@ -56,6 +57,14 @@ class Source(Protocol):
         """Input embedding [ids, W] and output head [V, W]; None where a wrapper keeps one out of reach."""
         ...
 
+    def first_embeddings(self, count: int) -> torch.Tensor | None:
+        """The first rows of the input embedding, or all of them; None where it is out of reach."""
+        ...
+
+    def stored(self) -> dict[str, Any]:
+        """What a report says of how its weights are stored; nothing where they are as torch holds them."""
+        ...
+
     def hand_over(self, forward: Any) -> None:
         """Let the module's layers take their weights from a compiled forward, so that they are held once."""
         ...
@@ -73,25 +82,24 @@ class Forward(Protocol):
     """One way to compute a model. Its file has `fits(decoder) -> reason why not, or ""`, and `build(decoder) -> Forward`.
 
     packed: its weights are in a layout of their own, so that many tokens cost little more than one. in_order: sums run in the
-    order of the text whatever is computed together, so that trees are exact, too. chains: it has `extend`. captures: what it can
-    show of a forward.
+    order of the text whatever is computed together, so that trees are exact, too. captures: what it can show of a forward.
     """
 
     name: str
     packed: bool
     in_order: bool
-    chains: bool
     weight_bytes: int
     captures: frozenset[str]
-    device: torch.device
 
-    def __call__(self, tokens: torch.Tensor, call: Call, at: Sequence[int] | slice | None) -> torch.Tensor | None:
-        """tokens [B, T] -> logits [len(at), V] at these of the B * T positions, or None where `at` is None."""
+    def __call__(self, batch: Batch, kv: KV) -> torch.Tensor:
+        """Logits [tokens asked for, V]."""
         ...
 
-    def extend(self, tokens: torch.Tensor, call: Call, at: Sequence[int], steps: int, worth: tuple[float, float],
-               calibration: Sequence[Sequence[float]] | None, top: int) -> Chains:
-        """The forward of these tokens and then the likeliest ones, step by step, as `LM.extend` says; only where `chains`."""
+    @property
+    def extend(self) -> Callable[[Batch, KV, int, Stop, int], Chains] | None:
+        """`extend(batch, kv, steps, stop, top)`: the forward of a batch with logits at each row's end, and then of the likeliest
+        tokens, step by step, as `LM.extend` says. None where chains are made forward by forward.
+        """
         ...
 
 
@@ -117,11 +125,9 @@ class CausalLM(Protocol):
 
     def cache(self, exact: bool = False) -> KV: ...
 
-    def forward(self, kv: KV, slots: Sequence[Slot], tokens: torch.Tensor, parents: Sequence[Sequence[int]] | None = None,
-                at: Sequence[int] | slice | None = slice(None)) -> torch.Tensor | None: ...
+    def forward(self, batch: Batch, kv: KV) -> torch.Tensor: ...
 
     def prefill(self, kv: KV, slot: Slot, tokens: Sequence[int]) -> Trace: ...
 
-    def extend(self, kv: KV, slots: Sequence[Slot], tokens: Sequence[Sequence[int]], steps: int,
-               worth: tuple[float, float] = (0.0, 0.0), calibration: Sequence[Sequence[float]] | None = None,
+    def extend(self, kv: KV, slots: Sequence[Slot], tokens: Sequence[Sequence[int]], steps: int, stop: Stop = Stop(),
                top: int = 1) -> Chains: ...

@@ -48,18 +48,20 @@ class FileTokenizer:
     def get_vocab(self) -> dict[str, int]:
         return self.backend_tokenizer.get_vocab()
 
-    def __call__(self, text: str | Sequence[str], add_special_tokens: bool = True, verbose: bool = True) -> dict[str, Any]:
+    def __call__(self, text: str | Sequence[str], /, *, add_special_tokens: bool = True,
+                 verbose: bool = True) -> dict[str, Any]:
         """`input_ids` of a text, or a list of them for several. verbose: counts for transformers alone."""
         if isinstance(text, str):
             return {"input_ids": self.backend_tokenizer.encode(text, add_special_tokens=add_special_tokens).ids}
         found = self.backend_tokenizer.encode_batch(list(text), add_special_tokens=add_special_tokens)
         return {"input_ids": [each.ids for each in found]}
 
-    def decode(self, ids: Sequence[int], skip_special_tokens: bool = False, clean_up_tokenization_spaces: bool = False) -> str:
+    def decode(self, ids: Sequence[int], /, *, skip_special_tokens: bool = False,
+               clean_up_tokenization_spaces: bool = False) -> str:
         """The text of ids; half a character is U+FFFD. Spaces are never cleaned up: the text is what the ids say."""
         return self.backend_tokenizer.decode(list(ids), skip_special_tokens=skip_special_tokens)
 
-    def apply_chat_template(self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]] | None = None,
+    def apply_chat_template(self, messages: Sequence[Mapping[str, Any]], /, *, tools: Sequence[Mapping[str, Any]] | None = None,
                             add_generation_prompt: bool = False, tokenize: bool = False, **others: Any) -> str:
         """The text of a conversation; never ids. others: further names that the template reads."""
         template = (self.tool_template if tools else None) or self.chat_template or ""

@@ -7,7 +7,10 @@ likely to be wrong. (Marginal value, as in foraging theory; EAGLE-2 and its kind
 confidence.)
 """
 
-__all__ = ["worthwhile"]
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+__all__ = ["Stop", "worthwhile"]
 
 
 def worthwhile(chance: float, price: float, tokens: float, cost: float) -> bool:
@@ -15,3 +18,26 @@ def worthwhile(chance: float, price: float, tokens: float, cost: float) -> bool:
     `tokens` (the bonus token included) for `cost` (a plain step included) without it.
     """
     return chance * cost >= price * max(tokens, cost)
+
+
+@dataclass(frozen=True)
+class Stop:
+    """When drafted chains end: before the token with which the chance of a row's path falls below `least`, or, but for the first
+    token, is not worth its `price`. That chance is the product of the tokens' probabilities, or of what `calibration` (of each
+    row) makes of them, in bins of equal width.
+    """
+
+    least: float = 0.0
+    price: float = 0.0
+    calibration: Sequence[Sequence[float]] | None = None
+
+    def chance(self, row: int, probability: float) -> float:
+        """That the target takes a token of this probability, given those before it."""
+        if self.calibration is None:
+            return probability
+        bins = self.calibration[row]
+        return bins[min(len(bins) - 1, int(probability * len(bins)))]
+
+    def allows(self, path: float, tokens: float, drafted: int) -> bool:
+        """Whether a chain of so many drafted tokens, whose round gives `tokens`, goes on to a path of this chance."""
+        return path >= self.least and (drafted == 0 or worthwhile(path, self.price, tokens, 1 + drafted * self.price))

@@ -7,6 +7,7 @@ from heapq import heappop, heappush
 from itertools import count
 from typing import Any
 
+from paceline.core.protocols import Tokenizer
 from paceline.lookup.followed import counted
 from paceline.lookup.rates import Rates
 from paceline.lookup.trie import LEAST, Trie
@@ -65,7 +66,7 @@ def ahead(writing: Writing, rates: Rates, length: int) -> list[Path]:
 class Speller:
     """Text as a model's tokenizer writes it, and what its chat template tells."""
 
-    def __init__(self, tokenizer: Any) -> None:
+    def __init__(self, tokenizer: Tokenizer) -> None:
         self.tokenizer = tokenizer
         self.end, self.header = marks(tokenizer)
         self.vocabulary = fingerprint(tokenizer)
@@ -113,7 +114,7 @@ class Speller:
 INSIDE: Hashable = ("inside",)
 
 
-def marks(tokenizer: Any) -> tuple[int | None, str]:
+def marks(tokenizer: Tokenizer) -> tuple[int | None, str]:
     """(token that ends an answer, what stands before a user's message), from the chat template; (end token, "") without one."""
     try:
         said = [{"role": "user", "content": "\u241f"}, {"role": "assistant", "content": "\u241e"}]
@@ -125,7 +126,7 @@ def marks(tokenizer: Any) -> tuple[int | None, str]:
         return tokenizer.eos_token_id, ""
 
 
-def fingerprint(tokenizer: Any) -> str:
+def fingerprint(tokenizer: Tokenizer) -> str:
     """Tells vocabularies apart."""
     words = sorted(tokenizer.get_vocab().items(), key=lambda item: item[1])
     return hashlib.sha1("\n".join(word for word, _ in words).encode("utf-8", "replace")).hexdigest()[:16]

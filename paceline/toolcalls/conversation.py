@@ -1,38 +1,83 @@
 """A conversation as text: messages and tools through a tokenizer's chat template; what it does not take is one clear sentence."""
 
+import logging
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 from paceline.core.checks import characters, short
+from paceline.core.protocols import Tokenizer
 from paceline.errors import DataError, RequestError
+from paceline.toolcalls.described import calls_described, in_front, tools_described
 from paceline.toolcalls.schema import as_functions
 
 __all__ = ["conversation", "tools_of"]
 
+Messages = list[dict[str, Any]]
+Functions = list[dict[str, Any]] | None
 
-def conversation(tokenizer: Any, messages: Any, tools: Sequence[Mapping[str, Any]] | None = None,
-                 reply: bool = True, unseen: bool = False) -> str:
+log = logging.getLogger("paceline")
+
+
+def conversation(tokenizer: Tokenizer, messages: Any, tools: Sequence[Mapping[str, Any]] | None = None,
+                 reply: bool = True, describe: bool = True) -> str:
     """The text of a conversation. messages: a list of {"role", "content"}. reply: end it where the model's own reply begins.
-    unseen: go on where the template leaves the tools out, as benchmarks may, whose answers nobody reads.
+    describe: tools and calls that the template leaves out are told in words (`described.py`), which the log says once.
 
-    Raises RequestError where there is no template, for messages that are none, for those that it refuses, and for tools that it
-    would leave out without a word.
+    Raises RequestError where there is no template, for messages that are none, for those that it refuses, and, without describe,
+    for tools and calls that it leaves out.
     """
-    if not getattr(tokenizer, "chat_template", None):
+    if not tokenizer.chat_template:
         raise RequestError("This model's tokenizer has no chat template: give plain text instead of messages.")
     if not isinstance(messages, Sequence) or isinstance(messages, str) or not messages:
         raise RequestError(f'Expected messages, a list of {{"role": …, "content": …}}; found {short(messages)}.')
     said = [message(m, f"messages[{i}]") for i, m in enumerate(messages)]
-    told = templated(tokenizer, said, reply, as_functions(tools) if tools else None)
-    if tools and not unseen and told == templated(tokenizer, said, reply, None):
-        raise RequestError("This model's chat template knows no tools, so the answer would never have seen them: describe them "
-                           "in a system message, or take a model whose template does.")
+    functions = as_functions(tools) if tools else None
+    silent = [{key: value for key, value in m.items() if key != "tool_calls"} for m in said]
+    lost = []
+    if silent != said and attempt(tokenizer, said, functions, reply) in (None, attempt(tokenizer, silent, functions, reply)):
+        said = calls_described(said)
+        lost.append("tool calls")
+    if functions and attempt(tokenizer, said, functions, reply) in (None, attempt(tokenizer, said, None, reply)):
+        lost.append("tools")
+    if lost:
+        templated(tokenizer, said, None, reply)  # raises whatever else is wrong
+    if lost and not describe:
+        raise RequestError(f"This model's chat template knows no {' and no '.join(lost)}, so the answer would never have seen "
+                           "them: tell them in a system message, or let Paceline do so (describe_tools).")
+    told = with_tools(tokenizer, said, functions, reply) if "tools" in lost else templated(tokenizer, said, functions, reply)
+    for what in lost:
+        note(what)
     return characters("The conversation", told)
 
 
-def templated(tokenizer: Any, messages: list[dict[str, Any]], reply: bool, tools: list[dict[str, Any]] | None) -> str:
+def attempt(tokenizer: Tokenizer, messages: Messages, functions: Functions, reply: bool) -> str | None:
+    """The text; None where the template refuses."""
     try:
-        return str(tokenizer.apply_chat_template(messages, tokenize=False, tools=tools, add_generation_prompt=reply))
+        return templated(tokenizer, messages, functions, reply)
+    except RequestError:
+        return None
+
+
+def with_tools(tokenizer: Tokenizer, said: Messages, functions: Functions, reply: bool) -> str:
+    """The conversation with its tools in words: in a system message, or in the user's first where the template shows none."""
+    text = tools_described(functions or [])
+    for role in ("system", "user"):
+        told = attempt(tokenizer, in_front(said, text, role), None, reply)
+        if told is not None and text in told:
+            return told
+    raise RequestError("This model's chat template knows no tools and shows no message that could tell of them: leave them out.")
+
+
+@cache
+def note(what: str) -> None:
+    """Say it once in a process."""
+    log.warning("Note: this model's chat template knows no %s, so they are told in words.", what)
+
+
+def templated(tokenizer: Tokenizer, messages: Messages, functions: Functions, reply: bool) -> str:
+    try:
+        return str(tokenizer.apply_chat_template(messages, tokenize=False, tools=functions, add_generation_prompt=reply))
     except Exception as error:  # a template is a program of the model's maker, and may raise anything
         roles = ", ".join(dict.fromkeys(m["role"] for m in messages))
         why = str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
@@ -49,7 +94,7 @@ def message(given: Any, where: str) -> dict[str, Any]:
         content = "".join(part["text"] for part in content)  # what templates that know parts do with them
     if not isinstance(content, str) and not (content is None and set(given) - {"role", "content"}):
         raise RequestError(f"{where}.content must be text, or a list of parts of type text; found {short(content)}.")
-    return {**given, "content": characters(f"{where}.content", content)} if content is not None else dict(given)
+    return {**given, "content": None if content is None else characters(f"{where}.content", content)}
 
 
 def tools_of(record: Mapping[str, Any], where: str) -> list[dict[str, Any]]:

@@ -16,10 +16,9 @@ class Words:
 
     chat_template = "yes"
 
-    def __call__(self, text: str, add_special_tokens: bool = True) -> Words:
+    def __call__(self, text: str, add_special_tokens: bool = True) -> dict[str, list[int]]:
         self.text = text
-        self.input_ids = [ord(c) for c in text]
-        return self
+        return {"input_ids": [ord(c) for c in text]}
 
     def apply_chat_template(self, messages: list, tools: list | None, add_generation_prompt: bool, tokenize: bool) -> str:
         assert add_generation_prompt and not tokenize

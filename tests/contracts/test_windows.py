@@ -16,6 +16,7 @@ from paceline.drafters.ngram import Ngram
 from paceline.drafters.small_model import SmallModel
 from paceline.drafters.sparse_self import SparseSelf
 from paceline.lm import LM
+from paceline.lm.batch import Batch
 from paceline.lm.forwards.fused import compiler
 from paceline.lm.kv import FULL, KV, MARGIN
 from paceline.lm.lm import CHUNK
@@ -91,7 +92,7 @@ def test_when_keys_are_dropped_changes_no_bit(forward: str, dtype: torch.dtype, 
         before, logits = windowed(kv, slot), []
         for start in range(at, at + new - new % size, size):
             rows = [text[start : start + size], text[:size]] if size == 7 else [text[start : start + size]]
-            logits.append(lm.forward(kv, [slot, other][: len(rows)], torch.tensor(rows))[:size])
+            logits.append(lm.forward(Batch.of([slot, other][: len(rows)], rows), kv)[:size])
             kv.keep([slot], [range(size)])
         assert windowed(kv, slot) > before
         found.append(torch.cat(logits))
@@ -136,10 +137,10 @@ def test_sinks_and_a_window_are_two_ranges_of_keys() -> None:
             lm.prefill(kv, slot, text[:n])
         assert windowed(kv, slots[0]) > 3 and not windowed(kv, slots[1])
         rows = torch.tensor([text[290:299], text[25:34]])
-        found.append([lm.forward(kv, slots, rows), lm.forward(kv, slots, rows, [TREE, TREE[:4]])])
+        found.append([lm.forward(Batch(slots, rows), kv), lm.forward(Batch(slots, rows, [TREE, TREE[:4]]), kv)])
         apart = []
         for i in range(6):
-            apart.append(lm.forward(kv, slots[:1], rows[:1, i : i + 1]))
+            apart.append(lm.forward(Batch(slots[:1], rows[:1, i : i + 1]), kv))
             kv.keep(slots[:1], [[0]])
         torch.testing.assert_close(torch.cat(apart), found[-1][0][:6], atol=1e-4, rtol=1e-4)
     trees = torch.tensor([*range(9), *range(9, 13)])  # what lies behind the second row's is padding

@@ -10,6 +10,7 @@ from paceline.core.proposal import Proposal
 from paceline.drafters.cape import BINS, RANKS, Cape, by_bins, told
 from paceline.drafters.small_model import SmallModel
 from paceline.errors import SpecError
+from paceline.lm.batch import Batch
 from paceline.lookup.acceptance import RankCalibration
 from paceline.testing import ToyLM, tiny_lm
 
@@ -42,7 +43,7 @@ def test_every_place_of_the_chain_has_leaves_from_the_same_law(kind: str) -> Non
     assert list(proposal.parents[:4]) == [-1, 0, 1, 2] and set(proposal.parents[4:]) == {-1, 0, 1, 2}
     kv = lm.cache()
     slot = kv.take()
-    logits = lm.forward(kv, [slot], torch.tensor([[1, 2, *chain]]))[1:5].float()
+    logits = lm.forward(Batch.of([slot], [[1, 2, *chain]]), kv)[1:5].float()
     for place, law in enumerate(logits.softmax(-1)):
         leaves = [proposal.tokens[i] for i in range(4, n) if proposal.parents[i] == place - 1]
         count = BINS[min(9, int(10 * float(law.max())))]

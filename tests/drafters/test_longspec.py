@@ -10,6 +10,7 @@ from paceline.drafters.longspec import Longspec
 from paceline.errors import ModelError, SpecError
 from paceline.lm import kv as kv_module
 from paceline.lm import lm as lm_module
+from paceline.lm.batch import Batch
 from paceline.models.draft_head.head import Head
 from paceline.models.draft_head.lm import HeadLM
 from paceline.models.draft_head.shape import longspec_shape
@@ -41,7 +42,7 @@ def test_after_moving_its_window_it_computes_what_it_was_taught(forward: str, sm
         while fed < n:
             work.prefill(own, slot, chunk[:24])
             fed, chunk = fed + len(chunk[:24]), text[fed + len(chunk[:24]) : n]
-        ours = work.forward(own, [slot], torch.tensor([text[n : n + 4]]))  # scratch: a draft that is thrown away
+        ours = work.forward(Batch.of([slot], [text[n : n + 4]]), own)  # scratch: a draft that is thrown away
         wanted = taught(head, lm, text[: n + 4], [min(n, i) for i in range(n + 4)])[n:]
         torch.testing.assert_close(ours, wanted, atol=1e-4, rtol=1e-4)
     assert own.start(0, slot) > 0 and slot.length == 180

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import pytest
 import torch
 
 from paceline import Engine, Request
 from paceline.core.guidance import Guidance
 from paceline.core.row import Row
-from paceline.lm import KV, LM, Slot
+from paceline.lm import KV, LM
+from paceline.lm.batch import Batch
 from paceline.lm.lm import CHUNK
 from paceline.testing import ToyLM
 
@@ -24,13 +23,13 @@ class Counting(ToyLM):
         super().__init__(5, seed=4)
         self.context, self.chunks, self.rounds, self.forwards = 8 * CHUNK, list[tuple[int, int]](), 0, 0
 
-    def forward(self, kv: KV, slots: Sequence[Slot], tokens: torch.Tensor, parents=None, at=slice(None), queries=None):
+    def forward(self, batch: Batch, kv: KV) -> torch.Tensor:
         self.forwards += 1
-        if at is None:
-            self.chunks.append((tokens.shape[1], slots[0].length))
+        if batch.logits_at == ():
+            self.chunks.append((batch.tokens.shape[1], batch.slots[0].length))
         else:
             self.rounds += 1
-        return super().forward(kv, slots, tokens, parents, at, queries)
+        return super().forward(batch, kv)
 
 
 def prompt(seed: int, length: int) -> list[int]:

@@ -10,16 +10,17 @@ from torch.nn.functional import scaled_dot_product_attention
 
 import paceline.lm.attention as module
 from paceline.lm.attention import Call, ancestors, attend
+from paceline.lm.batch import Batch
 from paceline.lm.kv import FULL, KV
 from paceline.patterns.sliding import Sliding
 
 
 def call(lengths: list[int], width: int, parents: list[list[int]] | None, exact: bool = False) -> Call:
-    kv = KV(capacity=32, quantum=8)
+    kv = KV(capacity=32, quantum=8, exact=exact)
     slots = [kv.take() for _ in lengths]
     for slot, length in zip(slots, lengths, strict=True):
         slot.length = length
-    return Call(kv, slots, width, parents, exact)
+    return Call(Batch.of(slots, [[0] * width] * len(slots), parents), kv, 1 << 40)
 
 
 @given(st.integers(0, 9).flatmap(lambda n: st.tuples(*(st.integers(-1, i - 1) for i in range(n)))))
@@ -44,8 +45,8 @@ def test_a_chain_and_the_same_chain_as_a_tree_have_one_mask() -> None:
 
 
 def test_positions_are_length_plus_depth() -> None:
-    assert call([5, 2], 4, None).positions() == [[5, 6, 7, 8], [2, 3, 4, 5]]
-    assert call([5, 2], 4, [[-1, 0, 0, 1], [-1, 0]]).positions() == [[5, 6, 6, 7], [2, 3, 2, 2]]
+    assert call([5, 2], 4, None).positions == [[5, 6, 7, 8], [2, 3, 4, 5]]
+    assert call([5, 2], 4, [[-1, 0, 0, 1], [-1, 0]]).positions == [[5, 6, 6, 7], [2, 3, 2, 2]]
 
 
 def test_a_window_counts_positions_not_places() -> None:
@@ -106,7 +107,7 @@ def test_attention_in_parts_equals_attention_under_one_mask(dtype: torch.dtype, 
         slot = kv.take()
         slot.length = prefix
         kv.fill(0, slot, past[:, 0], FULL)
-        call = Call(kv, [slot], new, parents, False)
+        call = Call(Batch.of([slot], [[0] * new], parents), kv, 1 << 40)
         made.append(attend(q, k, v, 0, call, 0.25))
         assert (not any(key[0] == "own" for key in call._masks)) == (not pays)
         assert not pays or all(m.shape[-1] == new for m in call._masks.values())  # no mask as long as the prefix
@@ -118,8 +119,7 @@ def test_parts_are_for_long_texts_alone_and_not_for_exact_mode(monkeypatch: pyte
     like = torch.zeros(1, 2, 5, 16)
     cases = ((1024, 1, False, True), (1023, 1, False, False), (1024, 2, False, False), (1024, 1, True, False))
     for length, slots, exact, wanted in cases:
-        kv = KV()
-        assert Call(kv, [kv.take() for _ in range(slots)], 5, None, exact).in_parts(like, length) is wanted
+        assert call([0] * slots, 5, None, exact).in_parts(like, length) is wanted
 
 
 def test_the_measurement_is_made_once_for_sizes_alike() -> None:

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from paceline.lm import capture as capture_module
+from paceline.lm.batch import Batch
 from paceline.lm.capture import mass
 from paceline.testing import tiny_lm
 from tests.contracts.test_families import FORWARDS
@@ -41,9 +42,9 @@ def test_a_forward_shows_the_same_queries_alone_and_in_a_batch(forward: str) -> 
         together: list[torch.Tensor] = []
         alone: list[list[torch.Tensor]] = [[], []]
         tokens = torch.tensor([[5, 6, 7], [8, 9, 10]])
-        lm.forward(kv, slots, tokens, queries=together)
+        lm.forward(Batch(slots, tokens, queries=together), kv)
         for i, slot in enumerate(slots):
-            lm.forward(kv, [slot], tokens[i : i + 1], queries=alone[i])
+            lm.forward(Batch([slot], tokens[i : i + 1], queries=alone[i]), kv)
         for layer, q in enumerate(together):
             assert q.shape == (2, 4, 3, 16)
             for i in range(2):
@@ -55,7 +56,7 @@ def test_one_token_shows_one_query() -> None:
         lm = tiny_lm(forward=forward)
         kv = lm.cache()
         queries: list[torch.Tensor] = []
-        lm.forward(kv, [kv.take()], torch.tensor([[5]]), queries=queries)
+        lm.forward(Batch.of([kv.take()], [[5]], queries=queries), kv)
         assert [q.shape for q in queries] == [(1, 4, 1, 16)] * 3
 
 

@@ -11,6 +11,7 @@ import torch
 
 from paceline.drafters.ngram import Ngram
 from paceline.lm import cost
+from paceline.lm.batch import Batch
 from paceline.lm.cost import TRIED, UNKNOWN, Costs, clamped
 from paceline.lm.kv import KV
 from paceline.models.draft_head.head import Head
@@ -37,9 +38,9 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Timing:
 
 def pretend(clock: Timing, seconds: Callable[[int], float]) -> Costs:
     """A model whose forward of so many tokens takes so long."""
-    def forward(kv, slots, tokens, parents=None):
-        clock.now += seconds(tokens.shape[1])
-        return torch.zeros(tokens.shape[1], 3)
+    def forward(batch: Batch, kv: KV) -> torch.Tensor:
+        clock.now += seconds(batch.tokens.shape[1])
+        return torch.zeros(batch.tokens.shape[1], 3)
 
     return Costs(SimpleNamespace(context=999, reach=999, exact=False, cache=lambda *_: KV(), prefill=lambda *_: None,
                                  forward=forward))
@@ -64,11 +65,11 @@ def test_behind_a_long_text_a_further_token_costs_what_was_measured_there(clock:
     costs, asked = pretend(clock, line(0.1)), list[int]()
     short = costs.lm.forward
 
-    def forward(kv, slots, tokens, parents=None):
-        if slots[0].length < 900:
-            return short(kv, slots, tokens, parents)
-        asked.append(tokens.shape[1])
-        return short(kv, slots, torch.ones(1, 1 + 10 * (tokens.shape[1] - 1)))
+    def forward(batch: Batch, kv: KV) -> torch.Tensor:
+        if batch.slots[0].length < 900:
+            return short(batch, kv)
+        asked.append(batch.tokens.shape[1])
+        return short(Batch(batch.slots, torch.ones(1, 1 + 10 * (asked[-1] - 1))), kv)
 
     costs.lm.forward, costs.lm.reach = forward, 9999
     assert costs.token() == pytest.approx(0.1)

@@ -5,59 +5,55 @@ where bits matter, and many rows are computed in groups. Everything runs in the 
 surrounds it.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import torch
 
 from paceline.lm.attention import Call
-from paceline.lm.protocols import Chains
+from paceline.lm.batch import Batch
+from paceline.lm.kv import KV
 from paceline.lm.weights.packed import ROWS
 
 __all__ = ["Eager"]
 
-Run = Callable[[torch.Tensor, Call, Any], torch.Tensor | None]
-
 
 @dataclass
 class Eager:
-    """A `Forward` (`protocols.py`). run(tokens [B, T], call, at): the operators themselves. packed: whether linears are."""
+    """A `Forward` (`protocols.py`). run: the operators themselves. packed: whether linears are. context: positions stay below."""
 
     name: str
-    run: Run
+    run: Callable[[Call], torch.Tensor]
     packed: bool
     weight_bytes: int
+    context: int
     device: torch.device
 
-    in_order = chains = False
+    in_order, extend = False, None
     captures = frozenset({"queries"})
 
     @torch.inference_mode()
-    def __call__(self, tokens: torch.Tensor, call: Call, at: Sequence[int] | slice | None) -> torch.Tensor | None:
-        b, t = tokens.shape
-        if call.exact and b > 1 and b * t > ROWS and at is not None:
-            return self._in_groups(tokens, call, at)
-        if b * t == 1 and (call.exact or self.packed):
-            tokens, at, call = tokens.repeat(1, 2), None if at is None else [0], call.of(call.slots, 2)
+    def __call__(self, batch: Batch, kv: KV) -> torch.Tensor:
+        b, t = batch.tokens.shape
+        if kv.exact and b > 1 and b * t > ROWS and batch.logits_at != ():
+            return self._in_groups(batch, kv)
+        batch = replace(batch, tokens=batch.tokens.to(self.device))
+        if b * t == 1 and (kv.exact or self.packed):
+            at = (0,) if batch.logits_at is None else batch.logits_at
+            batch = replace(batch, tokens=batch.tokens.repeat(1, 2), parents=None, logits_at=at)
         with torch.autocast(self.device.type, enabled=False):
-            logits = self.run(tokens.to(self.device), call, at)
-        if call.queries is not None:
-            call.queries[:] = [q[:, :, :t] for q in call.queries]
+            logits = self.run(Call(batch, kv, self.context))
+        if batch.queries is not None:
+            batch.queries[:] = [q[:, :, :t] for q in batch.queries]
         return logits
 
-    def extend(self, *given: Any) -> Chains:
-        raise NotImplementedError("chains are made token by token")
-
-    def _in_groups(self, tokens: torch.Tensor, call: Call, at: Sequence[int] | slice) -> torch.Tensor:
+    def _in_groups(self, batch: Batch, kv: KV) -> torch.Tensor:
         """The same forward in as many calls as keep the kernels within the number of rows they are exact for."""
-        b, t = tokens.shape
+        b, t = batch.tokens.shape
         size = max(1, ROWS // t)
-        parts = [call.of(call.slots[i : i + size], t, call.parents and call.parents[i : i + size]) for i in range(0, b, size)]
-        if call.queries is not None:
-            for part in parts:
-                part.queries = []
-        out = [self(tokens[i * size : (i + 1) * size], part, slice(None)) for i, part in enumerate(parts)]
-        if call.queries is not None:
-            call.queries += [torch.cat(layer) for layer in zip(*(part.queries or () for part in parts), strict=True)]
-        return torch.cat([x for x in out if x is not None])[at]
+        parts = [Batch(batch.slots[i : i + size], batch.tokens[i : i + size], batch.parents and batch.parents[i : i + size],
+                       queries=None if batch.queries is None else []) for i in range(0, b, size)]
+        logits = torch.cat([self(part, kv) for part in parts])
+        if batch.queries is not None:
+            batch.queries.extend(torch.cat(layer) for layer in zip(*(part.queries or () for part in parts), strict=True))
+        return batch.picked(logits)

@@ -8,7 +8,6 @@ and keys together. Its logits are checked against the model's own at load.
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
 import torch
 from torch.nn.functional import gelu, relu, silu
@@ -38,7 +37,8 @@ def fits(decoder: Decoder) -> str:
 def build(decoder: Decoder, packed: bool = False) -> Eager:
     """The forward at work; packed: on packed copies of the weights, where they can be."""
     model = packed_copy(decoder) if packed else decoder
-    return Eager("lean", Lean(model), isinstance(model.head, Packed), model.bytes, decoder.embed.rows(NOTHING).device)
+    device = decoder.embed.rows(NOTHING).device
+    return Eager("lean", Lean(model), isinstance(model.head, Packed), model.bytes, decoder.context, device)
 
 
 NOTHING = torch.zeros(0, dtype=torch.long, device="cpu")
@@ -52,25 +52,25 @@ def packed_copy(decoder: Decoder) -> Decoder:
 
 
 class Lean:
-    """`lean(tokens [B, T], call, at) -> logits [len(at), V]`, or None where `at` is None."""
+    """`lean(call) -> logits [tokens asked for, V]`."""
 
     def __init__(self, decoder: Decoder) -> None:
-        self.decoder, self.context = decoder, decoder.context
+        self.decoder = decoder
         self.heads, self.kv_heads, self.head_dim = decoder.heads.queries, decoder.heads.keys, decoder.heads.dim
         like = decoder.embed.rows(NOTHING)
         self.rotary = Rotary(decoder.rope, decoder.context, like)
         self.cross_rotary = None if decoder.cross_rope is None else Rotary(decoder.cross_rope, decoder.context, like)
 
-    def __call__(self, tokens: torch.Tensor, call: Call, at: Any) -> torch.Tensor | None:
-        hidden = self.hidden(tokens, call)
-        return None if at is None else self.decoder.head.linear(hidden if at == slice(None) else hidden[at])
+    def __call__(self, call: Call) -> torch.Tensor:
+        hidden, head = call.batch.picked(self.hidden(call)), self.decoder.head
+        return head.linear(hidden) if len(hidden) else hidden.new_empty((0, head.shape[0]))
 
-    def hidden(self, tokens: torch.Tensor, call: Call) -> torch.Tensor:
+    def hidden(self, call: Call) -> torch.Tensor:
         """[B * T, W], after the final norm."""
         places = self._places(call)
         cos, sin = self.rotary.at(places)
         turned = None if self.cross_rotary is None else self.cross_rotary.at(places)
-        x = self.decoder.embed.rows(tokens.reshape(-1))
+        x = self.decoder.embed.rows(call.batch.tokens.reshape(-1))
         for i, layer in enumerate(self.decoder.layers):
             h = layer.before_attention(x) if layer.before_attention else x
             a = self._attention(layer, i, h, cos, sin, call)
@@ -86,9 +86,9 @@ class Lean:
     def _places(self, call: Call) -> slice | list[int]:
         """Positions of the new tokens; a slice for one row of a chain."""
         start = call.starts[0]
-        if len(call.starts) == 1 and call.parents is None and start + call.width <= self.context:
+        if len(call.starts) == 1 and call.parents is None and start + call.width <= call.context:
             return slice(start, start + call.width)
-        return [p for row in call.positions() for p in row]
+        return [p for row in call.positions for p in row]
 
     def _cross(self, cross: Cross, x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, call: Call) -> torch.Tensor:
         """The other model's values as the new tokens see them, [B * T, H * D]."""

@@ -31,24 +31,24 @@ BORROWING = threading.RLock()
 
 
 class Stock:
-    """`stock(tokens [B, T], call, at) -> logits [len(at), V]`, or None where `at` is None; live: the model itself, no twin."""
+    """`stock(call) -> logits [tokens asked for, V]`; live: the model itself, no twin."""
 
-    def __init__(self, given: Any, live: bool) -> None:
-        self.model, self.live = given if live else twin(given), live
+    def __init__(self, given: Any, live: bool, vocab: int) -> None:
+        self.model, self.live, self.vocab = given if live else twin(given), live, vocab
 
-    def __call__(self, tokens: torch.Tensor, call: Call, at: Any) -> torch.Tensor | None:
-        positions = torch.tensor(call.positions(), dtype=torch.long, device=tokens.device)
+    def __call__(self, call: Call) -> torch.Tensor:
+        tokens = call.batch.tokens
+        positions = torch.tensor(call.positions, dtype=torch.long, device=tokens.device)
         inputs = {"input_ids": tokens, "position_ids": positions, "use_cache": False}
         token = CURRENT.set(call)
         try:
             with borrowed(self.model, NAME) if self.live else nullcontext():
-                if at is None and not self.live:  # what wraps a live model as a whole must see every call
-                    self.model.base_model(**inputs)
-                    return None
+                if call.batch.logits_at == () and not self.live:  # what wraps a live model as a whole must see every call
+                    return self.model.base_model(**inputs)[0].new_empty((0, self.vocab))
                 logits = self.model(**inputs, return_dict=True).logits
         finally:
             CURRENT.reset(token)
-        return None if at is None else logits.reshape(-1, logits.shape[-1])[at]
+        return call.batch.picked(logits.flatten(0, 1))
 
     def pack(self) -> None:
         """Replace the plain linears of the twin by packed ones."""
@@ -59,15 +59,16 @@ class Stock:
                     setattr(module, name, PackedLinear(Packed(child.weight, bias), child.out_features))
 
 
-def build(source: Source, pack: bool = False) -> Eager:
-    """The forward at work on a source's module: on itself where it has to run live; pack: with its linears packed, where they
-    can be.
+def build(source: Source, context: int, pack: bool = False) -> Eager:
+    """The forward at work on a source's module: on itself where it has to run live. context: positions stay below; pack: with its
+    linears packed, where they can be.
     """
-    stock = Stock(source.model, bool(source.live))
+    stock = Stock(source.model, bool(source.live), source.vocab)
     if pack:
         stock.pack()
-    total = sum(p.numel() * p.element_size() for p in source.model.parameters())
-    return Eager("stock", stock, pack, total if source.live else total - looked_up(source), source.device)
+    weight_bytes = sum(p.numel() * p.element_size() for p in source.model.parameters())
+    weight_bytes -= 0 if source.live else looked_up(source)
+    return Eager("stock", stock, pack, weight_bytes, context, source.device)
 
 
 def looked_up(source: Source) -> int:

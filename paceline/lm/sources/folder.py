@@ -115,6 +115,13 @@ class Folder:
     def embeddings(self) -> tuple[torch.Tensor, torch.Tensor]:
         return self._read("model.embed_tokens.weight"), self._read(self._head)
 
+    def first_embeddings(self, count: int) -> torch.Tensor:
+        name = "model.embed_tokens.weight"
+        return self._files[name].get_slice(name)[:count].to(self.dtype)
+
+    def stored(self) -> dict[str, Any]:
+        return {}
+
     def contents(self) -> Iterator[Any]:
         yield "folder", str(self.dtype), settings_of(vars(self.settings))
         yield from tensors_of((name, self._saved(name)) for name in sorted(self._files))

@@ -4,6 +4,7 @@ Weights stay as the file has them, 4 or 8 bits each; no transformers module is m
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
@@ -24,6 +25,7 @@ from paceline.lm.sources.gguf_metadata import settings_of
 from paceline.lm.sources.gguf_parts import FACTORS, Blocks
 from paceline.lm.sources.gguf_tokenizer import Vocabulary, tokenizer_of
 from paceline.lm.sources.llama import described
+from paceline.lm.weights.ggml import KINDS
 
 __all__ = ["GGUF", "gguf_in", "opened", "tokenizer_in"]
 
@@ -91,7 +93,7 @@ class GGUF:
     def tokenizer(self) -> Any:
         return tokenizer_of(self.fields) if TOKENS in self.fields else None
 
-    @property
+    @cached_property
     def generation(self) -> Any:
         """The tokens that end a text."""
         return SimpleNamespace(eos_token_id=Vocabulary(self.fields).ends if TOKENS in self.fields else None)
@@ -125,10 +127,22 @@ class GGUF:
 
     def embeddings(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Both in fp32."""
-        blocks, every = self._blocks(), torch.arange(self.vocab, device="cpu")
-        embed, head = (part and part.rows(every) for part in map(blocks.linear, ("model.embed_tokens", "lm_head")))
-        assert embed is not None, "a file without an embedding is refused"
+        embed, head = self.first_embeddings(self.vocab), self._blocks().first("lm_head", self.vocab)
         return embed, embed if head is None else head
+
+    def first_embeddings(self, count: int) -> torch.Tensor:
+        found = self._blocks().first("model.embed_tokens", count)
+        assert found is not None, "a file without an embedding is refused"
+        return found
+
+    def stored(self) -> dict[str, Any]:
+        """Of each block type its bytes in the file and here, and how many bits a code has here."""
+        sizes = Counter[str]()
+        for tensor in self.tensors.values():
+            sizes[tensor.kind] += tensor.data.numel()
+        formats = {kind: {"file_bytes": size, "bytes": round(size * KINDS[kind].growth), "bits": KINDS[kind].bits}
+                   for kind, size in sizes.items() if kind in KINDS}
+        return {"activations": self.activations, "formats": formats} if formats else {}
 
     def contents(self) -> Iterator[Any]:
         yield "gguf", self.activations

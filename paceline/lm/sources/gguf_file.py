@@ -20,6 +20,7 @@ __all__ = ["File", "Stored", "read"]
 MAGIC, VERSIONS, ALIGNMENT = b"GGUF", (2, 3), 32
 STRING, ARRAY, MOST_AXES = 8, 9, 4
 SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
+FORMS = {code: struct.Struct(f"<{code}") for code in SCALARS.values()}
 # Of each type of tensor its name, the weights of a block and the bytes that these take, as ggml numbers them.
 TYPES = {
     0: ("F32", 1, 4), 1: ("F16", 1, 2), 2: ("Q4_0", 32, 18), 3: ("Q4_1", 32, 20), 6: ("Q5_0", 32, 22), 7: ("Q5_1", 32, 24),
@@ -94,20 +95,16 @@ class Header:
     def broken(self, what: str) -> ModelError:
         return ModelError(f"{str(self.path)!r} is broken or cut off: its header names {what}; download it again.")
 
-    def checked(self, count: int, what: str, size: int = 1) -> int:
-        """A count of things of at least `size` bytes each, where so many can follow."""
-        if count * size > len(self.data) - self.at:
-            raise self.broken(f"{count} {what} where {len(self.data) - self.at} bytes are left")
-        return count
-
     def take(self, size: int, what: str) -> int:
         """Where the next `size` bytes begin."""
-        self.checked(size, f"bytes of {what}")
+        if size > len(self.data) - self.at:
+            raise self.broken(f"{size} bytes of {what} where {len(self.data) - self.at} are left")
         self.at += size
         return self.at - size
 
     def number(self, code: str) -> Any:
-        return struct.unpack_from(f"<{code}", self.data, self.take(struct.calcsize(f"<{code}"), "a number"))[0]
+        form = FORMS[code]
+        return form.unpack_from(self.data, self.take(form.size, "a number"))[0]
 
     def text(self) -> str:
         start = self.take(self.number("Q"), "text")
@@ -128,8 +125,7 @@ class Header:
         if kind not in SCALARS:
             raise self.broken(f"a list of the unknown type {kind}")
         code = SCALARS[kind]
-        self.checked(count, "numbers", struct.calcsize(f"<{code}"))
-        start = self.take(count * struct.calcsize(f"<{code}"), "numbers")
+        start = self.take(count * FORMS[code].size, f"{count} numbers")
         return list(struct.unpack_from(f"<{count}{code}", self.data, start))
 
     def tensor(self) -> tuple[str, int, tuple[int, ...], int]:

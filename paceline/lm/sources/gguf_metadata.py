@@ -65,7 +65,8 @@ def ids_of(fields: Mapping[str, Any], tensors: Mapping[str, Stored]) -> int:
         raise ModelError("it has no tensor 'token_embd.weight'")
     ids, tokens = tensors["token_embd.weight"].shape[0], fields.get("tokenizer.ggml.tokens")
     if tokens is not None and (not isinstance(tokens, list) or len(tokens) != ids):
-        raise ModelError(f"its embedding has {ids} rows, its tokenizer {len(tokens) if isinstance(tokens, list) else 'no'} tokens")
+        found = len(tokens) if isinstance(tokens, list) else "no"
+        raise ModelError(f"its embedding has {ids} rows, its tokenizer {found} tokens")
     return ids
 
 

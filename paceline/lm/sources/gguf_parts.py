@@ -33,6 +33,15 @@ class Blocks:
             return None
         return joined([self._linear(place) for place in places], gated=names[0].endswith(GATES))
 
+    def first(self, name: str, count: int) -> torch.Tensor | None:
+        """The first rows of a linear in fp32; None as for `linear`."""
+        place = f"{self.names[name]}.weight"
+        if place not in self.tensors:
+            return None
+        stored = self.tensors[place]
+        part = weights_of(stored.kind, stored.rows[:count], stored.shape[1], "float")
+        return part.rows(torch.arange(part.shape[0], device="cpu"))
+
     def vector(self, name: str) -> torch.Tensor | None:
         """None for a norm that the architecture lacks."""
         place = self.names[name]

@@ -1,7 +1,7 @@
 r"""How byte-level BPE cuts a text before it merges: regular expressions by the name a GGUF file gives them.
 
-They belong to the models: each stands so in its maker's `tokenizer.json`. A file only names them (`tokenizer.ggml.pre`), and several
-names mean the same. Expressions work one after the other, each on what the one before has cut; what none matches stays whole.
+They belong to the models: each stands so in its maker's `tokenizer.json`. A file only names them (`tokenizer.ggml.pre`), and
+several names mean the same. Expressions work one after the other, each on the pieces that the one before has cut.
 """
 
 from dataclasses import dataclass

@@ -1,9 +1,11 @@
 """The tokenizer in a GGUF file's metadata: byte-level BPE, or SentencePiece's BPE with scores and single bytes.
 
-The ids are llama.cpp's, with special tokens read where they stand in a text. A file has no normalizer, so a text is taken as it
-is, where some models' own tokenizers compose accents first (NFC).
+The ids are llama.cpp's, with special tokens read where they stand in a text, but for two things in which the models' own
+tokenizers are followed: `tekken` and `gpt-4o` tell capitals beyond A to Z, too, and "</s>" ends a text only where the file says
+so. A file has no normalizer, so a text is taken as it is, where some models' own compose accents first (NFC).
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,9 +21,10 @@ __all__ = ["ROLES", "Vocabulary", "cuts_of", "tokenizer_of"]
 
 NORMAL, UNKNOWN, CONTROL, OWN, UNUSED, BYTE = range(1, 7)  # types of tokens; OWN is "user defined"
 ROLES = {"bos_token": "bos", "eos_token": "eos", "unk_token": "unknown", "pad_token": "padding"}
-TURN_ENDS = frozenset(("<|eot_id|>", "<|eom_id|>", "<|im_end|>", "<|end|>", "<|endoftext|>", "<|end_of_text|>", "<end_of_turn>", "<eos>",
-                       "<EOT>", "[EOT]", "<end_of_utterance>", "<｜end▁of▁sentence｜>"))  # fmt: skip
+TURN_ENDS = frozenset(("<|eot_id|>", "<|eom_id|>", "<|im_end|>", "<|end|>", "<|endoftext|>", "<|end_of_text|>", "<eos>", "<EOT>",
+                       "[EOT]", "<end_of_turn>", "<end_of_utterance>", "<｜end▁of▁sentence｜>"))
 SPACE = "\u2581"
+ALPHABET = frozenset(pre_tokenizers.ByteLevel.alphabet())
 
 
 def tokenizer_of(fields: Mapping[str, Any]) -> FileTokenizer:
@@ -31,19 +34,19 @@ def tokenizer_of(fields: Mapping[str, Any]) -> FileTokenizer:
     """
     words = Vocabulary(fields)
     kind = words.value("model")
-    if kind not in KINDS:
+    if not isinstance(kind, str) or kind not in KINDS:
         raise ModelError(f"The file's tokenizer is of the kind {kind!r}, and only {' and '.join(KINDS)} are known here: load the "
                          "model with a tokenizer of your own: tokenizer=….")
     try:
         made, begins = KINDS[kind](words)
+        made.add_tokens(words.added)
+        made.post_processor = framed(words, begins)
+        return FileTokenizer(made, words.roles, words.ends, fields.get("tokenizer.chat_template"),
+                             fields.get("tokenizer.chat_template.tool_use"))
     except ModelError:
         raise
-    except Exception as error:  # the library raises nothing narrower
+    except Exception as error:  # values of any type may stand in a file, and the library raises nothing narrower
         raise ModelError(f"The file's tokenizer cannot be built: {error}.") from error
-    made.add_tokens(words.added)
-    made.post_processor = framed(words, begins)
-    return FileTokenizer(made, words.roles, words.ends, fields.get("tokenizer.chat_template"),
-                         fields.get("tokenizer.chat_template.tool_use"))
 
 
 @dataclass(frozen=True)
@@ -86,8 +89,9 @@ class Vocabulary:
     @property
     def ends(self) -> list[int]:
         """Ids that end an answer: those that the file names, and those whose name is known."""
-        named = {self.value(f"{name}_token_id") for name in ("eot", "eom")} | {self.roles.get("eos_token")}
-        return sorted({self.ids[text] for text in TURN_ENDS & self.ids.keys()} | (named & set(range(len(self.ids)))))
+        named = [self.roles.get("eos_token"), *(self.value(f"{name}_token_id") for name in ("eot", "eom"))]
+        known = [self.ids[text] for text in TURN_ENDS & self.ids.keys()]
+        return sorted({*known, *(id for id in named if id is not None and 0 <= id < len(self.ids))})
 
     @property
     def added(self) -> list[AddedToken]:
@@ -105,8 +109,20 @@ def byte_level(words: Vocabulary) -> tuple[Tokenizer, bool]:
     splits = splits_of(words.value("pre", "default"))
     merges = [(left, right) for left, _, right in (merge.partition(" ") for merge in words.listed("merges"))]
     made = Tokenizer(models.BPE(words.ids, merges, ignore_merges=splits.whole))
-    made.pre_tokenizer, made.decoder = cuts_of(splits), decoders.ByteLevel()
+    made.pre_tokenizer = cuts_of(splits)
+    cured = [decoders.Replace(Regex(f"^{re.escape(token)}$"), in_bytes(token)) for token in map(str, words.added)
+             if misread(token)]
+    made.decoder = decoders.Sequence([*cured, decoders.ByteLevel()]) if cured else decoders.ByteLevel()
     return made, splits.bos
+
+
+def misread(token: str) -> bool:
+    """Whether a token that is written as it is, like DeepSeek's "ü", would be decoded as if each character stood for a byte."""
+    return not token.isascii() and ALPHABET.issuperset(token)
+
+
+def in_bytes(token: str) -> str:
+    return pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False).pre_tokenize_str(token)[0][0]
 
 
 def cuts_of(splits: Splits) -> pre_tokenizers.PreTokenizer:

@@ -8,6 +8,7 @@ import torch
 from paceline.errors import ModelError
 from paceline.lm.decoder import Decoder
 from paceline.lm.protocols import Source
+from paceline.lm.weights.quantise import quantized_decoder
 
 __all__ = ["Quantised"]
 
@@ -17,16 +18,16 @@ class Quantised:
     something else, so there is none. Raises ModelError for a model that cannot be described.
     """
 
-    live, module = "", False
+    live, module, dtype = "", False, torch.float32
 
     def __init__(self, whole: Source, kind: str, activations: str) -> None:
         if whole.live:
             raise ModelError(f"weights={kind!r} needs a plain model, and this one runs live: {whole.live}.")
         self.whole, self.kind, self.activations = whole, kind, activations
         self.settings, self.name, self.vocab, self.parameters = whole.settings, whole.name, whole.vocab, whole.parameters
-        self.dtype, self.device, self.tokenizer = whole.dtype, whole.device, whole.tokenizer
-        if self.dtype is not torch.float32 or self.device.type != "cpu":
-            raise ModelError(f"weights={kind!r} is computed in fp32 on the CPU; found a model in {self.dtype} on {self.device}.")
+        self.device, self.tokenizer = whole.device, whole.tokenizer
+        if self.device.type != "cpu":
+            raise ModelError(f"weights={kind!r} is for the CPU; found a model on {self.device}.")
 
     @property
     def generation(self) -> Any:
@@ -41,12 +42,16 @@ class Quantised:
         decoder, why = self.whole.decoder(context)
         if decoder is None:
             raise ModelError(f"weights={self.kind!r} needs a model that Paceline can describe: {why}.")
-        from paceline.lm.weights.quantise import quantized_decoder
-
         return quantized_decoder(decoder, self.kind, self.activations), ""
 
     def embeddings(self) -> tuple[torch.Tensor | None, torch.Tensor | None]:
         return self.whole.embeddings()
+
+    def first_embeddings(self, count: int) -> torch.Tensor | None:
+        return self.whole.first_embeddings(count)
+
+    def stored(self) -> dict[str, Any]:
+        return {"weights": self.kind, "activations": self.activations}
 
     def contents(self) -> Iterator[Any]:
         yield "quantised", self.kind, self.activations

@@ -52,6 +52,12 @@ class Module:
                              (self.model.get_input_embeddings(), self.model.get_output_embeddings()))
         return None if embedding is None else embedding.detach(), None if output is None else output.detach()
 
+    def first_embeddings(self, count: int) -> torch.Tensor | None:
+        return self.embeddings()[0]
+
+    def stored(self) -> dict[str, Any]:
+        return {}
+
     def contents(self) -> Iterator[Any]:
         yield type(self.model).__qualname__, settings_of(self.model.config.to_dict())
         yield from tensors_of([*self.model.named_parameters(), *self.model.named_buffers()])

@@ -4,7 +4,7 @@ from typing import NamedTuple, Protocol
 
 import torch
 
-__all__ = ["Native", "Weights"]
+__all__ = ["Native", "Table", "Weights"]
 
 
 class Native(NamedTuple):
@@ -47,10 +47,20 @@ class Weights(Protocol):
         """x [M, in] -> x W^T + bias [M, out], plus `add` where given: the reference that every kernel is tested against."""
         ...
 
-    def rows(self, ids: torch.Tensor) -> torch.Tensor:
-        """These rows of the weight, as an embedding looks them up: ids [...] -> [..., in]."""
-        ...
-
     def native(self, gated: bool = False) -> Native | None:
         """For compiled code; None where there is no kernel. gated: gate and up, each a half of the outputs."""
+        ...
+
+
+class Table(Protocol):
+    """Weights [ids, W] that an embedding is looked up in."""
+
+    @property
+    def shape(self) -> tuple[int, int]: ...
+
+    @property
+    def dtype(self) -> torch.dtype: ...
+
+    def rows(self, ids: torch.Tensor) -> torch.Tensor:
+        """ids [...] -> [..., W]."""
         ...

@@ -15,6 +15,7 @@ from paceline.lm.weights.blocks import BLOCK, Blocks, Form, Parts, blocks_of
 from paceline.lm.weights.dense import Dense
 from paceline.lm.weights.dense import joined as dense
 from paceline.lm.weights.i8 import I8, I8_MINIMUM, I8_SIXTEENS, I8_TWO_LEVEL
+from paceline.lm.weights.layout import TILE
 from paceline.lm.weights.stacked import Stacked
 from paceline.lm.weights.u4 import U4, U4_TWO_LEVEL
 
@@ -124,6 +125,17 @@ class Kind(NamedTuple):
     def inputs(self) -> int:
         return BLOCK * self.form.blocks
 
+    @property
+    def bits(self) -> int:
+        """Of a code as it is held here."""
+        return self.form.block["codes"].bytes * 8 // (TILE * BLOCK)
+
+    @property
+    def growth(self) -> float:
+        """Bytes here for each in the file."""
+        head, size = self.form.sizes
+        return (head + self.form.blocks * size) / (TILE * self.bytes)
+
 
 KINDS = {
     "Q4_0": Kind(U4, 18, q4_0), "Q4_1": Kind(U4, 20, q4_1), "Q4_K": Kind(U4_TWO_LEVEL, 144, q4_k),
@@ -133,7 +145,8 @@ KINDS = {
 }  # fmt: skip
 
 
-def weights_of(kind: str, data: torch.Tensor, inputs: int, activations: str, bias: torch.Tensor | None = None) -> Weights:
+def weights_of(kind: str, data: torch.Tensor, inputs: int, activations: str,
+               bias: torch.Tensor | None = None) -> Dense | Blocks:
     """A tensor of a GGUF file: data uint8 [out, bytes of a row], of the type that GGUF calls `kind`, as weights [out, inputs].
 
     Exact: every weight is the number that ggml's own dequantisation gives. activations: "int8" or "float" (`blocks.Blocks`).

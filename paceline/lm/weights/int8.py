@@ -33,9 +33,6 @@ class Int8:
         out = linear(x, (self.codes.float() * self.scale[:, None]).to(x.dtype), self.bias)
         return out if add is None else out + add
 
-    def rows(self, ids: torch.Tensor) -> torch.Tensor:
-        return (self.codes[ids].float() * self.scale[ids, None]).to(self.dtype)
-
     def native(self, gated: bool = False) -> Native | None:
         """In tiles of bytes."""
         if self.kernel is None:

@@ -65,9 +65,6 @@ class Packed:
             return self._plain(x, self.weight, self.bias, "none", [], "")
         return self._add(x, add, self.weight, self.bias, "add")
 
-    def rows(self, ids: torch.Tensor) -> torch.Tensor:
-        raise NotImplementedError("packed weights are multiplied only; an embedding stays dense")
-
     def native(self, gated: bool = False) -> Native | None:
         return None
 

@@ -1,15 +1,12 @@
 """A draft head at work beside its target: what drafting needs of an `LM`, on the lean or the fused forward."""
 
-from collections.abc import Sequence
-
 import torch
 from torch import nn
 
-from paceline.lm.attention import Call
 from paceline.lm.cost import Costs
 from paceline.lm.decoder import Cross, Decoder, Heads, Layer, Norm, rounded
 from paceline.lm.forwards import fused, lean
-from paceline.lm.kv import KV, Slot
+from paceline.lm.kv import KV
 from paceline.lm.lm import LM
 from paceline.lm.protocols import Forward
 from paceline.lm.weights.dense import Dense, joined
@@ -26,7 +23,7 @@ class HeadLM:
     """
 
     exact, fingerprint = False, 0
-    prefill, extend = LM.prefill, LM.extend
+    forward, prefill, extend = LM.forward, LM.prefill, LM.extend
 
     def __init__(self, head: Head, target: LM, int8: bool = False) -> None:
         self.model, self.costs = head, Costs(self, target if head.shape.reads else None)
@@ -40,14 +37,7 @@ class HeadLM:
         self.backend: Forward = fused.build(rounded(decoder) if int8 else decoder) if compiled else lean.build(decoder)
 
     def cache(self, exact: bool = False) -> KV:
-        if window := self.model.shape.window:
-            return KV(quantum=64, limit=self.context + 512, window=window)
-        return KV(quantum=64, limit=self.context + 512)
-
-    def forward(self, kv: KV, slots: Sequence[Slot], tokens: torch.Tensor, parents: Sequence[Sequence[int]] | None = None,
-                at: Sequence[int] | slice | None = slice(None)) -> torch.Tensor | None:
-        """As `LM.forward`."""
-        return self.backend(tokens, Call(kv, slots, tokens.shape[1], parents, False, self.reach), at)
+        return KV(quantum=64, limit=self.context + 512, window=self.model.shape.window)
 
 
 @torch.no_grad()

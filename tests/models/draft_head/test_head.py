@@ -12,6 +12,7 @@ import torch
 
 from paceline.errors import DataError, ModelError
 from paceline.lm import LM
+from paceline.lm.batch import Batch
 from paceline.lm.weights.layout import quantize_int8
 from paceline.models.draft_head.block import turn
 from paceline.models.draft_head.head import Head
@@ -76,7 +77,7 @@ def test_at_work_it_computes_what_it_was_taught(forward: str, family: str, optio
         slots[-1].reads = read
         work.prefill(own, slots[-1], text[: n - 3])
     rows = [text[n - 3 :] for text, n in zip(texts, committed, strict=True)]  # 3 to catch up with, the rest drafted
-    ours = work.forward(own, slots, torch.tensor([row[:7] for row in rows])).unflatten(0, (2, 7))
+    ours = work.forward(Batch.of(slots, [row[:7] for row in rows]), own).unflatten(0, (2, 7))
     for b, (text, n) in enumerate(zip(texts, committed, strict=True)):
         wanted = taught(head, lm, text[: n + 4], [min(n, i) for i in range(n + 4)])[n - 3 :]
         torch.testing.assert_close(ours[b], wanted, atol=1e-4, rtol=1e-4)
@@ -91,7 +92,7 @@ def test_a_tree_sees_the_same_keys_on_all_its_paths() -> None:
     slot.reads = read
     lm.prefill(target, read, text[:-1])
     work.prefill(own, slot, text)
-    tree = work.forward(own, [slot], torch.tensor([[5, 6, 7, 8]]), [[-1, -1, 0, 1]])
+    tree = work.forward(Batch.of([slot], [[5, 6, 7, 8]], [[-1, -1, 0, 1]]), own)
     for i, path in enumerate(([5], [6], [5, 7], [6, 8])):
         line = [*text, *path]
         wanted = taught(head, lm, line, [min(19, p) for p in range(len(line))])[-1]
@@ -179,7 +180,7 @@ def test_rough_weights_draft_almost_the_same_from_a_quarter_of_the_bytes(shape: 
         slot.reads = read
         lm.prefill(target, read, text[:-1])
         assert work.backend.name == "fused"
-        logits.append(work.forward(own, [slot], torch.tensor([text])))
+        logits.append(work.forward(Batch.of([slot], [text]), own))
         sizes.append(work.backend.weight_bytes)
     assert sizes[0] / 4 <= sizes[1] < sizes[0] / 3.5  # fp32 here; tiles are filled up
     assert 0 < float((logits[1] - logits[0]).std()) < 0.05 * float(logits[0].std())

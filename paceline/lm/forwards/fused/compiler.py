@@ -30,7 +30,8 @@ X86 = platform.machine().lower() in ("x86_64", "amd64")
 # Kinds of processors, the best first, and what makes the compiler write for each.
 PATHS: dict[str, tuple[str, ...]] = {"native": ("-mcpu=native", "-ffp-contract=fast")}
 if X86:
-    PATHS = {"avx512": ("-march=x86-64-v4",), "avx2": ("-march=x86-64-v3",), "portable": ("-O2",)}
+    PATHS = {"avx512vnni": ("-march=x86-64-v4", "-mavx512vnni"), "avx512": ("-march=x86-64-v4",), "avx2": ("-march=x86-64-v3",),
+             "portable": ("-O2",)}
 FLAGS = ("-O3", "-fopenmp", "-std=c++17", "-fPIC", "-ffp-contract=off", "-Wno-psabi")
 LINK = ("-shared", "-fopenmp", "-static-libgcc", "-static-libstdc++")
 PATIENCE_S = 300

@@ -17,12 +17,16 @@ import torch
 
 from paceline.errors import ModelError, ShapeError
 from paceline.lm.attention import Call
+from paceline.lm.batch import Batch
 from paceline.lm.decoder import Decoder, Layer, Norm
 from paceline.lm.forwards.fused import compiler
 from paceline.lm.kv import KV, Slot
+from paceline.lm.protocols import Chains
 from paceline.lm.rotary import Rotary
-from paceline.lm.weights import Native, Weights
+from paceline.lm.weights import Native, Table, Weights
+from paceline.lm.weights.blocks import Blocks
 from paceline.lm.weights.dense import Dense
+from paceline.lookup.stopping import Stop
 from paceline.patterns import Pattern
 
 __all__ = ["Fused", "build", "fits"]
@@ -81,11 +85,10 @@ class Prepared(NamedTuple):
 
 
 class Fused:
-    """`fused(tokens [B, T], call, at) -> logits [len(at), V]` in the weights' dtype, or None where `at` is None."""
+    """A `Forward` (`protocols.py`); logits are in the weights' dtype."""
 
     name, captures = "fused", frozenset({"queries"})
-    packed = in_order = chains = True
-    device = torch.device("cpu")
+    packed = in_order = True
 
     def __init__(self, code: compiler.Code, decoder: Decoder) -> None:
         self.code, self.dtype, self.vocab, self.known = code, decoder.dtype, decoder.head.shape[0], decoder.known
@@ -106,10 +109,10 @@ class Fused:
         cross = next((layer.cross.heads for layer in decoder.layers if layer.cross), None)
         self.other = self.like.new_empty((cross.keys, 1, cross.dim)) if cross else self.like
         last = self._vector(decoder.norm.weight) if decoder.norm else 0
-        rows = self._keep(decoder.embed.weight) if isinstance(decoder.embed, Dense) else None
+        coded = decoder.embed.native() if isinstance(decoder.embed, Blocks) else None  # looked up as it lies
         self.model = CModel(
-            layers=self.layers, embedding=0 if rows is None else pointer(rows, self.dtype), norm=last,
-            head=self._linear({}, "head", decoder.head), table=CLinear() if rows is not None else self._table(decoder.embed),
+            layers=self.layers, embedding=0 if coded else pointer(self._keep(table(decoder.embed)), self.dtype), norm=last,
+            head=self._linear({}, "head", decoder.head), table=self._described(coded) if coded else CLinear(),
             count=len(decoder.layers), width=decoder.embed.shape[1],
             heads=heads.queries, kv_heads=heads.keys, dim=heads.dim, ffn=max(layer.gate_up.out for layer in self.layers),
             half=self.dtype is torch.bfloat16, half_keys=keys is torch.bfloat16, eps=decoder.norm.eps if decoder.norm else 0.0,
@@ -120,52 +123,44 @@ class Fused:
         self.reading = self.cross_rotary is not None
         self._fill_rope(1)
 
-    def __call__(self, tokens: torch.Tensor, call: Call, at: Sequence[int] | slice | None) -> torch.Tensor | None:
-        every, wanted = range(tokens.numel()), None
-        if at != slice(None):
-            wanted = () if at is None else every[at] if isinstance(at, slice) else [every[i] for i in at]
-            if len(wanted) > len(every):
-                raise ShapeError(f"Expected at most one row of logits for each of {len(every)} tokens, found {len(wanted)}.")
-        made = self._prepare(tokens, call, wanted)
-        queries = self._query_buffer(call, made.call) if call.queries is not None else None
-        self._check(self.code.forward(self.address, ctypes.byref(made.call)), tokens, call)
-        if queries is not None and call.queries is not None:
-            call.queries += queries.unflatten(1, tokens.shape).transpose(2, 3)
-        return made.logits if at is not None else None
+    def __call__(self, batch: Batch, kv: KV) -> torch.Tensor:
+        made = self._prepare(batch, kv)
+        if batch.queries is not None:
+            shape = (len(self.layers), *batch.tokens.shape, self.model.heads, self.model.dim)
+            asked = torch.empty(shape, dtype=torch.float32, device="cpu")
+            made.call.queries = pointer(asked, torch.float32)
+            batch.queries.extend(asked.transpose(2, 3))
+        self._check(self.code.forward(self.address, ctypes.byref(made.call)), batch, kv)
+        return made.logits
 
-    def extend(self, tokens: torch.Tensor, call: Call, at: Sequence[int], steps: int, worth: tuple[float, float],
-               calibration: Sequence[Sequence[float]] | None, top: int) -> list[list[list[tuple[int, float]]]]:
-        """Greedy continuation: the forward of `tokens [B, T]`, then up to `steps` likeliest tokens for each row, whose last token
-        is at `at[b]` among the B * T; all but the last of them are fed. As `LM.extend` says."""
-        made = self._prepare(tokens, call, at, steps)
-        bins, top, places = len(calibration[0]) if calibration else 0, min(top, self.vocab), steps * len(at)
-        table = (ctypes.c_float * (bins * len(at)))(*chain.from_iterable(calibration or ()))
+    def extend(self, batch: Batch, kv: KV, steps: int, stop: Stop, top: int) -> Chains:
+        """As `LM.extend` says. All drafted tokens but the last of each row are fed."""
+        made, b, calibration = self._prepare(batch, kv, steps), len(batch.slots), stop.calibration
+        if made.call.l != b:
+            raise ShapeError(f"Expected logits at the end of each of {b} rows, found {made.call.l} places.")
+        bins, top, places = len(calibration[0]) if calibration else 0, min(top, self.vocab), steps * b
+        table = (ctypes.c_float * (bins * b))(*chain.from_iterable(calibration or ()))
         top_tokens, probs = (ctypes.c_int32 * (places * top))(), (ctypes.c_float * (places * top))()
         fault = self.code.extend(
-            self.address, ctypes.byref(made.call), steps, *map(ctypes.c_float, worth), table, bins, top, top_tokens, probs,
+            self.address, ctypes.byref(made.call), steps, *map(ctypes.c_float, (stop.least, stop.price)), table, bins, top,
+            top_tokens, probs,
         )  # fmt: skip
-        self._check(fault, tokens, call, steps)
-        rows = [[i * top for i in range(b, places, len(at)) if top_tokens[i * top] >= 0] for b in range(len(at))]
+        self._check(fault, batch, kv, steps)
+        rows = [[i * top for i in range(row, places, b) if top_tokens[i * top] >= 0] for row in range(b)]
         return [[list(zip(top_tokens[i : i + top], probs[i : i + top], strict=True)) for i in row] for row in rows]
 
-    def _query_buffer(self, call: Call, described: CCall) -> torch.Tensor:
-        """Where the code writes this forward's queries [layers, B * T, H, D]."""
-        m, (heads, dim) = len(call.slots) * call.width, (self.model.heads, self.model.dim)
-        buffer = torch.empty((len(self.layers), m, heads, dim), dtype=torch.float32, device="cpu")
-        described.queries = pointer(buffer, torch.float32)
-        return buffer
-
-    def _prepare(self, tokens: torch.Tensor, call: Call, wanted: Sequence[int] | None, steps: int = 1) -> Prepared:
-        """What the code is told of a forward; wanted: tokens whose logits are asked for, None = all."""
-        b, t = self._checked(tokens, call, wanted)
-        tokens = tokens.contiguous()
-        self._extend_rope(min(self.context, max(call.starts) + t + steps))
-        groups, reach = self._groups(call.kv)
-        held = [self._held(slot, pattern, layers, t + steps - 1) for pattern, layers in groups.items() for slot in call.slots]
-        others, reads = self._others(call) if self.reading else ([], [])
-        lengths = [(slot.length, 0 if slot.reads is None else slot.reads.length) for slot in call.slots]
+    def _prepare(self, batch: Batch, kv: KV, steps: int = 1) -> Prepared:
+        """What the code is told of a forward."""
+        (b, t), slots, wanted = self._checked(batch), batch.slots, batch.logits_at
+        tokens, end = batch.tokens.contiguous(), batch.end + steps - 1
+        kv.check(end)
+        self._extend_rope(min(self.context, end + 1))
+        groups, reach = self._groups(kv)
+        held = [self._held(slot, pattern, layers, t + steps - 1) for pattern, layers in groups.items() for slot in slots]
+        others, reads = self._others(slots) if self.reading else ([], [])
+        lengths = [(slot.length, 0 if slot.reads is None else slot.reads.length) for slot in slots]
         rows, numbers = array("q", chain(*lengths, *held, *others)), array("i")
-        for row in call.parents or ():
+        for row in batch.parents or ():
             numbers.extend([*row, *[-1] * (t - len(row))])
         parents = 4 * len(numbers)
         numbers.extend(wanted or ())
@@ -176,25 +171,27 @@ class Fused:
         made = CCall(
             pointer(tokens, torch.int64), row_at, held_at, held_at + 32 * len(held) if others else None, reach.buffer_info()[0],
             number_at if parents else None, None if wanted is None else number_at + parents, None, pointer(logits, self.dtype),
-            len(groups), b, t, count, call.context - 1, self.context, self.known, torch.get_num_threads(),
+            len(groups), b, t, count, self.context - 1, self.context, self.known, torch.get_num_threads(),
         )  # fmt: skip
         return Prepared(made, logits, (tokens, rows, numbers, reads))
 
     @staticmethod
-    def _checked(tokens: torch.Tensor, call: Call, wanted: Sequence[int] | None) -> torch.Size:
-        """[B, T], where nothing in the call points beyond what there is: the code itself looks at ids, positions and trees only.
+    def _checked(batch: Batch) -> torch.Size:
+        """[B, T], where nothing in a batch points beyond what there is: the code itself looks at ids, positions and trees only.
         Raises ShapeError."""
-        b, t = tokens.shape
-        if len(call.slots) != b:
-            raise ShapeError(f"Expected {b} slots, one for each row of tokens, found {len(call.slots)}.")
-        if call.parents is not None and (len(call.parents) != b or max(map(len, call.parents)) > t):
+        (b, t), parents, wanted = batch.tokens.shape, batch.parents, batch.logits_at
+        if len(batch.slots) != b:
+            raise ShapeError(f"Expected {b} slots, one for each row of tokens, found {len(batch.slots)}.")
+        if parents is not None and (len(parents) != b or max(map(len, parents)) > t):
             raise ShapeError(f"Expected parents for {b} rows of at most {t} tokens.")
-        if wanted is not None and any(not 0 <= i < b * t for i in wanted):
-            raise ShapeError(f"Expected places of logits from 0 to {b * t - 1}, found {min(wanted)} to {max(wanted)}.")
-        return tokens.shape
+        if wanted is not None and (len(wanted) > b * t or any(not 0 <= i < b * t for i in wanted)):
+            raise ShapeError(f"Expected at most {b * t} places of logits from 0 to {b * t - 1}, found {len(wanted)} from "
+                             f"{min(wanted)} to {max(wanted)}.")
+        return batch.tokens.shape
 
-    def _check(self, fault: int, tokens: torch.Tensor, call: Call, steps: int = 1) -> None:
+    def _check(self, fault: int, batch: Batch, kv: KV, steps: int = 1) -> None:
         """Raise ShapeError for what the code has refused."""
+        tokens = batch.tokens
         if fault == NO_MEMORY:
             raise MemoryError(f"There is no memory for a forward of {tokens.numel()} tokens.")
         if fault == NO_TREE:
@@ -202,7 +199,7 @@ class Fused:
         if fault == UNKNOWN_ID:
             raise ShapeError(f"Expected token ids from 0 to {self.known - 1}, found {int(tokens.min())} to {int(tokens.max())}.")
         if fault == TOO_LONG:
-            most = max(p for row in call.positions() for p in row) + steps - 1
+            most = max(p for row in Call(batch, kv, self.context).positions for p in row) + steps - 1
             raise ShapeError(f"Expected positions below {self.context}, found {most}: too long a text.")
 
     def _groups(self, kv: KV) -> "tuple[dict[Pattern, list[int]], array[int]]":
@@ -228,10 +225,10 @@ class Fused:
             held.addresses = addresses([held.layers[layer] for layer in sorted(held.layers)], self.like)
         return ctypes.addressof(held.addresses), held.capacity, held.dropped, held.sinks
 
-    def _others(self, call: Call) -> tuple[list[tuple[int, int, int, int]], list[Any]]:
+    def _others(self, slots: Sequence[Slot]) -> tuple[list[tuple[int, int, int, int]], list[Any]]:
         """What the code is told of the slots that layers read in another model, as by `_held`, and what must live as long."""
         told, kept = [], []
-        for slot in call.slots:
+        for slot in slots:
             if slot.reads is None:
                 raise ShapeError("Expected every row of a draft head to read a slot of its target; set Slot.reads.")
             held = [slot.reads.layer(layer) for layer in self.reads]  # none before the target's first forward: nothing is seen
@@ -287,10 +284,6 @@ class Fused:
         tiles = self._keep(made.tiles)
         return CLinear(pointer(tiles, tiles.dtype), scale, bias, rest, *made.shape, made.kind, made.integer)
 
-    def _table(self, embed: Weights) -> CLinear:
-        """An embedding whose rows the code looks up among a linear's tiles."""
-        return self._described(native(embed))
-
     def _vector(self, x: torch.Tensor) -> int:
         return pointer(self._keep(x.detach().float()), torch.float32)
 
@@ -330,6 +323,11 @@ def parts(made: Native) -> Iterator[Native]:
     while following is not None:
         yield following
         following = following.rest
+
+
+def table(embed: Table) -> torch.Tensor:
+    """An embedding as rows [ids, W]."""
+    return embed.weight if isinstance(embed, Dense) else embed.rows(torch.arange(embed.shape[0], dtype=torch.long, device="cpu"))
 
 
 def fits(decoder: Decoder) -> str:

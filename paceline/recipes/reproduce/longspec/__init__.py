@@ -26,6 +26,7 @@ from paceline.data.corpus import Stream
 from paceline.errors import RequestError
 from paceline.lm import LM
 from paceline.lm.attention import attend_in_parts
+from paceline.lm.batch import Batch as TokenBatch
 from paceline.models.draft_head.head import Head
 from paceline.models.draft_head.lm import HeadLM
 from paceline.models.draft_head.shape import HeadShape, longspec_shape
@@ -200,7 +201,7 @@ def step_costs(length: int) -> dict[str, float]:
         read_slot.length = length
         own.restart(slot, length - shape.window)
         work.prefill(own, slot, [5] * shape.window)
-        found[f"ms{name}"] = 1000 * best(partial(work.forward, own, [slot], torch.tensor([[7]])))
+        found[f"ms{name}"] = 1000 * best(partial(work.forward, TokenBatch.of([slot], [[7]]), own))
         found[f"bytes{name}"] = own.bytes
     return found
 
@@ -231,7 +232,7 @@ def forward_costs(prefix: int, nodes: int = 65) -> dict[str, float]:
         slot = kv.take()
         lm.prefill(kv, slot, [5] * 100)
         slot.length = prefix  # what the other keys hold matters to no time
-        found[name] = 1000 * best(partial(lm.forward, kv, [slot], torch.full((1, nodes), 7), parents), 5)
+        found[name] = 1000 * best(partial(lm.forward, TokenBatch.of([slot], [[7] * nodes], parents), kv), 5)
     return found
 
 

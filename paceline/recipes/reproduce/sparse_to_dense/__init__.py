@@ -32,6 +32,7 @@ from paceline.drafters.sparse_self import SparseSelf
 from paceline.engine import Engine
 from paceline.errors import ModelError, RequestError
 from paceline.lm import LM, Slot
+from paceline.lm.batch import Batch
 from paceline.lm.cost import behind
 from paceline.lm.load import load_tokenizer
 from paceline.recipes.reproduce._record import mean_of, picture, rendered, write_record
@@ -190,8 +191,7 @@ def loss(lm: LM, asked: Sequence[Request]) -> float:
         kv = lm.cache()
         slot, prompt = kv.take(), list(request.prompt)
         lm.prefill(kv, slot, prompt[: -RECENT - 1])
-        logits = lm.forward(kv, [slot], torch.tensor([prompt[-RECENT - 1 : -1]]))
-        assert logits is not None
+        logits = lm.forward(Batch.of([slot], [prompt[-RECENT - 1 : -1]]), kv)
         found.append(float(cross_entropy(logits.float(), torch.tensor(prompt[-RECENT:]))))
     return float(np.mean(found))
 

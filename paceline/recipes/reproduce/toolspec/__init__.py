@@ -202,7 +202,7 @@ def record(tokenizer: Any, messages: read.Messages, tools: Sequence[dict[str, An
     given = {"tools": list(tools) or None, "tokenize": False}
     before = tokenizer.apply_chat_template(messages[:-1], add_generation_prompt=True, **given)
     whole = tokenizer.apply_chat_template(messages, **given)
-    prompt, both = (tokenizer(text, add_special_tokens=False).input_ids for text in (before, whole.rstrip("\n")))
+    prompt, both = (tokenizer(text, add_special_tokens=False)["input_ids"] for text in (before, whole.rstrip("\n")))
     return Record(tuple(prompt), tuple(both[len(prompt) :]), frozenset(both[-1:]), tuple(tools))
 
 

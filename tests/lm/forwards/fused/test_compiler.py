@@ -52,7 +52,7 @@ def test_without_a_compiler_it_says_how_to_get_the_fast_one(monkeypatch: pytest.
 
 @pytest.mark.skipif(not compiler.X86, reason="one kind of processor only")
 def test_code_that_the_processor_cannot_run_is_never_loaded(monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
-    for best, allowed in (("portable", ["portable"]), ("avx2", ["avx2", "portable"]), ("avx512", list(compiler.PATHS))):
+    for best, allowed in (("portable", ["portable"]), ("avx2", ["avx2", "portable"]), ("avx512vnni", list(compiler.PATHS))):
         monkeypatch.setattr(compiler, "own_path", lambda *_, best=best: best)
         assert compiler.runnable("", best) == best
         for path in (*compiler.PATHS, "z80"):

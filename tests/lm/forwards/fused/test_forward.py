@@ -13,13 +13,14 @@ import paceline
 from paceline.core.proposal import Proposal
 from paceline.errors import ModelError, ShapeError
 from paceline.lm import LM
-from paceline.lm.attention import Call
+from paceline.lm.batch import Batch
 from paceline.lm.forwards.fused import compiler
 from paceline.lm.forwards.fused import forward as fused
 from paceline.lm.kv import KV
 from paceline.lm.sources.transformers import Module
 from paceline.lm.weights import dense
 from paceline.lm.weights import layout as tiles
+from paceline.lookup.stopping import Stop
 from paceline.models.draft_head.head import Head
 from paceline.models.draft_head.lm import HeadLM
 from paceline.models.draft_head.shape import shape_for
@@ -50,7 +51,7 @@ def one_by_one(lm: LM, tokens: list[int], committed: int) -> torch.Tensor:
     lm.prefill(kv, slot, tokens[:committed])
     out = []
     for token in tokens[committed:]:
-        out.append(lm.forward(kv, [slot], torch.tensor([[token]])))
+        out.append(lm.forward(Batch.of([slot], [[token]]), kv))
         kv.keep([slot], [[0]])
     return torch.cat(out)
 
@@ -87,8 +88,8 @@ def test_threads_and_neighbours_change_no_bit(processor: str, dtype: str) -> Non
             slots = [kv.take() for _ in range(5)]
             for i, slot in enumerate(slots):
                 lm.prefill(kv, slot, ids(17 * i + 3, i) if i != 2 else text[:290])
-            rows = torch.tensor([text[290:] if i == 2 else ids(10, 9 - i) for i in range(5)])
-            assert torch.equal(lm.forward(kv, slots, rows)[20:30], alone)
+            rows = [text[290:] if i == 2 else ids(10, 9 - i) for i in range(5)]
+            assert torch.equal(lm.forward(Batch.of(slots, rows), kv)[20:30], alone)
     finally:
         torch.set_num_threads(before)
 
@@ -113,7 +114,7 @@ def test_shapes_that_fill_no_vector(processor: str, changes: dict[str, Any], dty
     with torch.inference_mode():
         theirs = model(torch.tensor([text]), use_cache=False).logits[0]
     kv = lm.cache()
-    ours = lm.forward(kv, [kv.take()], torch.tensor([text]))
+    ours = lm.forward(Batch.of([kv.take()], [text]), kv)
     close = 1e-4 if dtype == "fp32" else 0.1 * float(theirs.std())
     torch.testing.assert_close(ours, theirs, atol=close, rtol=1e-4)
 
@@ -148,9 +149,7 @@ def test_extend_tells_the_likeliest_tokens_at_each_place(dtype: torch.dtype) -> 
     for text, slot, chain in zip(texts, slots, chains, strict=True):
         kv.crop(slot, 0)
         for step in chain:
-            logits = lm.forward(kv, [slot], torch.tensor([text]))
-            assert logits is not None
-            law = logits[-1].float().softmax(-1)
+            law = lm.forward(Batch.of([slot], [text]), kv)[-1].float().softmax(-1)
             assert sorted(law[[t for t, _ in step]].tolist(), reverse=True) == law.topk(5).values.tolist()
             torch.testing.assert_close(law[[t for t, _ in step]], torch.tensor([p for _, p in step]), rtol=1e-4, atol=1e-6)
             text = [*text, step[0][0]]
@@ -171,7 +170,7 @@ def test_extend_is_greedy_decoding_of_ragged_rows(forward: str, room: int) -> No
         plain = paceline.generate(lm, [text], max_new_tokens=steps, eos=())[0].tokens
         assert row == plain and slot.length == len(text) + steps - 1
     for slot, text, row in zip(slots, texts, drafted, strict=True):  # and the keys are those of the text
-        again = lm.forward(kv, [slot], torch.tensor([row[-1:]]))
+        again = lm.forward(Batch.of([slot], [row[-1:]]), kv)
         torch.testing.assert_close(again, one_by_one(lm, [*text, *row], len(text) + steps - 1), atol=1e-4, rtol=1e-4)
     assert all(len(row) == steps and all(0 < share <= 1 for share in row) for row in shares)
 
@@ -193,7 +192,7 @@ def test_extend_ends_where_a_path_is_no_longer_likely(calibration: list[list[flo
         rates = [[(1 + sum(math.prod(chain[:k]) for k in range(1, n + 1))) / (1 + n * price) for n in range(7)]
                  for chain in chances]
         wanted = [max(range(1, 7), key=row.__getitem__) for row in rates]  # the first token is drafted in any case
-        short, sure = apart(lm.extend(kv, slots, texts, 6, (0.0, price), calibration))
+        short, sure = apart(lm.extend(kv, slots, texts, 6, Stop(0.0, price, calibration)))
         assert short == [row[:n] for row, n in zip(everything, wanted, strict=True)] and max(wanted) > 1
         assert [len(row) for row in sure] == wanted
         assert [slot.length for slot in slots] == [len(text) + n - 1 for text, n in zip(texts, wanted, strict=True)]
@@ -201,7 +200,7 @@ def test_extend_ends_where_a_path_is_no_longer_likely(calibration: list[list[flo
         kept.append(sure)
         for slot in slots:
             kv.crop(slot, 0)
-        assert apart(lm.extend(kv, slots, texts, 6, (2.0, 0.0))) == ([[], []], [[], []])
+        assert apart(lm.extend(kv, slots, texts, 6, Stop(2.0))) == ([[], []], [[], []])
         assert [slot.length for slot in slots] == [9, 4]
     assert made[0] == made[1] and all(abs(a - b) < 1e-4 for x, y in zip(*kept, strict=True) for a, b in zip(x, y, strict=True))
 
@@ -221,7 +220,7 @@ def test_ids_outside_the_vocabulary_are_refused_before_the_code_reads_them() -> 
     slot = kv.take()
     for ids_ in ([[5, 80]], [[-1]]):
         with pytest.raises(ShapeError, match="from 0 to 79"):
-            lm.forward(kv, [slot], torch.tensor(ids_))
+            lm.forward(Batch.of([slot], ids_), kv)
 
 
 @needs_compiler
@@ -232,21 +231,23 @@ def test_what_compiled_code_would_read_amiss_is_refused_at_its_door() -> None:
     tokens = torch.tensor([ids(4)])
     for wrong in (tokens.int(), tokens.to("meta")):
         with pytest.raises(ShapeError, match="contiguous tensor of torch.int64 on the CPU"):
-            lm.forward(kv, [slot], wrong)
+            lm.forward(Batch([slot], wrong), kv)
     for parents in ([[-1, 1, 0, 2]], [[-1, 5, 0, 0]], [[-2, 0, 0, 0]]):
         with pytest.raises(ShapeError, match="parent among the tokens before it"):
-            lm.forward(kv, [slot], tokens, parents)
+            lm.forward(Batch([slot], tokens, parents), kv)
     with pytest.raises(ShapeError, match="parents for 1 rows of at most 4"):
-        lm.forward(kv, [slot], tokens, [[-1, 0, 1, 2, 3]])
+        lm.forward(Batch([slot], tokens, [[-1, 0, 1, 2, 3]]), kv)
     with pytest.raises(ShapeError, match="1 slots"):
-        lm.forward(kv, [slot, slot], tokens)
-    with pytest.raises(ShapeError, match="places of logits from 0 to 3"):
-        lm.backend.extend(tokens, Call(kv, [slot], 6, None, False), [4], 2, (0.0, 0.0), None, 1)
+        lm.forward(Batch([slot, slot], tokens), kv)
+    with pytest.raises(ShapeError, match="at most 4 places of logits from 0 to 3"):
+        lm.backend.extend(Batch([slot], tokens, logits_at=[4]), kv, 2, Stop(), 1)
+    with pytest.raises(ShapeError, match="end of each of 1 rows, found 4"):
+        lm.backend.extend(Batch([slot], tokens), kv, 2, Stop(), 1)
     for like in (torch.zeros((1, 1, 16)), torch.zeros((2, 1, 16), dtype=torch.float64)):
         slot = kv.take()
         kv.write(0, slot, like, like)
         with pytest.raises(ShapeError, match="Expected"):
-            lm.forward(kv, [slot], tokens)
+            lm.forward(Batch([slot], tokens), kv)
 
 
 @needs_compiler
@@ -269,13 +270,12 @@ def test_logits_are_given_for_the_places_asked_for() -> None:
     lm = paceline.load(tiny_model(), forward="fused")
     kv = lm.cache()
     slot, tokens = kv.take(), torch.tensor([ids(6)])
-    every = lm.forward(kv, [slot], tokens)
-    for at in (slice(-1, None), slice(1, 5, 2), [0, 3], [-1]):
-        assert torch.equal(lm.forward(kv, [slot], tokens, at=at), every[at])
-    with pytest.raises(IndexError):
-        lm.forward(kv, [slot], tokens, at=[6])
-    with pytest.raises(ShapeError, match="at most one row"):
-        lm.forward(kv, [slot], tokens, at=[0] * 7)
+    every = lm.forward(Batch([slot], tokens), kv)
+    for at in (range(1, 5, 2), [3, 0], (5,), ()):
+        assert torch.equal(lm.forward(Batch([slot], tokens, logits_at=at), kv), every[list(at)])
+    for wrong in ([6], [-1], [0] * 7):
+        with pytest.raises(ShapeError, match="at most 6 places of logits from 0 to 5"):
+            lm.forward(Batch([slot], tokens, logits_at=wrong), kv)
 
 
 @needs_compiler
@@ -289,8 +289,8 @@ def test_a_cache_that_has_grown_is_found_again() -> None:
         slot, reader = kv.take(), own.take()
         reader.reads = slot
         for start in range(0, 160, 20):
-            tokens = torch.tensor([ids(160)[start : start + 20]])
-            written.append((lm.forward(kv, [slot], tokens), head.forward(own, [reader], tokens)))
+            rows = [ids(160)[start : start + 20]]
+            written.append((lm.forward(Batch.of([slot], rows), kv), head.forward(Batch.of([reader], rows), own)))
             kv.keep([slot], [range(20)])
             own.keep([reader], [range(20)])
     for small, large in zip(written[:8], written[8:], strict=True):
@@ -304,7 +304,7 @@ def test_positions_beyond_the_rotations_are_refused() -> None:
     slot = kv.take()
     lm.prefill(kv, slot, ids(19))
     with pytest.raises(ShapeError, match="below 20, found 21"):
-        lm.forward(kv, [slot], torch.tensor([[5, 6, 7]]), [[-1, 0, 1]])
+        lm.forward(Batch.of([slot], [[5, 6, 7]], [[-1, 0, 1]]), kv)
 
 
 @needs_compiler
@@ -319,9 +319,8 @@ def test_the_code_and_its_description_have_one_version(monkeypatch: pytest.Monke
 @needs_compiler
 def test_one_that_disagrees_is_dropped_and_said(unchecked: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     class Skewed(fused.Fused):
-        def __call__(self, tokens, call, at):
-            made = super().__call__(tokens, call, at)
-            return made if made is None else made * 1.1
+        def __call__(self, batch: Batch, kv: KV) -> torch.Tensor:
+            return super().__call__(batch, kv) * 1.1
 
     monkeypatch.setattr(fused, "Fused", Skewed)
     lm = LM(tiny_model())

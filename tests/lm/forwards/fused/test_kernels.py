@@ -12,6 +12,7 @@ import torch
 from torch.nn.functional import linear
 
 import paceline
+from paceline.lm.batch import Batch
 from paceline.lm.forwards.fused import compiler
 from paceline.lm.forwards.fused.forward import CLinear
 from paceline.lm.weights.blocks import Blocks, Form, blocks_of
@@ -172,7 +173,7 @@ def logits(changes: dict[str, Any], dtype: torch.dtype) -> torch.Tensor:
     lm = paceline.load(tiny_model("qwen3", **changes).to(dtype), forward="fused")
     kv, text = lm.cache(), torch.arange(3, 203).tolist()
     slot = kv.take()
-    every = lm.forward(kv, [slot], torch.tensor([text]))
+    every = lm.forward(Batch.of([slot], [text]), kv)
     chain = lm.extend(kv, [slot], [text[:50]], 4, top=3)[0]
     return torch.cat([every.float().flatten(), torch.tensor(chain).flatten()])
 
