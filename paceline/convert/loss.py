@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 
 from paceline.lm import LM
-from paceline.lm.ids import token_ids
+from paceline.lm.batch import Batch
 
 __all__ = ["Loss", "loss"]
 
@@ -50,6 +50,4 @@ def loss(original: LM, rounded: LM, texts: Iterable[str]) -> Loss:
 def laws(lm: LM, ids: list[int]) -> torch.Tensor:
     """Logarithms of the probabilities [T - 1, V] of what follows each token but the last."""
     kv = lm.cache()
-    logits = lm.forward(kv, [kv.take()], token_ids([ids]), at=slice(0, len(ids) - 1))
-    assert logits is not None
-    return logits.cpu().double().log_softmax(-1)
+    return lm.forward(Batch.of([kv.take()], [ids]), kv)[:-1].cpu().double().log_softmax(-1)

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import paceline
+from paceline.lm.batch import Batch
 from paceline.lm.decoder import rounded
 from paceline.lm.forwards import lean
 from paceline.lm.weights.blocks import Blocks
@@ -24,7 +25,7 @@ def described(**changes):
 def logits(lm, made) -> torch.Tensor:
     lm.backend = lean.build(made)
     kv = lm.cache()
-    return lm.forward(kv, [kv.take()], IDS).float()
+    return lm.forward(Batch([kv.take()], IDS), kv).float()
 
 
 @pytest.mark.parametrize(("kind", "activations", "near"), [("u4", "float", 0.9), ("i8", "float", 0.9995), ("i8", "int8", 0.999)])
