@@ -25,7 +25,7 @@ from paceline.lm.sources.gguf_metadata import settings_of
 from paceline.lm.sources.gguf_parts import FACTORS, Blocks
 from paceline.lm.sources.gguf_tokenizer import tokenizer_of
 from paceline.lm.sources.llama import described
-from paceline.lm.weights.ggml import KINDS
+from paceline.lm.weights.ggml_blocks import KINDS
 
 __all__ = ["GGUF", "gguf_in", "opened", "tokenizer_in"]
 
