@@ -10,7 +10,13 @@ import torch
 from paceline.errors import ModelError
 from paceline.lm import LM
 
-__all__ = ["gguf_tensors", "interleave", "write_gguf"]
+__all__ = ["gguf_at", "gguf_tensors", "interleave", "write_gguf"]
+
+
+def gguf_at(source: str) -> Path | None:
+    """The GGUF file that a source names; None for any other."""
+    path = Path(source)
+    return path if path.suffix == ".gguf" and path.is_file() else None
 
 
 def write_gguf(lm: LM, path: Path) -> None:

@@ -121,8 +121,6 @@ class GGUF:
                 why = why or f"it has a tensor {unknown[0]!r}, which its architecture does not know"
             if decoder is None or why:
                 raise ModelError(why)
-        for file in self.files:
-            file.forget()
         return decoder, ""
 
     def embeddings(self) -> tuple[torch.Tensor, torch.Tensor]:
@@ -148,9 +146,15 @@ class GGUF:
         yield "gguf", self.activations
         yield from (file.data[: file.start] for file in self.files)
         yield from tensors_of((name, self.tensors[name].data) for name in sorted(self.tensors))
+        self._forget()
 
     def _blocks(self) -> Blocks:
-        return Blocks(self.tensors, self.settings, self.activations)
+        return Blocks(self.tensors, self.settings, self.activations, self._forget)
+
+    def _forget(self) -> None:
+        """Pages of the files that were read leave this process: what came of them is in its memory."""
+        for file in self.files:
+            file.forget()
 
     @contextmanager
     def _refusing(self) -> Iterator[None]:

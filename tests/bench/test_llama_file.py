@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import pytest
 import torch
 
-from paceline.bench import llama_cpp
 from paceline.bench.llama_file import gguf_tensors, interleave
-from paceline.errors import RequestError
 from paceline.testing import tiny_lm
 
 
@@ -36,9 +33,3 @@ def test_every_weight_has_a_name_there() -> None:
     names = [name for name, _ in gguf_tensors(weights, lm.text_config.num_attention_heads, 1)]
     assert len(set(names)) == len(names) == len(weights)
     assert {"token_embd.weight", "output_norm.weight", "blk.0.attn_q.weight", "blk.1.ffn_down.weight"} <= set(names)
-
-
-def test_without_llama_cpp_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(llama_cpp, "installed", lambda: False)
-    with pytest.raises(RequestError, match=r"paceline\[rivals\]"):
-        llama_cpp.LlamaCpp(tiny_lm())
