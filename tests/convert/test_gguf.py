@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import paceline
-from paceline.convert.gguf import convert, model_contents, write
+from paceline.convert.gguf import convert, model_contents, turned, write
 from paceline.errors import DataError, ModelError, SpecError
 from paceline.lm.batch import Batch
 from paceline.lm.load import load_tokenizer
@@ -73,6 +73,25 @@ def test_what_is_read_again_is_the_same_model(tmp_path: Path, family: str, chang
     assert read.tokenizer(text)["input_ids"] == words()(text)["input_ids"] and len(read.tokenizer) == 4100
     messages = [{"role": "user", "content": "Hello"}]
     assert read.tokenizer.apply_chat_template(messages) == words().apply_chat_template(messages, tokenize=False)
+
+
+def rotated(x: torch.Tensor, neighbours: bool) -> torch.Tensor:
+    """Rotary embedding of x [T, d], its pairs either neighbours (2 i, 2 i + 1) or halves (i, i + d / 2)."""
+    length, width = x.shape
+    angle = torch.arange(length)[:, None] / 100.0 ** (torch.arange(width // 2) * 2 / width)
+    a, b = (x[:, ::2], x[:, 1::2]) if neighbours else x.chunk(2, -1)
+    return torch.cat([a * angle.cos() - b * angle.sin(), a * angle.sin() + b * angle.cos()], -1)
+
+
+def test_attention_scores_survive_the_order_of_rotary_pairs() -> None:
+    torch.manual_seed(0)
+    heads, width, length = 3, 8, 5
+    q, k, x = torch.randn(heads * width, 16), torch.randn(heads * width, 16), torch.randn(length, 16)
+    for head in range(heads):
+        rows = slice(head * width, (head + 1) * width)
+        before = rotated(x @ q[rows].T, False) @ rotated(x @ k[rows].T, False).T
+        there = [rotated(x @ turned(w, heads)[rows].T, True) for w in (q, k)]
+        torch.testing.assert_close(there[0] @ there[1].T, before)
 
 
 @pytest.mark.parametrize("weights", ["q4_1", "q4_0", "q8_0", "f16", "bf16"])
