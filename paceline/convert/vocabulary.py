@@ -49,7 +49,6 @@ def tokens_of(whole: Words, size: int) -> Words:
     texts = {id: text for text, id in model["vocab"].items()} | {id: token["content"] for id, token in added.items()}
     if max(texts) >= size:
         raise ModelError(f"The tokenizer has an id {max(texts)}, and the model an embedding of {size}: it is of another model.")
-
     tokens = [texts.get(id, f"[PAD{id}]") for id in range(size)]
     types = [type_of(texts.get(id), added.get(id), model) for id in range(size)]
     return {"tokenizer.ggml.tokens": tokens, "tokenizer.ggml.token_type": types}
