@@ -25,8 +25,9 @@ check: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
+# All of it takes a night; make bench DATA=folder ARGS="--limit 4 --repeats 1" an hour.
 bench: $(VENV)/.user $(VENV)/.smol
-	$(BIN)/paceline bench --suite cpu $(if $(DATA),--data $(DATA))
+	$(BIN)/paceline bench --suite smol $(if $(DATA),--data $(DATA)) $(ARGS)
 
 bench-gpu: $(VENV)/.user
 	$(BIN)/paceline bench --suite gpu $(if $(DATA),--data $(DATA))

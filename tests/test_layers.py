@@ -19,7 +19,7 @@ RANK = {room: rank for rank, layer in enumerate(LAYERS) for room in layer}
 TRANSFORMERS_ROOMS = {"lm", "models", "train", "data", "recipes", "integrations"}
 # A rival has to be the untouched library, the test toolkit builds tiny models of each family, and the command line hides its
 # loading bar.
-TRANSFORMERS_FILES = {"bench/rivals.py", "cli/_model.py", "testing.py"}
+TRANSFORMERS_FILES = {"bench/rivals/transformers.py", "cli/_model.py", "testing.py"}
 TERMINAL_LIBRARIES = {"typer", "rich", "click"}
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from paceline.bench.noise import CALM, disagreement, enough
 
-__all__ = ["NOISY", "caption", "interval", "markdown", "remarks", "rows", "show", "show_table", "wide_console"]
+__all__ = ["NOISY", "caption", "interval", "markdown", "number_format", "remarks", "rows", "show", "show_table", "wide_console"]
 
 COLUMNS = (
     "method",
@@ -52,7 +52,7 @@ def rows(methods: dict[str, Any], part: str | None = None) -> Iterator[tuple[str
             f"{expected:.2f}x" if expected else "–",
             f"{length:.2f}" if length else "–",
             str(figures["target_forwards"] or "–"),
-            f"{method['identical']:.1%}",
+            "–" if method["identical"] is None else f"{method['identical']:.1%}",
             f"{figures['looping']:.0%}",
             _split(figures.get("seconds")),
         )
@@ -72,13 +72,19 @@ def caption(report: dict[str, Any]) -> str:
     grown = " (grown from the zoo: identity blocks, so the same text at a realistic cost)" if report["grown"] else ""
     budget = settings["budget"] if settings["budget"] is not None else "the controller's default"
     warm = f", temperature {settings['temperature']:g}" if settings.get("temperature") else ""
+    warm += f", top-p {settings['top_p']:g}" if settings.get("top_p", 1.0) < 1.0 else ""
     return (
-        f"{settings['model']}, {model['parameters'] / 1e6:.1f} M parameters{grown}, {model['dtype']}, "
+        f"{settings['model']}, {model['parameters'] / 1e6:.1f} M parameters{grown}, {number_format(model)}, "
         f"{model['forward']} forward, node budget {budget}, rows {settings['rows']}, "
         f"{report['prompts']} prompts x {settings['max_new_tokens']} tokens{warm}, "
         f"{settings['repeats']} interleaved repeats, {machine['threads']} threads of {machine['processor']}. "
         "After prefill: decoding alone. Expected is modelled from acceptance and forward times, not measured."
     )
+
+
+def number_format(model: dict[str, Any]) -> str:
+    """Block types of a file and how activations are multiplied, else the dtype."""
+    return f"{' and '.join(model['formats'])}, {model['activations']} activations" if "formats" in model else model["dtype"]
 
 
 def remarks(report: dict[str, Any]) -> list[str]:

@@ -5,97 +5,50 @@ Rivals get their own stock copy, loaded afresh from the same files and grown in 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 import paceline
 from paceline.bench.best import best_fixed
-from paceline.bench.llama_cpp import LlamaCpp, forward_seconds
+from paceline.bench.config import Config
 from paceline.bench.long_prompts import LONG_KINDS, long_prompts
 from paceline.bench.machine import describe, pin_threads, reading
 from paceline.bench.made_prompts import MADE_KINDS, made_prompts
 from paceline.bench.methods import Method, OneByOne, Paceline
 from paceline.bench.noise import against_itself
-from paceline.bench.rivals import Weights, check_names, rivals
+from paceline.bench.rivals import Terms, rivals
 from paceline.bench.summary import PLAIN, summarise
-from paceline.bench.tasks import KINDS, SPEC_BENCH, Prompt, builtin, encode, from_data, read_prompts
+from paceline.bench.tasks import KINDS, OF_DATA, Prompt, asked, builtin, encode, from_data, read_prompts
 from paceline.bench.timing import Group, Runs, measure
-from paceline.engine.auto import AUTO, check, limited
+from paceline.convert.gguf import convert
+from paceline.engine.auto import AUTO, limited
 from paceline.errors import RequestError, did_you_mean
 from paceline.lm import LM
 from paceline.lm.grow import grow
 from paceline.lm.load import resolve
+from paceline.lm.sources.gguf import gguf_in
 
-__all__ = ["Config", "gather", "prompts_of", "run", "target"]
+__all__ = ["Config", "files", "gather", "prompts_of", "run", "target"]
 
-TASKS = (*KINDS, *MADE_KINDS, "spec_bench", *SPEC_BENCH)
-
-
-@dataclass(frozen=True)
-class Config:
-    """What to measure.
-
-    grow: millions of parameters a cost-realistic target is grown to (None = as it is). rows: prompts decoded together,
-    also measured one by one. limit: prompts per task (None = all). prompts: a JSON-lines file; data: a folder of public
-    data sets; either instead of the shipped prompts. context: prompts of so many tokens (needle, completion, document) instead.
-    budget: most nodes per round (None = the controller's).
-    inexact: measure every method of ours also without exact mode. cold: measure "auto" also with nothing learned before a text.
-    temperature: sample at it, with one seed and reproducibly, so that all methods write the same text; 0 = greedy. Raises
-    RequestError on bad values.
-    """
-
-    model: str = "zoo:tiny"
-    drafters: tuple[str, ...] = ("small_model:model=zoo:tiny-draft", "ngram")
-    tasks: tuple[str, ...] = ()
-    prompts: str | None = None
-    data: str | None = None
-    context: int | None = None
-    against: tuple[str, ...] = ()
-    dtype: str | None = None
-    forward: str = "auto"
-    packed: bool = True
-    exact: bool | None = None
-    budget: int | None = None
-    rows: int = 1
-    max_new_tokens: int = 128
-    repeats: int = 3
-    limit: int | None = None
-    grow: float | None = None
-    threads: int | None = None
-    inexact: bool = False
-    cold: bool = False
-    temperature: float = 0.0
-    device: str | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("rows", "max_new_tokens", "repeats", "limit", "threads", "context"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise RequestError(f"{name} must be at least 1; found {value}.")
-        if self.prompts and (self.tasks or self.data):
-            raise RequestError("Give either a prompt file or tasks (with or without a data folder), not both.")
-        if self.context and (self.prompts or self.data):
-            raise RequestError("Prompts of a given context are made, not read: leave out --prompts and --data.")
-        for spec in self.drafters:
-            check(spec)
-        check_names(self.against)
-        if self.rows > 1 and self.against:
-            raise RequestError("Rivals decode one row at a time: leave out --against, or use --rows 1.")
-        if self.temperature and self.against:
-            raise RequestError("Rivals sample texts of their own: leave out --against, or --temperature.")
-        if self.cold and AUTO not in self.drafters:
-            raise RequestError("Only what learns which drafter to use can be cold: add --drafter auto, or leave out --cold.")
+TASKS = (*KINDS, *MADE_KINDS, *OF_DATA)
 
 
 def run(config: Config, tick: Callable[[int], None] = lambda calls: None) -> dict[str, Any]:
     """Run a benchmark and return its report. `tick(total)` is called after each timed call."""
     pin_threads(config.threads)
     prompts = prompts_of(config)  # before the weights: a mistake in them should not cost a load
-    lm = target(config)
-    methods = _methods(config, lm)
+    with files(config.model, config.requantise) as place:
+        return _measured(config, place, prompts, tick)
+
+
+def _measured(config: Config, place: str, prompts: dict[str, list[Prompt]], tick: Callable[[int], None]) -> dict[str, Any]:
+    lm = target(config, place)
+    methods = _methods(config, lm, place)
     groups, dropped = gather(config, lm, methods[0], prompts)
     total = len(methods) * len(groups) * config.repeats
     runs = measure(methods, groups, config.max_new_tokens, config.repeats, lambda: tick(total))
@@ -104,17 +57,35 @@ def run(config: Config, tick: Callable[[int], None] = lambda calls: None) -> dic
     if AUTO in config.drafters and config.repeats > 1 and len(fixed) > 1:
         for name, (found, chosen) in best_fixed(runs, fixed).items():
             runs[name], what[name] = found, {"of": fixed, "chosen": chosen}
-    return _report(config, lm, methods, groups, runs, what) | {"dropped_prompts": dropped}
+    return _report(config, lm, groups, runs, what) | {"dropped_prompts": dropped}
 
 
-def target(config: Config) -> LM:
-    """The model under test; grown, where that is asked."""
+@contextmanager
+def files(model: str, requantised: str | None = None) -> Iterator[str]:
+    """Where the weights are: the model's own files, or a file of them in another format, which is gone afterwards."""
+    if requantised is None:
+        yield model
+        return
+    path = gguf_in(Path(resolve(model)))
+    if path is None:
+        raise RequestError(f"Only a GGUF file can be requantised; {model} is none.")
+    with tempfile.TemporaryDirectory() as folder:
+        written = Path(folder) / f"{path.stem}.{requantised}.gguf"
+        convert(str(path), written, requantised)
+        yield str(written)
+
+
+def target(config: Config, place: str | None = None) -> LM:
+    """The model under test; grown, where that is asked. place: where its weights are, if not at the model's name."""
     options: dict[str, Any] = {"forward": config.forward, "packed": config.packed}
+    if config.activations:
+        options["activations"] = config.activations
     if config.grow is None:
-        return paceline.load(config.model, dtype=config.dtype, device=config.device, **options)
-    small = paceline.load(config.model, dtype=config.dtype, forward="stock", packed=False)
-    grown = grow(small.model, config.grow * 1e6)
-    lm = paceline.load(grown.to(config.device) if config.device else grown, tokenizer=small.tokenizer, **options)
+        lm = paceline.load(place or config.model, dtype=config.dtype, device=config.device, **options)
+    else:
+        small = paceline.load(config.model, dtype=config.dtype, forward="stock", packed=False)
+        grown = grow(small.model, config.grow * 1e6)
+        lm = paceline.load(grown.to(config.device) if config.device else grown, tokenizer=small.tokenizer, **options)
     lm.name = config.model
     return lm
 
@@ -123,10 +94,10 @@ def _specs(config: Config) -> dict[str, str]:
     return {PLAIN: "none"} | {f"paceline/{spec}": spec for spec in config.drafters if spec != "none"}
 
 
-def _methods(config: Config, lm: LM) -> list[Method]:
+def _methods(config: Config, lm: LM, place: str) -> list[Method]:
     specs, sampled = _specs(config), dict[str, Any]()
     if config.temperature:
-        sampled = {"sampling": paceline.Sampling(temperature=config.temperature, seed=0), "reproducible": True}
+        sampled = {"sampling": config.sampling, "reproducible": True}
     settings = {spec: {"controller": limited(spec, config.budget), "exact": config.exact, **sampled} for spec in specs.values()}
     ours: list[Method] = [Paceline(name, lm, spec, settings[spec]) for name, spec in specs.items()]
     if config.inexact:
@@ -135,7 +106,7 @@ def _methods(config: Config, lm: LM) -> list[Method]:
         ours.append(Paceline(f"paceline/{AUTO}, cold", lm, AUTO, settings[AUTO], cold=True))
     if config.rows > 1:
         ours += [OneByOne(method) for method in ours]
-    return ours + rivals(config.against, Weights(resolve(config.model), lm, config.grow), config.drafters)
+    return ours + rivals(config.against, Terms(resolve(place), lm, config.grow, config.drafters, config.sampling))
 
 
 def gather(config: Config, lm: LM, plain: Method, wanted: dict[str, list[Prompt]]) -> tuple[list[Group], int]:
@@ -159,6 +130,11 @@ def gather(config: Config, lm: LM, plain: Method, wanted: dict[str, list[Prompt]
 
 def prompts_of(config: Config) -> dict[str, list[Prompt]]:
     """Kind of text -> its prompts, from the file, the data folder or the shipped sets."""
+    found = _found(config)
+    return {kind: list(map(asked, prompts)) for kind, prompts in found.items()} if config.chat else found
+
+
+def _found(config: Config) -> dict[str, list[Prompt]]:
     if config.prompts:
         found = read_prompts(Path(config.prompts))
         if not found:
@@ -196,18 +172,15 @@ def turns(prompt: Prompt, lm: LM, plain: Method, max_new_tokens: int) -> list[li
     return encoded
 
 
-def _report(config: Config, lm: LM, methods: list[Method], groups: list[Group], runs: dict[str, Runs],
+def _report(config: Config, lm: LM, groups: list[Group], runs: dict[str, Runs],
             what: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    figures = summarise(runs, groups, lambda prompt, tokens, index: margin(lm, prompt, tokens, index))
+    figures = summarise(runs, groups, lambda prompt, tokens, index: margin(lm, prompt, tokens, index), not config.temperature)
     described = {name: {"what": what[name], **figures[name]} for name in runs}
     report: dict[str, Any] = {
         "machine": describe(), "model": lm.describe(), "settings": asdict(config), "node_budget": config.budget,
         "grown": config.grow is not None, "prompts": sum(len(g.prompts) for g in groups), "methods": described,
         "noise": against_itself(runs[PLAIN]),
     }  # fmt: skip
-    for method in methods:
-        if isinstance(method, LlamaCpp):
-            report["forwards"] = forward_seconds(lm, method)
     if config.rows == 1 and lm.device.type == "cpu":
         report["reading"] = reading(lm.dtype, lm.weight_bytes, figures[PLAIN])
     return report

@@ -3,52 +3,70 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-from paceline.bench.llama_cpp import installed
-from paceline.bench.run import Config, run
+from paceline.bench.config import Config
+from paceline.bench.curve import Curve, trace
+from paceline.bench.rivals import at_hand
+from paceline.bench.run import run
 from paceline.bench.specs import SUITES
-from paceline.bench.tasks import SPEC_BENCH
+from paceline.bench.tasks import OF_DATA
 from paceline.core.flags import words
 from paceline.errors import RequestError, did_you_mean
 from paceline.files import read_json, replace_json
+from paceline.lm.load import resolve
 
 __all__ = ["command", "read_reports", "run_suite"]
 
+Say = Callable[[str], None]
 
 
-def run_suite(
-    name: str, only: tuple[str, ...], data: str | None, folder: Path, say: Callable[[str], None]
-) -> dict[str, Any]:
-    """Run a suite (or `only` some of it) and write one JSON file each as it finishes; gives all reports of the folder."""
+def run_suite(name: str, only: tuple[str, ...], instead: Mapping[str, Any], folder: Path, say: Say) -> dict[str, Any]:
+    """Run a suite (or `only` some of it) and write one JSON file each as it finishes; gives all reports of the folder. instead:
+    settings that replace those of every benchmark that has them: the data folder, or sizes to make it shorter.
+    """
     if name not in SUITES:
         raise RequestError(f"There is no suite {name!r}.{did_you_mean(name, SUITES)}")
     for wanted in only:
         if wanted not in SUITES[name]:
             raise RequestError(f"The suite {name!r} has no benchmark {wanted!r}.{did_you_mean(wanted, SUITES[name])}")
     folder.mkdir(parents=True, exist_ok=True)
-    for title, config in SUITES[name].items():
+    for title, settings in SUITES[name].items():
         if not only or title in only:
-            if data is None and not {"spec_bench", *SPEC_BENCH}.isdisjoint(config.tasks):
+            start, config = time.perf_counter(), settled(settings, instead)
+            if config is None:
                 say(f"{title}: left out, since its prompts are in none of the shipped sets; name a folder with --data.")
                 continue
-            start, config = time.perf_counter(), replace(available(config, say), data=data)
-            report = run(config) | {"command": command(config)}
-            report["settings"]["data"] = data and "DIR"  # a report is for others
-            replace_json(folder / f"{title}.json", report, indent=1)
+            replace_json(folder / f"{title}.json", measured(available(config, say)), indent=1)
             say(f"{title}: {time.perf_counter() - start:.0f} s")
     return read_reports(folder)
 
 
-def available(config: Config, say: Callable[[str], None]) -> Config:
-    """The same benchmark without the optional rival where that is not installed."""
-    if "llama_cpp" not in config.against or installed():
+def settled(config: Config | Curve, instead: Mapping[str, Any]) -> Config | Curve | None:
+    """With these settings where it has them; without a data folder, without the kinds of text that take one; None where none is
+    left.
+    """
+    config = replace(config, **{f.name: instead[f.name] for f in fields(config) if f.name in instead})
+    if isinstance(config, Curve) or config.data is not None or not config.tasks:
         return config
-    say("llama.cpp is not installed, so it is left out.")
-    return replace(config, against=tuple(name for name in config.against if name != "llama_cpp"))
+    tasks = tuple(task for task in config.tasks if task not in OF_DATA)
+    return replace(config, tasks=tasks) if tasks else None
+
+
+def available(config: Config | Curve, say: Say) -> Config | Curve:
+    """The same benchmark without the rivals that cannot run here."""
+    return replace(config, against=at_hand(config.against, resolve(config.model), say)) if config.against else config
+
+
+def measured(config: Config | Curve) -> dict[str, Any]:
+    """The report of one, as others may read it."""
+    report = trace(config) if isinstance(config, Curve) else run(config)
+    if "data" in report["settings"]:
+        report["settings"]["data"] = report["settings"]["data"] and "DIR"
+    return report | {"command": command(config)}
 
 
 def read_reports(folder: Path) -> dict[str, Any]:
@@ -56,6 +74,8 @@ def read_reports(folder: Path) -> dict[str, Any]:
     return {path.stem: read_json(path) for path in sorted(folder.glob("*.json"))}
 
 
-def command(config: Config) -> str:
+def command(config: Config | Curve) -> str:
     """The command line that runs this benchmark; a data folder is named by whoever types it."""
+    if isinstance(config, Curve):
+        return " ".join(["paceline bench --curve", *words(config)])
     return " ".join(["paceline bench", *words(replace(config, data=config.data and "DIR"))])

@@ -16,17 +16,19 @@ __all__ = ["PLAIN", "summarise"]
 
 PLAIN = "paceline/plain"
 TIE = 1e-5  # a flip at a smaller gap between the two likeliest tokens is a tie: no rounding can be held to it
+MARGINS = 20  # differences of a method whose margin is asked for, a forward each: of another number format there are hundreds
 Margin = Callable[[list[int], list[int], int], float]
 
 
-def summarise(runs: dict[str, Runs], groups: Sequence[Group], margin: Margin) -> dict[str, dict[str, Any]]:
+def summarise(runs: dict[str, Runs], groups: Sequence[Group], margin: Margin, greedy: bool = True) -> dict[str, dict[str, Any]]:
     """Method name -> its figures. `margin(prompt, plain tokens, index)` gives the plain top-1/top-2 gap at a
-    divergence.
+    divergence. Where texts are sampled, rivals write their own, which are compared with none.
     """
-    return {name: _method(name, runs, groups, margin) for name in runs}
+    own = {name for name in runs if not (greedy or runs[name].stats(0))}
+    return {name: _method(name, runs, groups) | _identity(name, runs, groups, None if name in own else margin) for name in runs}
 
 
-def _method(name: str, runs: dict[str, Runs], groups: Sequence[Group], margin: Margin) -> dict[str, Any]:
+def _method(name: str, runs: dict[str, Runs], groups: Sequence[Group]) -> dict[str, Any]:
     every = list(range(len(groups)))
     quiet = [g for g in every if not runs[name].loops(g) and not runs[PLAIN].loops(g)]
     kinds = list(dict.fromkeys(group.kind for group in groups))
@@ -42,7 +44,6 @@ def _method(name: str, runs: dict[str, Runs], groups: Sequence[Group], margin: M
         },
         "by_task": {kind: _figures(name, runs, indices) for kind, indices in by_kind.items()},
         "by_task_without_looping": {kind: _figures(name, runs, g) for kind, g in calm.items() if g},
-        **_identity(name, runs, groups, margin),
         "stable_over_repeats": runs[name].stable(),
     }
 
@@ -115,15 +116,20 @@ def _mean_over(name: str, runs: dict[str, Runs], by_kind: dict[str, list[int]]) 
     return {o: mean_ratio([(table(runs[name], g), table(runs[o], g), _limit(name, o, runs, g)) for g in kept]) for o in others}
 
 
-def _identity(name: str, runs: dict[str, Runs], groups: Sequence[Group], margin: Margin) -> dict[str, Any]:
-    """Share of outputs equal to plain's, token by token, and every difference with its margin."""
-    differences, equal = [], []
+def _identity(name: str, runs: dict[str, Runs], groups: Sequence[Group], margin: Margin | None) -> dict[str, Any]:
+    """Share of outputs equal to plain's, token by token, and every difference, the first ones with their margin; none without one
+    to ask.
+    """
+    if margin is None:
+        return {"identical": None, "divergences": [], "ties": 0}
+    differences, equal = list[dict[str, Any]](), []
     for g, group in enumerate(groups):
         for row, prompt in enumerate(group.prompts):
             plain = runs[PLAIN].tokens(g)[row]
             at = first_divergence(runs[name].tokens(g)[row], plain)
             equal.append(at is None)
             if at is not None:
-                gap = margin(prompt, plain, at)
-                differences.append({"task": group.kind, "group": g, "row": row, "index": at, "margin": gap, "tie": gap < TIE})
+                gap = margin(prompt, plain, at) if len(differences) < MARGINS else None
+                differences.append({"task": group.kind, "group": g, "row": row, "index": at, "margin": gap,
+                                    "tie": gap is not None and gap < TIE})  # fmt: skip
     return {"identical": share(equal), "divergences": differences, "ties": sum(d["tie"] for d in differences)}

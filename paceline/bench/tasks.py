@@ -6,6 +6,7 @@ Spec-Bench).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -16,11 +17,14 @@ from paceline.errors import DataError, RequestError, did_you_mean
 from paceline.files import json_lines, read_json, read_text
 from paceline.toolcalls.conversation import conversation, tools_of
 
-__all__ = ["KINDS", "SPEC_BENCH", "Prompt", "builtin", "encode", "from_data", "read_prompts"]
+__all__ = ["KINDS", "OF_DATA", "SPEC_BENCH", "Prompt", "asked", "builtin", "encode", "from_data", "read_prompts"]
 
 KINDS = ("code", "math", "tools", "prose")
 MT_BENCH = frozenset(["writing", "roleplay", "reasoning", "math", "coding", "extraction", "stem", "humanities"])
 SPEC_BENCH = ("mt_bench", "translation", "summarization", "qa", "math_reasoning", "rag")  # its groups
+OF_DATA = ("spec_bench", *SPEC_BENCH, "api_bank", "bfcl", "long_summaries")  # kinds that no shipped set has
+ASKING = {"code": "Complete this Python code.", "prose": "Go on with this text."}
+ARTICLE = re.compile(r"^ = [^=].*[^=] = $", re.M)
 FOLDER = Path(__file__).parent / "prompts"
 
 
@@ -49,11 +53,20 @@ class Prompt:
 
 def builtin(kind: str) -> list[Prompt]:
     """The shipped prompts of one kind of text: code, math, tools or prose."""
-    if kind in ("spec_bench", *SPEC_BENCH):
+    if kind in OF_DATA:
         raise DataError(f"The prompts of {kind} are in none of the shipped sets: name a folder of public data sets with --data.")
     if kind not in KINDS:
-        raise DataError(f"There is no task {kind!r}.{did_you_mean(kind, (*KINDS, 'spec_bench'))}")
+        raise DataError(f"There is no task {kind!r}.{did_you_mean(kind, (*KINDS, *OF_DATA))}")
     return read_prompts(FOLDER / f"{kind}.jsonl", kind)
+
+
+def asked(prompt: Prompt) -> Prompt:
+    """A plain text as a user would ask for its continuation; a conversation as it is."""
+    if prompt.text is None:
+        return prompt
+    fence = ("```python\n", "\n```") if prompt.kind == "code" else ("", "")
+    ask = ASKING.get(prompt.kind, "Go on with this.")
+    return replace(prompt, text=None, turns=(f"{ask}\n\n{prompt.text.rstrip().join(fence)}",))
 
 
 def read_prompts(path: Path, kind: str | None = None) -> list[Prompt]:
@@ -78,11 +91,13 @@ def _prompt(record: dict[str, Any], kind: str | None, where: str) -> Prompt:
 def from_data(kind: str, folder: Path) -> list[Prompt]:
     """Held-out prompts of one kind from a folder of public data sets, each in the layout its authors publish.
 
-    code: `humaneval/problems.jsonl`; math: `gsm8k/test.jsonl`; tools: `api_bank/level-2.json` and `bfcl/parallel.json`;
-    prose: `wikitext-2/test.txt`; spec_bench, and the first turns of one of its groups: `spec_bench/question.jsonl`.
+    code: `humaneval/problems.jsonl`; math: `gsm8k/test.jsonl`; api_bank: `api_bank/level-2.json`; bfcl: `bfcl/parallel.json`;
+    tools: both; prose and long_summaries: `wikitext-2/test.txt`; spec_bench, and the first turns of one of its groups:
+    `spec_bench/question.jsonl`.
     """
     readers: dict[str, Callable[[Path], list[Prompt]]] = {
         "code": _humaneval, "math": _gsm8k, "tools": _tools, "prose": _wikitext, "spec_bench": _spec_bench,
+        "api_bank": _api_bank, "bfcl": _bfcl, "long_summaries": _long_summaries,
         **{group: partial(_spec_bench_group, group) for group in SPEC_BENCH},
     }  # fmt: skip
     if kind not in readers:
@@ -113,14 +128,21 @@ def _gsm8k(folder: Path) -> list[Prompt]:
 
 
 def _tools(folder: Path) -> list[Prompt]:
-    """API-Bank's dialogues carry their tools inside the system message; BFCL's as schemas. Taken in turn."""
-    api_bank = read_json(folder / "api_bank" / "level-2.json")
-    bank = [Prompt("tools", turns=(r["user"],), system=r["system"]) for r in api_bank]
-    bfcl = [
-        Prompt("tools", turns=(r["question"][0][0]["content"],), tools=tuple(map(_schema, r["function"])))
+    """API-Bank and BFCL in turn."""
+    return [replace(prompt, kind="tools") for pair in zip(_api_bank(folder), _bfcl(folder), strict=False) for prompt in pair]
+
+
+def _api_bank(folder: Path) -> list[Prompt]:
+    """Dialogues that carry their tools inside the system message."""
+    return [Prompt("api_bank", turns=(r["user"],), system=r["system"]) for r in read_json(folder / "api_bank" / "level-2.json")]
+
+
+def _bfcl(folder: Path) -> list[Prompt]:
+    """Requests with tools as schemas."""
+    return [
+        Prompt("bfcl", turns=(r["question"][0][0]["content"],), tools=tuple(map(_schema, r["function"])))
         for _, r in json_lines(folder / "bfcl" / "parallel.json")
     ]
-    return [prompt for pair in zip(bank, bfcl, strict=False) for prompt in pair]
 
 
 def _schema(function: dict[str, Any]) -> dict[str, Any]:
@@ -132,6 +154,13 @@ def _wikitext(folder: Path, words: int = 48) -> list[Prompt]:
     paragraphs = [line.strip() for line in read_text(folder / "wikitext-2" / "test.txt").splitlines()]
     long = [p.split() for p in paragraphs if not p.startswith("=") and len(p.split()) >= 2 * words]
     return [Prompt("prose", text=" ".join(p[:words])) for p in long]
+
+
+def _long_summaries(folder: Path, words: int = 1500) -> list[Prompt]:
+    """Articles of WikiText-2 with at least so many words, cut behind them, to be summarised."""
+    articles = ARTICLE.split(read_text(folder / "wikitext-2" / "test.txt"))
+    cut = [" ".join(found[:words]) for article in articles if len(found := article.split()) >= words]
+    return [Prompt("long_summaries", turns=(f"Summarise this article in a few sentences.\n\n{text}",)) for text in cut]
 
 
 def encode(tokenizer: Any, prompt: Prompt, answers: tuple[str, ...] = ()) -> list[int]:

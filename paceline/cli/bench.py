@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ __all__ = ["bench"]
 
 @dataclass(frozen=True)
 class Options:
-    """What `paceline bench` may be told; the fields of `paceline.bench.run.Config`, plus where results go."""
+    """What `paceline bench` may be told; the fields of `paceline.bench.config.Config` and `.curve.Curve`, plus where results go."""
 
     model: str | None = flag(None, f"Target: {MODEL}")
     drafter: list[str] = flag([], "Drafter spec to measure; may be given again. Default: those made for the model.")
@@ -27,7 +28,11 @@ class Options:
     prompts: str | None = flag(None, 'JSON-lines file of {"prompt": …} or Spec-Bench records, instead of tasks.')
     data: str | None = flag(None, "Folder of public data sets to draw held-out prompts from, instead of the shipped ones.")
     context: int | None = flag(None, "Prompts of so many tokens instead: needle, completion and document, made here.")
-    against: list[str] = flag([], "transformers, one of its modes (transformers/assisted), or llama_cpp; may be given again.")
+    chat: bool = flag(False, "Ask plain texts in a conversation, too.", "--chat")
+    against: list[str] = flag([], "transformers, llama_cpp or openvino, or one of their modes (transformers/assisted); may be "
+                                  "given again.")
+    requantise: str | None = flag(None, "Bring a GGUF file's linear weights to q4_0, q4_1 or q8_0 first, for all.")
+    activations: str | None = flag(None, "int8 or float, of quantised weights.")
     dtype: str | None = flag(None, "float32, bfloat16 or float16.")
     forward: str = flag("auto", "auto, fused, lean or stock.")
     packed: bool = flag(True, "Packed linears on our side, where measured faster.", "--packed/--no-packed")
@@ -42,9 +47,15 @@ class Options:
     json: str | None = flag(None, "Write the full report to a file, or to the terminal with -.")
     inexact: bool = flag(False, "Also measure our methods without exact mode.", "--inexact")
     cold: bool = flag(False, "With --drafter auto: also measure it with nothing learned before each text.", "--cold")
-    temperature: float = flag(0.0, "Sample at this temperature, reproducibly, so that all methods write the same; 0 = greedy.")
+    temperature: float = flag(0.0, "Sample at this temperature, ours reproducibly, so that they write the same; 0 = greedy.")
+    top_p: float = flag(1.0, "With --temperature: of the likeliest tokens that hold this much probability.")
     device: str | None = flag(None, "cpu or cuda.")
-    suite: str | None = flag(None, "Run all that stands behind benchmarks/: cpu or gpu. Of the other flags, --data counts.")
+    curve: bool = flag(False, "Time single forwards of 1 to 16 tokens, and prefills, beside --against llama_cpp.", "--curve")
+    shape: str | None = flag(None, "With --curve: a file of random weights, Q4_K_M, of 1.5b, 3b or 8b parameters.")
+    behind: list[int] = flag([], "With --curve: tokens that stand before; may be given again. Default: 64, 500, 2000, 8000.")
+    prefill: list[int] = flag([], "With --curve: tokens of a prompt; may be given again. Default: 512, 2048.")
+    suite: str | None = flag(None, "Run all of smol, smol_quick, zoo or gpu, with the --data, --limit, --max-new-tokens, "
+                                   "--repeats and --threads given.")
     only: list[str] = flag([], "With --suite: only this benchmark of it; may be given again.")
     folder: str = flag("benchmarks", "With --suite: where the reports go.")
     replay: str | None = flag(None, "Replay recorded prompts and outputs from a JSON-lines file; needs no model.")
@@ -65,15 +76,31 @@ def bench(options: Options) -> None:
     if options.suite:
         _suite(options)
         return
+    if options.curve:
+        _curve(options)
+        return
     from paceline.bench.report import show
     from paceline.bench.run import Config, run
 
     model = chosen(options.model)
     report = progress(run, settings(Config, options, model=model, drafters=options.drafter or default_drafters(model)))
+    _tell(report, options, show)
+
+
+def _tell(report: dict[str, Any], options: Options, show: Callable[[dict[str, Any]], None]) -> None:
     if options.json:
         write_json(report, options.json)
     if options.json != "-":
         show(report)
+
+
+def _curve(options: Options) -> None:
+    from paceline.bench.curve import Curve, trace
+    from paceline.bench.curve_table import show
+
+    given = {name: tuple(value) for name in ("behind", "prefill") if (value := getattr(options, name))}
+    usual = {name: getattr(Curve(), name) for name in ("behind", "prefill")}
+    _tell(progress(trace, settings(Curve, options, model=chosen(options.model), **usual | given)), options, show)
 
 
 def default_drafters(model: str) -> list[str]:
@@ -83,13 +110,17 @@ def default_drafters(model: str) -> list[str]:
     return [PAIR, "ngram"] if model == "zoo:tiny" else ["ngram"]
 
 
+RESIZED = ("data", "limit", "max_new_tokens", "repeats", "threads")  # settings of a suite's benchmarks that may be replaced
+
+
 def _suite(options: Options) -> None:
     """Run a suite, then render the page from all reports beside it."""
     from paceline.bench.page import render
     from paceline.bench.suite import run_suite
 
-    folder = Path(options.folder)
-    reports = run_suite(str(options.suite), tuple(options.only), options.data, folder, say)
+    folder, usual = Path(options.folder), Options()
+    instead = {name: value for name in RESIZED if (value := getattr(options, name)) != getattr(usual, name)}
+    reports = run_suite(str(options.suite), tuple(options.only), instead, folder, say)
     write_text(render(reports), str(folder / "README.md"), "--folder")
 
 
@@ -99,11 +130,7 @@ def _replay(options: Options) -> None:
     from paceline.replay.report import show
 
     config = Config(options.replay or "", **_replayed(options))
-    report = progress(replay, config)
-    if options.json:
-        write_json(report, options.json)
-    if options.json != "-":
-        show(report)
+    _tell(progress(replay, config), options, show)
 
 
 REPLAY = {"replay", "tokenizer", "token_cost", "drafter", "budget", "limit", "json"}

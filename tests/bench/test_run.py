@@ -15,10 +15,12 @@ from paceline.bench.best import BEST_EACH, BEST_OVERALL
 from paceline.bench.methods import Paceline
 from paceline.bench.page import render
 from paceline.bench.report import caption, markdown
-from paceline.bench.rivals import Weights, rivals, stock
+from paceline.bench.rivals import Terms, rivals
+from paceline.bench.rivals.transformers import stock
 from paceline.bench.run import Config, _methods, gather, prompts_of, run, target
+from paceline.bench.smol_targets import SMOL
 from paceline.bench.summary import PLAIN
-from paceline.bench.targets import TARGETS
+from paceline.bench.zoo_targets import ZOO
 from paceline.errors import ModelError, RequestError
 from paceline.lm import LM
 from paceline.testing import tiny_lm
@@ -96,7 +98,7 @@ def test_reports_render(report: dict[str, Any]) -> None:
     table = markdown(report)
     assert table.count("\n") == len(report["methods"]) + 1 and "paceline/ngram" in table
     page = render({"tiny": report})
-    assert page.count("| not measured |") == len(TARGETS) and report["command"] in page
+    assert page.count("| not measured |") == len(SMOL + ZOO) and report["command"] in page
 
 
 def test_rows_are_measured_together_and_one_by_one(folder: Path) -> None:
@@ -132,7 +134,7 @@ def test_auto_is_measured_warm_cold_and_against_hindsight(folder: Path) -> None:
         assert found[best]["what"]["of"] == fixed and sum(found[best]["what"]["chosen"].values()) == choices
         assert {"low", "value", "high"} <= set(found["paceline/auto"]["speedup_vs"][best])
     page = render({"auto": report})
-    assert page.count("| not measured |") == len(TARGETS) - sum(t.benchmark == "auto" for t in TARGETS)
+    assert page.count("| not measured |") == len(SMOL + ZOO) - sum(t.benchmark == "auto" for t in SMOL + ZOO)
 
 
 def test_what_is_cold_knows_nothing_of_earlier_calls() -> None:
@@ -157,7 +159,8 @@ def test_sampled_texts_are_plains_too(folder: Path) -> None:
     assert all(m["identical"] == 1.0 and m["stable_over_repeats"] for m in report["methods"].values())
     assert "temperature 1.5" in caption(report) and BEST_EACH not in report["methods"]
     lm = target(config)
-    greedy, sampled = (_methods(replace(config, temperature=t), lm)[0].run([[5, 6, 7]], 12).tokens for t in (0.0, 1.5))
+    plain = [_methods(replace(config, temperature=t), lm, config.model)[0] for t in (0.0, 1.5)]
+    greedy, sampled = (method.run([[5, 6, 7]], 12).tokens for method in plain)
     assert greedy != sampled
 
 
@@ -172,7 +175,6 @@ def test_kinds_of_text_take_turns(folder: Path) -> None:
     "settings",
     [
         {"cold": True},
-        {"temperature": 1.0, "against": ("transformers",)},
         {"rows": 0},
         {"repeats": 0},
         {"limit": 0},
@@ -189,7 +191,7 @@ def test_an_unknown_rival(folder: Path) -> None:
     import paceline
 
     with pytest.raises(RequestError, match="Did you mean 'transformers'"):
-        rivals(("transformer",), Weights(str(folder), paceline.load(str(folder))), ())
+        rivals(("transformer",), Terms(str(folder), paceline.load(str(folder))))
 
 
 def test_a_rival_with_foreign_parts_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -208,7 +210,7 @@ def test_a_rival_with_foreign_parts_is_refused(folder: Path, monkeypatch: pytest
 
     monkeypatch.setattr(transformers.AutoModelForCausalLM, "from_pretrained", tampered)
     with pytest.raises(ModelError, match="Odd"):
-        stock(Weights(str(folder), lm))
+        stock(Terms(str(folder), lm))
 
 
 def test_the_command_repeats_the_settings() -> None:
@@ -221,19 +223,20 @@ def test_a_suite_runs_and_writes(folder: Path, tmp_path: Path, monkeypatch: pyte
         model=str(folder), drafters=("ngram",), tasks=("code",), limit=1, max_new_tokens=4, repeats=1, threads=1,
         against=("llama_cpp",),
     )  # fmt: skip
-    monkeypatch.setattr(suite, "installed", lambda: False)
+    monkeypatch.setattr("paceline.bench.rivals.llama_cpp.installed", lambda: False)
     monkeypatch.setitem(suite.SUITES, "mini", {"one": small, "two": small})
     said: list[str] = []
-    reports = suite.run_suite("mini", ("one",), None, tmp_path / "out", said.append)
+    reports = suite.run_suite("mini", ("one",), {}, tmp_path / "out", said.append)
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["one.json"]
-    assert "llama.cpp is not installed" in said[0] and said[1].startswith("one:")
+    assert said[0].startswith("llama_cpp is left out. Install") and said[1].startswith("one:")
     assert "## one" in render(reports)
     with pytest.raises(RequestError, match="Did you mean 'two'"):
-        suite.run_suite("mini", ("tow",), None, tmp_path, said.append)
+        suite.run_suite("mini", ("tow",), {}, tmp_path, said.append)
 
 
 def test_every_target_names_a_benchmark_of_the_suite() -> None:
-    assert {target.benchmark for target in TARGETS} <= set(suite.SUITES["cpu"])
+    assert {target.benchmark for target in SMOL} <= set(suite.SUITES["smol"])
+    assert {target.benchmark for target in ZOO} <= set(suite.SUITES["zoo"])
 
 
 @pytest.mark.parametrize(
@@ -244,7 +247,8 @@ def test_every_target_names_a_benchmark_of_the_suite() -> None:
         (["--against", "transformer"], 1, "Did you mean 'transformers'"),
         (["--prompts", "/nowhere.jsonl"], 1, "Cannot read"),
         (["--rows", "0"], 1, "rows must be"),
-        (["--suite", "cpx"], 1, "Did you mean 'cpu'"),
+        (["--suite", "smoll"], 1, "Did you mean 'smol'"),
+        (["--curve", "--shape", "8"], 1, "Did you mean '8b'"),
         (["--rows", "many"], 2, "rows"),
     ],
 )

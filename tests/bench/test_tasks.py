@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from paceline.bench.tasks import KINDS, SPEC_BENCH, Prompt, builtin, encode, from_data, read_prompts
+from paceline.bench.tasks import KINDS, OF_DATA, SPEC_BENCH, Prompt, asked, builtin, encode, from_data, read_prompts
 from paceline.errors import DataError
 
 
@@ -120,7 +121,8 @@ def make_data(folder: Path) -> None:
     put("api_bank/level-2.json", json.dumps([{"system": "tools: T", "user": "use T"}]))
     bfcl = {"question": [[{"role": "user", "content": "go"}]], "function": [{"name": "g", "parameters": {}}]}
     put("bfcl/parallel.json", json.dumps(bfcl))
-    put("wikitext-2/test.txt", " = Title = \n" + " ".join(f"w{i}" for i in range(120)) + "\nshort one\n")
+    article = " ".join(f"w{i}" for i in range(120))
+    put("wikitext-2/test.txt", f" = Title = \n{article}\n = = Part = = \n{'more ' * 1500}\n = Other = \nshort one\n")
     put("spec_bench/question.jsonl", json.dumps({"question_id": 1, "category": "qa", "turns": ["q"]}))
 
 
@@ -131,10 +133,26 @@ def test_held_out_data_in_its_published_layout(tmp_path: Path) -> None:
     bank, bfcl = from_data("tools", tmp_path)
     assert bank == Prompt("tools", turns=("use T",), system="tools: T")
     assert bfcl.tools[0]["function"]["name"] == "g"
-    [prose] = from_data("prose", tmp_path)
+    assert [replace(p, kind="tools") for kind in ("api_bank", "bfcl") for p in from_data(kind, tmp_path)] == [bank, bfcl]
+    prose = from_data("prose", tmp_path)[0]
     assert prose.text == " ".join(f"w{i}" for i in range(48))
+    [long] = from_data("long_summaries", tmp_path)
+    assert "w0 w1 w2" in long.turns[0] and " = = Part = = more " in long.turns[0] and 1500 <= len(long.turns[0].split()) < 1510
     assert from_data("spec_bench", tmp_path) == [Prompt("spec_bench", turns=("q",))]
     assert from_data("qa", tmp_path) == [Prompt("qa", turns=("q",))] and from_data("rag", tmp_path) == []
+
+
+def test_plain_texts_can_be_asked_for() -> None:
+    [turn] = asked(Prompt("code", text="def f():\n")).turns
+    assert turn == "Complete this Python code.\n\n```python\ndef f():\n```"
+    assert asked(Prompt("prose", text="Once")).turns == ("Go on with this text.\n\nOnce",)
+    assert asked(talk := Prompt("t", turns=("hi",), system="s")) is talk
+
+
+@pytest.mark.parametrize("kind", OF_DATA)
+def test_kinds_that_no_shipped_set_has(kind: str) -> None:
+    with pytest.raises(DataError, match="name a folder of public data sets with --data"):
+        builtin(kind)
 
 
 def test_groups_of_spec_bench_are_first_turns_and_mt_bench_is_one(tmp_path: Path) -> None:
@@ -145,8 +163,6 @@ def test_groups_of_spec_bench_are_first_turns_and_mt_bench_is_one(tmp_path: Path
     assert found["mt_bench"] == [Prompt("mt_bench", turns=("writing 1",)), Prompt("mt_bench", turns=("math 1",))]
     assert found["math_reasoning"] == [Prompt("math_reasoning", turns=("math_reasoning 1",))]
     assert sum(map(len, found.values())) == len(records)
-    with pytest.raises(DataError, match="name a folder of public data sets with --data"):
-        builtin("qa")
 
 
 def test_data_in_another_layout_or_place(tmp_path: Path) -> None:

@@ -23,9 +23,9 @@ from paceline.lm.sources.contents import tensors_of
 from paceline.lm.sources.gguf_file import read
 from paceline.lm.sources.gguf_metadata import settings_of
 from paceline.lm.sources.gguf_parts import FACTORS, FileParts
-from paceline.lm.sources.gguf_tokenizer import Vocabulary, tokenizer_of
+from paceline.lm.sources.gguf_tokenizer import tokenizer_of
 from paceline.lm.sources.llama import described
-from paceline.lm.weights.ggml import KINDS
+from paceline.lm.weights.ggml_blocks import KINDS
 
 __all__ = ["GGUF", "gguf_in", "opened", "tokenizer_in"]
 
@@ -95,8 +95,11 @@ class GGUF:
 
     @cached_property
     def generation(self) -> Any:
-        """The tokens that end a text."""
-        return SimpleNamespace(eos_token_id=Vocabulary(self.fields).ends if TOKENS in self.fields else None)
+        """The tokens that end a text; None where the model was given another tokenizer, since its own is not known here."""
+        try:
+            return None if self.tokenizer is None else SimpleNamespace(eos_token_id=self.tokenizer.ends)
+        except ModelError:
+            return None
 
     @property
     def model(self) -> NoReturn:

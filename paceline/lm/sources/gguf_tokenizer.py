@@ -93,7 +93,7 @@ class Vocabulary:
         known = [self.ids[text] for text in TURN_ENDS & self.ids.keys()]
         return sorted({*known, *(id for id in named if id is not None and 0 <= id < len(self.ids))})
 
-    @property
+    @cached_property
     def added(self) -> list[AddedToken]:
         """Tokens that are read whole wherever they stand in a text. Phi-3's take the white space behind them."""
         strips = self.value("model") == "llama" and self.fields.get("general.architecture") == "phi3"

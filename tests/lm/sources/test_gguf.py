@@ -20,7 +20,7 @@ from paceline.lm.decoder import Decoder
 from paceline.lm.places import smol, smol_is_installed
 from paceline.lm.sources import Asked
 from paceline.lm.sources.gguf import opened
-from paceline.testing import tiny_model
+from paceline.testing import tiny_model, toy_tokenizer
 from tests.gguf_files import fields_of, q8_0, tensors_of, write
 
 FAMILIES = ("llama", "mistral", "qwen2", "qwen3", "phi3", "olmo2")
@@ -177,6 +177,16 @@ def test_values_of_another_kind_are_refused_or_mean_nothing(tmp_path: Path) -> N
         except paceline.ModelError as error:
             refused += "\n" not in str(error)
     assert len(fields) * len(OTHER) / 3 < refused < len(fields) * len(OTHER)
+
+
+def test_a_tokenizer_that_is_not_known_can_be_given(tmp_path: Path) -> None:
+    model = tiny_model()
+    fields = {f"tokenizer.ggml.{name}": value for name, value in (WORDS | {"pre": "nobody's"}).items()}
+    write(tmp_path / "x.gguf", fields_of(model.config) | fields, tensors_of(model))
+    with pytest.raises(paceline.ModelError, match="nobody's"):
+        paceline.load(tmp_path / "x.gguf")
+    lm = paceline.load(tmp_path / "x.gguf", tokenizer=toy_tokenizer())
+    assert end_tokens(lm) == {1} and paceline.generate(lm, ["ab"], max_new_tokens=2)[0].tokens
 
 
 def test_the_command_line_says_one_line(tmp_path: Path, paceline_cli: Callable[..., Any]) -> None:

@@ -22,7 +22,7 @@ from paceline.api import encode, end_tokens
 from paceline.bench import run as bench
 from paceline.bench.metrics import ratio
 from paceline.bench.report import interval
-from paceline.bench.rivals import Weights, rivals
+from paceline.bench.rivals import Terms, rivals
 from paceline.core.request import Request
 from paceline.core.stats import Stats
 from paceline.data import read
@@ -118,7 +118,7 @@ def written(config: Config, asked: Sequence[read.Messages], grow: float | None) 
 def decoding(config: Config, lm: LM, prompts: Sequence[list[int]], grow: float | None) -> dict[str, Any]:
     """What every arm did: per prompt its tokens, forwards and seconds, medians over repeats, arms in turns."""
     count, ends = 8 if config.fast else 128, end_tokens(lm)
-    other = rivals((LOOKUP,), Weights(resolve("zoo:tiny"), lm, grow), ()) if config.rivals and not config.fast else []
+    other = rivals((LOOKUP,), Terms(resolve("zoo:tiny"), lm, grow)) if config.rivals and not config.fast else []
     stats: dict[str, list[list[Stats]]] = {arm: [[] for _ in prompts] for arm in ARMS}
     seconds: list[list[float]] = [[] for _ in prompts]
     answers: list[list[int]] = [[] for _ in prompts]
