@@ -165,7 +165,7 @@ def load_target(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """The target in fp32, whatever it was saved in, and its tokenizer."""
     source = resolve(name)
     if gguf_in(Path(source)) is not None:
-        raise ModelError(f"A head is trained on a transformers model, and {name!r} is a GGUF file: name the model it was made from.")
+        raise ModelError(f"A head is trained on a transformers model; {name!r} is a GGUF file: name the model it was made from.")
     try:
         with quiet():
             return AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32), AutoTokenizer.from_pretrained(source)
