@@ -6,6 +6,7 @@ several names mean the same. Expressions work one after the other, each on the p
 
 from dataclasses import dataclass
 
+from paceline.core.checks import short
 from paceline.errors import ModelError, did_you_mean
 
 __all__ = ["KNOWN", "Splits", "splits_of"]
@@ -28,7 +29,7 @@ def splits_of(name: str) -> Splits:
         if name in names.split():
             return splits
     known = sorted(each for names in KNOWN for each in names.split())
-    raise ModelError(f"The file's pre-tokenizer {name!r} is not known here.{did_you_mean(name, known)} Load the model with a "
+    raise ModelError(f"The file's pre-tokenizer {short(name)} is not known here.{did_you_mean(name, known)} Load the model with a "
                      "tokenizer of your own: tokenizer=….")
 
 
