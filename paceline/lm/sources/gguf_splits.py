@@ -29,8 +29,8 @@ def splits_of(name: str) -> Splits:
         if name in names.split():
             return splits
     known = sorted(each for names in KNOWN for each in names.split())
-    raise ModelError(f"The file's pre-tokenizer {short(name)} is not known here.{did_you_mean(name, known)} Load the model with a "
-                     "tokenizer of your own: tokenizer=….")
+    raise ModelError(f"The file's pre-tokenizer {short(name)} is not known here.{did_you_mean(name, known)} Load the model with "
+                     "a tokenizer of your own: tokenizer=….")
 
 
 SHORT = r"'(?:[sdmt]|ll|ve|re)"
@@ -43,9 +43,9 @@ WORD = r"[^\r\n\p{L}\p{N}]?"
 UPPER, LOWER = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
 
 
-def words(digits: str, short: str = f"{SHORTENED}|") -> str:
+def words(digits: str) -> str:
     """Words with the one sign or space before them; digits; signs with the line ends behind them; lines; spaces."""
-    return rf"{short}{WORD}\p{{L}}+|\p{{N}}{digits}|{SIGNS}[\r\n]*|{LINES}"
+    return rf"{SHORTENED}|{WORD}\p{{L}}+|\p{{N}}{digits}|{SIGNS}[\r\n]*|{LINES}"
 
 
 def cased(digits: str, short: str = "") -> str:
