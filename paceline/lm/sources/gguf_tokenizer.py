@@ -36,8 +36,8 @@ def tokenizer_of(fields: Mapping[str, Any]) -> FileTokenizer:
     words = Vocabulary(fields)
     kind = words.value("model")
     if not isinstance(kind, str) or kind not in KINDS:
-        raise ModelError(f"The file's tokenizer is of the kind {short(kind)}, and only {' and '.join(KINDS)} are known here: load "
-                         "the model with a tokenizer of your own: tokenizer=….")
+        raise ModelError(f"The file's tokenizer is of the kind {short(kind)}, and only {' and '.join(KINDS)} are known here: "
+                         "load the model with a tokenizer of your own: tokenizer=….")
     try:
         made, begins = KINDS[kind](words)
         made.add_tokens(words.added)
