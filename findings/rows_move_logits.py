@@ -36,4 +36,4 @@ if __name__ == "__main__":
         alone, beside = rows(llama, text, together=False), rows(llama, text, together=True)
         moved = max(moved, float(abs(alone - beside).max()))
         turned, count = turned + int((alone.argmax(1) != beside.argmax(1)).sum()), count + ROWS
-    print(f"{ROWS} tokens at once, not one by one: logits move by up to {moved:.3g}; {turned} of {count} likeliest tokens change.")
+    print(f"{ROWS} tokens at once, not in turn: logits move by up to {moved:.3g}; {turned} of {count} likeliest tokens change.")

@@ -45,8 +45,9 @@ def caption(report: dict[str, Any]) -> str:
     """Which model and machine; and how near plain decoding comes to what memory gives."""
     model, machine, reading, settings = report["model"], report["machine"], report["reading"], report["settings"]
     name = f"random weights of {settings['shape']} shape" if settings["shape"] else settings["model"]
-    said = (f"{name}, {model['parameters'] / 1e6:.0f} M parameters, {number_format(model)}, {reading['weight_bytes'] / 1e6:.0f} MB of weights a token, "
-            f"{model['forward']} forward, {machine['threads']} threads of {machine['processor']}; medians, sides in turns.")
+    said = (f"{name}, {model['parameters'] / 1e6:.0f} M parameters, {number_format(model)}, "
+            f"{reading['weight_bytes'] / 1e6:.0f} MB of weights a token, {model['forward']} forward, "
+            f"{machine['threads']} threads of {machine['processor']}; medians, sides in turns.")
     if "share" not in reading:
         return said
     limit = reading["limit"]["bytes_per_second"]

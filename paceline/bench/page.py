@@ -14,7 +14,9 @@ from paceline.bench.specs import SUITES
 from paceline.bench.targets import Figure, Target
 from paceline.bench.zoo_targets import ZOO
 
-__all__ = ["front", "render"]
+__all__ = ["front", "render", "with_front"]
+
+MARKS = ("<!-- figures -->", "<!-- end of figures -->")
 
 HEAD = """# Benchmarks
 
@@ -48,6 +50,14 @@ def front(reports: dict[str, Any]) -> str:
         if found[0] is not None:
             lines.append(f"| {target.figure} | {' | '.join(map(_cell, found))} |")
     return "\n".join(lines) + "\n"
+
+
+def with_front(readme: str, reports: dict[str, Any]) -> str:
+    """README with the table between its two marks made anew; as it is where it has none or nothing was measured."""
+    before, mark, rest = readme.partition(MARKS[0])
+    _, end, after = rest.partition(MARKS[1])
+    table = front(reports)
+    return f"{before}{mark}\n{table}{end}{after}" if end and table.count("\n") > 2 else readme
 
 
 def _targets(targets: list[Target], reports: dict[str, Any]) -> list[str]:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from paceline.bench.noise import CALM, disagreement, enough
+from paceline.bench.summary import PLAIN
 
 __all__ = ["NOISY", "caption", "interval", "markdown", "number_format", "remarks", "rows", "show", "show_table", "wide_console"]
 
@@ -78,6 +79,7 @@ def caption(report: dict[str, Any]) -> str:
         f"{model['forward']} forward, node budget {budget}, rows {settings['rows']}, "
         f"{report['prompts']} prompts x {settings['max_new_tokens']} tokens{warm}, "
         f"{settings['repeats']} interleaved repeats, {machine['threads']} threads of {machine['processor']}. "
+        f"{report['methods'][PLAIN]['looping']:.0%} of plain decoding's outputs repeat themselves. "
         "After prefill: decoding alone. Expected is modelled from acceptance and forward times, not measured."
     )
 

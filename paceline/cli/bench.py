@@ -13,13 +13,14 @@ from paceline.cli._flags import flag
 from paceline.cli._model import MODEL, chosen
 from paceline.cli._output import check_writable, progress, say, write_json, write_text
 from paceline.core.flags import flag_of, settings
+from paceline.files import read_text
 
 __all__ = ["bench"]
 
 
 @dataclass(frozen=True)
 class Options:
-    """What `paceline bench` may be told; the fields of `paceline.bench.config.Config` and `.curve.Curve`, plus where results go."""
+    """What `paceline bench` may be told; the fields of `bench.config.Config` and `bench.curve.Curve`, plus where results go."""
 
     model: str | None = flag(None, f"Target: {MODEL}")
     drafter: list[str] = flag([], "Drafter spec to measure; may be given again. Default: those made for the model.")
@@ -114,14 +115,17 @@ RESIZED = ("data", "limit", "max_new_tokens", "repeats", "threads")  # settings 
 
 
 def _suite(options: Options) -> None:
-    """Run a suite, then render the page from all reports beside it."""
-    from paceline.bench.page import render
+    """Run a suite, then render the page from all reports beside it, and the table of the README above."""
+    from paceline.bench.page import render, with_front
     from paceline.bench.suite import run_suite
 
     folder, usual = Path(options.folder), Options()
     instead = {name: value for name in RESIZED if (value := getattr(options, name)) != getattr(usual, name)}
     reports = run_suite(str(options.suite), tuple(options.only), instead, folder, say)
     write_text(render(reports), str(folder / "README.md"), "--folder")
+    above = folder.resolve().parent / "README.md"
+    if above.is_file() and (made := with_front(before := read_text(above), reports)) != before:
+        write_text(made, str(above), "--folder")
 
 
 def _replay(options: Options) -> None:

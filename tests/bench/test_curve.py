@@ -11,7 +11,7 @@ import pytest
 
 from paceline.bench import curve, curve_table
 from paceline.bench.curve import ROWS, Curve, trace
-from paceline.bench.page import front, render
+from paceline.bench.page import front, render, with_front
 from paceline.bench.steps import Ours
 from paceline.errors import RequestError
 from paceline.testing import tiny_lm
@@ -60,6 +60,13 @@ def test_a_curve_is_a_section_of_the_page_and_a_row_in_front(report: dict[str, A
     row = next(line for line in front({"curve_smol": report}).splitlines() if "4 tokens over one" in line)
     one, four = (report["steps"]["8"][size]["paceline"] for size in ("1", "4"))
     assert row == f"| a forward of 4 tokens over one | {four / one:.3g} | – |"
+
+
+def test_readme_takes_the_table_between_its_marks(report: dict[str, Any]) -> None:
+    readme = "a\n<!-- figures -->\nold\n<!-- end of figures -->\nb\n"
+    made = with_front(readme, {"curve_smol": report})
+    assert made == f"a\n<!-- figures -->\n{front({'curve_smol': report})}<!-- end of figures -->\nb\n" and "old" not in made
+    assert with_front("a\n", {"curve_smol": report}) == "a\n" and with_front(readme, {}) == readme
 
 
 def test_sides_take_turns_and_the_first_one_only_warms_up(monkeypatch: pytest.MonkeyPatch) -> None:
