@@ -26,6 +26,7 @@ from tests.gguf_files import fields_of, q8_0, tensors_of, write
 FAMILIES = ("llama", "mistral", "qwen2", "qwen3", "phi3", "olmo2")
 LLAMA3 = {"rope_type": "llama3", "rope_theta": 1e4, "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
           "original_max_position_embeddings": 64}
+YARN = {"rope_type": "yarn", "rope_theta": 1e4, "factor": 4.0, "original_max_position_embeddings": 64}
 LINEAR = {"rope_type": "linear", "rope_theta": 1e4, "factor": 2.0}
 
 
@@ -34,8 +35,9 @@ def saved(path: Path, family: str = "llama", **changes: Any) -> Any:
     model = tiny_model(family, **changes)
     fields, tensors = fields_of(model.config), tensors_of(model)
     rope = model.config.rope_parameters
-    if rope["rope_type"] == "linear":
-        fields |= {f"{family}.rope.scaling.type": "linear", f"{family}.rope.scaling.factor": rope["factor"]}
+    if rope["rope_type"] in ("linear", "yarn"):
+        fields |= {f"{family}.rope.scaling.type": rope["rope_type"], f"{family}.rope.scaling.factor": rope["factor"],
+                   f"{family}.rope.scaling.original_context_length": 64}
     if rope["rope_type"] == "llama3":
         plain = 1.0 / 1e4 ** (torch.arange(0, 16, 2).float() / 16)
         tensors["rope_freqs.weight"] = 0, (8,), (plain / model.model.rotary_emb.inv_freq).numpy().tobytes()
@@ -52,6 +54,7 @@ def described(path: Path) -> Decoder:
 @pytest.mark.parametrize(("family", "changes"), [
     *((family, {}) for family in FAMILIES), ("llama", {"attention_bias": True}), ("llama", {"tie_word_embeddings": True}),
     ("llama", {"rope_parameters": LINEAR}), ("llama", {"rope_parameters": LLAMA3}),
+    ("qwen2", {"rope_parameters": YARN}),
 ])  # fmt: skip
 def test_it_computes_what_the_module_computes(tmp_path: Path, family: str, changes: dict[str, Any]) -> None:
     model = saved(tmp_path / "x.gguf", family, **changes)
@@ -133,7 +136,7 @@ BROKEN: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "one layer less": ({"llama.block_count": 2}, {}, "'blk.2.attn_k.weight', with which"),
     "experts": ({"llama.expert_count": 8}, {}, "llama.expert_count = 8, with which Paceline cannot"),
     "a part of the head turned": ({"llama.rope.dimension_count": 8}, {}, "llama.rope.dimension_count = 8"),
-    "yarn": ({"llama.rope.scaling.type": "yarn"}, {}, "scaled by 'yarn'; expected 'linear' or none"),
+    "a rotation by tables": ({"llama.rope.scaling.type": "longrope"}, {}, "scaled by 'longrope'; expected 'linear', 'yarn' or"),
     "a tokenizer of another size": ({"tokenizer.ggml.tokens": ["a", "b"]}, {}, "embedding has 259 rows, its tokenizer 2 tokens"),
     "a missing tensor": ({}, {"output_norm.weight": None}, "it has no tensor 'output_norm.weight'"),
     "a tensor of another shape": ({}, {"blk.1.ffn_up.weight": (0, (64, 64), bytes(4 << 12))},
