@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from paceline.bench.llama_file import gguf_at, write_gguf
+from paceline.convert.gguf import model_contents, write
 from paceline.core.sampling import Sampling
 from paceline.errors import ModelError
 from paceline.lm import LM
+from paceline.lm.sources.gguf import gguf_in
 
 __all__ = ["LlamaModel", "installed"]
 
@@ -51,11 +52,11 @@ class LlamaModel:
     @classmethod
     def of(cls, source: str, lm: LM) -> LlamaModel:
         """The GGUF file that `source` names; where it names none, the weights of `lm`, written to one."""
-        if path := gguf_at(source):
+        if path := gguf_in(Path(source)):
             return cls(path, lm.context)
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "model.gguf"
-            write_gguf(lm, path)
+            write(path, model_contents(lm), "bf16" if lm.dtype is torch.bfloat16 else "f32")
             return cls(path, lm.context, mapped=False)
 
     def _settings(self) -> Any:

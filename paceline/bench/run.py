@@ -16,22 +16,22 @@ from typing import Any
 import paceline
 from paceline.bench.best import best_fixed
 from paceline.bench.config import Config
-from paceline.bench.llama_file import gguf_at
 from paceline.bench.long_prompts import LONG_KINDS, long_prompts
 from paceline.bench.machine import describe, pin_threads, reading
 from paceline.bench.made_prompts import MADE_KINDS, made_prompts
 from paceline.bench.methods import Method, OneByOne, Paceline
 from paceline.bench.noise import against_itself
-from paceline.bench.requantise import requantise
 from paceline.bench.rivals import Terms, rivals
 from paceline.bench.summary import PLAIN, summarise
 from paceline.bench.tasks import KINDS, OF_DATA, Prompt, asked, builtin, encode, from_data, read_prompts
 from paceline.bench.timing import Group, Runs, measure
+from paceline.convert.gguf import convert
 from paceline.engine.auto import AUTO, limited
 from paceline.errors import RequestError, did_you_mean
 from paceline.lm import LM
 from paceline.lm.grow import grow
 from paceline.lm.load import resolve
+from paceline.lm.sources.gguf import gguf_in
 
 __all__ = ["Config", "files", "gather", "prompts_of", "run", "target"]
 
@@ -66,12 +66,12 @@ def files(model: str, requantised: str | None = None) -> Iterator[str]:
     if requantised is None:
         yield model
         return
-    path = gguf_at(resolve(model))
+    path = gguf_in(Path(resolve(model)))
     if path is None:
         raise RequestError(f"Only a GGUF file can be requantised; {model} is none.")
     with tempfile.TemporaryDirectory() as folder:
         written = Path(folder) / f"{path.stem}.{requantised}.gguf"
-        requantise(path, requantised, written)
+        convert(str(path), written, requantised)
         yield str(written)
 
 

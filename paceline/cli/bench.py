@@ -32,7 +32,7 @@ class Options:
     chat: bool = flag(False, "Ask plain texts in a conversation, too.", "--chat")
     against: list[str] = flag([], "transformers, llama_cpp or openvino, or one of their modes (transformers/assisted); may be "
                                   "given again.")
-    requantise: str | None = flag(None, "Bring a GGUF file's linear weights to q4_0, q4_1, q5_0, q5_1 or q8_0 first, for all.")
+    requantise: str | None = flag(None, "Bring a GGUF file's linear weights to q4_0, q4_1 or q8_0 first, for all.")
     activations: str | None = flag(None, "int8 or float, of quantised weights.")
     dtype: str | None = flag(None, "float32, bfloat16 or float16.")
     forward: str = flag("auto", "auto, fused, lean or stock.")

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
 from paceline.cli._flags import argument, flag
 from paceline.cli._output import check_writable, say, write_json
 from paceline.core.progress import waiting
+
+if TYPE_CHECKING:
+    from paceline.convert.loss import Loss
 
 __all__ = ["convert"]
 
@@ -19,8 +23,9 @@ class Options:
     """What `paceline convert` may be told."""
 
     model: str = argument(..., "zoo:NAME, smol, a hub id, a folder, or a GGUF file, which is rounded anew.", "MODEL")
-    weights: str = flag("q4_1", "q4_1, q4_0, q8_0, bf16, f16 or f32; with 4 bits the embedding and the head get 8.")
     out: str = flag(..., "The file to write, FILE.gguf.")
+    weights: str = flag("q4_1", "q4_1, q4_0, q8_0, bf16, f16 or f32; with 4 bits the embedding and the head get 8.")
+    loss: bool = flag(True, "Compare the file's model with the original on the shipped prompts.", "--loss/--no-loss")
     json: str | None = flag(None, "Write what was done to a file, or to the terminal with -.")
 
 
@@ -36,6 +41,22 @@ def convert(options: Options) -> None:
         count = written(options.model, Path(options.out), options.weights)
     size = Path(options.out).stat().st_size
     say(f"{options.out}: {count / 1e6:.4g} M weights in {size / 1e6:.4g} MB, {8 * size / count:.3g} bits each")
+    lost = compared(options.model, options.out) if options.loss else None
+    if lost:
+        say(f"On the shipped prompts: {lost}.")
     if options.json:
-        write_json({"model": options.model, "out": options.out, "weights": options.weights, "count": count, "bytes": size},
-                   options.json)
+        write_json({"model": options.model, "out": options.out, "weights": options.weights, "count": count, "bytes": size,
+                    "loss": lost and lost._asdict()}, options.json)
+
+
+def compared(model: str, out: str) -> Loss | None:
+    """The file's model, as it will be decoded, beside the original computed in floats; None where there is no tokenizer."""
+    from paceline.bench.tasks import builtin
+    from paceline.convert.loss import loss
+    from paceline.lm.load import load, resolve
+    from paceline.lm.sources.gguf import gguf_in
+
+    with waiting("comparing with the original"):
+        original = load(model, activations="float" if gguf_in(Path(resolve(model))) else None)
+        texts = (turn for kind in ("code", "math", "prose") for prompt in builtin(kind) for turn in prompt.turns)
+        return loss(original, load(out), texts) if original.tokenizer else None

@@ -141,7 +141,7 @@ def write(out: Path, contents: Contents, weights: str) -> None:
         writer.write_ti_data_to_file()
         for name, tensor in contents.tensors.items():
             weight = tensor.make()
-            if weight.abs().max() > LARGEST and weights not in ("f32", "bf16"):
+            if weights not in ("f32", "bf16") and not weight.abs().max() <= LARGEST:  # no number is not, either
                 raise ModelError(f"The weight {name!r} exceeds {LARGEST}, the largest number of fp16: write bf16 or f32.")
             writer.write_tensor_data(gguf.quants.quantize(weight.contiguous().numpy(), kinds[name]))
 

@@ -5,6 +5,7 @@ make has to give the ids of the original, else there would be a file that reads 
 """
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ from paceline.lm.sources.gguf_tokenizer import ROLES, cuts_of, tokenizer_of
 __all__ = ["PROBE", "vocabulary_of"]
 
 NORMAL, UNKNOWN, CONTROL, OWN, UNUSED, BYTE = range(1, 7)  # types of tokens; OWN is "user defined"
+SINGLE = re.compile("<0x[0-9A-F]{2}>")
 PROBE = ("Hello, it's  12345678 o'CLOCK\n\n\n  camelCaseWord HTTPServer 3.14 a/b/c x=\t{y: [1,22,333]};//!!\r\n \t \n naïve Ünï "
          "Привет мир 你好，世界 こんにちは 한국어 ٣٤٥ ½ 🙂🚀👩‍🔬 we'LL they've I'm -- "
          "`code_with_under_scores` <html> #tag $5,000.00  end ")
@@ -47,17 +49,20 @@ def tokens_of(whole: Words, size: int) -> Words:
     texts = {id: text for text, id in model["vocab"].items()} | {id: token["content"] for id, token in added.items()}
     if max(texts) >= size:
         raise ModelError(f"The tokenizer has an id {max(texts)}, and the model an embedding of {size}: it is of another model.")
+    tokens = [texts.get(id, f"[PAD{id}]") for id in range(size)]
+    types = [type_of(texts.get(id), added.get(id), model) for id in range(size)]
+    return {"tokenizer.ggml.tokens": tokens, "tokenizer.ggml.token_type": types}
 
-    def kind(id: int) -> int:
-        if id in added:
-            return CONTROL if added[id]["special"] else OWN
-        if id not in texts:
-            return UNUSED
-        text = texts[id]
-        return BYTE if model["byte_fallback"] and len(text) == 6 and text.startswith("<0x") else NORMAL
 
-    types = [UNKNOWN if model["byte_fallback"] and texts.get(id) == model["unk_token"] else kind(id) for id in range(size)]
-    return {"tokenizer.ggml.tokens": [texts.get(id, f"[PAD{id}]") for id in range(size)], "tokenizer.ggml.token_type": types}
+def type_of(text: str | None, added: Words | None, model: Words) -> int:
+    """What kind of token it is; None as text: a row of the embedding that no token has."""
+    if text is None:
+        return UNUSED
+    if model["byte_fallback"] and text == model["unk_token"]:
+        return UNKNOWN
+    if added is not None:
+        return CONTROL if added["special"] else OWN
+    return BYTE if model["byte_fallback"] and SINGLE.fullmatch(text) else NORMAL
 
 
 def roles_of(tokenizer: Any, ends: int | Sequence[int] | None) -> Words:

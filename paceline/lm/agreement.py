@@ -51,7 +51,7 @@ def agreement(lm: LM, decoder: Decoder | None = None) -> str:
         return f"its forward fails then with {brief(error)}"
     ours, theirs = (x.float().clamp(-WIDEST, WIDEST) for x in (ours, theirs[:, -ours.shape[1] :]))
     apart = (ours - theirs).square().mean(-1).sqrt() / theirs.std().clamp_min(1e-6)
-    whole = lm.dtype in (torch.float32, torch.float64) and not (decoder and decoder.rounding)
+    whole = lm.dtype in (torch.float32, torch.float64) and (decoder is None or decoder.activations != "int8")
     if apart.max() <= CLOSE if whole else max(apart.mean(), apart[:, -1].min()) <= ROUGHLY:
         return ""
     return f"logits differ from its own by {float(apart.max()):.2g} of their spread"

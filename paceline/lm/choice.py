@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["choose"]
 
+log = logging.getLogger("paceline")
+
 
 def choose(lm: LM, forward: str, packed: bool) -> None:
     """Set `lm.backend`; `lm.notes` says what was not to be had. Raises ModelError where the forward asked for is none of that, or
@@ -35,7 +38,7 @@ def choose(lm: LM, forward: str, packed: bool) -> None:
             continue
         pack = packed and (module.PACKS or _packing(lm, decoder))
         if _runs(lm, forward, name, decoder, why or module.fits(decoder), partial(module.build, packed=pack)):
-            return None
+            return _tell_slow(lm, decoder)
     return _stock(lm, packed and _packing(lm, decoder))
 
 
@@ -49,6 +52,13 @@ def _runs(lm: LM, forward: str, name: str, decoder: Decoder | None, why: str, bu
     if why and not any(why in note for note in lm.notes):
         lm.notes.append(f"no {name} forward: {why}")
     return not why
+
+
+def _tell_slow(lm: LM, decoder: Decoder | None) -> None:
+    """Note, in the log too, that quantised weights are on a forward that has no kernels for them."""
+    if decoder is not None and decoder.activations and lm.backend.name == "lean":
+        lm.notes.append("quantised weights are unpacked anew at every step, slowly: only the fused forward has kernels for them")
+        log.warning("%s: %s.", lm.name, "; ".join(lm.notes))
 
 
 def _packing(lm: LM, decoder: Decoder | None) -> bool:

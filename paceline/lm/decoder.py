@@ -13,6 +13,7 @@ from torch.nn.functional import rms_norm
 
 from paceline.lm.rotary import Rope
 from paceline.lm.weights import Table, Weights
+from paceline.lm.weights.blocks import Blocks
 from paceline.lm.weights.dense import Dense
 from paceline.lm.weights.int8 import Int8
 
@@ -107,9 +108,10 @@ class Decoder:
         return sum(w.bytes for w in [*linears, self.head]) + sum(w.numel() * w.element_size() for w in norms)
 
     @property
-    def rounding(self) -> bool:
-        """Whether some of its linears round what goes into them."""
-        return any(getattr(part, "activations", "float") != "float" for layer in self.layers for part in vars(layer).values())
+    def activations(self) -> str:
+        """What its quantised linears make of their inputs, "int8" or "float"; "" where none is quantised."""
+        parts = (part for layer in self.layers for part in vars(layer).values())
+        return next((part.activations for part in parts if isinstance(part, Blocks)), "")
 
     @property
     def dtype(self) -> torch.dtype:

@@ -65,13 +65,14 @@ def load(model: Any, *, dtype: str | torch.dtype | None = None, forward: str = "
             raise ModelError("dtype and device apply when Paceline loads the model; move a model you hold with model.to(…).")
         if not isinstance(model, torch.nn.Module):
             raise ModelError(f"Expected a model's name, a folder, or a transformers model; found {short(model)}.")
-        return LM(_quantised(module_source(model), weights, activations), tokenizer, forward, packed, replace)
+        return LM(_quantised(Module(model), weights, activations), tokenizer, forward, packed, replace)
     with waiting(f"loading {model}"):
         quick = forward in ("auto", "fused") and packed and device in (None, "cpu")
         plain = torch.float32 if str(model).startswith("zoo:") else None
         want = plain if dtype is None else torch_dtype(dtype)
         source = _quantised(_source(str(model), want, device, activations, quick), weights, activations)
-        words = tokenizer or source.tokenizer or load_tokenizer(str(model), needed=False)
+        words = source.tokenizer if tokenizer is None else tokenizer
+        words = load_tokenizer(str(model), needed=False) if words is None else words
         lm = LM(source, words, forward, packed, replace)
     lm.name = str(model)
     return lm
@@ -86,7 +87,7 @@ def _source(name: str, dtype: torch.dtype | None, device: str | None, activation
         raise ModelError(f"{name!r} is a draft head, not a model: use it with --drafter {kind}:model={name}.")
     asked = Asked(partial(_module, name, place, dtype, device), dtype, device, activations)
     found = (module.opened(Path(place), asked) for module in of_files() if quick or module.ALONE)
-    return next(filter(None, found), None) or module_source(asked.make())
+    return next(filter(None, found), None) or Module(asked.make())
 
 
 def _quantised(source: Source, weights: str | None, activations: str | None) -> Source:
@@ -98,11 +99,6 @@ def _quantised(source: Source, weights: str | None, activations: str | None) -> 
     if activations is not None and source.module:
         raise ModelError(f"activations={activations!r} is for quantised weights: give weights='u4' or 'i8' too, or a GGUF file.")
     return source
-
-
-def module_source(model: Any) -> Source:
-    """A transformers model at hand."""
-    return Module(model)
 
 
 def _module(name: str, place: str, dtype: torch.dtype | None, device: str | None) -> Any:
@@ -185,8 +181,8 @@ def resolve(name: str) -> str:
 
 def means_path(name: str) -> bool:
     """Whether a name can only be a path, or begins with a folder that stands here; hub ids are NAME or OWNER/NAME."""
-    parts = Path(name).parts
-    return name.startswith((".", "~", "/")) or len(parts) > 2 or (len(parts) == 2 and Path(parts[0]).is_dir())
+    parts, only = Path(name).parts, name.startswith((".", "~", "/")) or name.endswith(".gguf")
+    return only or len(parts) > 2 or (len(parts) == 2 and Path(parts[0]).is_dir())
 
 
 def torch_dtype(dtype: str | torch.dtype) -> torch.dtype:

@@ -22,13 +22,15 @@ class Rope:
 
 def rope_of(parameters: Mapping[str, Any], dim: int) -> Rope | None:
     """The rotation that a configuration's `rope_parameters` name, for heads of width `dim`, with the very numbers of
-    transformers' modules; None for a kind that is not one of default, linear and llama3.
+    transformers' modules; None for a kind that is not one of default, linear, llama3 and yarn.
     """
     kind, base = parameters.get("rope_type", "default"), parameters.get("rope_theta")
     if base is None or float(parameters.get("partial_rotary_factor", 1.0)) != 1.0:
         return None
-    pairs = torch.arange(0, dim, 2, dtype=torch.int64, device="cpu").float() / dim
-    frequencies = 1.0 / (base**pairs)
+    lengths = base ** (torch.arange(0, dim, 2, dtype=torch.int64, device="cpu").float() / dim)
+    frequencies = 1.0 / lengths
+    if kind == "yarn":
+        return yarn(lengths, parameters)
     if kind == "linear":
         frequencies = frequencies / parameters["factor"]
     elif kind == "llama3":
@@ -47,6 +49,24 @@ def llama3(frequencies: torch.Tensor, parameters: Mapping[str, Any]) -> torch.Te
     share = (old / lengths - low) / (high - low)
     blended = (1 - share) * slowed / factor + share * slowed
     return torch.where((lengths >= old / high) & (lengths <= old / low), blended, slowed)
+
+
+def yarn(lengths: torch.Tensor, parameters: Mapping[str, Any]) -> Rope | None:
+    """Pairs that turn often within the old context stay, those that hardly turn are slowed by `factor`, with a ramp between them;
+    cosines and sines grow a little with the factor (YaRN, Peng et al., arXiv 2309.00071, section 3). lengths: tokens a radian.
+    None where the parameters name something else.
+    """
+    factor, old = parameters.get("factor"), parameters.get("original_max_position_embeddings")
+    if not factor or not old or parameters.get("mscale") or not parameters.get("truncate", True):
+        return None
+    dim, base = 2 * len(lengths), parameters["rope_theta"]
+    first, last = (dim * math.log(old / (turns * 2 * math.pi)) / (2 * math.log(base)) for turns in
+                   (parameters.get("beta_fast") or 32, parameters.get("beta_slow") or 1))
+    low, high = max(math.floor(first), 0), min(math.ceil(last), dim - 1)
+    ramp = (torch.arange(len(lengths), dtype=torch.float32, device="cpu") - low) / (high - low or 0.001)
+    kept = 1 - ramp.clamp(0, 1)
+    scale = parameters.get("attention_factor") or 1.0 + 0.1 * math.log(max(factor, 1.0))
+    return Rope(1.0 / (factor * lengths) * (1 - kept) + 1.0 / lengths * kept, scale)
 
 
 class Rotary:

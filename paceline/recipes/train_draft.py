@@ -21,6 +21,7 @@ from paceline.data.corpus import Stream
 from paceline.data.folder import fingerprint, read_stream, split
 from paceline.errors import ModelError, RequestError, SpecError, did_you_mean
 from paceline.lm.load import quiet, resolve
+from paceline.lm.sources.gguf import gguf_in
 from paceline.models.draft_head.head import Head
 from paceline.models.draft_head.shape import longspec_shape, shape_for, target_of
 from paceline.objectives.distil import distil
@@ -163,6 +164,8 @@ def listed(text: str) -> list[str]:
 def load_target(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """The target in fp32, whatever it was saved in, and its tokenizer."""
     source = resolve(name)
+    if gguf_in(Path(source)) is not None:
+        raise ModelError(f"A head is trained on a transformers model; {name!r} is a GGUF file: name the model it was made from.")
     try:
         with quiet():
             return AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32), AutoTokenizer.from_pretrained(source)

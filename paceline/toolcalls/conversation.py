@@ -33,22 +33,28 @@ def conversation(tokenizer: Tokenizer, messages: Any, tools: Sequence[Mapping[st
         raise RequestError(f'Expected messages, a list of {{"role": …, "content": …}}; found {short(messages)}.')
     said = [message(m, f"messages[{i}]") for i, m in enumerate(messages)]
     functions = as_functions(tools) if tools else None
-    silent = [{key: value for key, value in m.items() if key != "tool_calls"} for m in said]
-    lost = []
+    told = in_words(tokenizer, said, functions, reply, describe) or templated(tokenizer, said, functions, reply)
+    return characters("The conversation", told)
+
+
+def in_words(tokenizer: Tokenizer, said: Messages, functions: Functions, reply: bool, describe: bool) -> str | None:
+    """The text with the calls and tools in words that the template leaves out; None where it leaves nothing out."""
+    silent, lost = [{key: value for key, value in m.items() if key != "tool_calls"} for m in said], []
     if silent != said and attempt(tokenizer, said, functions, reply) in (None, attempt(tokenizer, silent, functions, reply)):
         said = calls_described(said)
         lost.append("tool calls")
     if functions and attempt(tokenizer, said, functions, reply) in (None, attempt(tokenizer, said, None, reply)):
         lost.append("tools")
-    if lost:
-        templated(tokenizer, said, None, reply)  # raises whatever else is wrong
-    if lost and not describe:
+    if not lost:
+        return None
+    plain = templated(tokenizer, said, None if "tools" in lost else functions, reply)  # raises whatever else is wrong
+    if not describe:
         raise RequestError(f"This model's chat template knows no {' and no '.join(lost)}, so the answer would never have seen "
                            "them: tell them in a system message, or let Paceline do so (describe_tools).")
-    told = with_tools(tokenizer, said, functions, reply) if "tools" in lost else templated(tokenizer, said, functions, reply)
+    told = with_tools(tokenizer, said, functions or [], reply) if "tools" in lost else plain
     for what in lost:
         note(what)
-    return characters("The conversation", told)
+    return told
 
 
 def attempt(tokenizer: Tokenizer, messages: Messages, functions: Functions, reply: bool) -> str | None:
@@ -59,9 +65,9 @@ def attempt(tokenizer: Tokenizer, messages: Messages, functions: Functions, repl
         return None
 
 
-def with_tools(tokenizer: Tokenizer, said: Messages, functions: Functions, reply: bool) -> str:
+def with_tools(tokenizer: Tokenizer, said: Messages, functions: Messages, reply: bool) -> str:
     """The conversation with its tools in words: in a system message, or in the user's first where the template shows none."""
-    text = tools_described(functions or [])
+    text = tools_described(functions)
     for role in ("system", "user"):
         told = attempt(tokenizer, in_front(said, text, role), None, reply)
         if told is not None and text in told:
@@ -94,7 +100,7 @@ def message(given: Any, where: str) -> dict[str, Any]:
         content = "".join(part["text"] for part in content)  # what templates that know parts do with them
     if not isinstance(content, str) and not (content is None and set(given) - {"role", "content"}):
         raise RequestError(f"{where}.content must be text, or a list of parts of type text; found {short(content)}.")
-    return {**given, "content": None if content is None else characters(f"{where}.content", content)}
+    return dict(given) if content is None else {**given, "content": characters(f"{where}.content", content)}
 
 
 def tools_of(record: Mapping[str, Any], where: str) -> list[dict[str, Any]]:

@@ -32,9 +32,9 @@ def calls_described(messages: Messages) -> Messages:
     told = Messages()
     for i, message in enumerate(messages):
         if message["role"] == "tool":
-            told.append({"role": "user", "content": f"<tool_response>\n{message['content'] or ''}\n</tool_response>"})
+            told.append({"role": "user", "content": f"<tool_response>\n{message.get('content') or ''}\n</tool_response>"})
         elif message.get("tool_calls"):
-            told.append({"role": message["role"], "content": joined(message["content"], calls(message, f"messages[{i}]"))})
+            told.append({"role": message["role"], "content": joined(message.get("content"), calls(message, f"messages[{i}]"))})
         else:
             told.append(message)
     return told
@@ -61,7 +61,7 @@ def in_front(messages: Messages, text: str, role: str) -> Messages:
     at = next((i for i, message in enumerate(messages) if message["role"] == role), None)
     if at is None:
         return [{"role": role, "content": text}, *messages]
-    before = messages[at]["content"]
+    before = messages[at].get("content")
     content = joined(before, text) if role == "system" else joined(text, before)
     return [*messages[:at], {**messages[at], "content": content}, *messages[at + 1 :]]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from paceline.convert.vocabulary import vocabulary_of
@@ -34,6 +34,25 @@ def test_sentencepiece(prefix: bool) -> None:
     assert found["tokenizer.ggml.model"] == "llama" and found["tokenizer.ggml.add_space_prefix"] is prefix
     assert found["tokenizer.ggml.token_type"][:4] == [2, 3, 3, 6] and found["tokenizer.ggml.token_type"][-3:] == [1, 5, 5]
     assert tokenizer_of(found)(TEXT)["input_ids"] == tokenizer(TEXT)["input_ids"]
+
+
+LLAMA3 = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+")
+PIECES = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+
+
+@pytest.mark.parametrize(("name", "cuts", "whole"), [
+    ("gpt-2", [pre_tokenizers.ByteLevel(add_prefix_space=False)], False),
+    ("smollm", [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)], False),
+    ("llama-bpe", [pre_tokenizers.Split(Regex(LLAMA3), "isolated"), PIECES], True),
+    ("smaug-bpe", [pre_tokenizers.Split(Regex(LLAMA3), "isolated"), PIECES], False),
+    ("qwen2", [pre_tokenizers.Split(Regex(LLAMA3.replace("{1,3}", "")), "isolated"), PIECES], False)])  # fmt: skip
+def test_how_text_is_cut_has_a_name(name: str, cuts: list, whole: bool) -> None:
+    """As the makers of gpt-2, smollm, llama 3 and qwen 2 write it."""
+    tokens = [*sorted(pre_tokenizers.ByteLevel.alphabet()), "he"]
+    made = Tokenizer(models.BPE({text: i for i, text in enumerate(tokens)}, [("h", "e")], ignore_merges=whole))
+    made.pre_tokenizer = pre_tokenizers.Sequence(cuts)
+    found = vocabulary_of(PreTrainedTokenizerFast(tokenizer_object=made), len(tokens), None)
+    assert found["tokenizer.ggml.pre"] == name and found["tokenizer.ggml.merges"] == ["h e"]
 
 
 def test_ends_and_templates() -> None:

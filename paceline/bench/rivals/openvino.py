@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import importlib.util
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
 from paceline.api import end_tokens
-from paceline.bench.llama_file import gguf_at
 from paceline.bench.methods import Batch, Method
 from paceline.bench.rivals import EXTRA, Terms
 from paceline.errors import RequestError
+from paceline.lm.sources.gguf import gguf_in
 
 __all__ = ["NAMES", "OpenVINO", "methods", "missing"]
 
@@ -26,7 +27,7 @@ DRAFTED = {"num_assistant_tokens": 5, "max_ngram_size": 3}  # as its documentati
 
 
 def missing(source: str) -> str:
-    if gguf_at(source) is None:
+    if gguf_in(Path(source)) is None:
         return "It is measured on GGUF files alone."
     return "" if importlib.util.find_spec("openvino_genai") else EXTRA
 

@@ -11,6 +11,7 @@ import time
 from contextlib import redirect_stderr
 from dataclasses import dataclass, field, replace
 from io import StringIO
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,13 +19,13 @@ from torch import nn
 
 from paceline import plugins
 from paceline.api import NEUTRAL, end_tokens
-from paceline.bench.llama_file import gguf_at
 from paceline.bench.methods import Batch, Method
 from paceline.bench.rivals import EXTRA, Terms, draft_length
 from paceline.bench.steps import Steps, ids
 from paceline.errors import ModelError, RequestError
 from paceline.lm.grow import grow
 from paceline.lm.load import quiet, resolve
+from paceline.lm.sources.gguf import gguf_in
 
 __all__ = ["NAMES", "Transformers", "TransformersSteps", "methods", "missing", "steps", "stock"]
 
@@ -38,7 +39,7 @@ NAMES = (
 
 def missing(source: str) -> str:
     """Paceline stands on it; GGUF files it reads with one package more."""
-    needs = gguf_at(source) is not None and importlib.util.find_spec("accelerate") is None
+    needs = gguf_in(Path(source)) is not None and importlib.util.find_spec("accelerate") is None
     return f"It reads GGUF files with accelerate. {EXTRA}" if needs else ""
 
 
@@ -60,7 +61,7 @@ def stock(terms: Terms) -> Any:
 
 def _place(terms: Terms) -> tuple[str, dict[str, Any]]:
     """What `from_pretrained` is given."""
-    path = gguf_at(terms.source)
+    path = gguf_in(Path(terms.source))
     if path is None:
         return terms.source, {"dtype": terms.lm.dtype}
     return str(path.parent), {"gguf_file": path.name, "dtype": torch.float32}

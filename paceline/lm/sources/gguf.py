@@ -22,10 +22,10 @@ from paceline.lm.sources import Asked
 from paceline.lm.sources.contents import tensors_of
 from paceline.lm.sources.gguf_file import read
 from paceline.lm.sources.gguf_metadata import settings_of
-from paceline.lm.sources.gguf_parts import FACTORS, Blocks
-from paceline.lm.sources.gguf_tokenizer import Vocabulary, tokenizer_of
+from paceline.lm.sources.gguf_parts import FACTORS, FileParts
+from paceline.lm.sources.gguf_tokenizer import tokenizer_of
 from paceline.lm.sources.llama import described
-from paceline.lm.weights.ggml import KINDS
+from paceline.lm.weights.ggml_blocks import KINDS
 
 __all__ = ["GGUF", "gguf_in", "opened", "tokenizer_in"]
 
@@ -48,7 +48,7 @@ def gguf_in(path: Path) -> Path | None:
     """The GGUF file meant by a path. Raises ModelError for a folder with several."""
     if path.is_file():
         return path if path.suffix == ".gguf" else None
-    if not path.is_dir() or (path / "config.json").exists():
+    if not path.is_dir() or any(path.glob("*.safetensors")) or any(path.glob("*.bin")):
         return None
     found = [file for file in sorted(path.glob("*.gguf")) if not (part := PART.fullmatch(file.name)) or int(part[2]) == 1]
     if len(found) > 1:
@@ -95,8 +95,11 @@ class GGUF:
 
     @cached_property
     def generation(self) -> Any:
-        """The tokens that end a text."""
-        return SimpleNamespace(eos_token_id=Vocabulary(self.fields).ends if TOKENS in self.fields else None)
+        """The tokens that end a text; None where the model was given another tokenizer, since its own is not known here."""
+        try:
+            return None if self.tokenizer is None else SimpleNamespace(eos_token_id=self.tokenizer.ends)
+        except ModelError:
+            return None
 
     @property
     def model(self) -> NoReturn:
@@ -112,24 +115,24 @@ class GGUF:
     def decoder(self, context: int) -> tuple[Decoder, str]:
         """From the file's tensors. Raises ModelError for one that is missing, of another shape or type, or not known."""
         with self._refusing():
-            blocks = self._blocks()
-            rope, factors = rope_of(self.settings.rope_parameters, self.settings.head_dim), blocks.rope_factors()
+            parts = self._parts()
+            rope, factors = rope_of(self.settings.rope_parameters, self.settings.head_dim), parts.rope_factors()
             if rope is not None and factors is not None:
                 rope = Rope(rope.frequencies / factors, rope.scale)
-            decoder, why = described(vars(self.settings), blocks, rope, context)
-            if unknown := blocks.unused():
-                why = why or f"it has a tensor {unknown[0]!r}, which its architecture does not know"
+            decoder, why = described(vars(self.settings), parts, rope, context)
+            if unknown := parts.unused():
+                why = why or f"it has a tensor {unknown[0]!r}, with which Paceline cannot compute it"
             if decoder is None or why:
                 raise ModelError(why)
         return decoder, ""
 
     def embeddings(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Both in fp32."""
-        embed, head = self.first_embeddings(self.vocab), self._blocks().first("lm_head", self.vocab)
+        embed, head = self.first_embeddings(self.vocab), self._parts().first("lm_head", self.vocab)
         return embed, embed if head is None else head
 
     def first_embeddings(self, count: int) -> torch.Tensor:
-        found = self._blocks().first("model.embed_tokens", count)
+        found = self._parts().first("model.embed_tokens", count)
         assert found is not None, "a file without an embedding is refused"
         return found
 
@@ -148,8 +151,8 @@ class GGUF:
         yield from tensors_of((name, self.tensors[name].data) for name in sorted(self.tensors))
         self._forget()
 
-    def _blocks(self) -> Blocks:
-        return Blocks(self.tensors, self.settings, self.activations, self._forget)
+    def _parts(self) -> FileParts:
+        return FileParts(self.tensors, self.settings, self.activations, self._forget)
 
     def _forget(self) -> None:
         """Pages of the files that were read leave this process: what came of them is in its memory."""

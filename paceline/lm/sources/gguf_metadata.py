@@ -23,9 +23,11 @@ NAMES = {  # transformers' names of a layer's weights, and GGUF's
     "input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm", "post_feedforward_layernorm": "post_ffw_norm",
 }  # fmt: skip
 OTHERS = {"model.embed_tokens": "token_embd", "model.norm": "output_norm", "lm_head": "output"}
-UNKNOWN = ("expert_count", "logit_scale", "residual_scale", "embedding_scale", "attention.scale", "attn_logit_softcapping",
-           "final_logit_softcapping", "attention.clamp_kqv", "rope.scaling.attn_factor",
-           "attention.sliding_window_pattern")  # fmt: skip
+UNKNOWN = (
+    "expert_count", "logit_scale", "residual_scale", "embedding_scale", "attention.scale", "attn_logit_softcapping",
+    "final_logit_softcapping", "attention.clamp_kqv", "attention.sliding_window_pattern", "rope.scaling.attn_factor",
+    *(f"rope.scaling.yarn_{name}" for name in ("ext_factor", "attn_factor", "beta_fast", "beta_slow", "log_multiplier")),
+)  # fmt: skip
 
 
 def settings_of(fields: Mapping[str, Any], tensors: Mapping[str, Stored]) -> SimpleNamespace:
@@ -72,7 +74,7 @@ def ids_of(fields: Mapping[str, Any], tensors: Mapping[str, Stored]) -> int:
 
 def refuse(fields: Mapping[str, Any], family: str, dim: int) -> None:
     """Raise ModelError for a setting that changes what is computed and that Paceline does not know."""
-    wrong = [name for name in UNKNOWN if fields.get(f"{family}.{name}")]
+    wrong = [name for name in UNKNOWN if fields.get(f"{family}.{name}") not in (None, 0, 1)]  # 0 and 1 change nothing
     wrong += [name for name in ("attention.value_length", "rope.dimension_count") if fields.get(f"{family}.{name}", dim) != dim]
     window = fields.get(f"{family}.attention.sliding_window", 0)
     if type(window) is not int or window and family not in WINDOWED:
@@ -83,13 +85,16 @@ def refuse(fields: Mapping[str, Any], family: str, dim: int) -> None:
 
 
 def rope_parameters(fields: Mapping[str, Any], family: str) -> dict[str, Any]:
-    """As configurations have them. Raises ModelError for a scaling other than linear; llama 3's is in a tensor."""
+    """As configurations have them. Raises ModelError for a scaling other than linear and YaRN; llama 3's is in a tensor."""
     base, kind = number(fields, f"{family}.rope.freq_base", 1e4, math.inf), fields.get(f"{family}.rope.scaling.type", "none")
-    if kind not in ("none", "linear"):
-        raise ModelError(f"its rotary positions are scaled by {short(kind)}; expected 'linear' or none")
+    if kind not in ("none", "linear", "yarn"):
+        raise ModelError(f"its rotary positions are scaled by {short(kind)}; expected 'linear', 'yarn' or none")
     if kind == "none":
         return {"rope_type": "default", "rope_theta": base}
-    return {"rope_type": "linear", "rope_theta": base, "factor": number(fields, f"{family}.rope.scaling.factor", most=math.inf)}
+    made = {"rope_type": kind, "rope_theta": base, "factor": number(fields, f"{family}.rope.scaling.factor", most=math.inf)}
+    if kind == "yarn":
+        made["original_max_position_embeddings"] = number(fields, f"{family}.rope.scaling.original_context_length")
+    return made
 
 
 def names_of(s: SimpleNamespace) -> dict[str, str]:

@@ -11,13 +11,13 @@ from paceline.lm.sources.gguf_metadata import names_of, shapes_of
 from paceline.lm.weights import Weights
 from paceline.lm.weights.ggml import joined, weights_of
 
-__all__ = ["FACTORS", "Blocks"]
+__all__ = ["FACTORS", "FileParts"]
 
 HEAD, FACTORS = "output", "rope_freqs.weight"
 GATES = ("mlp.gate_proj", "mlp.gate_up_proj")
 
 
-class Blocks:
+class FileParts:
     """`Parts` (`llama.py`): linears keep their blocks, vectors are fp32. settings: as `settings_of` gives them; read: called when
     tensors have been read. Raises ModelError for a tensor that is missing, of another shape or of an unknown type.
     """
@@ -37,11 +37,11 @@ class Blocks:
         return made
 
     def first(self, name: str, count: int) -> torch.Tensor | None:
-        """The first rows of a linear in fp32; None as for `linear`."""
-        place = f"{self.names[name]}.weight"
-        if place not in self.tensors:
+        """The first rows of the embedding or the head, in fp32; None as for `linear`."""
+        place = self.names[name]
+        if f"{place}.weight" not in self.tensors:
             return None
-        stored = self.tensors[place]
+        stored = self._stored(f"{place}.weight", self.shapes[place])
         part = weights_of(stored.kind, stored.rows[:count], stored.shape[1], "float")
         return part.rows(torch.arange(part.shape[0], device="cpu"))
 

@@ -6,6 +6,7 @@ several names mean the same. Expressions work one after the other, each on the p
 
 from dataclasses import dataclass
 
+from paceline.core.checks import short
 from paceline.errors import ModelError, did_you_mean
 
 __all__ = ["KNOWN", "Splits", "splits_of"]
@@ -28,8 +29,8 @@ def splits_of(name: str) -> Splits:
         if name in names.split():
             return splits
     known = sorted(each for names in KNOWN for each in names.split())
-    raise ModelError(f"The file's pre-tokenizer {name!r} is not known here.{did_you_mean(name, known)} Load the model with a "
-                     "tokenizer of your own: tokenizer=….")
+    raise ModelError(f"The file's pre-tokenizer {short(name)} is not known here.{did_you_mean(name, known)} Load the model with "
+                     "a tokenizer of your own: tokenizer=….")
 
 
 SHORT = r"'(?:[sdmt]|ll|ve|re)"
@@ -42,14 +43,14 @@ WORD = r"[^\r\n\p{L}\p{N}]?"
 UPPER, LOWER = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
 
 
-def words(digits: str, short: str = f"{SHORTENED}|") -> str:
+def words(digits: str) -> str:
     """Words with the one sign or space before them; digits; signs with the line ends behind them; lines; spaces."""
-    return rf"{short}{WORD}\p{{L}}+|\p{{N}}{digits}|{SIGNS}[\r\n]*|{LINES}"
+    return rf"{SHORTENED}|{WORD}\p{{L}}+|\p{{N}}{digits}|{SIGNS}[\r\n]*|{LINES}"
 
 
 def cased(digits: str, short: str = "") -> str:
     """The same, but a word ends where small letters are followed by a capital."""
-    return (rf"{WORD}{UPPER}*{LOWER}+{short}|{WORD}{UPPER}+{LOWER}*{short}|\p{{N}}{digits}|{SIGNS}[\r\n/]*|{LINES}")
+    return rf"{WORD}{UPPER}*{LOWER}+{short}|{WORD}{UPPER}+{LOWER}*{short}|\p{{N}}{digits}|{SIGNS}[\r\n/]*|{LINES}"
 
 
 LATIN = ("A-Za-zµÀ-ÖØ-öø-ƺƼ-ƿǄ-ʓʕ-ʯͰ-ͳͶͷͻ-ͽͿΆΈ-ΊΌΎ-ΡΣ-ϵϷ-ҁҊ-ԯԱ-ՖႠ-ჅᎠ-Ᏽᏸ-ᏽᲐ-ᲺᲽ-Ჿᴀ-ᴫᵫ-ᵷᵹ-ᶚḀ-ἕἘ-Ἕἠ-ὅὈ-Ὅὐ-ὗὙὛὝὟ-\u1f7dᾀ-ᾴᾶ-ᾼ"
@@ -59,6 +60,7 @@ CHINESE = "[一-龥ࠀ-一가-퟿]+"
 V3 = (r"""[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|"""
       + LINES)
 MARKED = rf"{SHORTENED}|{WORD}[\p{{L}}\p{{M}}]+|\p{{N}}| ?[^\s\p{{L}}\p{{M}}\p{{N}}]+[\r\n]*|{LINES}"
+FINNISH = " ?[^(\\s|.,!?…。，、।۔،)]+"
 
 KNOWN = {
     "llama-bpe llama3 llama-v3 falcon3 falcon-h1 pixtral lfm2 midm-2.0": Splits((words("{1,3}"),), whole=True, bos=True),
@@ -73,6 +75,9 @@ KNOWN = {
     "deepseek-llm": Splits((r"[\r\n]", rf"\s?[{LATIN}]+", r"\s?[!-/:-~！-／：-～‘-‟　-。]+", r"\s+$", CHINESE, r"\p{N}")),
     "deepseek-coder": Splits((r"[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", CHINESE, r"\p{N}")),
     "deepseek-v3": Splits((r"\p{N}{1,3}", "[一-龥぀-ゟ゠-ヿ]+", V3)),
+    "seed-coder": Splits((rf"{SHORTENED}|{WORD}\p{{L}}+|\p{{N}}| ?[^\s\p{{L}}\p{{N}}\r\n]+|{LINES}",)),
+    "poro-chat bloom gpt3-finnish": Splits((FINNISH,)),
+    "viking": Splits((FINNISH, r"\p{N}")),
     "falcon": Splits((r"[\p{P}\$\+<=>\^~\|`]+", GPT2, "[0-9][0-9][0-9]")),
     "default": Splits((r"[\p{P}\$\+<=>\^~\|]+", GPT2, r"\p{N}+", "[0-9][0-9][0-9]")),
 }

@@ -13,6 +13,7 @@ from typing import Any
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
+from paceline.core.checks import short
 from paceline.errors import ModelError
 from paceline.lm.sources.gguf_splits import Splits, splits_of
 from paceline.lm.tokenizer import FileTokenizer
@@ -35,8 +36,8 @@ def tokenizer_of(fields: Mapping[str, Any]) -> FileTokenizer:
     words = Vocabulary(fields)
     kind = words.value("model")
     if not isinstance(kind, str) or kind not in KINDS:
-        raise ModelError(f"The file's tokenizer is of the kind {kind!r}, and only {' and '.join(KINDS)} are known here: load the "
-                         "model with a tokenizer of your own: tokenizer=….")
+        raise ModelError(f"The file's tokenizer is of the kind {short(kind)}, and only {' and '.join(KINDS)} are known here: "
+                         "load the model with a tokenizer of your own: tokenizer=….")
     try:
         made, begins = KINDS[kind](words)
         made.add_tokens(words.added)
@@ -46,7 +47,8 @@ def tokenizer_of(fields: Mapping[str, Any]) -> FileTokenizer:
     except ModelError:
         raise
     except Exception as error:  # values of any type may stand in a file, and the library raises nothing narrower
-        raise ModelError(f"The file's tokenizer cannot be built: {error}.") from error
+        why = str(error).partition("\n")[0].rstrip(".")
+        raise ModelError(f"The file's tokenizer cannot be built: {why}.") from error
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ class Vocabulary:
         """A list, of one value a token where a size is given."""
         found = self.value(name)
         if not isinstance(found, Sequence) or isinstance(found, str) or size not in (None, len(found)):
-            what = "nothing" if found is None else f"{len(found)} values" if isinstance(found, list) else repr(found)
+            what = "nothing" if found is None else f"{len(found)} values" if isinstance(found, list) else short(found)
             raise ModelError(f"The file's tokenizer.ggml.{name}: expected a list{f' of {size}' if size else ''}; found {what}.")
         return list(found)
 
@@ -93,7 +95,7 @@ class Vocabulary:
         known = [self.ids[text] for text in TURN_ENDS & self.ids.keys()]
         return sorted({*known, *(id for id in named if id is not None and 0 <= id < len(self.ids))})
 
-    @property
+    @cached_property
     def added(self) -> list[AddedToken]:
         """Tokens that are read whole wherever they stand in a text. Phi-3's take the white space behind them."""
         strips = self.value("model") == "llama" and self.fields.get("general.architecture") == "phi3"

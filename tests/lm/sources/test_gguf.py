@@ -20,12 +20,13 @@ from paceline.lm.decoder import Decoder
 from paceline.lm.places import smol, smol_is_installed
 from paceline.lm.sources import Asked
 from paceline.lm.sources.gguf import opened
-from paceline.testing import tiny_model
+from paceline.testing import tiny_model, toy_tokenizer
 from tests.gguf_files import fields_of, q8_0, tensors_of, write
 
 FAMILIES = ("llama", "mistral", "qwen2", "qwen3", "phi3", "olmo2")
 LLAMA3 = {"rope_type": "llama3", "rope_theta": 1e4, "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
           "original_max_position_embeddings": 64}
+YARN = {"rope_type": "yarn", "rope_theta": 1e4, "factor": 4.0, "original_max_position_embeddings": 64}
 LINEAR = {"rope_type": "linear", "rope_theta": 1e4, "factor": 2.0}
 
 
@@ -34,8 +35,9 @@ def saved(path: Path, family: str = "llama", **changes: Any) -> Any:
     model = tiny_model(family, **changes)
     fields, tensors = fields_of(model.config), tensors_of(model)
     rope = model.config.rope_parameters
-    if rope["rope_type"] == "linear":
-        fields |= {f"{family}.rope.scaling.type": "linear", f"{family}.rope.scaling.factor": rope["factor"]}
+    if rope["rope_type"] in ("linear", "yarn"):
+        fields |= {f"{family}.rope.scaling.type": rope["rope_type"], f"{family}.rope.scaling.factor": rope["factor"],
+                   f"{family}.rope.scaling.original_context_length": 64}
     if rope["rope_type"] == "llama3":
         plain = 1.0 / 1e4 ** (torch.arange(0, 16, 2).float() / 16)
         tensors["rope_freqs.weight"] = 0, (8,), (plain / model.model.rotary_emb.inv_freq).numpy().tobytes()
@@ -52,6 +54,7 @@ def described(path: Path) -> Decoder:
 @pytest.mark.parametrize(("family", "changes"), [
     *((family, {}) for family in FAMILIES), ("llama", {"attention_bias": True}), ("llama", {"tie_word_embeddings": True}),
     ("llama", {"rope_parameters": LINEAR}), ("llama", {"rope_parameters": LLAMA3}),
+    ("qwen2", {"rope_parameters": YARN}),
 ])  # fmt: skip
 def test_it_computes_what_the_module_computes(tmp_path: Path, family: str, changes: dict[str, Any]) -> None:
     model = saved(tmp_path / "x.gguf", family, **changes)
@@ -69,7 +72,7 @@ def test_a_tied_head_is_the_embedding_itself(tmp_path: Path) -> None:
     assert decoder.head is decoder.embed
 
 
-def test_blocks_stay_as_they_are(tmp_path: Path) -> None:
+def test_blocks_stay_as_they_are(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Rounded to Q8_0 in the file, permuted rows and joined linears included: the rounded model's own logits."""
     model, path = tiny_model(), tmp_path / "x.gguf"
     tensors = tensors_of(model)
@@ -87,6 +90,7 @@ def test_blocks_stay_as_they_are(tmp_path: Path) -> None:
     theirs = stepped(model, tokens)[:, 3:]
     apart = [(decoded(lm, tokens) - theirs).abs().max() / theirs.std() for lm in (exact, rounding)]
     assert apart[0] < 1e-4 < 1e-3 < apart[1] < 0.3
+    assert any("slowly" in note for note in exact.notes) and "slowly" in caplog.text
     told, size = exact.describe(), 3 * (128 * 64 + 64 * 64 + 3 * 128 * 64) + 2 * 259 * 64
     assert told["activations"] == "float"
     assert told["formats"] == {"Q8_0": {"file_bytes": size * 34 // 32, "bytes": size * 34 // 32, "bits": 8}}
@@ -129,15 +133,15 @@ BROKEN: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "no heads": ({"llama.attention.head_count": 0}, {}, "llama.attention.head_count = 0, where a number"),
     "more layers than tensors": ({"llama.block_count": 1 << 30}, {}, "llama.block_count = 1073741824, where a number"),
     "one layer more": ({"llama.block_count": 4}, {}, "it has no tensor 'blk.3.attn_q.weight'"),
-    "one layer less": ({"llama.block_count": 2}, {}, "a tensor 'blk.2.attn_k.weight', which its architecture does not know"),
+    "one layer less": ({"llama.block_count": 2}, {}, "'blk.2.attn_k.weight', with which"),
     "experts": ({"llama.expert_count": 8}, {}, "llama.expert_count = 8, with which Paceline cannot"),
     "a part of the head turned": ({"llama.rope.dimension_count": 8}, {}, "llama.rope.dimension_count = 8"),
-    "yarn": ({"llama.rope.scaling.type": "yarn"}, {}, "scaled by 'yarn'; expected 'linear' or none"),
+    "a rotation by tables": ({"llama.rope.scaling.type": "longrope"}, {}, "scaled by 'longrope'; expected 'linear', 'yarn' or"),
     "a tokenizer of another size": ({"tokenizer.ggml.tokens": ["a", "b"]}, {}, "embedding has 259 rows, its tokenizer 2 tokens"),
     "a missing tensor": ({}, {"output_norm.weight": None}, "it has no tensor 'output_norm.weight'"),
     "a tensor of another shape": ({}, {"blk.1.ffn_up.weight": (0, (64, 64), bytes(4 << 12))},
                                   r"'blk.1.ffn_up.weight' is \[64, 64\], where \[128, 64\] is expected"),
-    "a tensor too many": ({}, {"blk.0.attn_q_norm.weight": (0, (16,), bytes(64))}, "a tensor 'blk.0.attn_q_norm.weight', which"),
+    "a tensor too many": ({}, {"blk.0.attn_q_norm.weight": (0, (16,), bytes(64))}, "'blk.0.attn_q_norm.weight', with which"),
     "an unknown type": ({}, {"blk.1.ffn_up.weight": NO_TYPE}, "of type 77, which Paceline does not know"),
     "half of a block": ({}, {"blk.1.ffn_up.weight": (8, (128, 40), bytes(8192))}, "does not fit into the file"),
     "a type that cannot be computed": ({"llama.feed_forward_length": 256}, {"blk.0.ffn_down.weight": Q2_K}, "type Q2_K"),
@@ -159,7 +163,7 @@ WORDS = {
     "model": "gpt2", "pre": "gpt-2", "tokens": [*(chr(0x100 + i) for i in range(255)), "<|im_end|>", "a", "b", "ab"],
     "token_type": [1] * 255 + [3, 1, 1, 1], "merges": ["a b"], "bos_token_id": 0, "eos_token_id": 255, "add_bos_token": False,
 }  # fmt: skip
-OTHER = (0, 7, "x", True, 1.5, float("nan"), [1], ["a"], [2] * 259, (1 << 32) - 1)
+OTHER = (0, "x", 1.5, float("nan"), [1], ["a"], (1 << 32) - 1)
 
 
 def test_values_of_another_kind_are_refused_or_mean_nothing(tmp_path: Path) -> None:
@@ -178,6 +182,16 @@ def test_values_of_another_kind_are_refused_or_mean_nothing(tmp_path: Path) -> N
     assert len(fields) * len(OTHER) / 3 < refused < len(fields) * len(OTHER)
 
 
+def test_a_tokenizer_that_is_not_known_can_be_given(tmp_path: Path) -> None:
+    model = tiny_model()
+    fields = {f"tokenizer.ggml.{name}": value for name, value in (WORDS | {"pre": "nobody's"}).items()}
+    write(tmp_path / "x.gguf", fields_of(model.config) | fields, tensors_of(model))
+    with pytest.raises(paceline.ModelError, match="nobody's"):
+        paceline.load(tmp_path / "x.gguf")
+    lm = paceline.load(tmp_path / "x.gguf", tokenizer=toy_tokenizer())
+    assert end_tokens(lm) == {1} and paceline.generate(lm, ["ab"], max_new_tokens=2)[0].tokens
+
+
 def test_the_command_line_says_one_line(tmp_path: Path, paceline_cli: Callable[..., Any]) -> None:
     (tmp_path / "x.gguf").write_bytes(b"GGUF" + bytes(9))
     outcome = paceline_cli("generate", "x", "--model", tmp_path / "x.gguf")
@@ -192,6 +206,11 @@ def test_what_cannot_be_had_is_refused(tmp_path: Path, asked: dict[str, Any], sa
     saved(tmp_path / "x.gguf")
     with pytest.raises(paceline.ModelError, match=said):
         paceline.load(tmp_path / "x.gguf", **asked)
+
+
+def test_a_file_that_is_not_there_is_not_looked_for_on_the_hub() -> None:
+    with pytest.raises(paceline.ModelError, match=r"There is no file or folder 'nowhere\.gguf'"):
+        paceline.load("nowhere.gguf")
 
 
 def test_activations_are_of_quantised_weights() -> None:

@@ -12,6 +12,7 @@ from transformers import AutoTokenizer
 
 import paceline
 from paceline.core.detokenizer import Detokenizer
+from paceline.core.grammar import Compiler, Grammar
 from paceline.errors import ModelError
 from paceline.lm.load import load_tokenizer
 from paceline.lm.places import smol_is_installed
@@ -157,6 +158,13 @@ def test_what_cannot_be_built_is_one_sentence(changes: dict[str, Any], said: str
     with pytest.raises(ModelError, match=said) as error:
         tokenizer_of(of_tiny(**changes))
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(("fields", "first"), [(of_tiny(), {"a", "ab"}), (sentencepiece(), {"a", "ab", "abc", "<0x61>"})])
+def test_grammars_read_it(fields: dict[str, Any], first: set[str]) -> None:
+    words = tokenizer_of(fields)
+    allowed = Compiler(words, len(words)).matcher(Grammar.regex("abc? ?b"), frozenset()).allowed()
+    assert {words.backend_tokenizer.id_to_token(int(id)) for id in allowed.nonzero()} == first
 
 
 def test_a_token_written_as_it_is_is_read_as_it_is() -> None:

@@ -32,7 +32,8 @@ def test_what_was_set_by_hand_is_not_described() -> None:
 
 LLAMA3 = {"factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 64}
 LINEAR = {"rope_type": "linear", "factor": 4.0}
-KINDS: list[dict[str, Any]] = [{"rope_type": "default"}, LINEAR, {"rope_type": "llama3", **LLAMA3}]
+YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 64}
+KINDS: list[dict[str, Any]] = [{"rope_type": "default"}, LINEAR, {"rope_type": "llama3", **LLAMA3}, YARN]
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind["rope_type"])
@@ -49,4 +50,5 @@ def test_rotations_have_the_bits_of_transformers(kind: dict[str, Any], dtype: to
 
 
 def test_other_rotations_are_not_known() -> None:
-    assert rope_of({"rope_type": "yarn", "rope_theta": 1e4, "factor": 2.0}, 32) is None
+    assert rope_of({"rope_type": "longrope", "rope_theta": 1e4, "factor": 2.0}, 32) is None
+    assert rope_of({"rope_theta": 1e4, **YARN, "mscale": 0.7}, 32) is None

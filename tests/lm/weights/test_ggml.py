@@ -12,7 +12,8 @@ from paceline.errors import ModelError
 from paceline.lm.weights import Native, Weights
 from paceline.lm.weights.blocks import BLOCK, Blocks, rounded
 from paceline.lm.weights.dense import Dense
-from paceline.lm.weights.ggml import DENSE, KINDS, joined, weights_of
+from paceline.lm.weights.ggml import DENSE, joined, weights_of
+from paceline.lm.weights.ggml_blocks import KINDS
 from paceline.lm.weights.layout import TILE
 from paceline.lm.weights.stacked import Stacked
 
@@ -53,15 +54,18 @@ def test_every_weight_is_what_ggml_says(kind: str) -> None:
     assert torch.equal(made(kind, data[[5, 3]], 512).rows(torch.arange(2)), expected[[5, 3]])  # rows may be put in another order
 
 
+@pytest.mark.parametrize("outputs", [40, 64])
 @pytest.mark.parametrize("kind", KINDS)
-def test_gate_and_up_lie_in_turn(kind: str) -> None:
-    gate, up, x, add = raw(kind, 40, 256, 1), raw(kind, 40, 256, 2), torch.randn(2, 256), torch.randn(2, 80)
+def test_gate_and_up_lie_in_turn(kind: str, outputs: int) -> None:
+    gate, up, x = raw(kind, outputs, 256, 1), raw(kind, outputs, 256, 2), torch.randn(2, 256)
+    add = torch.randn(2, 2 * outputs)
     both = joined([made(kind, gate, 256), made(kind, up, 256)], gated=True)
     expected = torch.cat((dequantised(kind, gate), dequantised(kind, up)))
-    assert torch.equal(both.rows(torch.arange(80)), expected)
+    assert torch.equal(both.rows(torch.arange(2 * outputs)), expected)
     torch.testing.assert_close(both.linear(x, add), linear(x, expected) + add)
+    assert torch.equal(joined([joined([both], gated=True)]).rows(torch.arange(2 * outputs)), expected)  # there and back
     native, alone = both.native(gated=True), [made(kind, data, 256).native() for data in (gate, up)]
-    assert native is not None and native.shape == (40, 256) and native.gated and both.native() is None
+    assert native is not None and native.shape == (outputs, 256) and native.gated and both.native() is None
     for i, half in enumerate(alone):
         assert half is not None and torch.equal(native.tiles[i::2], half.tiles) and half.kind == native.kind
 
@@ -99,16 +103,17 @@ def test_inputs_are_rounded_block_by_block() -> None:
     torch.testing.assert_close(made("Q8_0", data, 64, "int8").linear(x), linear(near, dequantised("Q8_0", data)))
 
 
-def test_linears_that_share_their_input() -> None:
-    q, k, v = (raw(kind, 40, 256, i) for i, kind in enumerate(("Q4_K", "Q4_K", "Q6_K")))
-    bias = torch.randn(40)
+@pytest.mark.parametrize("outputs", [40, 64])
+def test_linears_that_share_their_input(outputs: int) -> None:
+    q, k, v = (raw(kind, outputs, 256, i) for i, kind in enumerate(("Q4_K", "Q4_K", "Q6_K")))
+    bias, none = torch.randn(outputs), torch.zeros(outputs)
     qkv = joined([made("Q4_K", q, 256), made("Q4_K", k, 256, bias=bias), made("Q6_K", v, 256)])
-    assert isinstance(qkv, Stacked) and isinstance(qkv.parts[0], Blocks) and qkv.shape == (120, 256)
+    assert isinstance(qkv, Stacked) and isinstance(qkv.parts[0], Blocks) and qkv.shape == (3 * outputs, 256)
     x = torch.randn(2, 256)
     whole = torch.cat([dequantised(kind, data) for kind, data in (("Q4_K", q), ("Q4_K", k), ("Q6_K", v))])
-    torch.testing.assert_close(qkv.linear(x), linear(x, whole) + torch.cat((torch.zeros(40), bias, torch.zeros(40))))
+    torch.testing.assert_close(qkv.linear(x), linear(x, whole) + torch.cat((none, bias, none)))
     native = qkv.native()
-    assert native and native.rest and (native.kind, native.shape) == (4, (80, 256)) and native.rest.kind == 8
+    assert native and native.rest and (native.kind, native.shape) == (4, (2 * outputs, 256)) and native.rest.kind == 8
     assert qkv.bytes == native.tiles.numel() + native.rest.tiles.numel()
     dense = joined([made("F16", raw("F16", 4, 32), 32), made("BF16", raw("BF16", 4, 32), 32)])
     assert isinstance(dense, Dense) and dense.shape == (8, 32)

@@ -108,24 +108,38 @@ inline float hsum(V v) {
     return a[0];
 }
 
-// Two halves' sums of every lane group of 2 * HALF lanes, a's before b's.
+// Where a lane of `fold` comes from, among a's lanes and then b's.
+constexpr int folded(int half, int lane) {
+    if (half >= 4) return lane / half * 2 * half + lane % half;
+    return lane / 4 * 4 + (half == 2 ? lane % 2 : lane % 2 * 2) + lane % 4 / 2 * LANES;
+}
+
+// Lanes and those HALF further added, of a and of b: in groups of HALF a's before b's; below four lanes so within each group of
+// four, since moving lanes farther takes longer.
 template <int HALF, int... J>
 inline V fold(V a, V b, std::integer_sequence<int, J...>) {
 #if defined(__clang__) || __GNUC__ >= 12
-    return __builtin_shufflevector(a, b, (J / HALF * 2 * HALF + J % HALF)...) +
-           __builtin_shufflevector(a, b, (J / HALF * 2 * HALF + J % HALF + HALF)...);
+    return __builtin_shufflevector(a, b, folded(HALF, J)...) + __builtin_shufflevector(a, b, (folded(HALF, J) + HALF)...);
 #else
-    return __builtin_shuffle(a, b, I{(J / HALF * 2 * HALF + J % HALF)...}) +
-           __builtin_shuffle(a, b, I{(J / HALF * 2 * HALF + J % HALF + HALF)...});
+    return __builtin_shuffle(a, b, I{folded(HALF, J)...}) + __builtin_shuffle(a, b, I{(folded(HALF, J) + HALF)...});
 #endif
 }
 
+template <int HALF>
+inline V fold(V a, V b) {
+    return fold<HALF>(a, b, std::make_integer_sequence<int, LANES>{});
+}
+
+// Four lanes each of every fourth vector, one after the other.
+inline V to_four(const V* v) {
+    if constexpr (LANES == 4) return v[0];
+    else if constexpr (LANES == 8) return fold<4>(v[0], v[4]);
+    else return fold<4>(fold<8>(v[0], v[4]), fold<8>(v[8], v[12]));
+}
+
 // The sums of LANES vectors at once, each by the same additions as `hsum` of one.
-template <int HALF = 1>
 inline V hsums(const V* v) {
-    constexpr std::make_integer_sequence<int, LANES> lanes{};
-    if constexpr (HALF == LANES / 2) return fold<HALF>(v[0], v[1], lanes);
-    else return fold<HALF>(hsums<HALF * 2>(v), hsums<HALF * 2>(v + LANES / 2 / HALF), lanes);
+    return fold<1>(fold<2>(to_four(v), to_four(v + 1)), fold<2>(to_four(v + 2), to_four(v + 3)));
 }
 
 inline float dot(const float* x, const float* y, int n) {
