@@ -16,7 +16,7 @@ def test_it_prints_a_verdict_and_writes_what_is_asked(paceline_cli: Callable, mo
     files = {name: tmp_path / name for name in ("r.json", "r.html")}
     outcome = paceline_cli("doctor", "--model", model_folder, *SMALL, "--json", files["r.json"], "--html", files["r.html"])
     assert outcome.code == 0, outcome.err
-    assert outcome.out.startswith("Too few prompts for a verdict: 4 checked, it takes 8") and "modelled" in outcome.out
+    assert outcome.out.startswith("Too few prompts for a verdict: 3 checked, it takes 8") and "modelled" in outcome.out
     report = json.loads(files["r.json"].read_text())
     assert not report["verdicts"][0]["pays"] and 'class="verdict unsure"' in files["r.html"].read_text()
     assert report["verdicts"][0]["sentence"] in outcome.out and report["node_budgets"] == [4]

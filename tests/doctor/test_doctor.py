@@ -26,7 +26,8 @@ def report(model_folder: Path) -> dict[str, Any]:
 
 
 def test_every_candidate_is_predicted_and_measured_on_different_prompts(report: dict[str, Any]) -> None:
-    assert report["prompts"] == [4, 4] and {c["drafter"].split(":")[0] for c in report["candidates"]} >= {"small_model", "suffix"}
+    # Prompts with tools, which are told in words, do not fit the context of 512 bytes.
+    assert report["prompts"] == [3, 3] and {c["drafter"].split(":")[0] for c in report["candidates"]} >= {"small_model", "suffix"}
     for found in report["candidates"]:
         assert found["identical"] == 1.0 and found["modelled"]["value"] > 0 and found["measured"]["value"] > 0
         assert found["measured"]["value"] <= found["acceptance_length"]["value"]
