@@ -13,14 +13,16 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 DECLARED = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 PROJECT, WHEEL = DECLARED["project"], DECLARED["tool"]["hatch"]["build"]["targets"]["wheel"]
-MODULES = {"scikit-learn": "sklearn", "llama-cpp-python": "llama_cpp"}  # where a package's module has another name
+# Where a package's module has another name
+MODULES = {"scikit-learn": "sklearn", "llama-cpp-python": "llama_cpp", "openvino-genai": "openvino_genai"}
 
 
 def imported() -> set[str]:
-    """The packages that the source imports, at the top of a file or inside a function."""
+    """The packages that the source imports, at the top of a file or inside a function, or looks for on another's behalf."""
     nodes = [node for path in (ROOT / "paceline").rglob("*.py") for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))]
     names = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
-    return {name.split(".")[0] for name in names + [n.module or "" for n in nodes if isinstance(n, ast.ImportFrom)]}
+    sought = [n.args[0].value for n in nodes if isinstance(n, ast.Call) and ast.unparse(n.func).endswith("find_spec")]
+    return {name.split(".")[0] for name in [*names, *sought, *(n.module or "" for n in nodes if isinstance(n, ast.ImportFrom))]}
 
 
 EXTRAS = {name: needs for name, needs in PROJECT["optional-dependencies"].items() if name not in ("dev", "docs")}

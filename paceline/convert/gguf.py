@@ -78,7 +78,7 @@ def file_contents(source: GGUF) -> Contents:
 def dequantised(stored: Stored) -> torch.Tensor:
     """In fp32."""
     whole = weights_of(stored.kind, stored.rows, stored.shape[-1], "float")
-    return whole.rows(torch.arange(whole.shape[0], device="cpu")).view(stored.shape)
+    return whole.rows(torch.arange(whole.shape[0], dtype=torch.long, device="cpu")).view(stored.shape)
 
 
 def model_contents(lm: LM) -> Contents:

@@ -10,6 +10,7 @@ from paceline.lm.sources.llama import FAMILIES
 __all__ = ["refuse", "settings_of"]
 
 ONE_WINDOW = ("mistral", "phi3")  # theirs holds for every layer
+ROTATIONS = ("default", "linear", "llama3")  # that are written
 
 
 def settings_of(config: Any, inner: Sequence[int]) -> dict[str, Any]:
@@ -39,10 +40,11 @@ def refuse(config: Any) -> None:
     if kind not in FAMILIES:
         raise ModelError(f"Models of the type {kind} cannot be written as a GGUF file; known are {', '.join(FAMILIES)}.")
     windows = kind not in ONE_WINDOW and "sliding_attention" in (getattr(config, "layer_types", None) or ())
+    rotation = config.rope_parameters.get("rope_type", "default")
     wrong = [what for what, found in (
         (f"the activation {config.hidden_act}", config.hidden_act != "silu"),
         ("windows in some of its layers", windows),
-        (f"rotary positions of the kind {config.rope_parameters.get('rope_type')}", rope_of(config.rope_parameters, 2) is None),
+        (f"rotary positions of the kind {rotation}", rotation not in ROTATIONS or rope_of(config.rope_parameters, 2) is None),
     ) if found]  # fmt: skip
     if wrong:
         raise ModelError(f"This model of the type {kind} has {' and '.join(wrong)}, which cannot be told in a GGUF file.")

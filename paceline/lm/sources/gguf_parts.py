@@ -43,7 +43,7 @@ class FileParts:
             return None
         stored = self._stored(f"{place}.weight", self.shapes[place])
         part = weights_of(stored.kind, stored.rows[:count], stored.shape[1], "float")
-        return part.rows(torch.arange(part.shape[0], device="cpu"))
+        return part.rows(torch.arange(part.shape[0], dtype=torch.long, device="cpu"))
 
     def vector(self, name: str) -> torch.Tensor | None:
         """None for a norm that the architecture lacks."""

@@ -67,7 +67,7 @@ def one(weights: list[Any], gated: bool) -> Weights:
     if len(weights) == 1 and first.gated is gated:
         return first
     bias = None if all(b is None for b in biases) else torch.cat(
-        [torch.zeros(each.shape[0], device="cpu") if each.bias is None else each.bias for each in weights])
+        [torch.zeros(each.shape[0], dtype=torch.float32, device="cpu") if each.bias is None else each.bias for each in weights])
     outputs = sum(each.shape[0] for each in weights)
     if outputs % (TILE * (1 + gated)) == 0 and not any(each.shape[0] % TILE or each.gated for each in weights):
         tiles = torch.cat([each.tiles for each in weights])  # which stay as they are
