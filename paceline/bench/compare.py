@@ -9,6 +9,7 @@ from paceline.api import encode
 from paceline.bench.methods import Paceline
 from paceline.bench.metrics import ratio
 from paceline.bench.noise import impossible
+from paceline.bench.report import number_format
 from paceline.bench.timing import Group, Runs, measure, rounds, table
 from paceline.engine.options import RequestOptions
 from paceline.lm import LM
@@ -31,7 +32,7 @@ def compare(lm: LM, prompt: Any, settings: dict[str, Any], options: RequestOptio
         "identical": runs["plain"].tokens(0) == runs["drafted"].tokens(0),
         "greedy": options.sampling.greedy,
         "lossless": is_lossless(plugins.make("rule", settings.get("rule", "lossless"))),
-        "setting": f"{lm.forward_name} forward, {str(lm.dtype).removeprefix('torch.')}, median of {repeats}.",
+        "setting": f"{lm.forward_name} forward, {number_format(lm.describe())}, median of {repeats}.",
         "methods": {name: _row(r, runs["plain"]) for name, r in runs.items()},
     }
 
