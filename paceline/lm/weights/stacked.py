@@ -31,9 +31,6 @@ class Stacked:
         out = torch.cat([part.linear(x) for part in self.parts], -1)
         return out if add is None else out + add
 
-    def rows(self, ids: torch.Tensor) -> torch.Tensor:
-        raise NotImplementedError("linears that share their input are multiplied only; an embedding has one format")
-
     def native(self, gated: bool = False) -> Native | None:
         """The first part's, with the others as its `rest`."""
         made: Native | None = None
