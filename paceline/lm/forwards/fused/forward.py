@@ -104,7 +104,8 @@ class Fused:
         self.layers = (CLayer * len(decoder.layers))(*layers)
         self.reads = [-1 if layer.cross is None else layer.cross.layer for layer in decoder.layers]
         self.windows = [layer.window for layer in decoder.layers]
-        keys = torch.bfloat16 if any(native.integer for home in self.native for native in home.values()) else self.dtype
+        rounds = any(part.integer for home in self.native for made in home.values() for part in parts(made))
+        keys = torch.bfloat16 if rounds else self.dtype
         self.like = torch.empty((heads.keys, 1, heads.dim), dtype=keys, device="cpu")
         cross = next((layer.cross.heads for layer in decoder.layers if layer.cross), None)
         self.other = self.like.new_empty((cross.keys, 1, cross.dim)) if cross else self.like
@@ -281,8 +282,8 @@ class Fused:
         """What the code is told of a linear, and of what follows it in another format."""
         scale, bias = (0 if x is None else self._vector(x) for x in (made.scale, made.bias))
         rest = None if made.rest is None else ctypes.pointer(self._described(made.rest))
-        tiles = self._keep(made.tiles)
-        return CLinear(pointer(tiles, tiles.dtype), scale, bias, rest, *made.shape, made.kind, made.integer)
+        tiles, rounds = self._keep(made.tiles), any(part.integer for part in parts(made))
+        return CLinear(pointer(tiles, tiles.dtype), scale, bias, rest, *made.shape, made.kind, rounds)
 
     def _vector(self, x: torch.Tensor) -> int:
         return pointer(self._keep(x.detach().float()), torch.float32)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,12 +15,16 @@ from paceline.core.proposal import Proposal
 from paceline.errors import ModelError, ShapeError
 from paceline.lm import LM
 from paceline.lm.batch import Batch
+from paceline.lm.forwards import lean
 from paceline.lm.forwards.fused import compiler
 from paceline.lm.forwards.fused import forward as fused
 from paceline.lm.kv import KV
 from paceline.lm.sources.transformers import Module
 from paceline.lm.weights import dense
 from paceline.lm.weights import layout as tiles
+from paceline.lm.weights.dense import Dense
+from paceline.lm.weights.quantise import quantized
+from paceline.lm.weights.stacked import Stacked
 from paceline.lookup.stopping import Stop
 from paceline.models.draft_head.head import Head
 from paceline.models.draft_head.lm import HeadLM
@@ -351,3 +356,18 @@ def test_replaced_weights_are_held_once_and_are_still_there(family: str, tmp_pat
 def test_weights_are_replaced_only_where_there_is_another_copy() -> None:
     with pytest.raises(ModelError, match="replace=True needs the fused forward"):
         paceline.load(tiny_model(), forward="lean", replace=True)
+
+
+def test_plain_and_quantised_weights_may_share_an_input() -> None:
+    """Whichever comes first: the rows are rounded for those that want them so."""
+    lm = paceline.load(tiny_model("llama"), forward="lean", packed=False)
+    decoder, _ = lm.source.decoder(lm.reach)
+    assert decoder is not None
+    q, rest = (Dense(part) for part in decoder.layers[0].qkv.weight.split([32, decoder.layers[0].qkv.shape[0] - 32]))
+    for parts in ((q, quantized(rest, "i8", "int8")), (quantized(q, "i8", "int8"), rest)):
+        mixed = replace(decoder, layers=[replace(layer, qkv=Stacked(parts)) for layer in decoder.layers])
+        made = []
+        for build in (lean.build, fused.build):
+            lm.backend, kv = build(mixed), lm.cache()
+            made.append(lm.forward(Batch([kv.take()], torch.arange(3, 12)[None]), kv))
+        torch.testing.assert_close(*made, atol=0.05, rtol=0.05)
