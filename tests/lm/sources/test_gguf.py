@@ -14,7 +14,7 @@ import torch
 
 import paceline
 from paceline.api import end_tokens
-from paceline.lm import checked
+from paceline.lm import kept
 from paceline.lm.agreement import decoded, stepped
 from paceline.lm.decoder import Decoder
 from paceline.lm.places import smol, smol_is_installed
@@ -221,11 +221,11 @@ def test_activations_are_of_quantised_weights() -> None:
 def test_nothing_of_transformers_is_imported(tmp_path: Path) -> None:
     saved(tmp_path / "x.gguf")
     paceline.load(tmp_path / "x.gguf")
-    asked = ("import sys, pathlib, torch, paceline; from paceline.lm import checked; torch.set_num_threads(1)\n"
-             "checked.folder = lambda: pathlib.Path(sys.argv[2]); lm = paceline.load(sys.argv[1])\n"
+    asked = ("import sys, pathlib, torch, paceline; from paceline.lm import kept; torch.set_num_threads(1)\n"
+             "kept.folder = lambda: pathlib.Path(sys.argv[2]); lm = paceline.load(sys.argv[1])\n"
              "print(len(paceline.generate(lm, [[5, 6, 7]], max_new_tokens=3)[0].tokens))\n"
              "print([m for m in sys.modules if m.split('.')[0] in ('transformers', 'gguf')])")
-    said = subprocess.run([sys.executable, "-c", asked, str(tmp_path / "x.gguf"), str(checked.folder())], capture_output=True,
+    said = subprocess.run([sys.executable, "-c", asked, str(tmp_path / "x.gguf"), str(kept.folder())], capture_output=True,
                           text=True, check=True).stdout
     assert said.split("\n") == ["3", "[]", ""]
 
