@@ -107,7 +107,8 @@ struct Attention {
             const Visible& sees = queries[n].sees;
             const auto shares = [&](const Visible& other) { return other.path == sees.path && other.extra == sees.extra; };
             for (next = n + 1; next < count && shares(queries[next].sees);) next++;
-            for (int a = 0; a < sees.extra; a += KEY_BLOCK) work(n, next - n, sees.path, a, std::min(KEY_BLOCK, sees.extra - a));
+            for (int a = 0; a < sees.extra; a += KEY_BLOCK)
+                work(n, next - n, sees.path, a, std::min(KEY_BLOCK, sees.extra - a));
         }
     }
 
@@ -115,8 +116,9 @@ struct Attention {
         each_block(keys, [&](int part, int first, int end) {
             transpose<C>([&](int k) { return at(keys, first + k); }, end - first, d, block);
             dot(0, count, [&](const Query& query, const float* scores) {
-                const int from = std::max(first, query.sees.from[part]), to = std::min(end, query.sees.end[part]);
-                if (from < to) std::copy(scores + from - first, scores + to - first, query.weights + from + query.sees.shift[part]);
+                const Visible& sees = query.sees;
+                const int from = std::max(first, sees.from[part]), to = std::min(end, sees.end[part]);
+                if (from < to) std::copy(scores + from - first, scores + to - first, query.weights + from + sees.shift[part]);
             });
         });
         each_path([&](int n, int heads, const int32_t* path, int a, int some) {
@@ -150,7 +152,8 @@ struct Attention {
             for (int k = 0; k < some; k++)
                 for (int i = 0; i < d; i++) block[k * d + i] = get(at(values, path[a + k])[i]);
             in_packs(heads, [&](int first, auto size) {
-                add<decltype(size)::value>(queries + n + first, block, some, [&](const Visible& sees) { return sees.common() + a; });
+                const auto place = [&](const Visible& sees) { return sees.common() + a; };
+                add<decltype(size)::value>(queries + n + first, block, some, place);
             });
         });
     }

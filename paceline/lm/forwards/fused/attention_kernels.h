@@ -66,7 +66,7 @@ void dot_keys(const float* const* q, const float* keys, int d, float (*out)[KEY_
         for (int p = 0; p < HELD; p++) store(out[r] + p * LANES, acc[r][p]);
 }
 
-// out[r] += weights[r] times n values, one behind the other, for R queries; from number `from` of their d on, H vectors at a time.
+// out[r] += weights[r] times n values, in order, for R queries; from number `from` of their d on, H vectors at a time.
 template <int R, int H = HELD>
 void add_values(const float* const* weights, const float* values, int d, int n, float* const* out, int from = 0) {
     for (; from + H * LANES <= d; from += H * LANES) {

@@ -95,7 +95,8 @@ Fault expand_batch(const Model& model, const Call& c, int steps, Workspace& work
             if (c.tokens[i] < 0 || c.tokens[i] >= c.known) return UNKNOWN_ID;
             const int parent = c.parents ? c.parents[i] : t - 1;
             token[i] = int32_t(c.tokens[i]), row[i] = b, place[i] = length + t;
-            position[i] = !c.parents ? std::min(length + t, c.positions - 1) : parent == -1 ? length : position[b * c.width + parent] + 1;
+            if (!c.parents) position[i] = std::min(length + t, c.positions - 1);
+            else position[i] = parent == -1 ? length : position[b * c.width + parent] + 1;
             if (position[i] + steps > c.positions) return TOO_LONG;
             read_end[i] = std::min(read_length, position[i]);
             end[i] = c.parents ? length : place[i] + 1;

@@ -145,9 +145,9 @@ struct Pass {
     // This thread's share of all heads of all tokens; those of one key head one after another, since they share its keys. Returns
     // what `out` is given: heads that are not of whole groups are rounded when all are there.
     Input attend_heads(const Linear& out, const View& view) const {
-        const int groups = view.heads / view.kv_heads, each = m * groups, from = team.from(m * view.heads), ld = view.heads * view.dim;
+        const int groups = view.heads / view.kv_heads, each = m * groups, all = m * view.heads, ld = view.heads * view.dim;
         const bool rounds = out.integer, whole = view.dim % GROUP == 0;
-        for (int n = from, next, stop = team.to(m * view.heads); n < stop; n = next) {
+        for (int n = team.from(all), next, stop = team.to(all); n < stop; n = next) {
             const int kv_head = n / each, first = n % each, slot = c.row[first / groups];
             const int most = std::min({each, first + stop - n, first + QUERY_BLOCK});
             int last = first;

@@ -124,8 +124,8 @@ inline V widened(const void* at) {
     return v;
 }
 
-// A lane of the first of two vectors that a and b make, among a's lanes and then b's; those of the second are HALF further: blocks
-// of HALF lanes change places across the diagonal, or, where HALF is 2, numbers alternate within each group of four.
+// Where lanes of the first vector that `mix` makes come from, among a's and then b's; those of the second are HALF further.
+// Blocks of HALF lanes change places across the diagonal; where HALF is 2, a and b alternate within each group of four.
 constexpr int mixed(int half, int lane) {
     if (half >= 4) return lane & half ? LANES + lane - half : lane;
     return lane % 2 * LANES + lane / 4 * 4 + lane % 4 / 2;
