@@ -11,8 +11,7 @@ from model import conversation, questions, smol, told
 
 def texts(threads: int, count: int, lookup: bool) -> list[list[int]]:
     """Greedy tokens of the answer to each question."""
-    way = {"scheduler_config": openvino_genai.SchedulerConfig()}  # without a prefix cache, which is on where none is given
-    way |= {"prompt_lookup": True} if lookup else {}
+    way = {"prompt_lookup": True} if lookup else {}
     pipeline = openvino_genai.LLMPipeline(str(smol()), "CPU", INFERENCE_NUM_THREADS=threads, **way)
     settings = openvino_genai.GenerationConfig(max_new_tokens=count, stop_token_ids={pipeline.get_tokenizer().get_eos_token_id()})
     if lookup:
