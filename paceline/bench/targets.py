@@ -123,8 +123,13 @@ def share_read(benchmark: str) -> Callable[[Reports, bool], Figure]:
 
 
 def perplexity(benchmark: str) -> Callable[[Reports, bool], Figure]:
-    """With int8 activations, over that with float ones."""
-    return lambda reports, quiet: Figure(**reports[benchmark]["quality"]["paceline"]["perplexity"])
+    """By how many percent it is higher with int8 activations than with float ones."""
+
+    def read(reports: Reports, quiet: bool) -> Figure:
+        ratio = reports[benchmark]["quality"]["paceline"]["perplexity"]
+        return Figure(**{name: None if edge is None else 100 * (edge - 1) for name, edge in ratio.items()})
+
+    return read
 
 
 def divergence(benchmark: str, rival: str) -> Callable[[Reports, bool], Figure]:
