@@ -127,7 +127,8 @@ def perplexity(benchmark: str) -> Callable[[Reports, bool], Figure]:
 
     def read(reports: Reports, quiet: bool) -> Figure:
         ratio = reports[benchmark]["quality"]["paceline"]["perplexity"]
-        return Figure(**{name: None if edge is None else 100 * (edge - 1) for name, edge in ratio.items()})
+        value, low, high = (None if (edge := ratio[name]) is None else 100 * (edge - 1) for name in ("value", "low", "high"))
+        return Figure(value or 0.0, low, high)
 
     return read
 
