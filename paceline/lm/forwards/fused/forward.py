@@ -355,6 +355,8 @@ def unfit(decoder: Decoder) -> str:
         return "the fused forward is for fp32 and bf16 on a CPU"
     if heads.dim % 2:
         return "the fused forward knows heads of even size"
+    if decoder.local_rope is not None or decoder.embed_scale != 1.0:
+        return "the fused forward knows one rotation for all layers, and no scaled embedding"
     dtypes = {decoder.embed.dtype, decoder.dtype}
     for layer in decoder.layers:
         if layer.act not in ("silu", "swish"):
