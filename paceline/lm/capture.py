@@ -4,9 +4,22 @@ from collections.abc import Sequence
 
 import torch
 
-__all__ = ["mass"]
+__all__ = ["lazy_ratio", "mass"]
 
 BLOCK = 4096  # keys taken at once
+
+
+def lazy_ratio(q: torch.Tensor, k: torch.Tensor, positions: Sequence[int], sinks: int, recent: int) -> float:
+    """Share of their attention that the queries give to the first `sinks` and the last `recent` of all keys, mean over heads and
+    queries: how little a layer loses when it keeps no other keys.
+
+    As in `mass`: q [H, w, D] of a text's last tokens, scaled; k [G, S, D]. A key in both sets counts once, one behind its query
+    not at all, so the ratio is 1 where S <= sinks + recent. Source: LightTransfer (Zhang, Du et al., arXiv 2410.13846), section
+    3; the paper takes sinks 4, recent 1,020, w 32.
+    """
+    got = mass(q, k, positions).sum(0)
+    kept = got[:sinks].sum() + got[max(sinks, len(got) - recent) :].sum()
+    return float(kept) / (q.shape[0] * q.shape[1])
 
 
 def mass(q: torch.Tensor, k: torch.Tensor, positions: Sequence[int]) -> torch.Tensor:

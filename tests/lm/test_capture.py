@@ -7,7 +7,7 @@ import torch
 
 from paceline.lm import capture as capture_module
 from paceline.lm.batch import Batch
-from paceline.lm.capture import mass
+from paceline.lm.capture import lazy_ratio, mass
 from paceline.testing import tiny_lm
 from tests.contracts.test_families import FORWARDS
 from tests.models.draft_head.test_head import ids
@@ -64,3 +64,15 @@ def test_keys_behind_a_query_get_nothing() -> None:
     q, k = torch.randn(2, 2, 4), torch.randn(1, 6, 4)
     got = mass(q, k, [1, 3])
     assert (got[0, 4:] == 0).all() and got.sum() == pytest.approx(4.0)
+
+
+@pytest.mark.parametrize(("length", "sinks", "recent"), [(40, 4, 8), (40, 0, 8), (40, 4, 0), (12, 4, 8), (9, 4, 8), (40, 4, 39)])
+def test_the_lazy_ratio_is_that_of_materialised_attention(length: int, sinks: int, recent: int) -> None:
+    q, k, positions = torch.randn(4, 6, 8), torch.randn(2, length, 8), range(length - 6, length)
+    scores = q @ k.repeat_interleave(2, 0).mT
+    hidden = torch.arange(length) > torch.tensor(positions)[:, None]
+    attention = scores.masked_fill(hidden, -torch.inf).softmax(-1)
+    kept = torch.tensor([j < sinks or j >= length - recent for j in range(length)])
+    assert lazy_ratio(q, k, positions, sinks, recent) == pytest.approx(float(attention[..., kept].sum(-1).mean()), abs=1e-5)
+    if length <= sinks + recent:
+        assert lazy_ratio(q, k, positions, sinks, recent) == pytest.approx(1.0, abs=1e-5)
