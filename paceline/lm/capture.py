@@ -14,7 +14,7 @@ def lazy_ratio(q: torch.Tensor, k: torch.Tensor, positions: Sequence[int], sinks
     queries: how little a layer loses when it keeps no other keys.
 
     As in `mass`: q [H, w, D] of a text's last tokens, scaled; k [G, S, D]. A key in both sets counts once, one behind its query
-    not at all, so the ratio is 1 where S <= sinks + recent. Source: LightTransfer (Zhang, Du et al., arXiv 2410.13846), section
+    not at all, so the ratio is 1 where S <= sinks + recent. Source: LightTransfer (Zhang et al., arXiv 2410.13846), section
     3; the paper takes sinks 4, recent 1,020, w 32.
     """
     got = mass(q, k, positions).sum(0)
