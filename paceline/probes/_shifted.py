@@ -13,7 +13,7 @@ from paceline.lm.rotary import Rope
 
 __all__ = ["PRECISIONS", "Difference", "Precision", "differences", "rotated"]
 
-BLOCK = 1 << 24  # scores of a block of rows, over all heads
+BLOCK = 1 << 20  # scores of a block of rows, over all heads
 
 
 class Precision(NamedTuple):
