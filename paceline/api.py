@@ -3,20 +3,28 @@
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+from paceline import plugins
 from paceline.core.checks import short, whole
 from paceline.core.detokenizer import Span
 from paceline.core.guidance import Guidance
+from paceline.core.progress import waiting
+from paceline.core.reading import Reading
 from paceline.core.request import Request
 from paceline.core.row import Generation
 from paceline.engine import Engine
 from paceline.engine.inputs import Prompt, encode, listed
 from paceline.engine.options import RequestOptions
+from paceline.engine.texts import Tokens, read_texts
 from paceline.errors import RequestError
 from paceline.lm import LM, load
+from paceline.lm.load import opened
+from paceline.lm.trace import subject
 
-__all__ = ["NEUTRAL", "Piece", "encode", "end_tokens", "generate", "request", "stream"]
+__all__ = ["NEUTRAL", "Piece", "encode", "end_tokens", "generate", "probe", "request", "stream"]
 
 # Settings of transformers' generation config that change which token is likeliest, with the values that change nothing.
 NEUTRAL: dict[str, tuple[Any, ...]] = {
@@ -96,6 +104,31 @@ def stream(lm: Any, prompt: Prompt, *, drafter: Any = "auto", rule: Any = "lossl
     finally:
         if row.finish_reason is None:
             engine.cancel(row)
+
+
+def probe(model: Any, probes: Any, texts: Prompt | Sequence[Prompt], *, length: int | None = None,
+          start_token: bool | int | None = None, tokens: Tokens = "given", seed: int = 0) -> list[Reading]:
+    """Look inside a model while it reads texts, and return what each probe found.
+
+    model: an `LM`, anything `load` takes, or a transformers model that cannot be decoded with. probes: specs, such as
+    "slash:lags=[0,1,2,4]". length, start_token, tokens, seed: as `read_texts` says. Texts are read one by one in float, each in
+    one forward, and nothing of a text's length squared is kept. Raises ModelError for a probe that cannot say anything of this
+    model.
+    """
+    found, words = opened(str(model)) if isinstance(model, str | Path) else (model, getattr(model, "tokenizer", None))
+    looked = subject(found)
+    given = read_texts(SimpleNamespace(tokenizer=words, vocab=looked.vocab), listed(texts), length, start_token, tokens, seed)
+    if not given.tokens:
+        raise RequestError(f"Expected texts of at least {length or 1} tokens; found none among {given.left_out}.")
+    specs = [probes] if isinstance(probes, str) else list(probes)
+    watches = [plugins.make("probe", spec).start(looked) for spec in specs]
+    with waiting("reading texts"):
+        for i, ids in enumerate(given.tokens):
+            with waiting(f"reading text {i + 1} of {len(given.tokens)}"):
+                looked.read(ids, i, watches)
+    note = (f"{given.left_out} texts of fewer than {length} tokens were left out.",) if given.left_out else ()
+    readings = [watch.reading() for watch in watches]
+    return [replace(r, notes=note + r.notes) for r in readings]
 
 
 def request(lm: LM, prompt: Prompt, options: RequestOptions) -> Request:

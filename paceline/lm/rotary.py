@@ -12,12 +12,38 @@ __all__ = ["Rope", "Rotary", "rope_of", "rotate"]
 
 @dataclass(frozen=True)
 class Rope:
-    """frequencies [D / 2] in fp32: radians a position for each pair of a head's halves (Su et al., arXiv 2104.09864); scale: what
-    cosines and sines are multiplied by.
+    """frequencies [P] in fp32: radians a position for each pair of the first 2 P numbers of a head (Su et al., arXiv 2104.09864);
+    what is behind them is not turned. scale: what cosines and sines are multiplied by. interleaved: pairs are neighbours
+    (2 l, 2 l + 1), else halves (l, l + P).
     """
 
     frequencies: torch.Tensor
     scale: float = 1.0
+    interleaved: bool = False
+
+    def pairs(self, x: torch.Tensor) -> torch.Tensor:
+        """Of heads [..., D], the turning part as complex numbers [..., P]: a rotation multiplies them by exp(i angle)."""
+        count = len(self.frequencies)
+        a, b = x[..., : 2 * count].float().unflatten(-1, (count, 2) if self.interleaved else (2, count)).unbind(
+            -1 if self.interleaved else -2)
+        return torch.complex(a, b)
+
+    def rotate(self, x: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+        """Heads [..., T, D] turned to positions [T], in fp32, as the model turns them."""
+        return self._turned(x, torch.polar(torch.full_like(angles := self.angles(positions), self.scale), angles))
+
+    def unrotate(self, x: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+        """What `rotate` made x of: heads as their projections gave them."""
+        return self._turned(x, torch.polar(torch.full_like(angles := self.angles(positions), 1 / self.scale), -angles))
+
+    def angles(self, positions: torch.Tensor) -> torch.Tensor:
+        """Radians [T, P] in fp32, rounded as the model's are."""
+        return positions.float()[:, None] * self.frequencies.float()
+
+    def _turned(self, x: torch.Tensor, turns: torch.Tensor) -> torch.Tensor:
+        parts = torch.view_as_real(self.pairs(x) * turns)
+        parts = parts if self.interleaved else parts.transpose(-1, -2)
+        return torch.cat((parts.flatten(-2), x[..., parts.shape[-1] * parts.shape[-2] :].float()), -1)
 
 
 def rope_of(parameters: Mapping[str, Any], dim: int) -> Rope | None:

@@ -72,6 +72,8 @@ class Lean:
         turned = None if self.cross_rotary is None else self.cross_rotary.at(places)
         x = self.decoder.embed.rows(call.batch.tokens.reshape(-1))
         for i, layer in enumerate(self.decoder.layers):
+            if call.batch.watch is not None:
+                call.batch.watch.enter(x)
             h = layer.before_attention(x) if layer.before_attention else x
             a = self._attention(layer, i, h, cos, sin, call)
             x = x + layer.after_attention(layer.out.linear(a)) if layer.after_attention else layer.out.linear(a, x)
