@@ -9,7 +9,7 @@ import torch
 
 from paceline.errors import ModelError
 from paceline.lm.decoder import Decoder, Heads
-from paceline.lm.lm import LM
+from paceline.lm.trace import Subject
 from paceline.lm.weights.stacked import Stacked
 
 __all__ = ["ROLES", "heads_of", "matrices"]
@@ -24,26 +24,24 @@ NAMES = {
 PLACE = re.compile(r"\.(\d+)\.(?:.*\.)?(\w+\.(\w+))$")  # layer, the last two names, the last name
 
 
-def matrices(lm: LM) -> Iterator[dict[str, torch.Tensor]]:
+def matrices(subject: Subject) -> Iterator[dict[str, torch.Tensor]]:
     """Of each layer: role (of `ROLES`, those it has) -> weight [out, in] in fp32, quantised ones as the numbers they stand for.
 
     Raises ModelError for a transformers model whose linears have names that are not known here.
     """
-    decoder, _ = lm.source.decoder(lm.context)
-    if decoder is not None:
+    if (decoder := subject.decoder) is not None:
         yield from (described(decoder, i) for i in range(len(decoder.layers)))
         return
-    heads, found = heads_of(lm), by_layer(lm.model)
+    heads, found = heads_of(subject.settings), by_layer(subject.module)
     if not found:
-        raise ModelError(f"Spectra need linears by names such as q_proj or down_proj; {lm.name!r} has none of them.")
+        raise ModelError(f"Spectra need linears by names such as q_proj or down_proj; {subject.name} has none of them.")
     for modules in found:
         parts = [parts_of(what, module, heads) for what, module in modules.items()]
         yield {role: weight for part in parts for role, weight in part.items()}
 
 
-def heads_of(lm: LM) -> Heads:
-    """As the settings say it, whatever they call it."""
-    settings: Any = lm.text_config
+def heads_of(settings: Any) -> Heads:
+    """As a configuration says it, whatever it calls them."""
     queries = settings.num_attention_heads
     dim = getattr(settings, "head_dim", None) or settings.hidden_size // queries
     return Heads(queries, getattr(settings, "num_key_value_heads", None) or queries, dim)

@@ -1,24 +1,25 @@
 """Attention of one layer under two shifts of all its positions, which rotary embeddings promise to be the same.
 
-Queries and keys before their rotation are given; they are rotated in the precision asked for, and the attention compared in
-blocks of rows, so that nothing of size T x T exists.
+Queries and keys before their rotation are rotated in the precision asked for, and the attention compared in blocks of rows, so
+that nothing of size T x T exists.
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
 
 from paceline.lm.rotary import Rope
+from paceline.lm.rows import rows
+from paceline.lm.seen import Seen
 
-__all__ = ["PRECISIONS", "Difference", "Precision", "differences", "rotated"]
-
-BLOCK = 1 << 20  # scores of a block of rows, over all heads
+__all__ = ["PRECISIONS", "Difference", "beginning", "differences", "shifted"]
 
 
 class Precision(NamedTuple):
     """In what angles, the rotation, and what goes into the dot product are computed; the dot product itself, and the softmax, add
-    in fp32, as the fused kernels do.
+    in fp32, as fused kernels do.
     """
 
     angles: torch.dtype
@@ -37,15 +38,32 @@ PRECISIONS = {
 
 def rotated(x: torch.Tensor, positions: torch.Tensor, rope: Rope, precision: Precision) -> torch.Tensor:
     """x [H, T, D], not rotated yet, as the dot product reads it at these positions [T]: in fp32, with what rounding has left."""
-    angle = torch.outer(positions.to(precision.angles), rope.frequencies.to(precision.angles)).float()
-    cos, sin = ((part * rope.scale).to(precision.rotation) for part in (angle.cos(), angle.sin()))
-    a, b = x.to(precision.inputs).to(precision.rotation).chunk(2, -1)
-    return torch.cat((a * cos - b * sin, b * cos + a * sin), -1).to(precision.inputs).float()
+    angles = (positions.to(precision.angles)[:, None] * rope.frequencies.to(precision.angles)).float()
+    cos, sin = ((part * rope.scale).to(precision.rotation) for part in (angles.cos(), angles.sin()))
+    x = x.to(precision.inputs).float()
+    pairs = rope.pairs(x)
+    a, b = pairs.real.to(precision.rotation), pairs.imag.to(precision.rotation)
+    turned = (part.to(precision.inputs).float() for part in (a * cos - b * sin, b * cos + a * sin))
+    return rope.placed(torch.complex(*turned), x)
+
+
+def shifted(seen: Seen, shift: int, precision: Precision) -> Seen:
+    """A layer as it would have been with all positions later by `shift`, for the same input. `seen.rope` is not None."""
+    assert seen.rope is not None
+    places, rope = seen.positions, seen.rope
+    q, k = (rotated(rope.unrotate(x.float(), places), places + shift, rope, precision) for x in (seen.q, seen.k))
+    return replace(seen, q=q, k=k, positions=places + shift)
+
+
+def beginning(seen: Seen, length: int) -> Seen:
+    """A layer of the text's first tokens alone."""
+    return replace(seen, q=seen.q[:, :length], k=seen.k[:, :length], v=seen.v[:, :length], positions=seen.positions[:length],
+                   hidden=seen.hidden[:length])
 
 
 class Difference(NamedTuple):
     """At a prefix of `length` tokens, by head: how far attention to each key has moved, mean over the queries that see it, [H,
-    length]; how far the first key's scores have, mean over queries, [H]; attention to the first key, [H].
+    length]; how far the first key's scores have, mean over queries, [H]; mean attention to the first key, [H].
     """
 
     length: int
@@ -54,48 +72,25 @@ class Difference(NamedTuple):
     sink: torch.Tensor
 
 
-class Scores(NamedTuple):
-    """What a layer makes of queries [H, T, D] and keys [G, T, D] of one text: their products times `scale`, capped, in a window."""
-
-    scale: float
-    window: int | None = None
-    cap: float | None = None
-
-    def __call__(self, q: torch.Tensor, k: torch.Tensor, start: int, stop: int) -> torch.Tensor:
-        """Of rows start to stop over keys 0 to stop, [H, R, stop]; -inf where a query does not see a key."""
-        rows = q[:, start:stop].unflatten(0, (k.shape[0], -1)).flatten(1, 2)
-        scores = (rows @ k[:, :stop].mT).mul_(self.scale).view(q.shape[0], stop - start, stop)
-        if self.cap is not None:
-            scores.div_(self.cap).tanh_().mul_(self.cap)
-        ago = torch.arange(start, stop)[:, None] - torch.arange(stop)
-        return scores.masked_fill_((ago < 0) | (ago >= (self.window or stop)), -torch.inf)
-
-
-Heads = tuple[torch.Tensor, torch.Tensor]  # rotated queries [H, T, D] and keys [G, T, D]
-
-
-def differences(one: Heads, other: Heads, scores: Scores, lengths: Sequence[int]) -> Iterator[Difference]:
-    """Between two versions of a layer's queries and keys, at prefixes of these lengths, ascending. Attention is causal, so a
-    prefix is what a shorter text would have given, and one pass makes all.
+def differences(one: Seen, other: Seen, lengths: Sequence[int]) -> Iterator[Difference]:
+    """Between two versions of a layer, at prefixes of these lengths, ascending. Attention is causal, so a prefix is what a
+    shorter text would have given, and one pass makes all.
     """
-    h, t = one[0].shape[0], lengths[-1]
-    moved, logit, sink = torch.zeros(h, t), torch.zeros(h), torch.zeros(h)
-    for start, stop in blocks(lengths, h):
-        a, b = (scores(q, k, start, stop) for q, k in (one, other))
-        logit += (a[..., 0] - b[..., 0]).nan_to_num_(0).abs_().sum(1)  # outside a window both are -inf
-        a, b = a.softmax(-1), b.softmax(-1)
+    heads, t = one.q.shape[:2]
+    logit = (first_scores(one) - first_scores(other)).abs()
+    moved, sink = logit.new_zeros(heads, t), logit.new_zeros(heads)
+    for (start, a), (_, b) in zip(rows(one), rows(other), strict=True):
+        delta, stop = (a - b).abs_(), a.shape[-1]
+        for length in (n for n in lengths if start < n <= stop):
+            seen_by = torch.arange(length, 0, -1, device=a.device).clamp_max(one.window or length)
+            keys = moved[:, :length] + delta[:, : length - start, :length].sum(1)
+            first = sink + a[:, : length - start, 0].sum(1)
+            yield Difference(length, keys / seen_by, logit[:, : seen_by[0]].mean(1), first / length)
+        moved[:, :stop] += delta.sum(1)
         sink += a[..., 0].sum(1)
-        moved[:, :stop] += (a - b).abs_().sum(1)
-        if stop in lengths:
-            seen_by = torch.arange(stop, 0, -1).clamp_max(scores.window or stop)
-            yield Difference(stop, moved[:, :stop] / seen_by, logit / seen_by[0], sink / stop)
 
 
-def blocks(lengths: Sequence[int], heads: int) -> Iterator[tuple[int, int]]:
-    """Rows start to stop, of which none reaches across one of the lengths."""
-    start = 0
-    for length in lengths:
-        while start < length:
-            stop = min(length, start + max(1, BLOCK // (heads * length)))
-            yield start, stop
-            start = stop
+def first_scores(seen: Seen) -> torch.Tensor:
+    """Of every query and the first key, [H, T]."""
+    scores = (seen.q.float() * seen.scale * seen.k[:, :1].float().repeat_interleave(seen.groups, 0)).sum(-1)
+    return scores if seen.cap is None else seen.cap * (scores / seen.cap).tanh()

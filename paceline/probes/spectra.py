@@ -8,14 +8,66 @@ W_Q^T W_K, mean over heads (the paper shows the spectra of V and O together; her
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import torch
 
+from paceline.core.reading import Figure, Reading
 from paceline.lm.decoder import Heads
+from paceline.lm.trace import Subject
+from paceline.probes import Watch
+from paceline.probes._matrices import ROLES, heads_of, matrices
 
-__all__ = ["spectra"]
+__all__ = ["Spectra"]
 
-METRICS = ("entropy", "rank", "top", "ratio")
+METRICS = {"entropy": "of log n", "rank": "directions", "top": "share of energy", "ratio": "75th / 25th percentile"}  # and units
+Spectrums = Mapping[str, torch.Tensor]  # role -> what `METRICS` names
+
+
+@dataclass(frozen=True)
+class Spectra:
+    """`top`: of how many singular values the energy is added up."""
+
+    top: int = 10
+
+    def start(self, subject: Subject) -> Watch:
+        """Reads them at once. Raises ModelError where the linears have names that are not known."""
+        heads, found, nulls, known = heads_of(subject.settings), [], [], dict[str, Spectrums]()
+        for layer in matrices(subject):
+            found.append(of_matrices(layer, heads, self.top))
+            shapes = {role: weight.shape for role, weight in layer.items()}
+            if str(shapes) not in known:
+                known[str(shapes)] = of_matrices(noise(shapes), heads, self.top)
+            nulls.append(known[str(shapes)])
+        return Found(found, nulls)
+
+
+@dataclass(frozen=True)
+class Found:
+    """Spectra of each layer's matrices, and of matrices of their shapes with independent normal entries."""
+
+    layers: list[Spectrums]
+    nulls: list[Spectrums]
+
+    def reading(self) -> Reading:
+        roles = [role for role in (*ROLES, "qk", "vo") if any(role in layer for layer in self.layers)]
+        each, null = stacked(self.layers, roles), stacked(self.nulls, roles)
+        values = {name: Figure(each[None, ..., i], ("layer", "role"), unit, null[..., i], {"role": roles})
+                  for i, (name, unit) in enumerate(METRICS.items())}
+        how = ("Entropy 1 and ratio 1: all directions of a matrix weigh the same; entropy 0 and rank 1: one direction is all. "
+               "Random matrices lie at the null level.")
+        return Reading("spectra", values, how, 0)
+
+
+def stacked(layers: list[Spectrums], roles: list[str]) -> torch.Tensor:
+    """[layers, roles, metrics], NaN where a layer lacks a role."""
+    none = torch.full((len(METRICS),), torch.nan, dtype=torch.float64)
+    return torch.stack([torch.stack([layer.get(role, none) for role in roles]) for layer in layers]).float()
+
+
+def noise(shapes: Mapping[str, torch.Size]) -> dict[str, torch.Tensor]:
+    random = torch.Generator().manual_seed(0)
+    return {role: torch.randn(shape, generator=random, dtype=torch.float32, device="cpu") for role, shape in shapes.items()}
 
 
 def energies(weight: torch.Tensor) -> torch.Tensor:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+import paceline
 from paceline.errors import ModelError
+from paceline.lm.trace import subject
 from paceline.probes._matrices import ROLES, matrices
 from paceline.probes.spectra import energies, product_energies, spectrum
 from tests.tiny import shared_lm
@@ -42,7 +44,7 @@ def test_energies_are_squared_singular_values_also_of_products_that_are_never_ma
 @pytest.mark.parametrize("family", ["llama", "qwen2"])
 def test_a_decoder_is_taken_apart(family: str) -> None:
     lm = shared_lm(family)
-    for found, layer in zip(matrices(lm), lm.model.model.layers, strict=True):
+    for found, layer in zip(matrices(subject(lm)), lm.model.model.layers, strict=True):
         assert tuple(found) == ROLES
         at, mlp = layer.self_attn, layer.mlp
         modules = (at.q_proj, at.k_proj, at.v_proj, at.o_proj, mlp.gate_proj, mlp.up_proj, mlp.down_proj)
@@ -51,14 +53,28 @@ def test_a_decoder_is_taken_apart(family: str) -> None:
 
 def test_other_models_are_taken_apart_by_the_names_of_their_linears() -> None:
     neox, x = shared_lm("gpt_neox"), torch.randn(64)
-    each = next(matrices(neox))
+    each = next(matrices(subject(neox)))
     fused = neox.model.gpt_neox.layers[0].attention.query_key_value
     theirs = (fused(x) - fused.bias).view(4, 48).split(16, -1)  # as transformers cuts it
     for role, part in zip("qkv", theirs, strict=True):
         torch.testing.assert_close(each[role] @ x, part.flatten(), atol=1e-5, rtol=1e-4)
     assert set(each) == {"q", "k", "v", "o", "up", "down"}
-    gpt2 = next(matrices(shared_lm("gpt2")))
+    gpt2 = next(matrices(subject(shared_lm("gpt2"))))
     assert {role: tuple(weight.shape) for role, weight in gpt2.items()} == {
         "q": (64, 64), "k": (64, 64), "v": (64, 64), "o": (64, 64), "up": (256, 64), "down": (64, 256)}  # fmt: skip
     attention = shared_lm("gpt2").model.transformer.h[0].attn.c_attn
     assert torch.equal(gpt2["k"].T, attention.weight[:, 64:128])
+
+
+def test_random_matrices_lie_at_the_null_level() -> None:
+    (found,) = paceline.probe(shared_lm(), "spectra", [[1, 2]])
+    entropy = found.values["entropy"]
+    assert entropy.each.shape == (1, 3, 9) and list(entropy.ticks["role"]) == [*ROLES, "qk", "vo"]
+    assert (entropy.mean - entropy.null).abs().max() < 0.02 and entropy.mean.max() < 1
+
+
+def test_linears_of_unknown_names_are_told() -> None:
+    strange = subject(shared_lm("gpt2"))
+    strange.module = torch.nn.ModuleDict({"h": torch.nn.ModuleList([torch.nn.Linear(2, 2)])})
+    with pytest.raises(ModelError, match="q_proj or down_proj"):
+        next(matrices(strange))

@@ -1,0 +1,125 @@
+"""How much attention moves when all positions are shifted by the same number: nothing in exact arithmetic, a lot in bf16.
+
+Rotary embeddings make attention depend on distances alone; rounding breaks that, most at the first token, and its scores drift
+more the longer a text is. Source: "When Precision Meets Position: BFloat16 Breaks Down RoPE in Long-Context Training"
+(arXiv 2411.13476), equations 4 and 5. Departure: every layer gets the same input under both shifts, so that what is seen is
+its own rounding and not that of the layers below.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+
+from paceline.core.reading import Figure, Reading
+from paceline.errors import ModelError, SpecError
+from paceline.lm.trace import Seen, Subject
+from paceline.probes import Watch
+from paceline.probes._kept import Kept
+from paceline.probes._shifted import PRECISIONS, beginning, differences, shifted
+
+__all__ = ["RopeDrift"]
+
+HOW = ("Attention that a shift of all positions moves, summed over heads: nothing in exact arithmetic. `sinks` tells whether the "
+       "heads whose first key drifts most are those that look at it most.")
+
+
+@dataclass(frozen=True)
+class RopeDrift:
+    """Attention at positions + `base` against positions + each of `shifts`, in each of the precisions `modes`, at the beginnings
+    of a text that have one of these `lengths`. The paper has base 16, 19 shifts from 0 to 2,000 and lengths 64 to 8,192.
+
+    modes: bf16 (as transformers computes), fp32-rotation (only what comes out of the rotation is rounded to bf16: the paper's),
+    fp32, bf16-angles (angles rounded, too: an error of old code). Dot products and softmax are in fp32 in all of them.
+    """
+
+    base: int = 16
+    shifts: tuple[int, ...] = (0,)
+    modes: tuple[str, ...] = tuple(PRECISIONS)
+    lengths: tuple[int, ...] = (64, 128, 256, 512, 1024, 2048, 4096, 8192)
+
+    def start(self, subject: Subject) -> Watch:
+        """Raises SpecError for a mode that is not known."""
+        for mode in self.modes:
+            if mode not in PRECISIONS:
+                raise SpecError(f"rope_drift has no mode {mode!r}; it has {', '.join(PRECISIONS)}.")
+        return Drifts(self, subject)
+
+
+class Drifts:
+    """heads: of a text and layer, by head, D, its part at the first key, D_logit and the attention to that key [modes, shifts,
+    lengths, 4, H]; keys: D of a key, summed over heads, mean over octaves of keys [modes, shifts, lengths, octaves]. NaN at
+    lengths that a text does not have.
+    """
+
+    def __init__(self, options: RopeDrift, subject: Subject) -> None:
+        self.options, self.subject, self.lengths = options, subject, sorted(options.lengths)
+        self.heads, self.keys = Kept(), Kept()
+
+    def layer(self, seen: Seen) -> None:
+        o, lengths = self.options, [length for length in self.lengths if length <= len(seen.positions)]
+        if seen.rope is None or not lengths:
+            return
+        size, count = (len(o.modes), len(o.shifts), len(self.lengths)), len(octaves(self.lengths[-1]))
+        heads, keys = (torch.full((*size, *of), torch.nan) for of in ((4, len(seen.q)), (count,)))
+        text = beginning(seen, lengths[-1])
+        for m, mode in enumerate(o.modes):
+            one = shifted(text, o.base, PRECISIONS[mode])
+            for s, shift in enumerate(o.shifts):
+                for n, found in enumerate(differences(one, shifted(text, shift, PRECISIONS[mode]), lengths)):
+                    heads[m, s, n] = torch.stack([found.keys.sum(-1), found.keys[:, 0], found.logit, found.sink])
+                    each = by_octave(found.keys.sum(0))
+                    keys[m, s, n, : len(each)] = each
+        self.heads.add(seen.text, seen.layer, heads)
+        self.keys.add(seen.text, seen.layer, keys)
+
+    def reading(self) -> Reading:
+        """By head and by key at the longest of the lengths that any text has."""
+        if not self.heads.texts:
+            why = self.subject.why_no_rope() or f"no text has {self.lengths[0]} tokens"
+            raise ModelError(f"Nothing can be said of the drift of {self.subject.name}: {why}.")
+        heads, keys = self.heads.each.movedim(1, 5), self.keys.each.sum(1)  # [texts, modes, shifts, lengths, 4, layers, H]
+        lengths = self.lengths[: int(heads[:, 0, 0, :, 0, 0, 0].isfinite().any(0).sum())]
+        last, of_length = len(lengths) - 1, ("mode", "shift", "length")
+        moved, first, logit, sink = heads[:, :, :, : len(lengths)].unbind(4)
+        total, even = moved.sum((-1, -2)), 1 / torch.tensor(lengths)
+        ticks = {"mode": self.options.modes, "shift": self.options.shifts, "length": lengths, "layer": self.heads.layers,
+                 "key": octaves(lengths[-1])}
+        figure = partial(figure_of, ticks)
+        values = {
+            "drift": figure(total, of_length, "attention moved"),
+            "first_share": figure(first.sum((-1, -2)) / total, of_length, "share of the drift", even),
+            "first_logit": figure(logit.sum((-1, -2)), of_length, "scores moved"),
+            "by_head": figure(moved[..., last, :, :], ("mode", "shift", "layer", "head"), "attention moved"),
+            "by_key": figure(keys[..., last, : len(ticks["key"])], ("mode", "shift", "key"), "attention moved",
+                             (total[..., last] * even[last]).nanmean(0)[..., None]),
+            "sinks": figure(rank_correlation(first[..., last, :, :], sink[..., last, :, :]), ("mode", "shift"),
+                            "rank correlation", 0.0),
+        }
+        return Reading("rope_drift", values, HOW, len(self.heads.texts))
+
+
+def figure_of(ticks: Mapping[str, Sequence[Any]], each: torch.Tensor, axes: tuple[str, ...], unit: str,
+              null: torch.Tensor | float | None = None) -> Figure:
+    return Figure(each, axes, unit, null, {axis: ticks[axis] for axis in axes if axis in ticks})
+
+
+def octaves(length: int) -> list[int]:
+    """The first key of each octave: 0, 1, 2 (to 3), 4 (to 7) …"""
+    return [0, *(1 << i for i in range((length - 1).bit_length()))]
+
+
+def by_octave(each: torch.Tensor) -> torch.Tensor:
+    """Means of values [T] over octaves."""
+    starts = octaves(len(each))
+    sizes = [b - a for a, b in zip(starts, [*starts[1:], len(each)], strict=True)]
+    return torch.stack([part.mean() for part in each.split(sizes)])
+
+
+def rank_correlation(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """Spearman's, over the last two axes."""
+    ranks = [x.flatten(-2).argsort(-1).argsort(-1).float() for x in (a, b)]
+    a, b = (x - x.mean(-1, keepdim=True) for x in ranks)
+    return (a * b).sum(-1) / (a.norm(dim=-1) * b.norm(dim=-1))

@@ -1,0 +1,55 @@
+"""Drift as a probe reads it: its figures by head and length, and models and texts of which it can say nothing."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import paceline
+from paceline.errors import ModelError, SpecError
+from paceline.probes.rope_drift import octaves, rank_correlation
+from tests.tiny import shared_lm
+
+TEXTS = [[(7 * i + j) % 259 for j in range(70)] for i in range(2)] + [list(range(40))]
+
+
+def test_figures_belong_together() -> None:
+    spec = "rope_drift:shifts=[16,0,5],lengths=[16,32,64,128]"
+    (found,) = paceline.probe(shared_lm(), spec, TEXTS)
+    drift, by_head, share = (found.values[name] for name in ("drift", "by_head", "first_share"))
+    assert drift.axes == ("mode", "shift", "length") and drift.ticks["length"] == [16, 32, 64]
+    assert (drift.each[:2, :, 0] == 0).all() and (drift.each[:2, :, 1:] > 0).all()  # shifted by the base itself, nothing moves
+    assert drift.each[2, :, :, :2].isfinite().all() and drift.each[2, :, :, 2].isnan().all()  # a text of 40 tokens has no 64
+    torch.testing.assert_close(by_head.each.sum((-1, -2))[:2], drift.each[:2, ..., 2])
+    assert share.null.tolist() == [1 / 16, 1 / 32, 1 / 64] and (share.mean[:, 1:] > 0).all() and (share.mean[:, 1:] < 1).all()
+    by_key, sizes = found.values["by_key"], torch.tensor([1, 1, 2, 4, 8, 16, 32])
+    assert by_key.ticks["key"] == [0, 1, 2, 4, 8, 16, 32]
+    torch.testing.assert_close((by_key.each * sizes).sum(-1)[:2], drift.each[:2, ..., 2])
+    torch.testing.assert_close(by_key.each[:2, ..., 0] / drift.each[:2, ..., 2], share.each[:2, ..., 2], equal_nan=True)
+
+
+def test_fp32_hardly_drifts() -> None:
+    (found,) = paceline.probe(shared_lm(), "rope_drift:lengths=[64],modes=[bf16,fp32]", TEXTS)
+    half, full = found.values["drift"].mean[:, 0, 0]
+    assert half > 100 * full
+
+
+def test_what_it_cannot_say() -> None:
+    with pytest.raises(ModelError, match="gpt2|GPT2"):
+        paceline.probe(shared_lm("gpt2"), "rope_drift", TEXTS)
+    with pytest.raises(ModelError, match="no text has 512 tokens"):
+        paceline.probe(shared_lm(), "rope_drift:lengths=[512]", TEXTS)
+    with pytest.raises(SpecError, match="has no mode 'bf15'"):
+        paceline.probe(shared_lm(), "rope_drift:modes=[bf15]", TEXTS)
+
+
+def test_rank_correlation_is_spearmans() -> None:
+    from scipy.stats import spearmanr
+
+    a, b = torch.randn(3, 4, 5), torch.randn(3, 4, 5)
+    for i, found in enumerate(rank_correlation(a, b + a)):
+        assert float(found) == pytest.approx(spearmanr(a[i].flatten(), (b + a)[i].flatten()).statistic, abs=1e-5)
+
+
+def test_octaves_cover_a_text() -> None:
+    assert octaves(1) == [0] and octaves(2) == [0, 1] and octaves(64)[-1] == 32 and octaves(65)[-1] == 64
