@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,10 +20,10 @@ from paceline.engine import Engine
 from paceline.engine.inputs import Prompt, encode, listed
 from paceline.engine.options import RequestOptions
 from paceline.engine.texts import Tokens, read_texts
-from paceline.errors import RequestError
+from paceline.errors import DataError, ModelError, RequestError
 from paceline.lm import LM, load
 from paceline.lm.load import opened
-from paceline.lm.trace import subject
+from paceline.lm.trace import Watch, subject
 
 __all__ = ["NEUTRAL", "Piece", "encode", "end_tokens", "generate", "probe", "request", "stream"]
 
@@ -107,13 +108,14 @@ def stream(lm: Any, prompt: Prompt, *, drafter: Any = "auto", rule: Any = "lossl
 
 
 def probe(model: Any, probes: Any, texts: Prompt | Sequence[Prompt], *, length: int | None = None,
-          start_token: bool | int | None = None, tokens: Tokens = "given", seed: int = 0) -> list[Reading]:
+          start_token: bool | int | None = None, tokens: Tokens = "given", seed: int = 0,
+          left_out: dict[str, str] | None = None) -> list[Reading]:
     """Look inside a model while it reads texts, and return what each probe found.
 
     model: an `LM`, anything `load` takes, or a transformers model that cannot be decoded with. probes: specs, such as
     "slash:lags=[0,1,2,4]". length, start_token, tokens, seed: as `read_texts` says. Texts are read one by one in float, each in
-    one forward, and nothing of a text's length squared is kept. Raises ModelError for a probe that cannot say anything of this
-    model.
+    one forward, and nothing of a text's length squared is kept. Raises ModelError or DataError for a probe that can say nothing
+    of this model or of these texts; where `left_out` is given, such a probe is noted there instead, spec -> why.
     """
     found, words = opened(str(model)) if isinstance(model, str | Path) else (model, getattr(model, "tokenizer", None))
     looked = subject(found)
@@ -121,14 +123,31 @@ def probe(model: Any, probes: Any, texts: Prompt | Sequence[Prompt], *, length: 
     if not given.tokens:
         raise RequestError(f"Expected texts of at least {length or 1} tokens; found none among {given.left_out}.")
     specs = [probes] if isinstance(probes, str) else list(probes)
-    watches = [plugins.make("probe", spec).start(looked) for spec in specs]
+    watches: list[tuple[Any, Watch]] = []
+    for spec in specs:
+        with _noted(spec, left_out):
+            watches.append((spec, plugins.make("probe", spec).start(looked)))
     with waiting("reading texts"):
-        for i, ids in enumerate(given.tokens):
+        for i, ids in enumerate(given.tokens if watches else ()):
             with waiting(f"reading text {i + 1} of {len(given.tokens)}"):
-                looked.read(ids, i, watches)
+                looked.read(ids, i, [watch for _, watch in watches])
     note = (f"{given.left_out} texts of fewer than {length} tokens were left out.",) if given.left_out else ()
-    readings = [watch.reading() for watch in watches]
+    readings: list[Reading] = []
+    for spec, watch in watches:
+        with _noted(spec, left_out):
+            readings.append(watch.reading())
     return [replace(r, notes=note + r.notes) for r in readings]
+
+
+@contextmanager
+def _noted(spec: Any, left_out: dict[str, str] | None) -> Iterator[None]:
+    """Note why a probe can say nothing, where there is somewhere to note it."""
+    try:
+        yield
+    except (ModelError, DataError) as error:
+        if left_out is None:
+            raise
+        left_out[str(spec)] = str(error)
 
 
 def request(lm: LM, prompt: Prompt, options: RequestOptions) -> Request:

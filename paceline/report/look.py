@@ -1,0 +1,89 @@
+"""`paceline probe`: a model looked at by every probe that can say something of it, on the same texts. Knows no terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import paceline
+from paceline import plugins
+from paceline.bench.long_prompts import LEAST, long_prompts
+from paceline.bench.tasks import encode, read_prompts
+from paceline.core.checks import whole
+from paceline.core.reading import Reading
+from paceline.errors import ModelError, RequestError
+from paceline.lm.load import opened
+
+__all__ = ["Config", "Look", "look"]
+
+KINDS = ("document", "completion", "needle")  # of text, in the order in which they are added
+
+
+@dataclass(frozen=True)
+class Config:
+    """What to look at, and on what. probes: specs; none given = every one there is. prompts: a file of prompts (JSON lines), as
+    for the benchmark; None = documents and code that every Python carries. length: tokens of a text. texts: how many at most.
+    random_tokens: uniform random tokens in place of each text. Raises RequestError or SpecError on bad values.
+    """
+
+    model: str
+    probes: tuple[str, ...] = ()
+    prompts: str | None = None
+    length: int = 512
+    texts: int = 16
+    random_tokens: bool = False
+
+    def __post_init__(self) -> None:
+        whole("length", self.length, 2)
+        whole("texts", self.texts, 1)
+        for spec in self.probes:
+            plugins.make("probe", spec)
+
+
+@dataclass(frozen=True)
+class Look:
+    """What was seen of a model; left_out: probe -> why it could say nothing."""
+
+    config: Config
+    readings: tuple[Reading, ...]
+    left_out: dict[str, str]
+
+    def to_json(self) -> dict[str, Any]:
+        return {"version": paceline.__version__, "settings": asdict(self.config), "left_out": self.left_out,
+                "readings": [reading.to_json() for reading in self.readings]}
+
+
+def look(config: Config) -> Look:
+    """Open the model, read the texts once and ask every probe. Raises ModelError where no probe can say anything."""
+    prompts = read_prompts(Path(config.prompts)) if config.prompts else shipped(config.length)  # before the weights
+    model, words = opened(config.model)
+    left_out: dict[str, str] = {}
+    texts = tokens(words, prompts, config)
+    found = paceline.probe(model, config.probes or plugins.names("probe"), texts, length=config.length,
+                           tokens="random" if config.random_tokens else "given", left_out=left_out)
+    if not found:
+        raise ModelError(" ".join(left_out.values()))
+    return Look(config, tuple(found), left_out)
+
+
+def shipped(length: int) -> list[Any]:
+    """Prompts of so many tokens, kind after kind."""
+    return [prompt for kind in KINDS for prompt in long_prompts(kind, max(length, LEAST))]
+
+
+def tokens(words: Any, prompts: Sequence[Any], config: Config) -> list[list[int]]:
+    """Token ids of as many texts as are wanted, those that are long enough first: the others are counted, not read. Random ones
+    take no tokenizer.
+    """
+    if words is None and not config.random_tokens:
+        raise RequestError(f"{config.model!r} has no tokenizer, so it can read no text: add --random-tokens.")
+    texts = [[0] * config.length] * config.texts if words is None else [encode(words, prompt) for prompt in prompts]
+    long, short = ([t for t in texts if (len(t) >= config.length) is fits] for fits in (True, False))
+    if not long:
+        longest = max(map(len, short), default=0)
+        raise RequestError(f"No text has {config.length} tokens; the longest of {len(short)} has {longest}: give --length "
+                           f"{longest} or less, or longer texts.")
+    return long[: config.texts] + short
+

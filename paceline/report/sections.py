@@ -1,0 +1,113 @@
+"""One section a probe: tables and charts of what it saw. A probe of which nothing is known here has its figures shown as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+import torch
+
+from paceline import plugins
+from paceline.core.reading import Figure, Reading
+from paceline.doctor.plot import chart
+from paceline.report.advice import LAZY
+from paceline.report.roles import ROLES
+from paceline.report.table import Cell, Section, Table, along, bars, number, ticks
+
+__all__ = ["sections"]
+
+Parts = tuple[list[Table], list[str]]  # tables and charts
+
+
+def sections(readings: Sequence[Reading]) -> list[Section]:
+    """In the order of the readings."""
+    return [section(reading) for reading in readings]
+
+
+def section(reading: Reading) -> Section:
+    name = plugins.parse(reading.name)[0]
+    title = plugins.summary("probe", name).partition(":")[0].partition(" (")[0]
+    tables, charts = SPECIAL.get(name, plain)(reading)
+    return Section(name, title, reading.how, tables, charts)
+
+
+def plain(reading: Reading) -> Parts:
+    """Figures with the same rows side by side; those with columns of their own in tables of their own."""
+    flat = {name: reduced(figure) for name, figure in reading.values.items()}
+    rows = {f.axes: {n: g for n, g in flat.items() if g.axes == f.axes} for f in flat.values() if len(f.axes) == 1}
+    return [*map(beside, rows.values()), *(grid(name, f) for name, f in flat.items() if len(f.axes) == 2)], []
+
+
+def sinks(reading: Reading) -> Parts:
+    """By layer, how many heads sink on the first key, and what is known of the key that gets most."""
+    values = reading.values
+    first = replace(values["sink"], each=values["sink"].each[..., 0], axes=("layer",))
+    by_layer = {"sink on the first token": first, "attention to the sink": along(values["share"], "layer"),
+                "of what heads write": along(values["written"], "layer"), "residual stream there": values["massive"]}
+    return [beside(by_layer), beside({"sink there": values["total"]}, "By key")], []
+
+
+def slash(reading: Reading) -> Parts:
+    """By offset, how many heads are slash-dominant there, and the best of them."""
+    scores, least = reading.values["score"], ROLES["slash"].least
+    above = replace(scores, each=(scores.each >= least).float(), null=None, unit="share of heads")
+    best = replace(scores, each=scores.each.flatten(1, 2).amax(1), null=None, axes=("lag",))
+    found = {f"score at least {least}": along(above, "lag"), "mean score": along(scores, "lag"), "best head": best}
+    return [beside(found, "By offset")], []
+
+
+def lazy(reading: Reading) -> Parts:
+    """By layer; those that a streaming cache would suit stand out."""
+    marked = frozenset((reading.values["lazy"].mean >= LAZY).nonzero()[:, 0].tolist())
+    return [beside(reading.values, marked=marked)], []
+
+
+def rope_drift(reading: Reading) -> Parts:
+    """How far attention moves, a line for each precision."""
+    drift = reduced(reading.values["drift"])
+    lines = {mode: {float(n): y for n, y in zip(ticks(drift, "length"), row, strict=True) if y > 0}
+             for mode, row in zip(ticks(drift, "mode"), drift.mean.tolist(), strict=True)}
+    drawn = chart({k: line for k, line in lines.items() if line}, "tokens of the text", drift.unit, log=True, decades=True)
+    return plain(reading)[0], [drawn]
+
+
+def spectra(reading: Reading) -> Parts:
+    """A row for each kind of matrix, means over layers, each beside that of random matrices."""
+    figures = {name: along(figure, "role") for name, figure in reading.values.items()}
+    columns = {f"{name}, {f.unit}": [f"{number(x)} ({number(n)})" for x, n in zip(f.mean.tolist(), torch.as_tensor(f.null).tolist(),
+                                                                               strict=True)] for name, f in figures.items()}
+    roles = ticks(next(iter(figures.values())), "role")
+    return [Table("By matrix", ["matrix (in brackets: random ones)", *columns], list(zip(roles, *columns.values(), strict=True)))], []
+
+
+SPECIAL: Mapping[str, Callable[[Reading], Parts]] = {
+    "sinks": sinks, "slash": slash, "lazy": lazy, "rope_drift": rope_drift, "spectra": spectra,
+}  # fmt: skip
+
+
+def reduced(figure: Figure) -> Figure:
+    """Its mean over heads, and over whatever else stands before its last two axes; what has one place only is no axis."""
+    wide = [axis for axis, size in zip(figure.axes, figure.mean.shape, strict=True) if size > 1 and axis != "head"]
+    found = along(figure, *wide[-2:])
+    return found if found.axes else Figure(found.each[:, None], ("",), found.unit, found.null, {"": [""]})
+
+
+def beside(figures: Mapping[str, Figure], title: str = "", marked: frozenset[int] = frozenset()) -> Table:
+    """Figures along the same axis, a column of bars each."""
+    first = next(iter(figures.values()))
+    [axis] = first.axes
+    columns: list[Sequence[Cell]] = [ticks(first, axis), *map(bars, figures.values())]
+    return Table(title or f"By {axis}", [axis, *(heading(name, f) for name, f in figures.items())], list(zip(*columns, strict=True)),
+                 marked)
+
+
+def heading(name: str, figure: Figure) -> str:
+    """A column's name and its unit."""
+    return name if figure.unit == name else f"{name}, {figure.unit}"
+
+
+def grid(name: str, figure: Figure) -> Table:
+    """A figure along two axes, numbers alone."""
+    down, across = figure.axes
+    rows = [(tick, *map(number, row)) for tick, row in zip(ticks(figure, down), figure.mean.tolist(), strict=True)]
+    return Table(f"{name}, {figure.unit}", [f"{down} / {across}", *ticks(figure, across)], rows)
