@@ -41,25 +41,27 @@ def plain(reading: Reading) -> Parts:
 def sinks(reading: Reading) -> Parts:
     """By layer, how many heads sink on the first key, and what is known of the key that gets most."""
     values = reading.values
-    first = replace(values["sink"], each=values["sink"].each[..., 0], axes=("layer",))
-    by_layer = {"sink on the first token": first, "attention to the sink": along(values["share"], "layer"),
-                "of what heads write": along(values["written"], "layer"), "residual stream there": values["massive"]}
-    return [beside(by_layer), beside({"sink there": values["total"]}, "By key")], []
+    first = replace(values["sink"], each=values["sink"].each[..., 0], axes=("layer",), unit="share of heads that sink on token 0")
+    share, written = along(values["share"], "layer"), along(values["written"], "layer")
+    massive = replace(values["massive"], unit="residual stream there, times the median norm")
+    by_layer = {"heads": first, "attention": replace(share, unit="share of attention to the sink"), "": massive,
+                "write": replace(written, unit="share of what heads write that comes from it")}
+    by_key = beside({"heads": replace(values["total"], unit="share of heads that sink on this token")})
+    return [replace(beside(by_layer), open=True), by_key], []
 
 
 def slash(reading: Reading) -> Parts:
     """By offset, how many heads are slash-dominant there, and the best of them."""
     scores, least = reading.values["score"], ROLES["slash"].least
-    above = replace(scores, each=(scores.each >= least).float(), null=None, unit="share of heads")
-    best = replace(scores, each=scores.each.flatten(1, 2).amax(1), null=None, axes=("lag",))
-    found = {f"score at least {least}": along(above, "lag"), "mean score": along(scores, "lag"), "best head": best}
-    return [beside(found, "By offset")], []
+    above = replace(scores, each=(scores.each >= least).float(), null=None, unit=f"share of heads with a score of at least {least}")
+    best = replace(scores, each=scores.each.flatten(1, 2).amax(1), null=None, axes=("lag",), unit="score of the best head")
+    return [beside({"heads": along(above, "lag"), "mean": along(scores, "lag"), "best": best})], []
 
 
 def lazy(reading: Reading) -> Parts:
     """By layer; those that a streaming cache would suit stand out."""
     marked = frozenset((reading.values["lazy"].mean >= LAZY).nonzero()[:, 0].tolist())
-    return [beside(reading.values, marked=marked)], []
+    return [replace(beside(reading.values), marked=marked, open=True)], []
 
 
 def rope_drift(reading: Reading) -> Parts:
@@ -92,18 +94,17 @@ def reduced(figure: Figure) -> Figure:
     return found if found.axes else Figure(found.each[:, None], ("",), found.unit, found.null, {"": [""]})
 
 
-def beside(figures: Mapping[str, Figure], title: str = "", marked: frozenset[int] = frozenset()) -> Table:
+def beside(figures: Mapping[str, Figure]) -> Table:
     """Figures along the same axis, a column of bars each."""
     first = next(iter(figures.values()))
     [axis] = first.axes
     columns: list[Sequence[Cell]] = [ticks(first, axis), *map(bars, figures.values())]
-    return Table(title or f"By {axis}", [axis, *(heading(name, f) for name, f in figures.items())], list(zip(*columns, strict=True)),
-                 marked)
+    return Table(f"By {axis}", [axis, *(heading(name, f) for name, f in figures.items())], list(zip(*columns, strict=True)))
 
 
 def heading(name: str, figure: Figure) -> str:
     """A column's name and its unit."""
-    return name if figure.unit == name else f"{name}, {figure.unit}"
+    return f"{name}, {figure.unit}" if name not in figure.unit else figure.unit
 
 
 def grid(name: str, figure: Figure) -> Table:

@@ -28,9 +28,8 @@ class Bar:
     full: float = 1.0
 
     def __str__(self) -> str:
-        if self.low is None or self.high is None:
-            return number(self.value)
-        return f"{number(self.value)} [{number(self.low)}, {number(self.high)}]"
+        value, *ends = (number(x, self.full) for x in (self.value, self.low, self.high) if x is not None)
+        return f"{value} [{', '.join(ends)}]" if ends else value
 
     @property
     def svg(self) -> str:
@@ -53,12 +52,14 @@ Cell = str | Bar
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of cells below their columns; `marked`: rows that stand out, by their index."""
+    """Rows of cells below their columns; marked: rows that stand out, by their index; open: worth its place at once, however long.
+    """
 
     title: str
     columns: Sequence[str]
     rows: Sequence[Sequence[Cell]]
     marked: frozenset[int] = frozenset()
+    open: bool = False
 
 
 @dataclass(frozen=True)
@@ -72,13 +73,14 @@ class Section:
     charts: Sequence[str] = ()
 
 
-def number(value: float) -> str:
-    """Two places below 10, none above 100, powers of ten where it is tiny; a dash where there is none."""
+def number(value: float, scale: float | None = None) -> str:
+    """With as many places as make sense for values of that scale (its own, if none is given); a dash where there is none."""
+    size = abs(value if scale is None else scale)
     if value != value:
         return "–"
-    if 0 < abs(value) < 0.005:
+    if 0 < size < 0.01:
         return f"{value:.1e}"
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
+    return f"{value:,.{0 if size >= 100 else 1 if size >= 10 else 2 if size >= 0.1 else 3}f}"
 
 
 def figure(readings: Sequence[Reading], probe: str, name: str) -> Figure | None:
