@@ -22,6 +22,7 @@ from paceline.lm.rotary import Rope
 from paceline.lm.rows import rows
 from paceline.lm.seen import Seen
 from paceline.lm.sources.compatibility import check_causal, context_of
+from paceline.lm.weights.unpacked import unpacked
 
 __all__ = ["Seen", "Subject", "Watch", "subject"]
 
@@ -63,8 +64,8 @@ class Subject:
             raise RequestError(f"A text must have 1 to {self.context} tokens for this model; found one of {len(tokens)}.")
         if bad := [token for token in tokens if not 0 <= token < self.vocab]:
             raise RequestError(f"A text has token {bad[0]}; this model's ids run from 0 to {self.vocab - 1}.")
-        kv, shown = KV(), Shown(self, text, watches)
-        batch = Batch([kv.take()], token_ids([list(tokens)]).to(self.device), logits_at=(), watch=shown)
+        kv, ids = KV(), token_ids([list(tokens)]).to(self.device)
+        batch = Batch([kv.take()], ids, logits_at=(), watch=Shown(self, text, ids[0], watches))
         with torch.autocast(self.device.type, enabled=False):
             self.run(Call(batch, kv, self.context))
         for watch in watches:
@@ -77,8 +78,8 @@ class Shown:
     and give the layer's output too.
     """
 
-    def __init__(self, subject: Subject, text: int, watches: Sequence[Any]) -> None:
-        self.subject, self.text, self.hidden = subject, text, torch.empty(0)
+    def __init__(self, subject: Subject, text: int, tokens: torch.Tensor, watches: Sequence[Any]) -> None:
+        self.subject, self.text, self.tokens, self.hidden = subject, text, tokens, torch.empty(0)
         self.by_layer = [watch for watch in watches if hasattr(watch, "layer")]
         self.by_rows = [watch for watch in watches if hasattr(watch, "rows")]
 
@@ -89,8 +90,8 @@ class Shown:
                **special: Any) -> torch.Tensor:
         places = torch.arange(q.shape[2], dtype=torch.long, device=q.device)
         of = self.subject
-        seen = Seen(layer, self.text, q[0], k[0], v[0], scale, window, special.get("softcap"), special.get("s_aux"), places,
-                    of.rope(layer), self.hidden, of.biases(layer))
+        seen = Seen(layer, self.text, self.tokens, q[0], k[0], v[0], scale, window, special.get("softcap"),
+                    special.get("s_aux"), places, of.rope(layer), self.hidden, of.biases(layer))
         for watch in self.by_layer:
             watch.layer(seen)
         if not self.by_rows and not special and (window is None or window >= len(places)):
@@ -131,12 +132,13 @@ def of_decoder(source: Any, decoder: Decoder) -> Subject:
     """On the lean forward."""
     from paceline.lm.forwards.lean import Lean
 
+    decoder = unpacked(decoder)
     made, heads = Subject(source.name, source.settings, Lean(decoder), source.device), decoder.heads
 
     def biases(layer: int) -> Biases:
         part = decoder.layers[layer]
-        bias = getattr(part.qkv, "bias", None)
-        if bias is None or part.q_norm is not None:
+        bias = part.qkv.linear(torch.zeros((1, part.qkv.shape[1]), dtype=part.qkv.dtype, device=source.device))
+        if part.q_norm is not None or not bias.any():
             return None
         q, k, _ = bias.view(-1, heads.dim).split([heads.queries, heads.keys, heads.keys])
         return q, k
