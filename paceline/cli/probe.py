@@ -16,13 +16,13 @@ __all__ = ["probe"]
 class Options:
     """What `paceline probe` may be told; the fields of `paceline.report.look.Config`, plus where results go."""
 
-    probes: list[str] = argument([], "Probe specs, like sinks or slash:lags=[1,2]; all if none is given.", "[PROBE]...")
+    probes: list[str] = argument([], "Probe specs, like sinks or slash:lags=[1,2]; all there are if none is given.", "[PROBE]...")
     model: str | None = flag(None, f"The model to look at: {MODEL}")
     diff: tuple[str, str] | None = flag(None, "Two models instead, A and B: what changed from A to B, beyond chance.")
     prompts: str | None = flag(None, 'JSON-lines file of {"prompt": …} or Spec-Bench records, instead of the shipped texts.')
-    length: int = flag(512, "Tokens of a text; longer texts are cut, shorter ones left out.")
+    length: int = flag(512, "Tokens of a text; longer ones are cut, shorter ones left out.")
     texts: int = flag(16, "Texts to read, at most.")
-    random_tokens: bool = flag(False, "Random tokens in place of each text: what stays is a habit of the weights.", "--random-tokens")
+    random_tokens: bool = flag(False, "Random tokens in place of each text: what stays, the weights do.", "--random-tokens")
     json: str | None = flag(None, "Write all figures to a file, or to the terminal with -.")
     html: str | None = flag(None, "Write a page with the head atlas and all tables, complete in one file.")
 

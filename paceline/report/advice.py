@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
+
 from paceline.core.reading import Reading
 from paceline.report.roles import ROLES
 from paceline.report.table import figure, number
 
-__all__ = ["LAZY", "Advice", "advice"]
+__all__ = ["Advice", "advice", "lazy_layers"]
 
 LAZY = 0.8  # of their attention that late queries give to the first and the latest keys; published thresholds: 0.65 to 0.9
 SINKING = 0.05  # of all heads, from which on a sink must stay in a cache
@@ -33,18 +35,27 @@ def advice(readings: Sequence[Reading], model: str) -> list[Advice]:
     return [a for a in found if a is not None]
 
 
-def _lazy(readings: Sequence[Reading], model: str) -> Advice | None:
-    if (ratio := figure(readings, "lazy", "lazy")) is None:
+def lazy_layers(readings: Sequence[Reading]) -> torch.Tensor | None:
+    """Which layers are lazy, [layers]; None where it was not asked, or cannot be told since spread-out attention would be as lazy:
+    the texts are too short.
+    """
+    ratio = figure(readings, "lazy", "lazy")
+    if ratio is None or float(torch.as_tensor(ratio.null).mean()) > LAZY / 2:
         return None
-    layers, lazy = len(ratio.mean), int((ratio.mean >= LAZY).sum())
-    if not lazy:
-        return Advice(f"No layer of {layers} is lazy.", f"The laziest gives {float(ratio.mean.max()):.0%} of its late attention to "
-                      "the first and the latest keys: keep full attention everywhere.")
-    keep = (layers - lazy) / layers
+    return ratio.mean >= LAZY
+
+
+def _lazy(readings: Sequence[Reading], model: str) -> Advice | None:
+    if (lazy := lazy_layers(readings)) is None:
+        return None
+    if not lazy.any():
+        return Advice(f"No layer of {len(lazy)} is lazy.", f"None gives {LAZY:.0%} of its late attention to the first and the latest "
+                      "keys: keep full attention everywhere.")
+    keep = 1 - float(lazy.float().mean())
     left = keep + (1 - keep) * WINDOW / LONG
-    return Advice(f"{lazy} of {layers} layers are lazy.",
-                  f"Their late queries give at least {LAZY:.0%} of their attention to the first and the latest keys. With a cache of "
-                  f"{WINDOW:,} keys in these layers, a text of {LONG:,} tokens takes {left:.0%} of the memory for keys and values.",
+    return Advice(f"{int(lazy.sum())} of {len(lazy)} layers are lazy.",
+                  f"Their late queries give at least {LAZY:.0%} of their attention to the first and the latest keys. If they keep "
+                  f"{WINDOW:,} keys, a text of {LONG:,} tokens takes {left:.0%} of the memory for keys and values.",
                   f"paceline convert {model} --selector lighttransfer:keep={keep:.2g} --out DIR")
 
 
@@ -53,8 +64,8 @@ def _sinks(readings: Sequence[Reading]) -> Advice | None:
         return None
     shares = total.mean.tolist()
     if max(shares) < SINKING:
-        return Advice("Hardly any head has a sink.", f"At most {max(shares):.1%} of the heads do at any of the first {len(shares)} "
-                      "tokens: a sliding window needs no kept beginning.")
+        return Advice("Hardly any head has a sink.", f"At most {max(shares):.1%} of the heads do, at any of the first {len(shares)} "
+                      "tokens: a window needs no kept beginning.")
     kept = 1 + max(i for i, share in enumerate(shares) if share >= SINKING)
     return Advice(f"{max(shares):.0%} of the heads sink on {place(shares.index(max(shares)))}.",
                   f"Never drop it from a cache: keep the first {max(kept, 4)} tokens beside any window.")
@@ -64,10 +75,11 @@ def _massive(readings: Sequence[Reading]) -> Advice | None:
     massive = figure(readings, "sinks", "massive")
     if massive is None or float(massive.mean.max()) < MASSIVE:
         return None
-    large = (massive.mean >= MASSIVE).nonzero()[:, 0].tolist()
-    return Advice(f"At the sink, what enters layer {int(massive.mean.argmax())} is {number(float(massive.mean.max()))} times as large as "
-                  "elsewhere.", f"One scale for a whole row of activations would be set by it (layers {ranges(large)}): quantise "
-                  "activations per block of channels, not per row or per tensor.")
+    most, at = massive.mean.max(0)
+    layers = ranges((massive.mean >= MASSIVE).nonzero()[:, 0].tolist())
+    return Advice(f"At the sink, what enters layer {int(at)} is {number(float(most))} times as large as elsewhere.",
+                  f"A few channels there would set the scale of a whole row or tensor of activations (layers {layers}): quantise "
+                  "activations per block of channels instead.")
 
 
 def _slash(readings: Sequence[Reading]) -> Advice | None:
@@ -79,8 +91,8 @@ def _slash(readings: Sequence[Reading]) -> Advice | None:
         return Advice("No head looks back by a fixed number of tokens.", "Slash-sparse attention has nothing to keep here.")
     most = max(back, key=lambda lag: back[lag])
     return Advice(f"{back[most]} heads look back by {most} token{'s' if most > 1 else ''}.",
-                  f"The farthest such offset among those asked for is {max(back)}: a window of {max(back) + 1} keys holds all that "
-                  "these heads look for.")
+                  f"The farthest offset that any head has, of those asked for, is {max(back)}: a window of {max(back) + 1} keys holds "
+                  "all that these heads look for.")
 
 
 def _drift(readings: Sequence[Reading]) -> Advice | None:

@@ -25,8 +25,8 @@ MOST = 10  # changes listed of a figure
 def difference(before: Figure, after: Figure) -> Figure:
     """after - before, text by text. Raises ModelError where they are of other shapes: not two checkpoints of one model."""
     if before.each.shape != after.each.shape:
-        raise ModelError(f"Expected two checkpoints of one model on the same texts; found figures of {list(before.each.shape)} and "
-                         f"{list(after.each.shape)} (texts, {', '.join(after.axes)}).")
+        raise ModelError("Expected two checkpoints of one model, and the same texts; found figures of "
+                         f"{list(before.each.shape)} and {list(after.each.shape)} (texts, {', '.join(after.axes)}).")
     return Figure(after.each - before.each, after.axes, after.unit, 0.0, after.ticks)
 
 
@@ -98,7 +98,7 @@ def section(before: Reading, after: Reading) -> Section:
     largest = [row for name, f in made.items() for row in rows(name, before.values[name], f)]
     tables = [Table("Changed", ["figure", "values", "beyond their interval"], counts),
               Table("The largest changes", ["figure", "at", "before", "after", "change"], largest)]
-    return Section(before.name, plugins.parse(before.name)[0], after.how, tables)
+    return Section(before.name, plugins.parse(before.name)[0], after.how, (), tables)
 
 
 def rows(name: str, before: Figure, change: Figure) -> Iterator[tuple[str, str, str, str, Bar]]:

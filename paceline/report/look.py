@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from paceline.lm.load import opened
 
 __all__ = ["Config", "Look", "look"]
 
+FEW = 16  # texts, below which intervals are wide
 KINDS = ("document", "completion", "needle")  # of text, in the order in which they are added
 
 
@@ -44,28 +45,37 @@ class Config:
 
 @dataclass(frozen=True)
 class Look:
-    """What was seen of a model; left_out: probe -> why it could say nothing."""
+    """What was seen of a model; left_out: probe -> why it could say nothing; notes: on the texts."""
 
     config: Config
     readings: tuple[Reading, ...]
     left_out: dict[str, str]
+    notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        return {"version": paceline.__version__, "settings": asdict(self.config), "left_out": self.left_out,
-                "readings": [reading.to_json() for reading in self.readings]}
+        return {"version": paceline.__version__, "settings": asdict(self.config), "notes": list(self.notes),
+                "left_out": self.left_out,                 "readings": [reading.to_json() for reading in self.readings]}
 
 
 def look(config: Config) -> Look:
     """Open the model, read the texts once and ask every probe. Raises ModelError where no probe can say anything."""
     prompts = read_prompts(Path(config.prompts)) if config.prompts else shipped(config.length)  # before the weights
     model, words = opened(config.model)
+    texts, short = tokens(words, prompts, config)
     left_out: dict[str, str] = {}
-    texts = tokens(words, prompts, config)
     found = paceline.probe(model, config.probes or plugins.names("probe"), texts, length=config.length,
                            tokens="random" if config.random_tokens else "given", left_out=left_out)
     if not found:
         raise ModelError(" ".join(left_out.values()))
-    return Look(config, tuple(found), left_out)
+    return Look(config, tuple(found), left_out, tuple(notes(len(texts), short, config.length)))
+
+
+def notes(texts: int, short: int, length: int) -> Iterator[str]:
+    """What has to be known of the texts."""
+    if short:
+        yield f"{short} texts of fewer than {length} tokens were left out."
+    if texts < FEW:
+        yield f"{texts} texts only: one text can be far from the mean of many; take {FEW}."
 
 
 def shipped(length: int) -> list[Any]:
@@ -73,17 +83,16 @@ def shipped(length: int) -> list[Any]:
     return [prompt for kind in KINDS for prompt in long_prompts(kind, max(length, LEAST))]
 
 
-def tokens(words: Any, prompts: Sequence[Any], config: Config) -> list[list[int]]:
-    """Token ids of as many texts as are wanted, those that are long enough first: the others are counted, not read. Random ones
-    take no tokenizer.
+def tokens(words: Any, prompts: Sequence[Any], config: Config) -> tuple[list[list[int]], int]:
+    """Token ids of as many texts as are wanted, and how many were too short. Random ones take no tokenizer. Raises RequestError
+    where no text is left.
     """
     if words is None and not config.random_tokens:
         raise RequestError(f"{config.model!r} has no tokenizer, so it can read no text: add --random-tokens.")
     texts = [[0] * config.length] * config.texts if words is None else [encode(words, prompt) for prompt in prompts]
-    long, short = ([t for t in texts if (len(t) >= config.length) is fits] for fits in (True, False))
+    long = [text for text in texts if len(text) >= config.length]
     if not long:
-        longest = max(map(len, short), default=0)
-        raise RequestError(f"No text has {config.length} tokens; the longest of {len(short)} has {longest}: give --length "
-                           f"{longest} or less, or longer texts.")
-    return long[: config.texts] + short
-
+        longest = max(map(len, texts), default=0)
+        raise RequestError(f"No text has {config.length} tokens; the longest of {len(texts)} has {longest}: give --length {longest} "
+                           "or less, or longer texts.")
+    return long[: config.texts], len(texts) - len(long)

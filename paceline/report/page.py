@@ -1,4 +1,4 @@
-"""The report as one page of HTML, complete in itself: it loads nothing, and reads on a phone and on a wide screen, light and dark."""
+"""The report as one page of HTML, complete in itself: it loads nothing, and reads on a phone and wide, light and dark."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ from paceline.report.view import View
 __all__ = ["page"]
 
 # Okabe and Ito's hues, darkened until white letters are read on them: the colour-blind tell them apart.
-COLOURS = {"sink": "#1b67a3", "slash": "#b3480b", "induction": "#8e3f80", "local": "#17735a", "lazy": "#856000", "mixed": "#66707a"}
+COLOURS = {"sink": "#1b67a3", "slash": "#b3480b", "induction": "#8e3f80", "local": "#17735a", "lazy": "#856000",
+           "mixed": "#66707a"}  # fmt: skip
 LETTERS = {"sink": "S", "slash": "/", "induction": "I", "local": "L", "lazy": "z", "mixed": "·"}
 ROWS = 12  # of a table that stands open; longer ones open when touched
 
 
 def page(view: View | Diff) -> str:
     """The whole page."""
-    return _template().render(view=view, colours=COLOURS, letters=LETTERS, roles=ROLES, tally=tally(view.heads), told=told, most=ROWS)
+    return _template().render(view=view, tally=tally(view.heads), roles=ROLES, colours=COLOURS, letters=LETTERS, told=told, most=ROWS)
 
 
 @cache
@@ -33,5 +34,4 @@ def _template() -> jinja2.Template:
 def told(head: Head) -> str:
     """A head's numbers in one line."""
     shares = ", ".join(f"{word} {share:.2f}" for word, share in head.shares.items() if share == share)
-    holds = "no pattern holds" if head.word == "mixed" else head.word
-    return f"Layer {head.layer}, head {head.head}: {holds} in {head.confidence:.0%} of the texts. Share of its attention: {shares}."
+    return f"Layer {head.layer}, head {head.head}: {head.word} in {head.confidence:.0%} of the texts. Shares of attention: {shares}."

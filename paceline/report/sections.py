@@ -1,4 +1,4 @@
-"""One section a probe: tables and charts of what it saw. A probe of which nothing is known here has its figures shown as they are."""
+"""One section a probe: tables and charts of what it saw. A probe that is not known here has its figures shown as they are."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from paceline import plugins
 from paceline.core.reading import Figure, Reading
 from paceline.doctor.plot import chart
-from paceline.report.advice import LAZY
+from paceline.report.advice import lazy_layers
 from paceline.report.roles import ROLES
 from paceline.report.table import Cell, Section, Table, along, bars, number, ticks
 
@@ -28,7 +28,7 @@ def section(reading: Reading) -> Section:
     name = plugins.parse(reading.name)[0]
     title = plugins.summary("probe", name).partition(":")[0].partition(" (")[0]
     tables, charts = SPECIAL.get(name, plain)(reading)
-    return Section(name, title, reading.how, tables, charts)
+    return Section(name, title, reading.how, reading.notes, tables, charts)
 
 
 def plain(reading: Reading) -> Parts:
@@ -60,8 +60,9 @@ def slash(reading: Reading) -> Parts:
 
 def lazy(reading: Reading) -> Parts:
     """By layer; those that a streaming cache would suit stand out."""
-    marked = frozenset((reading.values["lazy"].mean >= LAZY).nonzero()[:, 0].tolist())
-    return [replace(beside(reading.values), marked=marked, open=True)], []
+    cut = lazy_layers([reading])
+    marked = () if cut is None else cut.nonzero()[:, 0].tolist()
+    return [replace(beside(reading.values), marked=frozenset(marked), open=True)], []
 
 
 def rope_drift(reading: Reading) -> Parts:
@@ -76,10 +77,10 @@ def rope_drift(reading: Reading) -> Parts:
 def spectra(reading: Reading) -> Parts:
     """A row for each kind of matrix, means over layers, each beside that of random matrices."""
     figures = {name: along(figure, "role") for name, figure in reading.values.items()}
-    columns = {f"{name}, {f.unit}": [f"{number(x)} ({number(n)})" for x, n in zip(f.mean.tolist(), torch.as_tensor(f.null).tolist(),
-                                                                               strict=True)] for name, f in figures.items()}
-    roles = ticks(next(iter(figures.values())), "role")
-    return [Table("By matrix", ["matrix (in brackets: random ones)", *columns], list(zip(roles, *columns.values(), strict=True)))], []
+    columns = {f"{name}, {f.unit}": [*map(number, f.mean.tolist())] for name, f in figures.items()}
+    rows = list(zip(ticks(next(iter(figures.values())), "role"), *columns.values(), strict=True))
+    random = [number(float(torch.as_tensor(f.null).nanmean())) for f in figures.values()]
+    return [Table("By matrix", ["matrix", *columns], [*rows, ("random ones", *random)])], []
 
 
 SPECIAL: Mapping[str, Callable[[Reading], Parts]] = {

@@ -64,11 +64,12 @@ class Table:
 
 @dataclass(frozen=True)
 class Section:
-    """What one probe saw. how: how to read it. charts: drawings as SVG."""
+    """What one probe saw. how: how to read it. notes: what else has to be known. charts: drawings as SVG."""
 
     name: str
     title: str
     how: str
+    notes: Sequence[str] = ()
     tables: Sequence[Table] = ()
     charts: Sequence[str] = ()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cached_property
 
-from paceline.report.advice import LAZY, Advice, advice
+from paceline.report.advice import Advice, advice, lazy_layers
 from paceline.report.look import Look
 from paceline.report.roles import MIXED, Head, evidence, heads, strongest, tally
 from paceline.report.sections import sections
@@ -39,21 +39,18 @@ class View:
     def _sinks(self) -> str:
         if (total := figure(self.readings, "sinks", "total")) is None:
             return ""
-        low, high = total.interval()
-        return f"{percent(total.mean, low, high, 0)} of the heads have a sink on the first token, whatever it says."
+        value, low, high = (f"{float(x[0]):.0%}" for x in (total.mean, *total.interval()))
+        return f"{value} of the heads ({low} to {high}) have a sink on the first token, whatever it says."
 
     def _others(self) -> str:
-        counts = {word: count for word, count in tally(self.heads).items() if word != "sink"}
-        mixed = counts.pop(MIXED, 0)
-        said = ", ".join(f"{count} {VERBS[word]}" for word, count in counts.items())
-        return f"Of {len(self.heads)}, {said or 'none shows another pattern'}; {mixed} show none." if self.heads else ""
+        counts = {word: count for word, count in tally(self.heads).items() if word in VERBS}
+        said = [f"{count} {VERBS[word]}" for word, count in counts.items()]
+        return f"Of the {len(self.heads)} heads, {', '.join(said)}." if said else ""
 
     def _lazy(self) -> str:
-        if (ratio := figure(self.readings, "lazy", "lazy")) is None:
+        if (lazy := lazy_layers(self.readings)) is None:
             return ""
-        lazy = int((ratio.mean >= LAZY).sum())
-        return (f"{lazy or 'None'} of {len(ratio.mean)} layers {'is' if lazy < 2 else 'are'} lazy, looking at little but the first and "
-                "the latest tokens.")
+        return f"Late in a text, {int(lazy.sum())} of {len(lazy)} layers look at little but the first and the latest tokens."
 
     @property
     def lines(self) -> list[str]:
@@ -82,22 +79,16 @@ class View:
     @property
     def warnings(self) -> list[str]:
         """What was left out, and why."""
-        notes = dict.fromkeys(note for reading in self.readings for note in reading.notes)
-        return [*notes, *(f"Left out: {spec}: {why}" for spec, why in self.look.left_out.items())]
+        return [*self.look.notes, *(f"Left out: {spec}: {why}" for spec, why in self.look.left_out.items())]
 
     @property
     def caption(self) -> str:
         """On what, and what brackets mean."""
         config, texts = self.look.config, max(reading.texts for reading in self.readings)
         source = "random tokens" if config.random_tokens else config.prompts or "documents and code that Python carries"
-        return (f"{config.model}; {texts} texts of {config.length} tokens ({source}), read in float. Brackets and thin lines: 95 % "
-                "intervals over texts (bootstrap). Orange marks: what would be found where there is nothing to find.")
+        return (f"{config.model}; {texts} texts of {config.length} tokens ({source}), read in float. Brackets and thin lines are 95 % "
+                "intervals over texts; an orange mark stands where there is nothing to find.")
 
 
 VERBS = {"slash": "look back by a fixed distance", "induction": "copy what followed before", "local": "look nearby",
-         "lazy": "look at the first and the latest tokens only"}  # fmt: skip
-
-
-def percent(mean, low, high, at: int) -> str:
-    """`79 % [76, 81]`"""
-    return f"{float(mean[at]):.0%} [{100 * float(low[at]):.0f}, {100 * float(high[at]):.0f}]"
+         MIXED: "show no pattern"}  # fmt: skip
