@@ -77,4 +77,4 @@ class Reading:
 
 def listed(x: torch.Tensor) -> Any:
     """A tensor as lists of JSON's numbers."""
-    return [listed(row) for row in x] if x.dim() else None if x.isnan() else round(float(x), 6)
+    return [listed(row) for row in x] if x.dim() else None if x.isnan() else float(f"{float(x):.6g}")

@@ -45,9 +45,12 @@ class Watch(Protocol):
 class Subject:
     """A model to look at: its forward, and what attention cannot know.
 
-    settings: as transformers' text configuration has them, read as attributes. run: a forward's operators. rope and biases: of a
-    layer, as `Seen` has them. why_no_rope(): a clause that says why there is none.
+    settings: as transformers' text configuration has them, read as attributes. run: a forward's operators. decoder or module: its
+    weights. rope and biases: of a layer, as `Seen` has them. why_no_rope(): a clause that says why there is none.
     """
+
+    decoder: Decoder | None = None
+    module: Any = None
 
     def __init__(self, name: str, settings: Any, run: Callable[[Call], Any], device: torch.device) -> None:
         self.name, self.settings, self.run, self.device = name, settings, run, device
@@ -143,7 +146,7 @@ def of_decoder(source: Any, decoder: Decoder) -> Subject:
         q, k, _ = bias.view(-1, heads.dim).split([heads.queries, heads.keys, heads.keys])
         return q, k
 
-    made.rope, made.biases = lambda layer: decoder.rope, biases
+    made.decoder, made.rope, made.biases = decoder, lambda layer: decoder.rope, biases
     return made
 
 
@@ -167,5 +170,5 @@ def of_module(model: Any) -> Subject:
             return None
         return q.detach().view(-1, module.head_dim), k.detach().view(-1, module.head_dim)
 
-    made.rope, made.biases, made.why_no_rope = rotations, biases, lambda: rotations.why
+    made.module, made.rope, made.biases, made.why_no_rope = model, rotations, biases, lambda: rotations.why
     return made
