@@ -28,7 +28,8 @@ class Options:
 
 
 def probe(options: Options) -> None:
-    """Look inside a model: which heads sink, look back by a fixed distance or copy, which layers are lazy, and what to do about it.
+    """Look inside a model: which heads sink, look back by a fixed distance or copy, which layers are lazy, and what to do about
+    it.
     """
     for name in ("json", "html"):
         check_writable(getattr(options, name), f"--{name}")

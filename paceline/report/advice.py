@@ -36,8 +36,8 @@ def advice(readings: Sequence[Reading], model: str) -> list[Advice]:
 
 
 def lazy_layers(readings: Sequence[Reading]) -> torch.Tensor | None:
-    """Which layers are lazy, [layers]; None where it was not asked, or cannot be told since spread-out attention would be as lazy:
-    the texts are too short.
+    """Which layers are lazy, [layers]; None where it was not asked, or cannot be told since the texts are so short that spread-out
+    attention would seem lazy, too.
     """
     ratio = figure(readings, "lazy", "lazy")
     if ratio is None or float(torch.as_tensor(ratio.null).mean()) > LAZY / 2:
@@ -49,13 +49,13 @@ def _lazy(readings: Sequence[Reading], model: str) -> Advice | None:
     if (lazy := lazy_layers(readings)) is None:
         return None
     if not lazy.any():
-        return Advice(f"No layer of {len(lazy)} is lazy.", f"None gives {LAZY:.0%} of its late attention to the first and the latest "
-                      "keys: keep full attention everywhere.")
+        return Advice(f"No layer of {len(lazy)} is lazy.", f"None gives {LAZY:.0%} of its late attention to the first and the "
+                      "latest keys: keep full attention everywhere.")
     keep = 1 - float(lazy.float().mean())
     left = keep + (1 - keep) * WINDOW / LONG
     return Advice(f"{int(lazy.sum())} of {len(lazy)} layers are lazy.",
-                  f"Their late queries give at least {LAZY:.0%} of their attention to the first and the latest keys. If they keep "
-                  f"{WINDOW:,} keys, a text of {LONG:,} tokens takes {left:.0%} of the memory for keys and values.",
+                  f"Their late queries give at least {LAZY:.0%} of their attention to the first and the latest keys. If they "
+                  f"keep {WINDOW:,} keys, a text of {LONG:,} tokens takes {left:.0%} of the memory for keys and values.",
                   f"paceline convert {model} --selector lighttransfer:keep={keep:.2g} --out DIR")
 
 
@@ -64,8 +64,8 @@ def _sinks(readings: Sequence[Reading]) -> Advice | None:
         return None
     shares = total.mean.tolist()
     if max(shares) < SINKING:
-        return Advice("Hardly any head has a sink.", f"At most {max(shares):.1%} of the heads do, at any of the first {len(shares)} "
-                      "tokens: a window needs no kept beginning.")
+        return Advice("Hardly any head has a sink.", f"At most {max(shares):.1%} of the heads do, at any of the first "
+                      f"{len(shares)} tokens: a window needs no kept beginning.")
     kept = 1 + max(i for i, share in enumerate(shares) if share >= SINKING)
     return Advice(f"{max(shares):.0%} of the heads sink on {place(shares.index(max(shares)))}.",
                   f"Never drop it from a cache: keep the first {max(kept, 4)} tokens beside any window.")
@@ -91,8 +91,8 @@ def _slash(readings: Sequence[Reading]) -> Advice | None:
         return Advice("No head looks back by a fixed number of tokens.", "Slash-sparse attention has nothing to keep here.")
     most = max(back, key=lambda lag: back[lag])
     return Advice(f"{back[most]} heads look back by {most} token{'s' if most > 1 else ''}.",
-                  f"The farthest offset that any head has, of those asked for, is {max(back)}: a window of {max(back) + 1} keys holds "
-                  "all that these heads look for.")
+                  f"The farthest offset that any head has, of those asked for, is {max(back)}: a window of {max(back) + 1} keys "
+                  "holds all that these heads look for.")
 
 
 def _drift(readings: Sequence[Reading]) -> Advice | None:

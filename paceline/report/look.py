@@ -54,7 +54,7 @@ class Look:
 
     def to_json(self) -> dict[str, Any]:
         return {"version": paceline.__version__, "settings": asdict(self.config), "notes": list(self.notes),
-                "left_out": self.left_out,                 "readings": [reading.to_json() for reading in self.readings]}
+                "left_out": self.left_out, "readings": [reading.to_json() for reading in self.readings]}
 
 
 def look(config: Config) -> Look:
@@ -93,6 +93,6 @@ def tokens(words: Any, prompts: Sequence[Any], config: Config) -> tuple[list[lis
     long = [text for text in texts if len(text) >= config.length]
     if not long:
         longest = max(map(len, texts), default=0)
-        raise RequestError(f"No text has {config.length} tokens; the longest of {len(texts)} has {longest}: give --length {longest} "
-                           "or less, or longer texts.")
+        raise RequestError(f"No text has {config.length} tokens; the longest of {len(texts)} has {longest}: give --length {longest}"
+                           " or less, or longer texts.")
     return long[: config.texts], len(texts) - len(long)

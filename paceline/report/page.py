@@ -22,7 +22,8 @@ ROWS = 12  # of a table that stands open; longer ones open when touched
 
 def page(view: View | Diff) -> str:
     """The whole page."""
-    return _template().render(view=view, tally=tally(view.heads), roles=ROLES, colours=COLOURS, letters=LETTERS, told=told, most=ROWS)
+    return _template().render(view=view, tally=tally(view.heads), roles=ROLES, told=told, colours=COLOURS, letters=LETTERS,
+                              most=ROWS)
 
 
 @cache
@@ -34,4 +35,5 @@ def _template() -> jinja2.Template:
 def told(head: Head) -> str:
     """A head's numbers in one line."""
     shares = ", ".join(f"{word} {share:.2f}" for word, share in head.shares.items() if share == share)
-    return f"Layer {head.layer}, head {head.head}: {head.word} in {head.confidence:.0%} of the texts. Shares of attention: {shares}."
+    holds = f"{head.word} in {head.confidence:.0%} of the texts"
+    return f"Layer {head.layer}, head {head.head}: {holds}. Shares of attention: {shares}."

@@ -53,7 +53,7 @@ def sinks(reading: Reading) -> Parts:
 def slash(reading: Reading) -> Parts:
     """By offset, how many heads are slash-dominant there, and the best of them."""
     scores, least = reading.values["score"], ROLES["slash"].least
-    above = replace(scores, each=(scores.each >= least).float(), null=None, unit=f"share of heads with a score of at least {least}")
+    above = replace(scores, each=(scores.each >= least).float(), null=None, unit=f"share of heads that score at least {least}")
     best = replace(scores, each=scores.each.flatten(1, 2).amax(1), null=None, axes=("lag",), unit="score of the best head")
     return [beside({"heads": along(above, "lag"), "mean": along(scores, "lag"), "best": best})], []
 

@@ -52,8 +52,7 @@ Cell = str | Bar
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of cells below their columns; marked: rows that stand out, by their index; open: worth its place at once, however long.
-    """
+    """Rows of cells below their columns. marked: rows that stand out, by their index. open: shown at once, however long."""
 
     title: str
     columns: Sequence[str]

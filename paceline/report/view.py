@@ -86,8 +86,8 @@ class View:
         """On what, and what brackets mean."""
         config, texts = self.look.config, max(reading.texts for reading in self.readings)
         source = "random tokens" if config.random_tokens else config.prompts or "documents and code that Python carries"
-        return (f"{config.model}; {texts} texts of {config.length} tokens ({source}), read in float. Brackets and thin lines are 95 % "
-                "intervals over texts; an orange mark stands where there is nothing to find.")
+        return (f"{config.model}; {texts} texts of {config.length} tokens ({source}), read in float. Brackets and thin lines are "
+                "95 % intervals over texts; an orange mark stands where there is nothing to find.")
 
 
 VERBS = {"slash": "look back by a fixed distance", "induction": "copy what followed before", "local": "look nearby",
