@@ -8,12 +8,11 @@ from dataclasses import dataclass
 import torch
 
 from paceline.core.reading import Reading
-from paceline.report.roles import ROLES
+from paceline.report.roles import ROLES, evidence
 from paceline.report.table import figure, number
 
 __all__ = ["Advice", "advice", "lazy_layers"]
 
-LAZY = 0.8  # of their attention that late queries give to the first and the latest keys; published thresholds: 0.65 to 0.9
 SINKING = 0.05  # of all heads, from which on a sink must stay in a cache
 MASSIVE = 10  # times the median norm
 DRIFTING = 10  # times the drift in fp32
@@ -36,25 +35,22 @@ def advice(readings: Sequence[Reading], model: str) -> list[Advice]:
 
 
 def lazy_layers(readings: Sequence[Reading]) -> torch.Tensor | None:
-    """Which layers are lazy, [layers]; None where it was not asked, or cannot be told since the texts are so short that spread-out
-    attention would seem lazy, too.
-    """
-    ratio = figure(readings, "lazy", "lazy")
-    if ratio is None or float(torch.as_tensor(ratio.null).mean()) > LAZY / 2:
-        return None
-    return ratio.mean >= LAZY
+    """Which layers are lazy, [layers]; None where that was not asked, or cannot be told."""
+    found = next((e for e in evidence(readings) if e.word == "lazy"), None)
+    return None if found is None else found.mean[:, 0] >= found.least
 
 
 def _lazy(readings: Sequence[Reading], model: str) -> Advice | None:
+    least = ROLES["lazy"].least
     if (lazy := lazy_layers(readings)) is None:
         return None
     if not lazy.any():
-        return Advice(f"No layer of {len(lazy)} is lazy.", f"None gives {LAZY:.0%} of its late attention to the first and the "
+        return Advice(f"No layer of {len(lazy)} is lazy.", f"None gives {least:.0%} of its late attention to the first and the "
                       "latest keys: keep full attention everywhere.")
     keep = 1 - float(lazy.float().mean())
     left = keep + (1 - keep) * WINDOW / LONG
     return Advice(f"{int(lazy.sum())} of {len(lazy)} layers are lazy.",
-                  f"Their late queries give at least {LAZY:.0%} of their attention to the first and the latest keys. If they "
+                  f"Their late queries give at least {least:.0%} of their attention to the first and the latest keys. If they "
                   f"keep {WINDOW:,} keys, a text of {LONG:,} tokens takes {left:.0%} of the memory for keys and values.",
                   f"paceline convert {model} --selector lighttransfer:keep={keep:.2g} --out DIR")
 

@@ -17,13 +17,11 @@ __all__ = ["page"]
 COLOURS = {"sink": "#1b67a3", "slash": "#b3480b", "induction": "#8e3f80", "local": "#17735a", "lazy": "#856000",
            "mixed": "#66707a"}  # fmt: skip
 LETTERS = {"sink": "S", "slash": "/", "induction": "I", "local": "L", "lazy": "z", "mixed": "·"}
-ROWS = 12  # of a table that stands open; longer ones open when touched
 
 
 def page(view: View | Diff) -> str:
     """The whole page."""
-    return _template().render(view=view, tally=tally(view.heads), roles=ROLES, told=told, colours=COLOURS, letters=LETTERS,
-                              most=ROWS)
+    return _template().render(view=view, tally=tally(view.heads), roles=ROLES, told=told, colours=COLOURS, letters=LETTERS)
 
 
 @cache

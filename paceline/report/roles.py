@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -15,6 +15,7 @@ from paceline.report.table import figure
 __all__ = ["MIXED", "ROLES", "SURE", "Evidence", "Head", "evidence", "heads", "strongest", "tally"]
 
 MIXED = "mixed"
+NEAR = 4  # tokens back that are near
 SURE = 0.75  # share of texts from which on a word is called sure
 
 
@@ -37,13 +38,14 @@ class Role:
 
 
 ROLES = {
-    "sink": Role("most of it goes to one early token, whatever that says", "sinks", "alpha", lambda f: f.each.amax(-1), 0.3),
-    "slash": Role("looks back by a fixed number of tokens", "slash", "score", lambda f: lags(f, 1).amax(-1), 0.1),
-    "induction": Role("finds what followed this token the last time", "induction", "induction", least=0.2),
-    "local": Role("looks at its own and the nearest tokens", "slash", "score", lambda f: lags(f, 0, 4).sum(-1), 0.5),
-    "lazy": Role("in a layer that sees the first and latest tokens only", "lazy", "lazy", lambda f: f.each[..., None], 0.9),
-    MIXED: Role("none of these patterns holds"),
-}
+    "sink": Role("one early token gets 0.3 or more", "sinks", "alpha", lambda f: f.each.amax(-1), 0.3),
+    "slash": Role("the token at one distance gets 0.1 or more", "slash", "score", lambda f: lags(f, 1).amax(-1), 0.1),
+    "induction": Role("what followed this token before gets 0.2 or more", "induction", "induction", least=0.2),
+    "local": Role("its own and the next four get 0.5 or more beside any one distance", "slash", "score",
+                  lambda f: lags(f, 0, NEAR).sum(-1) - lags(f, 1, NEAR).amax(-1), 0.5),
+    "lazy": Role("in its layer, the first and the latest tokens get 0.8 or more", "lazy", "lazy", lambda f: f.each[..., None], 0.8),
+    MIXED: Role("none of these"),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -86,9 +88,17 @@ class Head:
 
 
 def evidence(readings: Sequence[Reading]) -> list[Evidence]:
-    """What these readings say of each word that they say something of."""
+    """What these readings say of each word that they can tell."""
     found = [(word, role, figure(readings, role.probe, role.figure)) for word, role in ROLES.items()]
-    return [Evidence(word, role.share(f), role.least) for word, role, f in found if f is not None]
+    return [Evidence(word, role.share(f), role.least) for word, role, f in found if f is not None and tells(role, f)]
+
+
+def tells(role: Role, found: Figure) -> bool:
+    """Whether attention that is spread evenly is far from earning the word: in short texts, all layers seem lazy."""
+    if found.null is None:
+        return True
+    even = replace(found, each=torch.as_tensor(found.null).expand(found.mean.shape)[None])
+    return float(role.share(even).mean()) < role.least / 2
 
 
 def heads(found: Sequence[Evidence]) -> list[Head]:

@@ -16,12 +16,14 @@ from paceline.report.table import Cell, Section, Table, along, bars, number, tic
 
 __all__ = ["sections"]
 
+SHORT = 12  # rows of a table that is shown at once
 Parts = tuple[list[Table], list[str]]  # tables and charts
 
 
 def sections(readings: Sequence[Reading]) -> list[Section]:
-    """In the order of the readings."""
-    return [section(reading) for reading in readings]
+    """Those that this file knows first, in its order."""
+    kinds = [*SPECIAL, *plugins.names("probe")]
+    return [section(reading) for reading in sorted(readings, key=lambda r: kinds.index(plugins.parse(r.name)[0]))]
 
 
 def section(reading: Reading) -> Section:
@@ -35,7 +37,8 @@ def plain(reading: Reading) -> Parts:
     """Figures with the same rows side by side; those with columns of their own in tables of their own."""
     flat = {name: reduced(figure) for name, figure in reading.values.items()}
     rows = {f.axes: {n: g for n, g in flat.items() if g.axes == f.axes} for f in flat.values() if len(f.axes) == 1}
-    return [*map(beside, rows.values()), *(grid(name, f) for name, f in flat.items() if len(f.axes) == 2)], []
+    tables = [beside(figures, len(next(iter(figures.values())).mean) <= SHORT) for figures in rows.values()]
+    return [*tables, *(grid(name, f) for name, f in flat.items() if len(f.axes) == 2)], []
 
 
 def sinks(reading: Reading) -> Parts:
@@ -46,23 +49,23 @@ def sinks(reading: Reading) -> Parts:
     massive = replace(values["massive"], unit="residual stream there, times the median norm")
     by_layer = {"heads": first, "attention": replace(share, unit="share of attention to the sink"), "": massive,
                 "write": replace(written, unit="share of what heads write that comes from it")}
-    by_key = beside({"heads": replace(values["total"], unit="share of heads that sink on this token")})
-    return [replace(beside(by_layer), open=True), by_key], []
+    return [beside(by_layer), beside({"heads": replace(values["total"], unit="share of heads that sink on this token")}, False)], []
 
 
 def slash(reading: Reading) -> Parts:
     """By offset, how many heads are slash-dominant there, and the best of them."""
     scores, least = reading.values["score"], ROLES["slash"].least
     above = replace(scores, each=(scores.each >= least).float(), null=None, unit=f"share of heads that score at least {least}")
-    best = replace(scores, each=scores.each.flatten(1, 2).amax(1), null=None, axes=("lag",), unit="score of the best head")
-    return [beside({"heads": along(above, "lag"), "mean": along(scores, "lag"), "best": best})], []
+    best = {name: replace(f, each=f.each.flatten(1, 2).amax(1), null=None, axes=("lag",), unit=unit) for name, unit, f in
+            (("best", "best score of any head", scores), ("lift", "the same, times the null level", reading.values["lift"]))}
+    return [beside({"heads": along(above, "lag"), "mean": along(scores, "lag"), **best}), *plain(reading)[0][:1]], []
 
 
 def lazy(reading: Reading) -> Parts:
     """By layer; those that a streaming cache would suit stand out."""
     cut = lazy_layers([reading])
     marked = () if cut is None else cut.nonzero()[:, 0].tolist()
-    return [replace(beside(reading.values), marked=frozenset(marked), open=True)], []
+    return [beside(reading.values, marked=marked)], []
 
 
 def rope_drift(reading: Reading) -> Parts:
@@ -71,7 +74,7 @@ def rope_drift(reading: Reading) -> Parts:
     lines = {mode: {float(n): y for n, y in zip(ticks(drift, "length"), row, strict=True) if y > 0}
              for mode, row in zip(ticks(drift, "mode"), drift.mean.tolist(), strict=True)}
     drawn = chart({k: line for k, line in lines.items() if line}, "tokens of the text", drift.unit, log=True, decades=True)
-    return plain(reading)[0], [drawn]
+    return [replace(grid("drift", drift), open=True), *plain(reading)[0]], [drawn]
 
 
 def spectra(reading: Reading) -> Parts:
@@ -80,7 +83,7 @@ def spectra(reading: Reading) -> Parts:
     columns = {f"{name}, {f.unit}": [*map(number, f.mean.tolist())] for name, f in figures.items()}
     rows = list(zip(ticks(next(iter(figures.values())), "role"), *columns.values(), strict=True))
     random = [number(float(torch.as_tensor(f.null).nanmean())) for f in figures.values()]
-    return [Table("By matrix", ["matrix", *columns], [*rows, ("random ones", *random)])], []
+    return [Table("By matrix", ["matrix", *columns], [*rows, ("random ones", *random)], open=True)], []
 
 
 SPECIAL: Mapping[str, Callable[[Reading], Parts]] = {
@@ -95,12 +98,13 @@ def reduced(figure: Figure) -> Figure:
     return found if found.axes else Figure(found.each[:, None], ("",), found.unit, found.null, {"": [""]})
 
 
-def beside(figures: Mapping[str, Figure]) -> Table:
+def beside(figures: Mapping[str, Figure], shown: bool = True, marked: Sequence[int] = ()) -> Table:
     """Figures along the same axis, a column of bars each."""
     first = next(iter(figures.values()))
     [axis] = first.axes
     columns: list[Sequence[Cell]] = [ticks(first, axis), *map(bars, figures.values())]
-    return Table(f"By {axis}", [axis, *(heading(name, f) for name, f in figures.items())], list(zip(*columns, strict=True)))
+    heads = [axis, *(heading(name, f) for name, f in figures.items())]
+    return Table(f"By {axis}", heads, list(zip(*columns, strict=True)), frozenset(marked), shown)
 
 
 def heading(name: str, figure: Figure) -> str:

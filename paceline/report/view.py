@@ -6,7 +6,7 @@ from functools import cached_property
 
 from paceline.report.advice import Advice, advice, lazy_layers
 from paceline.report.look import Look
-from paceline.report.roles import MIXED, Head, evidence, heads, strongest, tally
+from paceline.report.roles import Head, evidence, heads, strongest, tally
 from paceline.report.sections import sections
 from paceline.report.table import Bar, Section, Table, figure, number
 
@@ -43,9 +43,8 @@ class View:
         return f"{value} of the heads ({low} to {high}) have a sink on the first token, whatever it says."
 
     def _others(self) -> str:
-        counts = {word: count for word, count in tally(self.heads).items() if word in VERBS}
-        said = [f"{count} {VERBS[word]}" for word, count in counts.items()]
-        return f"Of the {len(self.heads)} heads, {', '.join(said)}." if said else ""
+        said = ", ".join(f"{word} {count}" for word, count in tally(self.heads).items())
+        return f"Of {len(self.heads)} heads, by their strongest pattern: {said}." if said else ""
 
     def _lazy(self) -> str:
         if (lazy := lazy_layers(self.readings)) is None:
@@ -88,7 +87,3 @@ class View:
         source = "random tokens" if config.random_tokens else config.prompts or "documents and code that Python carries"
         return (f"{config.model}; {texts} texts of {config.length} tokens ({source}), read in float. Brackets and thin lines are "
                 "95 % intervals over texts; an orange mark stands where there is nothing to find.")
-
-
-VERBS = {"slash": "look back by a fixed distance", "induction": "copy what followed before", "local": "look nearby",
-         MIXED: "show no pattern"}  # fmt: skip
