@@ -114,8 +114,8 @@ def probe(model: Any, probes: Any, texts: Prompt | Sequence[Prompt], *, length: 
 
     model: an `LM`, anything `load` takes, or a transformers model that cannot be decoded with. probes: specs, such as
     "slash:lags=[0,1,2,4]". length, start_token, tokens, seed: as `read_texts` says. Texts are read one by one in float, each in
-    one forward, and nothing of a text's length squared is kept. Raises ModelError or DataError for a probe that can say nothing
-    of this model or of these texts; where `left_out` is given, such a probe is noted there instead, spec -> why.
+    one forward, and nothing of a text's length squared is kept. Raises ModelError, DataError or RequestError for a probe that
+    can say nothing of this model or of these texts; where `left_out` is given, it is noted there instead, spec -> why.
     """
     found, words = opened(str(model)) if isinstance(model, str | Path) else (model, getattr(model, "tokenizer", None))
     looked = subject(found)
@@ -131,7 +131,8 @@ def probe(model: Any, probes: Any, texts: Prompt | Sequence[Prompt], *, length: 
         for i, ids in enumerate(given.tokens if watches else ()):
             with waiting(f"reading text {i + 1} of {len(given.tokens)}"):
                 looked.read(ids, i, [watch for _, watch in watches])
-    note = (f"{given.left_out} texts of fewer than {length} tokens were left out.",) if given.left_out else ()
+    count = len(given.tokens) + given.left_out
+    note = (f"Shorter than {length} tokens and left out: {given.left_out} of {count} texts.",) if given.left_out else ()
     readings: list[Reading] = []
     for spec, watch in watches:
         with _noted(spec, left_out):
@@ -144,7 +145,7 @@ def _noted(spec: Any, left_out: dict[str, str] | None) -> Iterator[None]:
     """Note why a probe can say nothing, where there is somewhere to note it."""
     try:
         yield
-    except (ModelError, DataError) as error:
+    except (DataError, ModelError, RequestError) as error:
         if left_out is None:
             raise
         left_out[str(spec)] = str(error)

@@ -93,6 +93,6 @@ def tokens(words: Any, prompts: Sequence[Any], config: Config) -> tuple[list[lis
     long = [text for text in texts if len(text) >= config.length]
     if not long:
         longest = max(map(len, texts), default=0)
-        raise RequestError(f"No text has {config.length} tokens; the longest of {len(texts)} has {longest}: give --length {longest}"
-                           " or less, or longer texts.")
+        raise RequestError(f"No text has {config.length} tokens; the longest of {len(texts)} has {longest}: give --length "
+                           f"{longest} or less, or longer texts.")
     return long[: config.texts], len(texts) - len(long)

@@ -43,7 +43,7 @@ ROLES = {
     "induction": Role("what followed this token before gets 0.2 or more", "induction", "induction", least=0.2),
     "local": Role("its own and the next four get 0.5 or more beside any one distance", "slash", "score",
                   lambda f: lags(f, 0, NEAR).sum(-1) - lags(f, 1, NEAR).amax(-1), 0.5),
-    "lazy": Role("in its layer, the first and the latest tokens get 0.8 or more", "lazy", "lazy", lambda f: f.each[..., None], 0.8),
+    "lazy": Role("in its layer, the first and the latest get 0.8 or more", "lazy", "lazy", lambda f: f.each[..., None], 0.8),
     MIXED: Role("none of these"),
 }  # fmt: skip
 

@@ -49,7 +49,8 @@ def sinks(reading: Reading) -> Parts:
     massive = replace(values["massive"], unit="residual stream there, times the median norm")
     by_layer = {"heads": first, "attention": replace(share, unit="share of attention to the sink"), "": massive,
                 "write": replace(written, unit="share of what heads write that comes from it")}
-    return [beside(by_layer), beside({"heads": replace(values["total"], unit="share of heads that sink on this token")}, False)], []
+    total = replace(values["total"], unit="share of heads that sink on this token")
+    return [beside(by_layer), beside({"heads": total}, shown=False)], []
 
 
 def slash(reading: Reading) -> Parts:

@@ -80,7 +80,7 @@ def number(value: float, scale: float | None = None) -> str:
         return "–"
     if 0 < size < 0.01:
         return f"{value:.1e}"
-    return f"{value:,.{0 if size >= 100 else 1 if size >= 10 else 2 if size >= 0.1 else 3}f}"
+    return f"{value:,.{0 if size >= 1000 else 1 if size >= 10 else 2 if size >= 0.1 else 3}f}"
 
 
 def figure(readings: Sequence[Reading], probe: str, name: str) -> Figure | None:
