@@ -86,7 +86,7 @@ def _slash(readings: Sequence[Reading]) -> Advice | None:
     if not back:
         return Advice("No head looks back by a fixed number of tokens.", "Slash-sparse attention has nothing to keep here.")
     most = max(back, key=lambda lag: back[lag])
-    return Advice(f"{back[most]} heads look back by {most} token{'s' if most > 1 else ''}.",
+    return Advice(f"{back[most]} head{'s look' if back[most] > 1 else ' looks'} back by {most} token{'s' if most > 1 else ''}.",
                   f"The farthest offset that any head has, of those asked for, is {max(back)}: a window of {max(back) + 1} keys "
                   "holds all that these heads look for.")
 
