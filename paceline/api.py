@@ -1,10 +1,8 @@
 """The front doors: prompts in, generations out. Thin: everything they do, the engine does."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 from paceline import plugins
@@ -18,13 +16,13 @@ from paceline.core.row import Generation
 from paceline.engine import Engine
 from paceline.engine.inputs import Prompt, encode, listed
 from paceline.engine.options import RequestOptions
-from paceline.engine.texts import Tokens, read_texts
+from paceline.engine.texts import Texts, Tokens, read_texts
 from paceline.errors import RequestError
 from paceline.lm import LM, load
-from paceline.lm.load import opened
-from paceline.lm.trace import subject
+from paceline.lm.interventions import cost, intervene
+from paceline.lm.trace import Subject, subject
 
-__all__ = ["NEUTRAL", "Piece", "encode", "end_tokens", "generate", "probe", "request", "stream"]
+__all__ = ["NEUTRAL", "Piece", "encode", "end_tokens", "generate", "intervene", "loss_with", "probe", "request", "stream"]
 
 # Settings of transformers' generation config that change which token is likeliest, with the values that change nothing.
 NEUTRAL: dict[str, tuple[Any, ...]] = {
@@ -115,20 +113,41 @@ def probe(model: Any, probes: Any, texts: Prompt | Sequence[Prompt], *, length: 
     one forward, and nothing of a text's length squared is kept. Raises ModelError for a probe that cannot say anything of this
     model.
     """
-    found, words = opened(str(model)) if isinstance(model, str | Path) else (model, getattr(model, "tokenizer", None))
-    looked = subject(found)
-    given = read_texts(SimpleNamespace(tokenizer=words, vocab=looked.vocab), listed(texts), length, start_token, tokens, seed)
-    if not given.tokens:
-        raise RequestError(f"Expected texts of at least {length or 1} tokens; found none among {given.left_out}.")
+    looked = subject(model)
+    given = some_texts(looked, texts, length, start_token, tokens, seed)
     specs = [probes] if isinstance(probes, str) else list(probes)
     watches = [plugins.make("probe", spec).start(looked) for spec in specs]
     with waiting("reading texts"):
         for i, ids in enumerate(given.tokens):
             with waiting(f"reading text {i + 1} of {len(given.tokens)}"):
                 looked.read(ids, i, watches)
-    note = (f"{given.left_out} texts of fewer than {length} tokens were left out.",) if given.left_out else ()
-    readings = [watch.reading() for watch in watches]
-    return [replace(r, notes=note + r.notes) for r in readings]
+    return [noted(watch.reading(), given.left_out, length) for watch in watches]
+
+
+def loss_with(model: Any, change: Callable[..., Any], texts: Prompt | Sequence[Prompt], *, length: int | None = None,
+              start_token: bool | int | None = None, heads: Collection[tuple[int, int]] | None = None, **options: Any) -> Reading:
+    """What an intervention costs: each text's mean loss, in nats a token, by the model as it is, by the changed one, and the
+    difference, with its interval over texts. model, change, heads, options: as `intervene` says; length, start_token: as `probe`
+    does.
+    """
+    looked = subject(model)
+    given = some_texts(looked, texts, length, start_token)
+    with intervene(looked, change, heads, **options) as changed:
+        return noted(cost(looked, changed, given.tokens), given.left_out, length)
+
+
+def some_texts(looked: Subject, texts: Prompt | Sequence[Prompt], length: int | None, *how: Any) -> Texts:
+    """At least one. Raises RequestError where there is none."""
+    given = read_texts(looked, listed(texts), length, *how)
+    if not given.tokens:
+        raise RequestError(f"Expected texts of at least {length or 1} tokens; found none among {given.left_out}.")
+    return given
+
+
+def noted(reading: Reading, left_out: int, length: int | None) -> Reading:
+    """A reading that says how many texts it leaves out."""
+    note = (f"{left_out} texts of fewer than {length} tokens were left out.",) if left_out else ()
+    return replace(reading, notes=note + reading.notes)
 
 
 def request(lm: LM, prompt: Prompt, options: RequestOptions) -> Request:

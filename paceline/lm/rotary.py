@@ -30,17 +30,17 @@ class Rope:
 
     def rotate(self, x: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
         """Heads [..., T, D] turned to positions [T], in fp32, as the model turns them."""
-        return self._turned(x, torch.polar(torch.full_like(angles := self.angles(positions), self.scale), angles))
+        return self.turned(x, torch.polar(torch.full_like(angles := self.angles(positions), self.scale), angles))
 
     def unrotate(self, x: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
         """What `rotate` made x of: heads as their projections gave them."""
-        return self._turned(x, torch.polar(torch.full_like(angles := self.angles(positions), 1 / self.scale), -angles))
+        return self.turned(x, torch.polar(torch.full_like(angles := self.angles(positions), 1 / self.scale), -angles))
 
     def angles(self, positions: torch.Tensor) -> torch.Tensor:
         """Radians [T, P] in fp32, rounded as the model's are."""
         return positions.float()[:, None] * self.frequencies.float()
 
-    def _turned(self, x: torch.Tensor, turns: torch.Tensor) -> torch.Tensor:
+    def turned(self, x: torch.Tensor, turns: torch.Tensor) -> torch.Tensor:
         parts = torch.view_as_real(self.pairs(x) * turns)
         parts = parts if self.interleaved else parts.transpose(-1, -2)
         return torch.cat((parts.flatten(-2), x[..., parts.shape[-1] * parts.shape[-2] :].float()), -1)
