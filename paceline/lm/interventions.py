@@ -22,7 +22,7 @@ from paceline.lm.rotary import Rope
 from paceline.lm.seen import Seen
 from paceline.lm.trace import Subject, subject
 
-__all__ = ["BANDS", "Band", "Change", "cost", "drop", "freeze", "intervene", "loss", "mask", "mean", "of_band", "rank_one", "zero"]
+__all__ = ["BANDS", "FASTEST", "Band", "Change", "cost", "drop", "freeze", "intervene", "loss", "mask", "mean", "of_band", "rank_one", "zero"]
 
 BANDS = ("high", "medium", "low")
 FASTEST = 16  # tokens: the longest wavelength of the high band
