@@ -22,7 +22,8 @@ from paceline.lm.rotary import Rope
 from paceline.lm.seen import Seen
 from paceline.lm.trace import Subject, subject
 
-__all__ = ["BANDS", "FASTEST", "Band", "Change", "cost", "drop", "freeze", "intervene", "loss", "mask", "mean", "of_band", "rank_one", "zero"]
+__all__ = ["BANDS", "FASTEST", "Band", "Change", "cost", "drop", "freeze", "intervene", "loss", "mask", "mean", "of_band",
+           "rank_one", "zero"]
 
 BANDS = ("high", "medium", "low")
 FASTEST = 16  # tokens: the longest wavelength of the high band
@@ -124,8 +125,8 @@ def nearest_rank_one(x: torch.Tensor) -> torch.Tensor:
 
 def rotation(seen: Seen) -> Rope:
     if seen.rope is None:
-        raise ModelError(f"Layer {seen.layer} does not rotate its queries and keys, or in a way that is not known; expected rotary "
-                         "positions for this intervention.")
+        raise ModelError("This intervention needs rotary positions; found none, or of a kind that is not known, in layer "
+                         f"{seen.layer}.")
     return seen.rope
 
 
@@ -140,7 +141,8 @@ def cost(given: Subject, changed: Subject, texts: Sequence[Sequence[int]]) -> Re
     """Each text's loss, in nats a token, by the model as given, by the changed one, and the difference. Raises RequestError for
     a text of fewer than two tokens.
     """
-    plain, other = torch.tensor([[loss(of, ids) for of in (given, changed)] for ids in texts], dtype=torch.float32, device="cpu").T
+    found = [[loss(of, ids) for of in (given, changed)] for ids in texts]
+    plain, other = torch.tensor(found, dtype=torch.float32, device="cpu").T
     figures = {"plain": Figure(plain, (), "nats a token"), "changed": Figure(other, (), "nats a token"),
                "cost": Figure(other - plain, (), "nats a token", 0.0)}
     return Reading("loss", figures, "The cost is what the model's loss rises by; at 0 it does as well when changed.", len(texts))

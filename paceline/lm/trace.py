@@ -124,8 +124,8 @@ class Shown:
 
 
 def subject(model: Any) -> Subject:
-    """A model as something to look at: by any name that `load` takes, a transformers one, a `Source` or a loaded `LM`; weights of 4 or 8 bits count as what they stand
-    for, with inputs that are not rounded. Raises ModelError for what has no attention to look at.
+    """A model as something to look at: by any name that `load` takes, a transformers one, a `Source` or a loaded `LM`; weights of
+    4 or 8 bits count as what they stand for, with inputs that are not rounded. Raises ModelError for what has no attention to look at.
     """
     if isinstance(model, Subject):
         return model

@@ -97,8 +97,10 @@ class SlashWatch:
         self.keep(seen, "coefficient", torch.view_as_real(found.coefficients), ("head", "pair", "part"), "nats")
         self.keep(seen, "wavelength", 2 * math.pi / seen.rope.frequencies, ("pair",), "tokens")
         self.keep(seen, "band", shares(found, length), ("head", "band"), "share of amplitudes")
-        self.keep(seen, "predicted_logit", found.at(torch.tensor(lags, dtype=torch.long, device=q.device)), ("head", "lag"), "nats")
-        self.keep(seen, "predicted", slash_law(found, length, lags, seen.window), ("head", "lag"), "attention")
+        predicted = slash_law(found, length, lags, seen.window)
+        self.keep(seen, "predicted", predicted, ("head", "lag"), "attention")
+        logits = found.at(torch.tensor(lags, dtype=torch.long, device=q.device))
+        self.keep(seen, "predicted_logit", logits, ("head", "lag"), "nats")
 
     def reading(self) -> Reading:
         made = {name: self._figure(name) for name in self.found}
@@ -112,7 +114,7 @@ class SlashWatch:
 
     def _figure(self, name: str) -> Figure:
         (axes, unit), kept = self.axes[name], self.found[name]
-        marks: dict[str, Sequence[Any]] = {"layer": kept.layers, "lag": self.options.lags, "band": BANDS, "change": tuple(CHANGES)}
+        marks: dict[str, Sequence[Any]] = {"layer": kept.layers, "lag": self.options.lags, "band": BANDS, "change": list(CHANGES)}
         null = self.nulls[name].each.mean(0) if name in self.nulls else None
         return Figure(kept.each, axes, unit, null, {axis: marks[axis] for axis in axes if axis in marks})
 
@@ -121,7 +123,7 @@ class SlashWatch:
         total = score.mean[..., 0].numel()
         for lag, n, a, b in zip(self.options.lags, *(x.int().tolist() for x in (count, low, high)), strict=True):
             yield f"Lag {lag}: {n} of {total} heads ({a} to {b}) score at least {self.options.kappa:g}."
-        yield (f"Rotary bands by wavelength: high up to {FASTEST} tokens, low at least the text's length, medium between.")
+        yield f"Rotary bands by wavelength: high up to {FASTEST} tokens, low at least the text's length, medium between."
         if why := self.subject.why_no_rope():
             yield f"Scores alone, without what explains them, where a layer's rotation is not known: {why}."
 
@@ -136,9 +138,9 @@ def explained(coefficient: Figure, predicted: Figure, score: Figure) -> dict[str
     pairs = replace(coefficient, axes=coefficient.axes[:-1])
     phase = torch.view_as_complex(coefficient.each.mean(0, keepdim=True)).angle()
     rotating = [score.ticks["layer"].index(layer) for layer in predicted.ticks["layer"]]
+    agreement = correlation(predicted.each, score.each[:, rotating])
     return {"amplitude": replace(pairs, each=coefficient.each.norm(dim=-1)), "phase": replace(pairs, each=phase, unit="radians"),
-            "agreement": Figure(correlation(predicted.each, score.each[:, rotating]), score.axes[:-1], "correlation over lags", 0.0,
-                                predicted.ticks)}
+            "agreement": Figure(agreement, score.axes[:-1], "correlation over lags", 0.0, predicted.ticks)}
 
 
 def slash_scores(seen: Seen, lags: Sequence[int], skip_first_key: bool = False) -> torch.Tensor:

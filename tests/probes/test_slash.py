@@ -17,7 +17,7 @@ from paceline.lm.trace import Seen
 from paceline.probes._directions import directions, no_direction
 from paceline.probes._fourier import slash_law, waves
 from paceline.probes._stability import stability
-from paceline.probes.slash import Slash, part, slash_scores, uniform
+from paceline.probes.slash import part, slash_scores, uniform
 from paceline.testing import tiny_model
 
 TEXT = [5, 7, 7, 1, 200, 31, 8, 90, 41, 12, 55, 5, 7, 7, 2, 100, 101, 102, 103, 9, 250, 251, 13, 14, 15, 16, 17, 18, 19, 20]
@@ -103,8 +103,8 @@ def test_waves_add_up_to_the_rotated_product(interleaved: bool) -> None:
     torch.testing.assert_close(sum(direct - part for part in kept[:3]), direct - kept[3], atol=1e-5, rtol=1e-5)
 
 
-REFERENCE = {(0, 1.0): (0.733, 0.732, 0.241, 0.311), (1, 1.0): (0.587, 0.587, 0.218, 0.243), (5, 2.0): (0.813, 0.813, 0.632, 0.265),
-             (500, 1.0): (0.578, 0.577, 0.120, 0.183)}  # fmt: skip
+REFERENCE = {(0, 1.0): (0.733, 0.732, 0.241, 0.311), (1, 1.0): (0.587, 0.587, 0.218, 0.243),
+             (5, 2.0): (0.813, 0.813, 0.632, 0.265), (500, 1.0): (0.578, 0.577, 0.120, 0.183)}  # fmt: skip
 
 
 @pytest.mark.parametrize(("lag", "amplitude"), REFERENCE)
