@@ -61,6 +61,7 @@ __all__ = [
 _HOMES = {
     **dict.fromkeys(("Piece", "generate", "intervene", "loss_with", "probe", "stream"), "api"), "Engine": "engine",
     "Grammar": "core.grammar", "LM": "lm", "load": "lm", "accelerate": "integrations.transformers.accelerate",
-    "Generation": "core.row", "Reading": "core.reading", "Request": "core.request", "RequestOptions": "engine.options", "Sampling": "core.sampling",
+    "Generation": "core.row", "Reading": "core.reading", "Request": "core.request",
+    "RequestOptions": "engine.options", "Sampling": "core.sampling",
     **dict.fromkeys(("DataError", "ModelError", "PacelineError", "RequestError", "ShapeError", "SpecError"), "errors"),
 }  # fmt: skip

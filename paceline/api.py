@@ -121,7 +121,7 @@ def probe(model: Any, probes: Any, texts: Prompt | Sequence[Prompt], *, length: 
         for i, ids in enumerate(given.tokens):
             with waiting(f"reading text {i + 1} of {len(given.tokens)}"):
                 looked.read(ids, i, watches)
-    return [noted(watch.reading(), given.left_out, length) for watch in watches]
+    return [noted(watch.reading(), given, length) for watch in watches]
 
 
 def loss_with(model: Any, change: Callable[..., Any], texts: Prompt | Sequence[Prompt], *, length: int | None = None,
@@ -133,7 +133,7 @@ def loss_with(model: Any, change: Callable[..., Any], texts: Prompt | Sequence[P
     looked = subject(model)
     given = some_texts(looked, texts, length, start_token)
     with intervene(looked, change, heads, **options) as changed:
-        return noted(cost(looked, changed, given.tokens), given.left_out, length)
+        return noted(cost(looked, changed, given.tokens), given, length)
 
 
 def some_texts(looked: Subject, texts: Prompt | Sequence[Prompt], length: int | None, *how: Any) -> Texts:
@@ -144,9 +144,10 @@ def some_texts(looked: Subject, texts: Prompt | Sequence[Prompt], length: int | 
     return given
 
 
-def noted(reading: Reading, left_out: int, length: int | None) -> Reading:
+def noted(reading: Reading, given: Texts, length: int | None) -> Reading:
     """A reading that says how many texts it leaves out."""
-    note = (f"{left_out} texts of fewer than {length} tokens were left out.",) if left_out else ()
+    count = len(given.tokens) + given.left_out
+    note = (f"Shorter than {length} tokens and left out: {given.left_out} of {count} texts.",) if given.left_out else ()
     return replace(reading, notes=note + reading.notes)
 
 

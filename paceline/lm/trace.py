@@ -24,6 +24,7 @@ from paceline.lm.rotary import Rope
 from paceline.lm.rows import rows
 from paceline.lm.seen import Seen
 from paceline.lm.sources.compatibility import check_causal, context_of
+from paceline.lm.weights.unpacked import unpacked
 
 __all__ = ["Seen", "Subject", "Watch", "subject"]
 
@@ -62,23 +63,23 @@ class Subject:
 
     def read(self, tokens: Sequence[int], text: int, watches: Sequence[Watch]) -> None:
         """Show one text to these watches. Raises RequestError for one that the model cannot read."""
-        self._run(tokens, Shown(self, text, watches), ())
+        self._run(tokens, text, watches, ())
         for watch in watches:
             if hasattr(watch, "end"):
                 watch.end(text)
 
     def logits(self, tokens: Sequence[int]) -> torch.Tensor:
         """[T, V] of a text. Raises RequestError for one that the model cannot read."""
-        return self._run(tokens, Shown(self, 0, ()), None)
+        return self._run(tokens, 0, (), None)
 
     @torch.inference_mode()
-    def _run(self, tokens: Sequence[int], shown: "Shown", logits_at: tuple[int, ...] | None) -> torch.Tensor:
+    def _run(self, tokens: Sequence[int], text: int, watches: Sequence[Watch], logits_at: tuple[()] | None) -> torch.Tensor:
         if not 0 < len(tokens) <= self.context:
             raise RequestError(f"A text must have 1 to {self.context} tokens for this model; found one of {len(tokens)}.")
         if bad := [token for token in tokens if not 0 <= token < self.vocab]:
             raise RequestError(f"A text has token {bad[0]}; this model's ids run from 0 to {self.vocab - 1}.")
-        kv = KV()
-        batch = Batch([kv.take()], token_ids([list(tokens)]).to(self.device), logits_at=logits_at, watch=shown)
+        kv, ids = KV(), token_ids([list(tokens)]).to(self.device)
+        batch = Batch([kv.take()], ids, logits_at=logits_at, watch=Shown(self, text, ids[0], watches))
         with torch.autocast(self.device.type, enabled=False):
             return self.run(Call(batch, kv, self.context))
 
@@ -88,8 +89,8 @@ class Shown:
     and give the layer's output too.
     """
 
-    def __init__(self, subject: Subject, text: int, watches: Sequence[Any]) -> None:
-        self.subject, self.text, self.hidden = subject, text, torch.empty(0)
+    def __init__(self, subject: Subject, text: int, tokens: torch.Tensor, watches: Sequence[Any]) -> None:
+        self.subject, self.text, self.tokens, self.hidden = subject, text, tokens, torch.empty(0)
         self.by_layer = [watch for watch in watches if hasattr(watch, "layer")]
         self.by_rows = [watch for watch in watches if hasattr(watch, "rows")]
 
@@ -100,8 +101,8 @@ class Shown:
                **special: Any) -> torch.Tensor:
         places = torch.arange(q.shape[2], dtype=torch.long, device=q.device)
         of = self.subject
-        seen = Seen(layer, self.text, q[0], k[0], v[0], scale, window, special.get("softcap"), special.get("s_aux"), places,
-                    of.rope(layer), self.hidden, of.biases(layer))
+        seen = Seen(layer, self.text, self.tokens, q[0], k[0], v[0], scale, window, special.get("softcap"),
+                    special.get("s_aux"), places, of.rope(layer), self.hidden, of.biases(layer))
         for change in of.changes:
             seen = change(seen)
         for watch in self.by_layer:
@@ -125,7 +126,8 @@ class Shown:
 
 def subject(model: Any) -> Subject:
     """A model as something to look at: by any name that `load` takes, a transformers one, a `Source` or a loaded `LM`; weights of
-    4 or 8 bits count as what they stand for, with inputs that are not rounded. Raises ModelError for what has no attention to look at.
+    4 or 8 bits count as what they stand for, with inputs that are not rounded. Raises ModelError for what has no attention to
+    look at.
     """
     if isinstance(model, Subject):
         return model
@@ -154,12 +156,13 @@ def of_decoder(source: Any, decoder: Decoder) -> Subject:
     """On the lean forward."""
     from paceline.lm.forwards.lean import Lean
 
+    decoder = unpacked(decoder)
     made, heads = Subject(source.name, source.settings, Lean(decoder), source.device), decoder.heads
 
     def biases(layer: int) -> Biases:
         part = decoder.layers[layer]
-        bias = getattr(part.qkv, "bias", None)
-        if bias is None or part.q_norm is not None:
+        bias = part.qkv.linear(torch.zeros((1, part.qkv.shape[1]), dtype=part.qkv.dtype, device=source.device))
+        if part.q_norm is not None or not bias.any():
             return None
         q, k, _ = bias.view(-1, heads.dim).split([heads.queries, heads.keys, heads.keys])
         return q, k
