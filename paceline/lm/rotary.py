@@ -37,12 +37,16 @@ class Rope:
     def rotate(self, x: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
         """Heads [..., T, D] turned to positions [T], in fp32, as the model turns them."""
         angles = self.angles(positions)
-        return self.placed(self.pairs(x) * torch.polar(torch.full_like(angles, self.scale), angles), x)
+        return self.turned(x, torch.polar(torch.full_like(angles, self.scale), angles))
 
     def unrotate(self, x: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
         """What `rotate` made x of: heads as their projections gave them."""
         angles = self.angles(positions)
-        return self.placed(self.pairs(x) * torch.polar(torch.full_like(angles, 1 / self.scale), -angles), x)
+        return self.turned(x, torch.polar(torch.full_like(angles, 1 / self.scale), -angles))
+
+    def turned(self, x: torch.Tensor, turns: torch.Tensor) -> torch.Tensor:
+        """Heads x [..., D], their pairs multiplied by complex numbers, in fp32."""
+        return self.placed(self.pairs(x) * turns, x)
 
     def angles(self, positions: torch.Tensor) -> torch.Tensor:
         """Radians [T, P] in fp32, rounded as the model's are."""

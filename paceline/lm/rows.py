@@ -46,4 +46,7 @@ def hidden(seen: Seen, start: int, scores: torch.Tensor) -> torch.Tensor:
     if seen.window is not None and seen.window < start + count:
         last = torch.arange(start, start + count, device=scores.device)[:, None] - seen.window
         scores.masked_fill_(torch.arange(start + count, device=scores.device) <= last, -torch.inf)
+    if seen.masked is not None:
+        before = torch.ones_like(scores[0], dtype=torch.bool).tril_(start - 1)
+        scores.masked_fill_(seen.masked[:, None, : start + count] & before, -torch.inf)
     return scores

@@ -18,7 +18,8 @@ class Seen:
     cap * tanh(score / cap). sinks [Hq]: a further logit of each head's rows that belongs to no key. positions [T]. rope: how q
     and k were rotated; None where the layer does not rotate, or in a way that is not known. hidden [T, W]: the residual stream
     that enters the layer, before its norm. biases: of the projections to q [Hq, D] and k [G, D], as added before the rotation;
-    None where there are none, or where a norm follows them.
+    None where there are none, or where a norm follows them. masked [Hq, T]: keys that queries behind them do not see, by an
+    intervention; None = no such keys.
     """
 
     layer: int
@@ -35,6 +36,7 @@ class Seen:
     rope: Rope | None
     hidden: torch.Tensor
     biases: tuple[torch.Tensor, torch.Tensor] | None
+    masked: torch.Tensor | None = None
 
     @property
     def groups(self) -> int:

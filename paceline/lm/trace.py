@@ -6,6 +6,7 @@ forward needs no cache and computes no logits; a layer's tensors live until the 
 
 import copy
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
@@ -18,6 +19,7 @@ from paceline.lm.decoder import Decoder
 from paceline.lm.ids import token_ids
 from paceline.lm.kv import KV
 from paceline.lm.lm import LM
+from paceline.lm.load import opened
 from paceline.lm.rotary import Rope
 from paceline.lm.rows import rows
 from paceline.lm.seen import Seen
@@ -59,21 +61,30 @@ class Subject:
         self.rope: Callable[[int], Rope | None] = lambda layer: None
         self.biases: Callable[[int], Biases] = lambda layer: None
         self.why_no_rope: Callable[[], str] = str
+        self.changes: tuple[Callable[[Seen], Seen], ...] = ()  # to what attention is given, one after the other
+        self.tokenizer: Any = None
 
-    @torch.inference_mode()
     def read(self, tokens: Sequence[int], text: int, watches: Sequence[Watch]) -> None:
         """Show one text to these watches. Raises RequestError for one that the model cannot read."""
+        self._run(tokens, text, watches, ())
+        for watch in watches:
+            if hasattr(watch, "end"):
+                watch.end(text)
+
+    def logits(self, tokens: Sequence[int]) -> torch.Tensor:
+        """[T, V] of a text. Raises RequestError for one that the model cannot read."""
+        return self._run(tokens, 0, (), None)
+
+    @torch.inference_mode()
+    def _run(self, tokens: Sequence[int], text: int, watches: Sequence[Watch], logits_at: tuple[()] | None) -> torch.Tensor:
         if not 0 < len(tokens) <= self.context:
             raise RequestError(f"A text must have 1 to {self.context} tokens for this model; found one of {len(tokens)}.")
         if bad := [token for token in tokens if not 0 <= token < self.vocab]:
             raise RequestError(f"A text has token {bad[0]}; this model's ids run from 0 to {self.vocab - 1}.")
         kv, ids = KV(), token_ids([list(tokens)]).to(self.device)
-        batch = Batch([kv.take()], ids, logits_at=(), watch=Shown(self, text, ids[0], watches))
+        batch = Batch([kv.take()], ids, logits_at=logits_at, watch=Shown(self, text, ids[0], watches))
         with torch.autocast(self.device.type, enabled=False):
-            self.run(Call(batch, kv, self.context))
-        for watch in watches:
-            if hasattr(watch, "end"):
-                watch.end(text)
+            return self.run(Call(batch, kv, self.context))
 
 
 class Shown:
@@ -95,9 +106,11 @@ class Shown:
         of = self.subject
         seen = Seen(layer, self.text, self.tokens, q[0], k[0], v[0], scale, window, special.get("softcap"),
                     special.get("s_aux"), places, of.rope(layer), self.hidden, of.biases(layer))
+        for change in of.changes:
+            seen = change(seen)
         for watch in self.by_layer:
             watch.layer(seen)
-        if not self.by_rows and not special and (window is None or window >= len(places)):
+        if not (self.by_rows or special or of.changes) and (window is None or window >= len(places)):
             return scaled_dot_product_attention(q, k, v, is_causal=True, scale=scale, enable_gqa=True).transpose(1, 2)
         return self._by_rows(seen).transpose(0, 1)[None].to(v.dtype)
 
@@ -115,9 +128,20 @@ class Shown:
 
 
 def subject(model: Any) -> Subject:
-    """A transformers model, a `Source` or a loaded `LM` as something to look at; weights of 4 or 8 bits count as what they stand
-    for, with inputs that are not rounded. Raises ModelError for what has no attention to look at.
+    """A model as something to look at: by any name that `load` takes, a transformers one, a `Source` or a loaded `LM`; weights of
+    4 or 8 bits count as what they stand for, with inputs that are not rounded. Raises ModelError for what has no attention to
+    look at.
     """
+    if isinstance(model, Subject):
+        return model
+    named = isinstance(model, str | Path)
+    found, words = opened(str(model)) if named else (model, getattr(model, "tokenizer", None))
+    made = of_source(found)
+    made.tokenizer = words
+    return made
+
+
+def of_source(model: Any) -> Subject:
     source: Any = model.source if isinstance(model, LM) else model
     if isinstance(source, torch.nn.Module) or getattr(source, "module", False):
         return of_module(source if isinstance(source, torch.nn.Module) else source.model)

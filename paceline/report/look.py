@@ -14,7 +14,7 @@ from paceline.bench.tasks import encode, read_prompts
 from paceline.core.checks import whole
 from paceline.core.reading import Reading
 from paceline.errors import ModelError, RequestError
-from paceline.lm.load import opened
+from paceline.lm.trace import subject
 
 __all__ = ["Config", "Look", "look"]
 
@@ -60,8 +60,8 @@ class Look:
 def look(config: Config) -> Look:
     """Open the model, read the texts once and ask every probe. Raises ModelError where no probe can say anything."""
     prompts = read_prompts(Path(config.prompts)) if config.prompts else shipped(config.length)  # before the weights
-    model, words = opened(config.model)
-    texts, short = tokens(words, prompts, config)
+    model = subject(config.model)
+    texts, short = tokens(model.tokenizer, prompts, config)
     left_out: dict[str, str] = {}
     found = paceline.probe(model, config.probes or plugins.names("probe"), texts, length=config.length,
                            tokens="random" if config.random_tokens else "given", left_out=left_out)

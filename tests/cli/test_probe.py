@@ -57,5 +57,5 @@ def test_bad_input_is_one_sentence(
 def test_a_place_that_cannot_be_written_is_told_before_the_model_is_opened(
     paceline_cli: Callable, model_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(looking, "opened", lambda name: pytest.fail("opened"))
+    monkeypatch.setattr(looking, "subject", lambda name: pytest.fail("opened"))
     assert "Cannot write" in paceline_cli("probe", "--model", model_folder, "--html", "/no/where/x.html").err
