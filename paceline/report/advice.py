@@ -13,7 +13,7 @@ from paceline.report.table import figure, number
 
 __all__ = ["Advice", "advice", "lazy_layers"]
 
-SINKING = 0.05  # of all heads, from which on a sink must stay in a cache
+SINKING = 0.1  # of all heads, from which on a sink must stay in a cache
 MASSIVE = 10  # times the median norm
 DRIFTING = 10  # times the drift in fp32
 LONG, WINDOW = 8192, 4 + 1020  # tokens of a long text, and what a streaming layer keeps of it (LightTransfer)
@@ -73,7 +73,7 @@ def _massive(readings: Sequence[Reading]) -> Advice | None:
         return None
     most, at = massive.mean.max(0)
     layers = ranges((massive.mean >= MASSIVE).nonzero()[:, 0].tolist())
-    return Advice(f"At the sink, what enters layer {int(at)} is {number(float(most))} times as large as elsewhere.",
+    return Advice(f"At the sink, what enters layer {int(at)} is {float(most):,.0f} times as large as elsewhere.",
                   f"A few channels there would set the scale of a whole row or tensor of activations (layers {layers}): quantise "
                   "activations per block of channels instead.")
 

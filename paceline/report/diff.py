@@ -31,9 +31,9 @@ def difference(before: Figure, after: Figure) -> Figure:
 
 
 def changes(figure: Figure) -> torch.Tensor:
-    """Where a difference lies beyond its interval, as its mean has them."""
+    """Where a difference lies beyond its interval, of the mean's shape; nowhere for weights alone, which have none."""
     low, high = figure.interval()
-    return (low > 0) | (high < 0)
+    return ((low > 0) | (high < 0)) & (len(figure.each) > 1)
 
 
 class Diff:
@@ -67,7 +67,7 @@ class Diff:
 
     @property
     def headline(self) -> list[str]:
-        beyond, count = (sum(int(row[column]) for s in self.sections for row in s.tables[0].rows) for column in (2, 1))
+        beyond, count = (sum(int(str(row[column])) for s in self.sections for row in s.tables[0].rows) for column in (2, 1))
         return [f"{beyond} of {count} figures changed by more than their interval; by chance {CHANCE * count:.0f} would.",
                 f"{len(self.renamed)} of {len(self.heads)} heads have another role now."]
 
@@ -79,7 +79,8 @@ class Diff:
     @property
     def lines(self) -> list[str]:
         """For a terminal: of each probe's figures, how many changed."""
-        return [f"{s.title}: {', '.join(f'{row[0]} {row[2]} of {row[1]}' for row in s.tables[0].rows)}." for s in self.sections]
+        told = {s.title: ", ".join(f"{row[0]} {row[2]} of {row[1]}" for row in s.tables[0].rows) for s in self.sections}
+        return [f"{title}: {counts}." for title, counts in told.items() if counts]
 
     @property
     def warnings(self) -> list[str]:
@@ -94,9 +95,9 @@ def section(before: Reading, after: Reading) -> Section:
     """How many figures of each kind changed, and the largest changes."""
     shared = [name for name in before.values if name in after.values]
     made = {name: difference(before.values[name], after.values[name]) for name in shared}
-    counts = [(name, str(f.mean.numel()), str(int(changes(f).sum()))) for name, f in made.items()]
+    counts = [(name, str(f.mean.numel()), str(int(changes(f).sum()))) for name, f in made.items() if len(f.each) > 1]
     largest = [row for name, f in made.items() for row in rows(name, before.values[name], f)]
-    tables = [Table("Changed", ["figure", "values", "beyond their interval"], counts),
+    tables = [Table("How many changed", ["figure", "values", "beyond their interval"], counts, open=True),
               Table("The largest changes", ["figure", "at", "before", "after", "change"], largest)]
     return Section(before.name, plugins.parse(before.name)[0], after.how, (), tables)
 
@@ -104,9 +105,9 @@ def section(before: Reading, after: Reading) -> Section:
 def rows(name: str, before: Figure, change: Figure) -> Iterator[tuple[str, str, str, str, Bar]]:
     """The largest changes of one figure that lie beyond their interval."""
     low, high = change.interval()
-    size = torch.where(changes(change), change.mean.abs(), -1).flatten()
+    size = torch.where(changes(change) | (len(change.each) == 1), change.mean.abs(), 0).flatten()
     for at in size.argsort(descending=True)[:MOST].tolist():
-        if size[at] < 0:
+        if size[at] == 0:
             return
         place = torch.unravel_index(torch.tensor(at), change.mean.shape)
         where = ", ".join(f"{axis} {ticks(change, axis)[int(i)]}" for axis, i in zip(change.axes, place, strict=True))

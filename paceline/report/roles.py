@@ -122,8 +122,9 @@ def _head(layer: int, head: int, shares: dict[str, float], holds: dict[str, floa
 
 
 def strongest(found: Sequence[Head], most: int = 10) -> list[Head]:
-    """Those whose own pattern holds the largest share of their attention; lazy is said of layers, not of one head."""
-    return sorted((h for h in found if h.word not in (MIXED, "lazy")), key=lambda h: -h.strength)[:most]
+    """Those whose own pattern is the farthest above the least that counts; lazy is said of layers, not of one head."""
+    named = (h for h in found if h.word not in (MIXED, "lazy"))
+    return sorted(named, key=lambda h: -h.strength / ROLES[h.word].least)[:most]
 
 
 def tally(found: Sequence[Head]) -> dict[str, int]:

@@ -58,7 +58,7 @@ def slash(reading: Reading) -> Parts:
     scores, least = reading.values["score"], ROLES["slash"].least
     above = replace(scores, each=(scores.each >= least).float(), null=None, unit=f"share of heads that score at least {least}")
     best = {name: replace(f, each=f.each.flatten(1, 2).amax(1), null=None, axes=("lag",), unit=unit) for name, unit, f in
-            (("best", "best score of any head", scores), ("lift", "the same, times the null level", reading.values["lift"]))}
+            (("best", "best score of any head", scores), ("lift", "best lift of any head", reading.values["lift"]))}
     return [beside({"heads": along(above, "lag"), "mean": along(scores, "lag"), **best}), *plain(reading)[0][:1]], []
 
 
@@ -66,7 +66,7 @@ def lazy(reading: Reading) -> Parts:
     """By layer; those that a streaming cache would suit stand out."""
     cut = lazy_layers([reading])
     marked = () if cut is None else cut.nonzero()[:, 0].tolist()
-    return [beside(reading.values, marked=marked)], []
+    return [replace(beside(reading.values, marked=marked), title="By layer; brown: lazy ones")], []
 
 
 def rope_drift(reading: Reading) -> Parts:
@@ -75,7 +75,8 @@ def rope_drift(reading: Reading) -> Parts:
     lines = {mode: {float(n): y for n, y in zip(ticks(drift, "length"), row, strict=True) if y > 0}
              for mode, row in zip(ticks(drift, "mode"), drift.mean.tolist(), strict=True)}
     drawn = chart({k: line for k, line in lines.items() if line}, "tokens of the text", drift.unit, log=True, decades=True)
-    return [replace(grid("drift", drift), open=True), *plain(reading)[0]], [drawn]
+    others = {name: figure for name, figure in reading.values.items() if name != "drift"}
+    return [replace(grid("drift", drift), open=True), *plain(replace(reading, values=others))[0]], [drawn]
 
 
 def spectra(reading: Reading) -> Parts:

@@ -27,7 +27,7 @@ def test_a_sink_stays_in_the_cache_only_where_there_is_one() -> None:
 
 
 def test_massive_activations_ask_for_blocks() -> None:
-    assert "50.0 times" in said(sinks()) and "(layers 1 to 2)" in said(sinks())
+    assert "50 times" in said(sinks()) and "(layers 1 to 2)" in said(sinks())
     assert "per block" not in said(sinks(massive=3.0))
 
 

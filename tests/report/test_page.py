@@ -80,7 +80,8 @@ def test_two_checkpoints_are_told_by_what_changed() -> None:
 
 
 def test_bars_carry_interval_null_and_scale() -> None:
-    figure = Figure(torch.tensor([[[0.2, 0.4]], [[0.4, 0.6]]]), ("layer", "head"), "share of attention", torch.tensor([[0.1, 0.3]]))
+    each, null = torch.tensor([[[0.2, 0.4]], [[0.4, 0.6]]]), torch.tensor([[0.1, 0.3]])
+    figure = Figure(each, ("layer", "head"), "share of attention", null)
     [bar] = bars(along(figure, "layer"))
     assert bar.value == pytest.approx(0.4) and bar.null == pytest.approx(0.2) and bar.full == 1.0
     assert bar.low == pytest.approx(0.3) and bar.high == pytest.approx(0.5) and str(bar) == "0.40 [0.30, 0.50]"
