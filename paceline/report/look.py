@@ -84,15 +84,21 @@ def shipped(length: int) -> list[Any]:
 
 
 def tokens(words: Any, prompts: Sequence[Any], config: Config) -> tuple[list[list[int]], int]:
-    """Token ids of as many texts as are wanted, and how many were too short. Random ones take no tokenizer. Raises RequestError
-    where no text is left.
-    """
-    if words is None and not config.random_tokens:
+    """Token ids of as many texts as are wanted, and how many were too short. Raises RequestError where no text is left."""
+    if config.random_tokens:
+        return [opening(words, config.length)] * config.texts, 0
+    if words is None:
         raise RequestError(f"{config.model!r} has no tokenizer, so it can read no text: add --random-tokens.")
-    texts = [[0] * config.length] * config.texts if words is None else [encode(words, prompt) for prompt in prompts]
+    texts = [encode(words, prompt) for prompt in prompts]
     long = [text for text in texts if len(text) >= config.length]
     if not long:
         longest = max(map(len, texts), default=0)
-        raise RequestError(f"No text has {config.length} tokens; the longest of {len(texts)} has {longest}: give --length "
-                           f"{longest} or less, or longer texts.")
+        raise RequestError(f"No text has {config.length} tokens, the longest of {len(texts)} has {longest}: give a smaller "
+                           "--length, or longer texts.")
     return long[: config.texts], len(texts) - len(long)
+
+
+def opening(words: Any, length: int) -> list[int]:
+    """So many ids, of which a start token, where the tokenizer puts one, is the only one that stays."""
+    first = [] if words is None else list(words("")["input_ids"])[:1]
+    return [*first, *[0] * length][:length]

@@ -60,7 +60,7 @@ class View:
         """The share of heads with a sink on the first token, by thirds of the depth."""
         if (sink := figure(self.readings, "sinks", "sink")) is None:
             return ""
-        parts = [float(part.mean()) for part in sink.mean[:, 0].tensor_split(3)]
+        parts = [float(part.mean()) for part in sink.mean[:, 0].tensor_split(3) if len(part)]
         return f"Sinks by thirds of the depth: {' / '.join(f'{part:.0%}' for part in parts)} of the heads."
 
     def _laziest(self) -> str:

@@ -34,6 +34,14 @@ def test_it_prints_the_heads_and_writes_what_is_asked(
     assert 'class="cell ' in page.read_text()
 
 
+def test_random_tokens_take_no_texts(paceline_cli: Callable, model_folder: Path) -> None:
+    outcome = paceline_cli("probe", "entropy", "sinks:length=16", "--model", model_folder, "--length", 20, "--texts", 3,
+                           "--random-tokens", "--json", "-")
+    report = json.loads(outcome.out)
+    assert report["readings"][0]["texts"] == 3 and report["notes"] == ["3 texts only: one text can be far from the mean of many; "
+                                                                      "take 16."]
+
+
 def test_two_checkpoints_that_are_the_same_have_changed_nothing(
     paceline_cli: Callable, model_folder: Path, prompts: Path
 ) -> None:
@@ -44,7 +52,7 @@ def test_two_checkpoints_that_are_the_same_have_changed_nothing(
 @pytest.mark.parametrize(("flags", "code", "words"), [
     (["snks"], 2, "Did you mean 'sinks'"), (["--html", "/no/where/x.html"], 1, "Give --html another place"),
     (["--prompts", "/no/where.jsonl"], 1, "Cannot read"), (["--length", "1"], 1, "length must be"),
-    (["--length", "200"], 1, "give --length 136 or less"), (["--texts", "0"], 1, "texts must be"), (["--diff", "one"], 2, "diff"),
+    (["--length", "200"], 1, "the longest of 3 has 136"), (["--texts", "0"], 1, "texts must be"), (["--diff", "one"], 2, "diff"),
     (["lazy", "--length", "40"], 1, "Lazy layers show in texts of more than 68 tokens"),
 ])  # fmt: skip
 def test_bad_input_is_one_sentence(
