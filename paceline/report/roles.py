@@ -20,8 +20,9 @@ SURE = 0.75  # share of texts from which on a word is called sure
 
 
 def lags(scores: Figure, least: int, most: float = math.inf) -> torch.Tensor:
-    """Of slash scores [texts, layers, heads, lags], those at these lags."""
-    return scores.each[..., [least <= lag <= most for lag in scores.ticks["lag"]]]
+    """Of slash scores [texts, layers, heads, lags], those at these lags, and a zero, since there may be none."""
+    found = scores.each[..., [least <= lag <= most for lag in scores.ticks["lag"]]]
+    return torch.cat((found, torch.zeros_like(scores.each[..., :1])), -1)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -58,3 +60,10 @@ def test_near_tokens_count_beside_the_one_distance_that_a_slash_head_has() -> No
     each[:, 1, 0, :3] = torch.tensor([0.4, 0.3, 0.25])
     words = {(h.layer, h.head): h.word for h in heads(evidence([reading]))}
     assert words[0, 0] == "slash" and words[1, 0] == "local" and words[2, 0] == "mixed"
+
+
+def test_lags_that_were_not_asked_for_tell_nothing() -> None:
+    reading = slash()
+    score = reading.values["score"]
+    own = replace(reading, values={"score": replace(score, each=score.each[..., :1], ticks={"lag": (0,)})})
+    assert {h.word for h in heads(evidence([own]))} == {"mixed"}
