@@ -33,7 +33,8 @@ class Watch(Protocol):
 
     layer(seen): once for each layer of each text. rows(seen, start, probs): right after it, for block after block of queries,
     probs fp32 [Hq, R, start + R] as in `rows.py`, to be read before it returns and not changed. end(text): after a text's last
-    layer. A text is told by its number, `seen.text`.
+    layer. A text is told by its number, `seen.text`. starts: positions of a text's first token for which it wants the text read,
+    each in a forward of its own; (0,) where left out.
     """
 
     def reading(self) -> Any:
@@ -62,26 +63,37 @@ class Subject:
     @torch.inference_mode()
     def read(self, tokens: Sequence[int], text: int, watches: Sequence[Watch]) -> None:
         """Show one text to these watches. Raises RequestError for one that the model cannot read."""
-        if not 0 < len(tokens) <= self.context:
-            raise RequestError(f"A text must have 1 to {self.context} tokens for this model; found one of {len(tokens)}.")
+        starts = sorted({start for watch in watches for start in starts_of(watch)} or {0})
+        if not 0 < len(tokens) <= self.context - starts[-1]:
+            raise RequestError(f"A text must have 1 to {self.context - starts[-1]} tokens here; found one of {len(tokens)}.")
         if bad := [token for token in tokens if not 0 <= token < self.vocab]:
             raise RequestError(f"A text has token {bad[0]}; this model's ids run from 0 to {self.vocab - 1}.")
-        kv, shown = KV(), Shown(self, text, watches)
-        batch = Batch([kv.take()], token_ids([list(tokens)]).to(self.device), logits_at=(), watch=shown)
-        with torch.autocast(self.device.type, enabled=False):
-            self.run(Call(batch, kv, self.context))
+        for start in starts:
+            shown = Shown(self, text, start, [watch for watch in watches if start in starts_of(watch)])
+            self._forward(tokens, start, shown)
         for watch in watches:
             if hasattr(watch, "end"):
                 watch.end(text)
 
+    def _forward(self, tokens: Sequence[int], start: int, shown: "Shown") -> None:
+        kv = KV()
+        call = Call(Batch([kv.take()], token_ids([list(tokens)]).to(self.device), logits_at=(), watch=shown), kv, self.context)
+        call.starts = [start]
+        with torch.autocast(self.device.type, enabled=False):
+            self.run(call)
+
+
+def starts_of(watch: Any) -> Sequence[int]:
+    return getattr(watch, "starts", (0,))
+
 
 class Shown:
-    """A `Watcher` (`batch.py`) that passes on what it is given of one text. Exact rows are made once for all who ask for them,
-    and give the layer's output too.
+    """A `Watcher` (`batch.py`) that passes on what it is given of one text, whose first token is at position `start`. Exact rows
+    are made once for all who ask for them, and give the layer's output too.
     """
 
-    def __init__(self, subject: Subject, text: int, watches: Sequence[Any]) -> None:
-        self.subject, self.text, self.hidden = subject, text, torch.empty(0)
+    def __init__(self, subject: Subject, text: int, start: int, watches: Sequence[Any]) -> None:
+        self.subject, self.text, self.start, self.hidden = subject, text, start, torch.empty(0)
         self.by_layer = [watch for watch in watches if hasattr(watch, "layer")]
         self.by_rows = [watch for watch in watches if hasattr(watch, "rows")]
 
@@ -90,7 +102,7 @@ class Shown:
 
     def attend(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, layer: int, scale: float, window: int | None,
                **special: Any) -> torch.Tensor:
-        places = torch.arange(q.shape[2], dtype=torch.long, device=q.device)
+        places = torch.arange(self.start, self.start + q.shape[2], dtype=torch.long, device=q.device)
         of = self.subject
         seen = Seen(layer, self.text, q[0], k[0], v[0], scale, window, special.get("softcap"), special.get("s_aux"), places,
                     of.rope(layer), self.hidden, of.biases(layer))

@@ -2,12 +2,13 @@
 
 Rotary embeddings make attention depend on distances alone; rounding breaks that, most at the first token, and its scores drift
 more the longer a text is. Source: "When Precision Meets Position: BFloat16 Breaks Down RoPE in Long-Context Training"
-(arXiv 2411.13476), equations 4 and 5. Departure: every layer gets the same input under both shifts, so that what is seen is
-its own rounding and not that of the layers below.
+(arXiv 2411.13476), equations 4 and 5. Departure, unless `whole` is asked for: every layer gets the same input under both shifts,
+so that what is seen is its own rounding and not that of the layers below.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -18,7 +19,7 @@ from paceline.errors import ModelError, SpecError
 from paceline.lm.trace import Seen, Subject
 from paceline.probes import Watch
 from paceline.probes._kept import Kept
-from paceline.probes._shifted import PRECISIONS, beginning, differences, shifted
+from paceline.probes._shifted import PRECISIONS, differences, shifted
 
 __all__ = ["RopeDrift"]
 
@@ -32,16 +33,21 @@ class RopeDrift:
     of a text that have one of these `lengths`. The paper has base 16, 19 shifts from 0 to 2,000 and lengths 64 to 8,192.
 
     modes: bf16 (as transformers computes), fp32-rotation (only what comes out of the rotation is rounded to bf16: the paper's),
-    fp32, bf16-angles (angles rounded, too: an error of old code). Dot products and softmax are in fp32 in all of them.
+    fp32, bf16-angles (angles rounded, too: an error of old code). Dot products and softmax are in fp32 in all of them. whole: the
+    paper's own measure in their place, of the whole model as it is at other position ids, for which queries and keys of all
+    layers are held.
     """
 
     base: int = 16
     shifts: tuple[int, ...] = (0,)
     modes: tuple[str, ...] = tuple(PRECISIONS)
     lengths: tuple[int, ...] = (64, 128, 256, 512, 1024, 2048, 4096, 8192)
+    whole: bool = False
 
     def start(self, subject: Subject) -> Watch:
         """Raises SpecError for a mode that is not known."""
+        if self.whole:
+            return Whole(self, Drifts(replace(self, modes=("model",)), subject))
         for mode in self.modes:
             if mode not in PRECISIONS:
                 raise SpecError(f"rope_drift has no mode {mode!r}; it has {', '.join(PRECISIONS)}.")
@@ -59,19 +65,21 @@ class Drifts:
         self.heads, self.keys = Kept(), Kept()
 
     def layer(self, seen: Seen) -> None:
-        o, lengths = self.options, [length for length in self.lengths if length <= len(seen.positions)]
-        if seen.rope is None or not lengths:
+        if seen.rope is not None:
+            self.add(seen, by_mode(seen, self.options))
+
+    def add(self, seen: Seen, pairs: Iterable[tuple[int, int, Seen, Seen]]) -> None:
+        """Of one layer: mode, shift and the two versions to compare."""
+        lengths = [length for length in self.lengths if length <= len(seen.positions)]
+        if not lengths:
             return
-        size, count = (len(o.modes), len(o.shifts), len(self.lengths)), len(octaves(self.lengths[-1]))
+        size, count = (len(self.options.modes), len(self.options.shifts), len(self.lengths)), len(octaves(self.lengths[-1]))
         heads, keys = (torch.full((*size, *of), torch.nan) for of in ((4, len(seen.q)), (count,)))
-        text = beginning(seen, lengths[-1])
-        for m, mode in enumerate(o.modes):
-            one = shifted(text, o.base, PRECISIONS[mode])
-            for s, shift in enumerate(o.shifts):
-                for n, found in enumerate(differences(one, shifted(text, shift, PRECISIONS[mode]), lengths)):
-                    heads[m, s, n] = torch.stack([found.keys.sum(-1), found.keys[:, 0], found.logit, found.sink])
-                    each = by_octave(found.keys.sum(0))
-                    keys[m, s, n, : len(each)] = each
+        for m, s, one, other in pairs:
+            for n, found in enumerate(differences(one, other, lengths)):
+                heads[m, s, n] = torch.stack([found.keys.sum(-1), found.keys[:, 0], found.logit, found.sink])
+                each = by_octave(found.keys.sum(0))
+                keys[m, s, n, : len(each)] = each
         self.heads.add(seen.text, seen.layer, heads)
         self.keys.add(seen.text, seen.layer, keys)
 
@@ -99,6 +107,35 @@ class Drifts:
                             "rank correlation", 0.0),
         }
         return Reading("rope_drift", values, HOW, len(self.heads.texts))
+
+
+class Whole:
+    """held: layer -> position of the first token -> what that layer saw of the text that is being read."""
+
+    def __init__(self, options: RopeDrift, drifts: Drifts) -> None:
+        self.options, self.drifts = options, drifts
+        self.starts = (options.base, *options.shifts)
+        self.held: defaultdict[int, dict[int, Seen]] = defaultdict(dict)
+
+    def layer(self, seen: Seen) -> None:
+        nothing = seen.q.new_empty(0)
+        self.held[seen.layer][int(seen.positions[0])] = replace(seen, v=nothing, hidden=nothing)
+
+    def end(self, text: int) -> None:
+        for at in self.held.values():
+            one = at[self.options.base]
+            self.drifts.add(one, [(0, s, one, at[shift]) for s, shift in enumerate(self.options.shifts)])
+        self.held.clear()
+
+    def reading(self) -> Reading:
+        return self.drifts.reading()
+
+
+def by_mode(seen: Seen, options: RopeDrift) -> Iterator[tuple[int, int, Seen, Seen]]:
+    for m, mode in enumerate(options.modes):
+        one = shifted(seen, options.base, PRECISIONS[mode])
+        for s, shift in enumerate(options.shifts):
+            yield m, s, one, shifted(seen, shift, PRECISIONS[mode])
 
 
 def figure_of(ticks: Mapping[str, Sequence[Any]], each: torch.Tensor, axes: tuple[str, ...], unit: str,

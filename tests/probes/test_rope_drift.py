@@ -8,6 +8,7 @@ import torch
 import paceline
 from paceline.errors import ModelError, SpecError
 from paceline.probes.rope_drift import octaves, rank_correlation
+from paceline.testing import tiny_model
 from tests.tiny import shared_lm
 
 TEXTS = [[(7 * i + j) % 259 for j in range(70)] for i in range(2)] + [list(range(40))]
@@ -32,6 +33,21 @@ def test_fp32_hardly_drifts() -> None:
     (found,) = paceline.probe(shared_lm(), "rope_drift:lengths=[64],modes=[bf16,fp32]", TEXTS)
     half, full = found.values["drift"].mean[:, 0, 0]
     assert half > 100 * full
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_whole_model_is_read_at_other_positions(dtype: torch.dtype) -> None:
+    model = tiny_model().to(dtype)
+    (found,) = paceline.probe(model, "rope_drift:whole=true,lengths=[64],shifts=[16,0]", TEXTS[:1])
+    drift = found.values["drift"]
+    model.set_attn_implementation("eager")
+    with torch.no_grad():
+        places = torch.arange(70)[None]
+        a, b = (model(torch.tensor(TEXTS[:1]), position_ids=places + by, output_attentions=True).attentions for by in (16, 0))
+    moved = [((x - y).float().abs()[0, :, :64, :64].sum(1) / torch.arange(64, 0, -1)).sum() for x, y in zip(a, b, strict=True)]
+    assert float(drift.mean[0, 0, 0]) == 0
+    assert float(drift.mean[0, 1, 0]) == pytest.approx(float(sum(moved)), rel=0.5)  # eager rounds its weights, too
+    assert (float(drift.mean[0, 1, 0]) > 1e-2) == (dtype is torch.bfloat16)
 
 
 def test_what_it_cannot_say() -> None:
