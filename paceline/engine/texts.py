@@ -1,7 +1,7 @@
 """Texts to look at: of one length, with a start token or without, as they are or with other tokens in their place."""
 
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 
@@ -11,7 +11,7 @@ from paceline.errors import RequestError
 
 __all__ = ["Texts", "Tokens", "read_texts"]
 
-Tokens = Literal["given", "random", "shuffled"]
+Tokens = Literal["given", "random", "shuffled", "repeated"]
 
 
 class Texts(NamedTuple):
@@ -26,11 +26,11 @@ def read_texts(reader: Any, texts: Sequence[Any], length: int | None = None, sta
     """Cut to `length` tokens, start token included; shorter texts are left out. reader: has `tokenizer` (or None) and `vocab`.
 
     start_token: True puts the tokenizer's own before each text, a number puts that one, False leaves any out, None does what the
-    tokenizer does. tokens: "random" puts uniform random ids in the place of all but the start token, "shuffled" the text's own
-    in a random order. Raises RequestError for what cannot be read.
+    tokenizer does. tokens: in the place of all but the start token, "random" puts uniform random ids, "repeated" half as many of
+    them, twice over, "shuffled" the text's own in a random order. Raises RequestError for what cannot be read.
     """
-    if tokens not in ("given", "random", "shuffled"):
-        raise RequestError(f"tokens must be given, random or shuffled; found {tokens!r}.")
+    if tokens not in get_args(Tokens):
+        raise RequestError(f"tokens must be one of {', '.join(get_args(Tokens))}; found {tokens!r}.")
     random, start = torch.Generator().manual_seed(seed), starter(reader.tokenizer, start_token)
     whole_length = None if length is None else whole("length", length, 1)
     found = [begun(reader, text, start, start_token) for text in texts]
@@ -40,10 +40,12 @@ def read_texts(reader: Any, texts: Sequence[Any], length: int | None = None, sta
 
 def starter(tokenizer: Any, asked: bool | int | None) -> int | None:
     """The start token that a text may begin with; None where there is none."""
-    own = getattr(tokenizer, "bos_token_id", None)
-    if asked is True and own is None:
+    if asked is not None and not isinstance(asked, bool):
+        return whole("start_token", asked, 0)
+    own = getattr(tokenizer, "bos_token", None)
+    if asked and own is None:
         raise RequestError("This model's tokenizer has no start token: give the id of one as start_token.")
-    return own if asked is None or isinstance(asked, bool) else whole("start_token", asked, 0)
+    return None if own is None else tokenizer(own, add_special_tokens=False)["input_ids"][0]
 
 
 def begun(reader: Any, text: Any, start: int | None, asked: bool | int | None) -> list[int]:
@@ -57,9 +59,11 @@ def begun(reader: Any, text: Any, start: int | None, asked: bool | int | None) -
 
 def replaced(ids: list[int], start: int | None, tokens: Tokens, vocab: int, random: torch.Generator) -> list[int]:
     """Other ids in the place of all but the start token."""
-    first = int(ids[0] == start)
-    if tokens == "random":
-        return ids[:first] + torch.randint(vocab, (len(ids) - first,), generator=random).tolist()
+    begin, rest = ([ids[0]], ids[1:]) if ids[0] == start else ([], ids)
+    if tokens == "given":
+        return ids
     if tokens == "shuffled":
-        return ids[:first] + [ids[first + i] for i in torch.randperm(len(ids) - first, generator=random).tolist()]
-    return ids
+        return begin + [rest[i] for i in torch.randperm(len(rest), generator=random).tolist()]
+    drawn = torch.randint(vocab, (len(rest),), generator=random).tolist()
+    half = len(rest) // 2
+    return begin + (drawn if tokens == "random" else drawn[:half] + drawn[:half] + drawn[half : half + len(rest) % 2])

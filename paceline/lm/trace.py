@@ -22,6 +22,7 @@ from paceline.lm.rotary import Rope
 from paceline.lm.rows import rows
 from paceline.lm.seen import Seen
 from paceline.lm.sources.compatibility import check_causal, context_of
+from paceline.lm.weights.unpacked import unpacked
 
 __all__ = ["Seen", "Subject", "Watch", "subject"]
 
@@ -68,17 +69,17 @@ class Subject:
             raise RequestError(f"A text must have 1 to {self.context - starts[-1]} tokens here; found one of {len(tokens)}.")
         if bad := [token for token in tokens if not 0 <= token < self.vocab]:
             raise RequestError(f"A text has token {bad[0]}; this model's ids run from 0 to {self.vocab - 1}.")
+        ids = token_ids([list(tokens)]).to(self.device)
         for start in starts:
-            shown = Shown(self, text, start, [watch for watch in watches if start in starts_of(watch)])
-            self._forward(tokens, start, shown)
+            self._forward(ids, Shown(self, text, ids[0], start, [w for w in watches if start in starts_of(w)]))
         for watch in watches:
             if hasattr(watch, "end"):
                 watch.end(text)
 
-    def _forward(self, tokens: Sequence[int], start: int, shown: "Shown") -> None:
+    def _forward(self, ids: torch.Tensor, shown: "Shown") -> None:
         kv = KV()
-        call = Call(Batch([kv.take()], token_ids([list(tokens)]).to(self.device), logits_at=(), watch=shown), kv, self.context)
-        call.starts = [start]
+        call = Call(Batch([kv.take()], ids, logits_at=(), watch=shown), kv, self.context)
+        call.starts = [shown.start]
         with torch.autocast(self.device.type, enabled=False):
             self.run(call)
 
@@ -92,8 +93,8 @@ class Shown:
     are made once for all who ask for them, and give the layer's output too.
     """
 
-    def __init__(self, subject: Subject, text: int, start: int, watches: Sequence[Any]) -> None:
-        self.subject, self.text, self.start, self.hidden = subject, text, start, torch.empty(0)
+    def __init__(self, subject: Subject, text: int, tokens: torch.Tensor, start: int, watches: Sequence[Any]) -> None:
+        self.subject, self.text, self.tokens, self.start, self.hidden = subject, text, tokens, start, torch.empty(0)
         self.by_layer = [watch for watch in watches if hasattr(watch, "layer")]
         self.by_rows = [watch for watch in watches if hasattr(watch, "rows")]
 
@@ -104,8 +105,8 @@ class Shown:
                **special: Any) -> torch.Tensor:
         places = torch.arange(self.start, self.start + q.shape[2], dtype=torch.long, device=q.device)
         of = self.subject
-        seen = Seen(layer, self.text, q[0], k[0], v[0], scale, window, special.get("softcap"), special.get("s_aux"), places,
-                    of.rope(layer), self.hidden, of.biases(layer))
+        seen = Seen(layer, self.text, self.tokens, q[0], k[0], v[0], scale, window, special.get("softcap"),
+                    special.get("s_aux"), places, of.rope(layer), self.hidden, of.biases(layer))
         for watch in self.by_layer:
             watch.layer(seen)
         if not self.by_rows and not special and (window is None or window >= len(places)):
@@ -146,12 +147,13 @@ def of_decoder(source: Any, decoder: Decoder) -> Subject:
     """On the lean forward."""
     from paceline.lm.forwards.lean import Lean
 
+    decoder = unpacked(decoder)
     made, heads = Subject(source.name, source.settings, Lean(decoder), source.device), decoder.heads
 
     def biases(layer: int) -> Biases:
         part = decoder.layers[layer]
-        bias = getattr(part.qkv, "bias", None)
-        if bias is None or part.q_norm is not None:
+        bias = part.qkv.linear(torch.zeros((1, part.qkv.shape[1]), dtype=part.qkv.dtype, device=source.device))
+        if part.q_norm is not None or not bias.any():
             return None
         q, k, _ = bias.view(-1, heads.dim).split([heads.queries, heads.keys, heads.keys])
         return q, k

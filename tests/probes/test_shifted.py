@@ -17,7 +17,7 @@ def layer(scale: float = 1.0, length: int = 96, rope: Rope = ROPE, window: int |
     """Random queries and keys, as a layer rotates them at positions 0, 1, 2 …"""
     random, places = torch.Generator().manual_seed(3), torch.arange(length)
     q, k = (rope.rotate(scale * torch.randn(heads, length, 20, generator=random), places) for heads in (4, 2))
-    return Seen(0, 0, q, k, k, 0.25, window, cap, None, places, rope, torch.zeros(length, 8), None)
+    return Seen(0, 0, places, q, k, k, 0.25, window, cap, None, places, rope, torch.zeros(length, 8), None)
 
 
 @pytest.mark.parametrize("block", [1, 3000])
