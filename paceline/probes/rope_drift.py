@@ -7,10 +7,8 @@ so that what is seen is its own rounding and not that of the layers below.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from functools import partial
-from typing import Any
 
 import torch
 
@@ -23,8 +21,8 @@ from paceline.probes._shifted import PRECISIONS, differences, shifted
 
 __all__ = ["RopeDrift"]
 
-HOW = ("Attention that a shift of all positions moves, summed over heads: nothing in exact arithmetic. `sinks` tells whether the "
-       "heads whose first key drifts most are those that look at it most.")
+HOW = ("Attention that a shift of all positions moves, summed over heads: nothing in exact arithmetic. `first_share` above its "
+       "null level says that the first key is hit most; `sinks`, whether it is in the heads that look at it most.")
 
 
 @dataclass(frozen=True)
@@ -44,14 +42,16 @@ class RopeDrift:
     lengths: tuple[int, ...] = (64, 128, 256, 512, 1024, 2048, 4096, 8192)
     whole: bool = False
 
+    def __post_init__(self) -> None:
+        if not self.modes or not set(self.modes) <= set(PRECISIONS):
+            raise SpecError(f"rope_drift has the modes {', '.join(PRECISIONS)}; found {', '.join(self.modes) or 'none'}.")
+        if not self.shifts or min(self.base, *self.shifts) < 0 or min(self.lengths, default=0) < 1:
+            raise SpecError(f"rope_drift needs base >= 0, shifts >= 0 and lengths >= 1; found base={self.base}, "
+                            f"shifts={list(self.shifts)}, lengths={list(self.lengths)}.")
+
     def start(self, subject: Subject) -> Watch:
-        """Raises SpecError for a mode that is not known."""
-        if self.whole:
-            return Whole(self, Drifts(replace(self, modes=("model",)), subject))
-        for mode in self.modes:
-            if mode not in PRECISIONS:
-                raise SpecError(f"rope_drift has no mode {mode!r}; it has {', '.join(PRECISIONS)}.")
-        return Drifts(self, subject)
+        drifts = Drifts(self, subject)
+        return Whole(drifts) if self.whole else drifts
 
 
 class Drifts:
@@ -62,6 +62,7 @@ class Drifts:
 
     def __init__(self, options: RopeDrift, subject: Subject) -> None:
         self.options, self.subject, self.lengths = options, subject, sorted(options.lengths)
+        self.modes = ("model",) if options.whole else options.modes
         self.heads, self.keys = Kept(), Kept()
 
     def layer(self, seen: Seen) -> None:
@@ -73,7 +74,7 @@ class Drifts:
         lengths = [length for length in self.lengths if length <= len(seen.positions)]
         if not lengths:
             return
-        size, count = (len(self.options.modes), len(self.options.shifts), len(self.lengths)), len(octaves(self.lengths[-1]))
+        size, count = (len(self.modes), len(self.options.shifts), len(self.lengths)), len(octaves(self.lengths[-1]))
         heads, keys = (torch.full((*size, *of), torch.nan) for of in ((4, len(seen.q)), (count,)))
         for m, s, one, other in pairs:
             for n, found in enumerate(differences(one, other, lengths)):
@@ -93,28 +94,29 @@ class Drifts:
         last, of_length = len(lengths) - 1, ("mode", "shift", "length")
         moved, first, logit, sink = heads[:, :, :, : len(lengths)].unbind(4)
         total, even = moved.sum((-1, -2)), 1 / torch.tensor(lengths)
-        ticks = {"mode": self.options.modes, "shift": self.options.shifts, "length": lengths, "layer": self.heads.layers,
+        ticks = {"mode": self.modes, "shift": self.options.shifts, "length": lengths, "layer": self.heads.layers,
                  "key": octaves(lengths[-1])}
-        figure = partial(figure_of, ticks)
-        values = {
-            "drift": figure(total, of_length, "attention moved"),
-            "first_share": figure(first.sum((-1, -2)) / total, of_length, "share of the drift", even),
-            "first_logit": figure(logit.sum((-1, -2)), of_length, "scores moved"),
-            "by_head": figure(moved[..., last, :, :], ("mode", "shift", "layer", "head"), "attention moved"),
-            "by_key": figure(keys[..., last, : len(ticks["key"])], ("mode", "shift", "key"), "attention moved",
-                             (total[..., last] * even[last]).nanmean(0)[..., None]),
-            "sinks": figure(rank_correlation(first[..., last, :, :], sink[..., last, :, :]), ("mode", "shift"),
-                            "rank correlation", 0.0),
+        by_key = keys[..., last, : len(ticks["key"])]
+        correlation = rank_correlation(first[..., last, :, :], sink[..., last, :, :])
+        figures: dict[str, tuple[torch.Tensor, tuple[str, ...], str, torch.Tensor | float]] = {
+            "drift": (total, of_length, "attention moved", 0.0),
+            "first_share": (first.sum((-1, -2)) / total, of_length, "share of the drift", even),
+            "first_logit": (logit.sum((-1, -2)), of_length, "scores moved", 0.0),
+            "by_head": (moved[..., last, :, :], ("mode", "shift", "layer", "head"), "attention moved", 0.0),
+            "by_key": (by_key, ("mode", "shift", "key"), "attention moved", (total * even)[..., last].nanmean(0)[..., None]),
+            "sinks": (correlation, ("mode", "shift"), "rank correlation", 0.0),
         }
+        values = {name: Figure(each, axes, unit, null, {axis: ticks[axis] for axis in axes if axis in ticks})
+                  for name, (each, axes, unit, null) in figures.items()}
         return Reading("rope_drift", values, HOW, len(self.heads.texts))
 
 
 class Whole:
     """held: layer -> position of the first token -> what that layer saw of the text that is being read."""
 
-    def __init__(self, options: RopeDrift, drifts: Drifts) -> None:
-        self.options, self.drifts = options, drifts
-        self.starts = (options.base, *options.shifts)
+    def __init__(self, drifts: Drifts) -> None:
+        self.drifts, self.base, self.shifts = drifts, drifts.options.base, drifts.options.shifts
+        self.starts = (self.base, *self.shifts)
         self.held: defaultdict[int, dict[int, Seen]] = defaultdict(dict)
 
     def layer(self, seen: Seen) -> None:
@@ -123,8 +125,8 @@ class Whole:
 
     def end(self, text: int) -> None:
         for at in self.held.values():
-            one = at[self.options.base]
-            self.drifts.add(one, [(0, s, one, at[shift]) for s, shift in enumerate(self.options.shifts)])
+            one = at[self.base]
+            self.drifts.add(one, [(0, s, one, at[shift]) for s, shift in enumerate(self.shifts)])
         self.held.clear()
 
     def reading(self) -> Reading:
@@ -136,11 +138,6 @@ def by_mode(seen: Seen, options: RopeDrift) -> Iterator[tuple[int, int, Seen, Se
         one = shifted(seen, options.base, PRECISIONS[mode])
         for s, shift in enumerate(options.shifts):
             yield m, s, one, shifted(seen, shift, PRECISIONS[mode])
-
-
-def figure_of(ticks: Mapping[str, Sequence[Any]], each: torch.Tensor, axes: tuple[str, ...], unit: str,
-              null: torch.Tensor | float | None = None) -> Figure:
-    return Figure(each, axes, unit, null, {axis: ticks[axis] for axis in axes if axis in ticks})
 
 
 def octaves(length: int) -> list[int]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 
 from paceline.core.reading import Figure, Reading
+from paceline.errors import SpecError
 from paceline.lm.decoder import Heads
 from paceline.lm.trace import Subject
 from paceline.probes import Watch
@@ -29,6 +30,10 @@ class Spectra:
     """`top`: of how many singular values the energy is added up."""
 
     top: int = 10
+
+    def __post_init__(self) -> None:
+        if self.top < 1:
+            raise SpecError(f"spectra needs top >= 1; found top={self.top}.")
 
     def start(self, subject: Subject) -> Watch:
         """Reads them at once. Raises ModelError where the linears have names that are not known."""

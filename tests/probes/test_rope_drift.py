@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import paceline
+from paceline import plugins
 from paceline.errors import ModelError, SpecError
 from paceline.probes.rope_drift import octaves, rank_correlation
 from paceline.testing import tiny_model
@@ -55,8 +56,9 @@ def test_what_it_cannot_say() -> None:
         paceline.probe(shared_lm("gpt2"), "rope_drift", TEXTS)
     with pytest.raises(ModelError, match="no text has 512 tokens"):
         paceline.probe(shared_lm(), "rope_drift:lengths=[512]", TEXTS)
-    with pytest.raises(SpecError, match="has no mode 'bf15'"):
-        paceline.probe(shared_lm(), "rope_drift:modes=[bf15]", TEXTS)
+    for options in ("modes=[bf15]", "modes=[]", "shifts=[]", "shifts=[-1]", "base=-1", "lengths=[]", "lengths=[0]"):
+        with pytest.raises(SpecError, match="rope_drift (has|needs)"):
+            plugins.make("probe", f"rope_drift:{options}")
 
 
 def test_rank_correlation_is_spearmans() -> None:
