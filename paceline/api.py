@@ -126,7 +126,8 @@ def probe(model: Any, probes: Any, texts: Prompt | Sequence[Prompt], *, length: 
         for i, ids in enumerate(given.tokens):
             with waiting(f"reading text {i + 1} of {len(given.tokens)}"):
                 looked.read(ids, i, watches)
-    note = (f"{given.left_out} texts of fewer than {length} tokens were left out.",) if given.left_out else ()
+    count = len(given.tokens) + given.left_out
+    note = (f"Shorter than {length} tokens and left out: {given.left_out} of {count} texts.",) if given.left_out else ()
     readings = [watch.reading() for watch in watches]
     return [replace(r, notes=note + r.notes) for r in readings]
 

@@ -90,10 +90,18 @@ class SinksWatch:
             "massive": Figure(each["massive"], ("layer",), "times the median norm", 1.0, ticks),
             "outside": Figure(each["outside"], ("layer", "head"), "share of attention", 0.0, ticks),
         }
-        notes = [f"{len(self.short)} texts of fewer than {self.asked.length} tokens were left out of sinks."] if self.short else []
+        count, short = len(alpha.texts), len(self.short)
+        notes = [f"Shorter than {self.asked.length} tokens and left out: {short} of {count + short} texts."] if short else []
         how = (f"A head has a sink at a key that its queries give more than {self.asked.eps} on average; written far below share "
                "means that little comes of it.")
-        return Reading("sinks", values, how, len(alpha.texts), tuple(notes))
+        return Reading("sinks", values, how, count, tuple(notes))
+
+
+def pooled(alpha: torch.Tensor, eps: float) -> torch.Tensor:
+    """Share of all heads whose mean attention over texts is above eps, [keys], of alpha [texts, layers, heads, keys]: fewer texts
+    are needed than for Sink_k, and it is a little higher where heads are near the threshold.
+    """
+    return (alpha.mean(0) > eps).float().mean((0, 1))
 
 
 def lookers(length: int, window: int | None = None) -> torch.Tensor:
