@@ -82,6 +82,8 @@ class Subject:
         call.starts = [shown.start]
         with torch.autocast(self.device.type, enabled=False):
             self.run(call)
+        if not shown.layers:
+            raise ModelError(f"{self.name} shows no attention; expected layers that attend through transformers' interface.")
 
 
 def starts_of(watch: Any) -> Sequence[int]:
@@ -94,7 +96,8 @@ class Shown:
     """
 
     def __init__(self, subject: Subject, text: int, tokens: torch.Tensor, start: int, watches: Sequence[Any]) -> None:
-        self.subject, self.text, self.tokens, self.start, self.hidden = subject, text, tokens, start, torch.empty(0)
+        self.subject, self.text, self.tokens, self.start = subject, text, tokens, start
+        self.hidden, self.layers = torch.empty(0), 0
         self.by_layer = [watch for watch in watches if hasattr(watch, "layer")]
         self.by_rows = [watch for watch in watches if hasattr(watch, "rows")]
 
@@ -104,7 +107,7 @@ class Shown:
     def attend(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, layer: int, scale: float, window: int | None,
                **special: Any) -> torch.Tensor:
         places = torch.arange(self.start, self.start + q.shape[2], dtype=torch.long, device=q.device)
-        of = self.subject
+        of, self.layers = self.subject, self.layers + 1
         seen = Seen(layer, self.text, self.tokens, q[0], k[0], v[0], scale, window, special.get("softcap"),
                     special.get("s_aux"), places, of.rope(layer), self.hidden, of.biases(layer))
         for watch in self.by_layer:
