@@ -66,11 +66,13 @@ def by_layer(model: Any) -> list[dict[str, Any]]:
 
 
 def parts_of(what: str, module: Any, heads: Heads) -> Mapping[str, torch.Tensor]:
-    """One module's matrices by role."""
+    """One module's matrices by role. Raises ModelError where queries, keys and values together have another size."""
     weight = module.weight.detach().float()
     weight = weight.T if type(module).__name__ == "Conv1D" else weight  # GPT-2's lie as [in, out]
+    sizes = [heads.queries * heads.dim, *[heads.keys * heads.dim] * 2]
+    if what.startswith("q") and len(what) > 1 and len(weight) != sum(sizes):
+        raise ModelError(f"Spectra expected {sum(sizes)} outputs of queries, keys and values together; found {len(weight)}.")
     if what == "q k v":
-        sizes = [heads.queries * heads.dim, *[heads.keys * heads.dim] * 2]
         return dict(zip(what.split(), weight.split(sizes), strict=True))
     if what == "qkv of each head":
         apart = weight.unflatten(0, (heads.queries, 3, heads.dim)).unbind(1)

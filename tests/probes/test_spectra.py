@@ -81,3 +81,7 @@ def test_linears_of_unknown_names_are_told() -> None:
     strange.module = torch.nn.ModuleDict({"h": torch.nn.ModuleList([torch.nn.Linear(2, 2)])})
     with pytest.raises(ModelError, match="q_proj or down_proj"):
         next(matrices(strange))
+    strange.module = torch.nn.ModuleDict({"h": torch.nn.ModuleList([torch.nn.ModuleDict({"attn": torch.nn.ModuleDict(
+        {"query_key_value": torch.nn.Linear(64, 70)})})])})
+    with pytest.raises(ModelError, match="192 outputs .* found 70"):
+        next(matrices(strange))
