@@ -18,8 +18,8 @@ def lazy_ratio(q: torch.Tensor, k: torch.Tensor, positions: Sequence[int], sinks
 
     As in `mass`: q [H, w, D] of a text's last tokens, scaled; k [G, n, D]. A key that is both counts once, and none behind its
     query, so the ratio is 1 where n <= sinks + recent. window, cap: the layer's own, where it has them. Source: LightTransfer
-    (Zhang et al., arXiv 2410.13846), section 3, with sinks 4, recent 1,020 and w 32. Departure: the paper counts the text's last
-    keys for all w queries, which is the same to a w-th of `recent`.
+    (Zhang et al., arXiv 2410.13846), section 3, with sinks 4, recent 1,020 and w 32. Departure: the paper counts the text's
+    `recent` last keys, of which the first of the w queries sees w - 1 fewer than a streaming layer would keep for it.
     """
     rows = q.float().unflatten(0, (k.shape[0], -1)).flatten(1, 2)  # [G, H / G * w, D]
     last = torch.tensor(positions, dtype=torch.long, device=q.device).repeat(q.shape[0] // k.shape[0])[:, None]

@@ -36,7 +36,8 @@ class Watch(Protocol):
 
     layer(seen): once for each layer of each text. rows(seen, start, probs): right after it, for block after block of queries,
     probs fp32 [Hq, R, start + R] as in `rows.py`, to be read before it returns and not changed. end(text): after a text's last
-    layer. A text is told by its number, `seen.text`.
+    layer. A text is told by its number, `seen.text`. starts: positions of a text's first token for which it wants the text read,
+    each in a forward of its own; (0,) where left out.
     """
 
     def reading(self) -> Any:
@@ -66,37 +67,49 @@ class Subject:
 
     def read(self, tokens: Sequence[int], text: int, watches: Sequence[Watch]) -> None:
         """Show one text to these watches. Raises RequestError for one that the model cannot read."""
-        self._run(tokens, text, watches, ())
+        starts = sorted({start for watch in watches for start in starts_of(watch)} or {0})
+        ids = self._ids(tokens, starts[-1])
+        for start in starts:
+            self._forward(ids, Shown(self, text, ids[0], start, [w for w in watches if start in starts_of(w)]), ())
         for watch in watches:
             if hasattr(watch, "end"):
                 watch.end(text)
 
     def logits(self, tokens: Sequence[int]) -> torch.Tensor:
         """[T, V] of a text. Raises RequestError for one that the model cannot read."""
-        return self._run(tokens, 0, (), None)
+        ids = self._ids(tokens)
+        return self._forward(ids, Shown(self, 0, ids[0], 0, ()), None)
 
-    @torch.inference_mode()
-    def _run(self, tokens: Sequence[int], text: int, watches: Sequence[Watch], logits_at: tuple[()] | None) -> torch.Tensor:
-        if not 0 < len(tokens) <= self.context:
-            raise RequestError(f"A text must have 1 to {self.context} tokens for this model; found one of {len(tokens)}.")
+    def _ids(self, tokens: Sequence[int], start: int = 0) -> torch.Tensor:
+        if not 0 < len(tokens) <= self.context - start:
+            raise RequestError(f"A text must have 1 to {self.context - start} tokens here; found one of {len(tokens)}.")
         if bad := [token for token in tokens if not 0 <= token < self.vocab]:
             raise RequestError(f"A text has token {bad[0]}; this model's ids run from 0 to {self.vocab - 1}.")
-        kv, ids = KV(), token_ids([list(tokens)]).to(self.device)
-        shown = Shown(self, text, ids[0], watches)
+        return token_ids([list(tokens)]).to(self.device)
+
+    @torch.inference_mode()
+    def _forward(self, ids: torch.Tensor, shown: "Shown", logits_at: tuple[()] | None) -> torch.Tensor:
+        kv = KV()
+        call = Call(Batch([kv.take()], ids, logits_at=logits_at, watch=shown), kv, self.context)
+        call.starts = [shown.start]
         with torch.autocast(self.device.type, enabled=False):
-            logits = self.run(Call(Batch([kv.take()], ids, logits_at=logits_at, watch=shown), kv, self.context))
+            logits = self.run(call)
         if not shown.layers:
             raise ModelError(f"{self.name} shows no attention; expected layers that attend through transformers' interface.")
         return logits
 
 
+def starts_of(watch: Any) -> Sequence[int]:
+    return getattr(watch, "starts", (0,))
+
+
 class Shown:
-    """A `Watcher` (`batch.py`) that passes on what it is given of one text. Exact rows are made once for all who ask for them,
-    and give the layer's output too.
+    """A `Watcher` (`batch.py`) that passes on what it is given of one text, whose first token is at position `start`. Exact rows
+    are made once for all who ask for them, and give the layer's output too.
     """
 
-    def __init__(self, subject: Subject, text: int, tokens: torch.Tensor, watches: Sequence[Any]) -> None:
-        self.subject, self.text, self.tokens = subject, text, tokens
+    def __init__(self, subject: Subject, text: int, tokens: torch.Tensor, start: int, watches: Sequence[Any]) -> None:
+        self.subject, self.text, self.tokens, self.start = subject, text, tokens, start
         self.hidden, self.layers = torch.empty(0), 0
         self.by_layer = [watch for watch in watches if hasattr(watch, "layer")]
         self.by_rows = [watch for watch in watches if hasattr(watch, "rows")]
@@ -106,7 +119,7 @@ class Shown:
 
     def attend(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, layer: int, scale: float, window: int | None,
                **special: Any) -> torch.Tensor:
-        places = torch.arange(q.shape[2], dtype=torch.long, device=q.device)
+        places = torch.arange(self.start, self.start + q.shape[2], dtype=torch.long, device=q.device)
         of, self.layers = self.subject, self.layers + 1
         seen = Seen(layer, self.text, self.tokens, q[0], k[0], v[0], scale, window, special.get("softcap"),
                     special.get("s_aux"), places, of.rope(layer), self.hidden, of.biases(layer))

@@ -10,7 +10,7 @@ import torch
 from paceline.errors import ModelError
 from paceline.lm.decoder import Decoder, Heads
 from paceline.lm.trace import Subject
-from paceline.lm.weights.stacked import Stacked
+from paceline.lm.weights.unpacked import dense
 
 __all__ = ["ROLES", "heads_of", "matrices"]
 
@@ -49,15 +49,10 @@ def heads_of(settings: Any) -> Heads:
 
 def described(decoder: Decoder, layer: int) -> dict[str, torch.Tensor]:
     at, heads = decoder.layers[layer], decoder.heads
-    q, k, v = whole(at.qkv).split([heads.queries * heads.dim, *[heads.keys * heads.dim] * 2])
-    gate, up = whole(at.gate_up).chunk(2)
-    return dict(zip(ROLES, (q, k, v, whole(at.out), gate, up, whole(at.down)), strict=True))
-
-
-def whole(weights: Any) -> torch.Tensor:
-    if isinstance(weights, Stacked):
-        return torch.cat([whole(part) for part in weights.parts])
-    return weights.rows(torch.arange(weights.shape[0], dtype=torch.long)).float()
+    qkv, o, gate_up, down = (dense(part).weight.float() for part in (at.qkv, at.out, at.gate_up, at.down))
+    q, k, v = qkv.split([heads.queries * heads.dim, *[heads.keys * heads.dim] * 2])
+    gate, up = gate_up.chunk(2)
+    return dict(zip(ROLES, (q, k, v, o, gate, up, down), strict=True))
 
 
 def by_layer(model: Any) -> list[dict[str, Any]]:
@@ -71,11 +66,13 @@ def by_layer(model: Any) -> list[dict[str, Any]]:
 
 
 def parts_of(what: str, module: Any, heads: Heads) -> Mapping[str, torch.Tensor]:
-    """One module's matrices by role."""
+    """One module's matrices by role. Raises ModelError where queries, keys and values together have another size."""
     weight = module.weight.detach().float()
     weight = weight.T if type(module).__name__ == "Conv1D" else weight  # GPT-2's lie as [in, out]
+    sizes = [heads.queries * heads.dim, *[heads.keys * heads.dim] * 2]
+    if what.startswith("q") and len(what) > 1 and len(weight) != sum(sizes):
+        raise ModelError(f"Spectra expected {sum(sizes)} outputs of queries, keys and values together; found {len(weight)}.")
     if what == "q k v":
-        sizes = [heads.queries * heads.dim, *[heads.keys * heads.dim] * 2]
         return dict(zip(what.split(), weight.split(sizes), strict=True))
     if what == "qkv of each head":
         apart = weight.unflatten(0, (heads.queries, 3, heads.dim)).unbind(1)

@@ -14,7 +14,7 @@ from paceline.lm.rotary import Rope
 from paceline.lm.rows import rows
 from paceline.lm.seen import Seen
 
-__all__ = ["PRECISIONS", "Difference", "beginning", "differences", "shifted"]
+__all__ = ["PRECISIONS", "Difference", "differences", "shifted"]
 
 
 class Precision(NamedTuple):
@@ -55,12 +55,6 @@ def shifted(seen: Seen, shift: int, precision: Precision) -> Seen:
     return replace(seen, q=q, k=k, positions=places + shift)
 
 
-def beginning(seen: Seen, length: int) -> Seen:
-    """A layer of the text's first tokens alone."""
-    return replace(seen, q=seen.q[:, :length], k=seen.k[:, :length], v=seen.v[:, :length], positions=seen.positions[:length],
-                   hidden=seen.hidden[:length])
-
-
 class Difference(NamedTuple):
     """At a prefix of `length` tokens, by head: how far attention to each key has moved, mean over the queries that see it, [H,
     length]; how far the first key's scores have, mean over queries, [H]; mean attention to the first key, [H].
@@ -76,6 +70,7 @@ def differences(one: Seen, other: Seen, lengths: Sequence[int]) -> Iterator[Diff
     """Between two versions of a layer, at prefixes of these lengths, ascending. Attention is causal, so a prefix is what a
     shorter text would have given, and one pass makes all.
     """
+    one, other = (replace(x, q=x.q[:, : lengths[-1]], k=x.k[:, : lengths[-1]]) for x in (one, other))
     heads, t = one.q.shape[:2]
     logit = (first_scores(one) - first_scores(other)).abs()
     moved, sink = logit.new_zeros(heads, t), logit.new_zeros(heads)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import torch
 
 from paceline.core.reading import Figure, Reading
-from paceline.errors import DataError
+from paceline.errors import DataError, SpecError
 from paceline.lm.capture import lazy_ratio
 from paceline.lm.trace import Seen, Subject
 from paceline.probes import Watch
@@ -28,6 +28,11 @@ class Lazy:
     sinks: int = 4
     recent: int = 64
     last: int = 64
+
+    def __post_init__(self) -> None:
+        if min(self.sinks, self.recent) < 0 or self.last < 1:
+            raise SpecError(f"lazy needs sinks >= 0, recent >= 0 and last >= 1; found sinks={self.sinks}, recent={self.recent}, "
+                            f"last={self.last}.")
 
     def start(self, subject: Subject) -> Watch:
         return LazyWatch(self)

@@ -7,12 +7,13 @@ W_Q^T W_K, mean over heads (the paper shows the spectra of V and O together; her
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 
 from paceline.core.reading import Figure, Reading
+from paceline.errors import SpecError
 from paceline.lm.decoder import Heads
 from paceline.lm.trace import Subject
 from paceline.probes import Watch
@@ -30,6 +31,10 @@ class Spectra:
 
     top: int = 10
 
+    def __post_init__(self) -> None:
+        if self.top < 1:
+            raise SpecError(f"spectra needs top >= 1; found top={self.top}.")
+
     def start(self, subject: Subject) -> Watch:
         """Reads them at once. Raises ModelError where the linears have names that are not known."""
         heads, found, nulls, known = heads_of(subject.settings), [], [], dict[str, Spectrums]()
@@ -46,8 +51,8 @@ class Spectra:
 class Found:
     """Spectra of each layer's matrices, and of matrices of their shapes with independent normal entries."""
 
-    layers: list[Spectrums]
-    nulls: list[Spectrums]
+    layers: Sequence[Spectrums]
+    nulls: Sequence[Spectrums]
 
     def reading(self) -> Reading:
         roles = [role for role in (*ROLES, "qk", "vo") if any(role in layer for layer in self.layers)]
@@ -59,7 +64,7 @@ class Found:
         return Reading("spectra", values, how, 0)
 
 
-def stacked(layers: list[Spectrums], roles: list[str]) -> torch.Tensor:
+def stacked(layers: Sequence[Spectrums], roles: Sequence[str]) -> torch.Tensor:
     """[layers, roles, metrics], NaN where a layer lacks a role."""
     none = torch.full((len(METRICS),), torch.nan, dtype=torch.float64)
     return torch.stack([torch.stack([layer.get(role, none) for role in roles]) for layer in layers]).float()

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import paceline
-from paceline.errors import DataError
+from paceline.errors import DataError, SpecError
 from paceline.testing import tiny_lm
 from tests.tiny import shared_lm
 
@@ -32,3 +32,5 @@ def test_shares_are_those_of_transformers() -> None:
 def test_texts_have_to_be_longer_than_what_is_kept() -> None:
     with pytest.raises(DataError, match="more than 68 tokens"):
         paceline.probe(shared_lm(), "lazy", [[1, 2, 3]])
+    with pytest.raises(SpecError, match="last >= 1"):
+        paceline.probe(shared_lm(), "lazy:last=0", [[1, 2, 3]])

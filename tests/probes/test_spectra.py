@@ -7,7 +7,7 @@ import torch
 
 import paceline
 from paceline.errors import ModelError
-from paceline.lm.trace import subject
+from paceline.lm.trace import of_decoder, subject
 from paceline.probes._matrices import ROLES, matrices
 from paceline.probes.spectra import energies, product_energies, spectrum
 from tests.tiny import shared_lm
@@ -41,14 +41,17 @@ def test_energies_are_squared_singular_values_also_of_products_that_are_never_ma
     torch.testing.assert_close(product_energies(left, right), torch.linalg.svdvals(left @ right)[:, :6].flip(-1) ** 2)
 
 
-@pytest.mark.parametrize("family", ["llama", "qwen2"])
-def test_a_decoder_is_taken_apart(family: str) -> None:
+@pytest.mark.parametrize("family", ["llama", "phi3"])
+def test_a_decoder_is_taken_apart_as_its_module_is(family: str) -> None:
     lm = shared_lm(family)
-    for found, layer in zip(matrices(subject(lm)), lm.model.model.layers, strict=True):
-        assert tuple(found) == ROLES
-        at, mlp = layer.self_attn, layer.mlp
+    file = of_decoder(lm.source, lm.source.decoder(lm.context)[0])  # as of a GGUF file
+    for mine, other in zip(matrices(file), matrices(subject(lm)), strict=True):
+        assert tuple(mine) == ROLES and mine.keys() == other.keys()
+        assert all(torch.equal(mine[role], other[role]) for role in ROLES)
+    if family == "llama":
+        at, mlp = lm.model.model.layers[-1].self_attn, lm.model.model.layers[-1].mlp
         modules = (at.q_proj, at.k_proj, at.v_proj, at.o_proj, mlp.gate_proj, mlp.up_proj, mlp.down_proj)
-        assert all(torch.equal(weight, module.weight) for weight, module in zip(found.values(), modules, strict=True))
+        assert all(torch.equal(weight, module.weight) for weight, module in zip(mine.values(), modules, strict=True))
 
 
 def test_other_models_are_taken_apart_by_the_names_of_their_linears() -> None:
@@ -77,4 +80,8 @@ def test_linears_of_unknown_names_are_told() -> None:
     strange = subject(shared_lm("gpt2"))
     strange.module = torch.nn.ModuleDict({"h": torch.nn.ModuleList([torch.nn.Linear(2, 2)])})
     with pytest.raises(ModelError, match="q_proj or down_proj"):
+        next(matrices(strange))
+    strange.module = torch.nn.ModuleDict({"h": torch.nn.ModuleList([torch.nn.ModuleDict({"attn": torch.nn.ModuleDict(
+        {"query_key_value": torch.nn.Linear(64, 70)})})])})
+    with pytest.raises(ModelError, match="192 outputs .* found 70"):
         next(matrices(strange))

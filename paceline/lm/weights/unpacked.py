@@ -10,7 +10,7 @@ from paceline.lm.weights.blocks import Blocks
 from paceline.lm.weights.dense import Dense, joined
 from paceline.lm.weights.stacked import Stacked
 
-__all__ = ["unpacked"]
+__all__ = ["dense", "unpacked"]
 
 LARGEST = 1 << 31  # bytes of fp32 layers; larger models stay as they are
 
