@@ -11,7 +11,7 @@ from paceline.lm.seen import Seen
 
 __all__ = ["rows"]
 
-BLOCK = 1 << 20  # probabilities in a block: 4 MB, so that it stays in a processor's cache
+BLOCK = 1 << 22  # probabilities in a block, 16 MB: with fewer, products have too few rows to be fast; more leave the cache
 FEWEST = 8  # rows
 
 
@@ -22,18 +22,15 @@ def rows(seen: Seen) -> Iterator[tuple[int, torch.Tensor]]:
     (hq, t, d), g = seen.q.shape, seen.k.shape[0]
     count = min(t, max(FEWEST, BLOCK // (hq * t)))
     q, k = (seen.q.float() * seen.scale).unflatten(0, (g, -1)), seen.k.float()
-    extra = seen.sinks is not None
-    held = [q.new_empty(hq * count * (t + extra)) for _ in range(2)]
+    held = q.new_empty(hq * count * t)
     for start in range(0, t, count):
         stop = min(t, start + count)
-        shape = (g, hq // g * (stop - start), stop)
-        scores = held[0][: hq * (stop - start) * stop].view(shape)
+        scores = held[: hq * (stop - start) * stop].view(g, -1, stop)
         torch.bmm(q[:, :, start:stop].reshape(g, -1, d), k[:, :stop].mT, out=scores)
         scores = hidden(seen, start, scores.view(hq, stop - start, stop))
         if seen.sinks is not None:
             scores = torch.cat((scores, seen.sinks.float()[:, None, None].expand(-1, stop - start, 1)), -1)
-        probs = held[1][: scores.numel()].view(scores.shape)
-        yield start, torch.softmax(scores, -1, out=probs)[..., :stop]
+        yield start, torch.softmax(scores, -1, out=scores)[..., :stop]
 
 
 def hidden(seen: Seen, start: int, scores: torch.Tensor) -> torch.Tensor:

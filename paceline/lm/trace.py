@@ -79,9 +79,12 @@ class Subject:
         if bad := [token for token in tokens if not 0 <= token < self.vocab]:
             raise RequestError(f"A text has token {bad[0]}; this model's ids run from 0 to {self.vocab - 1}.")
         kv, ids = KV(), token_ids([list(tokens)]).to(self.device)
-        batch = Batch([kv.take()], ids, logits_at=logits_at, watch=Shown(self, text, ids[0], watches))
+        shown = Shown(self, text, ids[0], watches)
         with torch.autocast(self.device.type, enabled=False):
-            return self.run(Call(batch, kv, self.context))
+            out = self.run(Call(Batch([kv.take()], ids, logits_at=logits_at, watch=shown), kv, self.context))
+        if not shown.layers:
+            raise ModelError(f"{self.name} shows no attention; expected layers that attend through transformers' interface.")
+        return out
 
 
 class Shown:
@@ -90,7 +93,8 @@ class Shown:
     """
 
     def __init__(self, subject: Subject, text: int, tokens: torch.Tensor, watches: Sequence[Any]) -> None:
-        self.subject, self.text, self.tokens, self.hidden = subject, text, tokens, torch.empty(0)
+        self.subject, self.text, self.tokens = subject, text, tokens
+        self.hidden, self.layers = torch.empty(0), 0
         self.by_layer = [watch for watch in watches if hasattr(watch, "layer")]
         self.by_rows = [watch for watch in watches if hasattr(watch, "rows")]
 
@@ -100,7 +104,7 @@ class Shown:
     def attend(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, layer: int, scale: float, window: int | None,
                **special: Any) -> torch.Tensor:
         places = torch.arange(q.shape[2], dtype=torch.long, device=q.device)
-        of = self.subject
+        of, self.layers = self.subject, self.layers + 1
         seen = Seen(layer, self.text, self.tokens, q[0], k[0], v[0], scale, window, special.get("softcap"),
                     special.get("s_aux"), places, of.rope(layer), self.hidden, of.biases(layer))
         for change in of.changes:

@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 import torch
 
-from paceline.lm.trace import Seen, subject
-from paceline.testing import tiny_lm, tiny_model
+from paceline.errors import ModelError
+from paceline.lm.sources.transformers import Module
+from paceline.lm.trace import Seen, of_decoder, subject
+from paceline.testing import tiny_model
 
 TOKENS = [5, 7, 7, 1, 200, 31, 8, 90, 41, 12, 55, 5, 7, 7, 2, 100, 101, 102, 103, 9, 250, 251, 13, 14, 15, 16, 17, 18, 19, 20]
 
@@ -93,14 +95,31 @@ def test_the_rotation_is_the_models_own(name: str, interleaved: bool, turning: i
             turning < 16)
 
 
+def test_models_that_turn_otherwise_or_not_say_why() -> None:
+    reasons = {"gpt2": "no rotary positions", "llama4_text": "not known here", "deepseek_v3": "multi-head latent attention"}
+    changes = {"llama4_text": {"head_dim": 16, "num_local_experts": 2, "intermediate_size_mlp": 64},
+               "deepseek_v3": {"num_key_value_heads": 4, "kv_lora_rank": 16, "q_lora_rank": None, "qk_rope_head_dim": 8,
+                               "qk_nope_head_dim": 8, "v_head_dim": 12, "first_k_dense_replace": 3}}  # fmt: skip
+    for family, reason in reasons.items():
+        watch, looked = Everything(), subject(tiny_model(family, **changes.get(family, {})))
+        looked.read(TOKENS, 0, [watch])
+        assert all(seen.rope is None for seen in watch.seen) and reason in looked.why_no_rope()
+    with pytest.raises(ModelError, match="shows no attention"):
+        subject(tiny_model("gptj", n_embd=64, n_head=4, n_layer=1, rotary_dim=8)).read(TOKENS, 0, [Everything()])
+
+
+def test_layers_of_two_kinds_have_their_own_frequencies() -> None:
+    a, b, c = (seen.rope for seen in shown(tiny_model("gemma3_text")).seen)
+    assert torch.equal(a.frequencies, c.frequencies) and not torch.equal(a.frequencies, b.frequencies)
+
+
 def test_a_described_model_shows_the_same() -> None:
     """The lean forward of a decoder, as a file's, against the module's own."""
-    from paceline.lm.trace import of_decoder
-
-    lm = tiny_lm("qwen2", forward="stock")
-    decoder, _ = lm.source.decoder(lm.reach)
-    ours, theirs = Everything(), shown(lm)
-    of_decoder(lm.source, decoder).read(TOKENS, 0, [ours])
+    model = tiny_model("qwen2")
+    for name, parameter in model.named_parameters():
+        parameter.data.normal_() if name.endswith("bias") else None
+    ours, theirs, source = Everything(), shown(model), Module(model)
+    of_decoder(source, source.decoder(1024)[0]).read(TOKENS, 0, [ours])
     for a, b in zip(ours.seen, theirs.seen, strict=True):
         torch.testing.assert_close(ours.maps[a.layer], theirs.maps[a.layer], atol=1e-5, rtol=1e-4)
         torch.testing.assert_close(a.hidden, b.hidden, atol=1e-4, rtol=1e-4)

@@ -30,9 +30,9 @@ def rope_of(pairs: int, base: float = 1e4, **kind: Any) -> Rope:
 def seen_of(q: torch.Tensor, k: torch.Tensor, rope: Rope, first: int = 0, **more: Any) -> Seen:
     """A layer with these queries [Hq, T, D] and keys [G, T, D] before they turn, and nothing else of interest."""
     places = first + torch.arange(q.shape[1])
-    given = {"scale": q.shape[-1] ** -0.5, "window": None, "cap": None, "sinks": None, "biases": None} | more
-    return Seen(layer=0, text=0, tokens=places, q=rope.rotate(q, places), k=rope.rotate(k, places), v=torch.zeros_like(k), positions=places,
-                rope=rope, hidden=torch.zeros(0), **given)
+    given: dict[str, Any] = {"scale": q.shape[-1] ** -0.5, "window": None, "cap": None, "sinks": None, "biases": None} | more
+    return Seen(layer=0, text=0, tokens=places, positions=places, q=rope.rotate(q, places), k=rope.rotate(k, places),
+                v=torch.zeros_like(k), rope=rope, hidden=torch.zeros(0), **given)
 
 
 def constant(rope: Rope, lag: int, amplitude: float, length: int) -> Seen:
