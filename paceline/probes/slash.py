@@ -119,10 +119,10 @@ class SlashWatch:
         return Figure(kept.each, axes, unit, null, {axis: marks[axis] for axis in axes if axis in marks})
 
     def _notes(self, score: Figure) -> Iterator[str]:
-        count, (low, high) = dominant(score.each, self.options.kappa), score.interval(partial(dominant, kappa=self.options.kappa))
-        total = score.mean[..., 0].numel()
-        for lag, n, a, b in zip(self.options.lags, *(x.int().tolist() for x in (count, low, high)), strict=True):
-            yield f"Lag {lag}: {n} of {total} heads ({a} to {b}) score at least {self.options.kappa:g}."
+        counted = partial(dominant, kappa=self.options.kappa)
+        counts = zip(self.options.lags, *(x.int().tolist() for x in (counted(score.each), *score.interval(counted))), strict=True)
+        each = ", ".join(f"{count} ({low} to {high}) at lag {lag}" for lag, count, low, high in counts)
+        yield f"Of {score.mean[..., 0].numel()} heads, so many score at least {self.options.kappa:g}: {each}."
         yield f"Rotary bands by wavelength: high up to {FASTEST} tokens, low at least the text's length, medium between."
         if why := self.subject.why_no_rope():
             yield f"Scores alone, without what explains them, where a layer's rotation is not known: {why}."

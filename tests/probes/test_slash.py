@@ -154,7 +154,7 @@ def test_a_reading_equals_dense_attention_and_says_why(monkeypatch: pytest.Monke
     torch.testing.assert_close(made["lift"], made["score"] / reading.values["score"].null, equal_nan=True)
     assert made["key_energy_without_bias"].shape == (3, 2) and made["band"].sum(-1).sub(1).abs().max() < 1e-5
     count = int((made["score"][..., 1] >= 0.2).sum())
-    assert f"Lag 1: {count} of 12 heads" in " ".join(reading.notes)
+    assert reading.notes[0].startswith("Of 12 heads") and f"{count} (" in reading.notes[0].split(", ")[2]
     changed = reading.values["score_changed"]
     assert changed.ticks["change"][-1] == "mask" and changed.mean[..., 0, -1].sub(made["score"][..., 0]).min() > 0
 
