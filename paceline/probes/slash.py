@@ -95,7 +95,7 @@ class SlashWatch:
         length, lags = len(seen.positions), self.options.lags
         found = waves(q, k.repeat_interleave(seen.groups, 0), seen.rope, seen.scale, seen.cap)
         self.keep(seen, "coefficient", torch.view_as_real(found.coefficients), ("head", "pair", "part"), "nats")
-        self.keep(seen, "wavelength", 2 * math.pi / seen.rope.frequencies, ("pair",), "tokens")
+        self.keep(seen, "wavelength", (2 * math.pi / seen.rope.frequencies).nan_to_num(posinf=math.nan), ("pair",), "tokens")
         self.keep(seen, "band", shares(found, length), ("head", "band"), "share of amplitudes")
         predicted = slash_law(found, length, lags, seen.window)
         self.keep(seen, "predicted", predicted, ("head", "lag"), "attention")
@@ -144,9 +144,9 @@ def explained(coefficient: Figure, predicted: Figure, score: Figure) -> dict[str
 
 
 def slash_scores(seen: Seen, lags: Sequence[int], skip_first_key: bool = False) -> torch.Tensor:
-    """s(lag) [Hq, lags]: the mean, over queries that have a key so many tokens before them, of the attention they give it; NaN
-    where none has. skip_first_key: leave out the query whose key is the first, since a sink there scores 1 / (T - lag) at every
-    lag. Source: section 3 of the paper.
+    """The paper's average slash scores [Hq, lags]: the mean, over queries that have a key so many tokens before them, of the
+    attention they give it; NaN where none has. skip_first_key: leave out the query whose key is the first, since a sink there
+    scores 1 / (T - lag) at every lag.
     """
     blocks = [part(probs, start, len(seen.positions), lags, skip_first_key) for start, probs in rows(seen)]
     return torch.stack(blocks).sum(0)

@@ -150,7 +150,7 @@ def test_a_reading_equals_dense_attention_and_says_why(monkeypatch: pytest.Monke
             expected = torch.stack([dense[0].diagonal(-lag, 1, 2).mean(-1) for lag in (0, 1, 5, 29)], -1)
             torch.testing.assert_close(reading.values["score"].each[i, layer, :, :4], expected, atol=1e-5, rtol=0)
     made = {name: figure.mean for name, figure in reading.values.items()}
-    assert made["score"][..., 4].isnan().all() and made["lift"].shape == (3, 4, 5)
+    assert made["score"][..., 4].isnan().all() and not made["agreement"].isnan().any() and made["lift"].shape == (3, 4, 5)
     torch.testing.assert_close(made["lift"], made["score"] / reading.values["score"].null, equal_nan=True)
     assert made["key_energy_without_bias"].shape == (3, 2) and made["band"].sum(-1).sub(1).abs().max() < 1e-5
     count = int((made["score"][..., 1] >= 0.2).sum())
