@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import torch
 
 from paceline.core.reading import Figure, Reading
-from paceline.errors import RequestError
+from paceline.errors import RequestError, SpecError
 from paceline.lm.trace import Seen, Subject
 from paceline.probes import Watch
 from paceline.probes._kept import Kept
@@ -26,7 +26,8 @@ class Sinks:
     Figures, each [texts, …]: alpha (layer, head, key), its null that of uniform rows; sink (layer, key), the share of heads above
     eps, thresholded text by text and then averaged, as the paper has it; total (key), the same over all layers. position
     (layer): the key that gets most attention in all. share (layer, head): of attention that it gets. written (layer, head): of
-    what heads write, attention times the value's norm, that comes from it. massive (layer): norm of what enters the layer there,
+    what heads write, attention times the value's norm, that comes from it; both null levels are those of the first key in uniform
+    rows. massive (layer): norm of what enters the layer there,
     over the text's median (the paper divides by the mean, which a second massive token spoils). outside (layer, head): attention
     that no key gets, where a layer has sink logits.
     """
@@ -35,13 +36,24 @@ class Sinks:
     length: int | None = 64
     first: int = 10
 
+    def __post_init__(self) -> None:
+        if not 0 < self.eps < 1 or self.first < 1 or (self.length is not None and self.length < 2):
+            raise SpecError("sinks needs 0 < eps < 1, length >= 2 and first >= 1; found "
+                            f"eps={self.eps}, length={self.length}, first={self.first}.")
+
+    @property
+    def least(self) -> int:
+        """Tokens that a text must have."""
+        return self.length or self.first
+
     def start(self, subject: Subject) -> Watch:
         return SinksWatch(self)
 
 
 @dataclass
 class SinksWatch:
-    """columns: of the layer that is being read, what each key has got [Hq, T] so far; massive: [texts, layer, T] ratios of norms.
+    """kept: figures by name. columns: of the layer that is being read, what each key has got so far, [Hq, T]. short: texts that
+    are left out.
     """
 
     asked: Sinks
@@ -51,7 +63,7 @@ class SinksWatch:
 
     def rows(self, seen: Seen, start: int, probs: torch.Tensor) -> None:
         length = self.asked.length or len(seen.positions)
-        if length > len(seen.positions):
+        if self.asked.least > len(seen.positions):
             self.short.add(seen.text)
         elif start < length:
             if start == 0:
@@ -66,9 +78,10 @@ class SinksWatch:
         columns, norms = self.columns, seen.v[:, :length].float().norm(dim=-1).repeat_interleave(seen.groups, 0)
         written, at = columns * norms, int(columns.sum(0).argmax())
         sizes = seen.hidden[:length].float().norm(dim=-1)
-        alpha = columns / lookers(length, seen.window).to(columns.device)
+        seen_by, even = lookers(length, seen.window), uniform(length, seen.window)
+        alpha = columns / seen_by.to(columns.device)
         for name, value in {
-            "alpha": alpha[:, : self.asked.first], "null": uniform(length, seen.window)[: self.asked.first],
+            "alpha": alpha[:, : self.asked.first], "null": even[: self.asked.first], "even": even[0] * seen_by[0] / length,
             "position": torch.tensor(float(at)), "share": columns[:, at] / length, "written": written[:, at] / written.sum(1),
             "massive": sizes[at] / sizes.median(), "outside": 1 - columns.sum(1) / length,
         }.items():  # fmt: skip
@@ -76,22 +89,23 @@ class SinksWatch:
 
     def reading(self) -> Reading:
         if not self.kept:
-            raise RequestError(f"sinks needs texts of at least {self.asked.length} tokens; found {len(self.short)} shorter ones.")
+            raise RequestError(f"sinks needs texts of at least {self.asked.least} tokens; found {len(self.short)} shorter ones.")
         each, alpha = {name: kept.each for name, kept in self.kept.items()}, self.kept["alpha"]
         ticks: dict[str, Sequence[int]] = {"layer": alpha.layers}
+        even = each["even"].mean(0)[:, None]
         above = (each["alpha"] > self.asked.eps).float()
         values = {
             "alpha": Figure(each["alpha"], ("layer", "head", "key"), "mean attention", each["null"].mean(0)[:, None], ticks),
             "sink": Figure(above.mean(2), ("layer", "key"), "share of heads", 0.0, ticks),
             "total": Figure(above.mean((1, 2)), ("key",), "share of heads", 0.0),
             "position": Figure(each["position"], ("layer",), "token", None, ticks),
-            "share": Figure(each["share"], ("layer", "head"), "share of attention", None, ticks),
-            "written": Figure(each["written"], ("layer", "head"), "share of attention times value norm", None, ticks),
+            "share": Figure(each["share"], ("layer", "head"), "share of attention", even, ticks),
+            "written": Figure(each["written"], ("layer", "head"), "share of attention times value norm", even, ticks),
             "massive": Figure(each["massive"], ("layer",), "times the median norm", 1.0, ticks),
             "outside": Figure(each["outside"], ("layer", "head"), "share of attention", 0.0, ticks),
         }
         count, short = len(alpha.texts), len(self.short)
-        notes = [f"Shorter than {self.asked.length} tokens and left out: {short} of {count + short} texts."] if short else []
+        notes = [f"Shorter than {self.asked.least} tokens and left out: {short} of {count + short} texts."] if short else []
         how = (f"A head has a sink at a key that its queries give more than {self.asked.eps} on average; written far below share "
                "means that little comes of it.")
         return Reading("sinks", values, how, count, tuple(notes))

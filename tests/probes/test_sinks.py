@@ -69,6 +69,9 @@ def test_uniform_rows_of_a_window(window: int) -> None:
     expected = (seen / seen.sum(1, keepdim=True)).sum(0) / seen.sum(0)
     torch.testing.assert_close(uniform(T, window), expected)
     torch.testing.assert_close(lookers(T, window), seen.sum(0))
+    values = shown((seen / seen.sum(1, keepdim=True))[None, None], window=window)
+    torch.testing.assert_close(values["share"].mean, values["share"].null, atol=1e-5, rtol=0)
+    torch.testing.assert_close(values["alpha"].mean, values["alpha"].null, atol=1e-5, rtol=0)
 
 
 def test_streamed_equals_dense(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,3 +100,5 @@ def test_short_texts_are_left_out_and_told() -> None:
     assert reading.texts == 1 and reading.notes == ("Shorter than 16 tokens and left out: 1 of 2 texts.",)
     with pytest.raises(PacelineError, match="at least 16 tokens; found 1 shorter"):
         probe(tiny_model(), "sinks:length=16", [[5] * 8])
+    with pytest.raises(PacelineError, match="0 < eps < 1"):
+        Sinks(eps=1.5)
