@@ -17,7 +17,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from paceline.core.reading import Figure, Reading
-from paceline.errors import ModelError, RequestError
+from paceline.errors import ModelError, RequestError, SpecError
 from paceline.lm.rotary import Rope
 from paceline.lm.seen import Seen
 from paceline.lm.trace import Subject, subject
@@ -25,12 +25,12 @@ from paceline.lm.trace import Subject, subject
 __all__ = ["BANDS", "FASTEST", "Band", "Change", "cost", "drop", "freeze", "intervene", "loss", "mask", "mean", "of_band",
            "rank_one", "zero"]
 
-BANDS = ("high", "medium", "low")
-FASTEST = 16  # tokens: the longest wavelength of the high band
-CHUNK = 256  # tokens whose logits are turned into losses at once
-
 Band = Literal["high", "medium", "low", "all"]
 Change = Callable[[Seen], Seen]
+
+BANDS: tuple[Band, ...] = ("high", "medium", "low")
+FASTEST = 16  # tokens: the longest wavelength of the high band
+CHUNK = 256  # tokens whose logits are turned into losses at once
 
 
 @contextmanager
@@ -39,8 +39,9 @@ def intervene(model: Any, change: Callable[..., Seen], heads: Collection[tuple[i
     """The model, changed, as something to look at: `probe` and `loss` take it. Nothing of the model itself is touched, and at the
     end of the block what was given is the unchanged model again.
 
-    model: an `LM`, a transformers model, or what an outer `intervene` gave. change: a function of this file, with its options.
-    heads: (layer, query head) pairs; None = all. Raises ModelError for heads that the model does not have.
+    model: as `probe` takes it, also what an outer `intervene` gave. change: a function of this file (drop, freeze, rank_one,
+    mean, zero, mask), options: its own. heads: (layer, query head) pairs; None = all. Raises ModelError for heads that the model
+    does not have.
     """
     given = subject(model)
     layers, count = given.settings.num_hidden_layers, given.settings.num_attention_heads
@@ -60,17 +61,16 @@ def in_heads(seen: Seen, change: Change, heads: Collection[tuple[int, int]] | No
         return change(seen)
     if not (here := [head for layer, head in heads if layer == seen.layer]):
         return seen
-    other, count = change(seen), len(seen.q)
-    picked = torch.zeros((count, 1, 1), dtype=torch.bool, device=seen.q.device)
+    picked = torch.zeros(len(seen.q), dtype=torch.bool, device=seen.q.device)
     picked[here] = True
 
-    def joined(old: torch.Tensor, new: torch.Tensor) -> torch.Tensor:
-        return torch.where(picked[:, : old.dim()], *(x.repeat_interleave(count // len(x), 0) for x in (new, old)))
+    def joined(new: torch.Tensor, old: torch.Tensor) -> torch.Tensor:
+        new, old = (x.repeat_interleave(len(picked) // len(x), 0) for x in (new, old))
+        return torch.where(picked.view(-1, *[1] * (old.dim() - 1)), new, old)
 
-    q, k, v = joined(seen.q, other.q), joined(seen.k, other.k), joined(seen.v, other.v)
-    none = torch.zeros_like(q[..., 0], dtype=torch.bool)
-    hidden = [none if x.masked is None else x.masked for x in (seen, other)]
-    return replace(seen, q=q, k=k, v=v, masked=torch.where(picked[..., 0], hidden[1], hidden[0]))
+    other, none = change(seen), torch.zeros_like(seen.q[..., 0], dtype=torch.bool)
+    masked = joined(*(none if x.masked is None else x.masked for x in (other, seen)))
+    return replace(seen, q=joined(other.q, seen.q), k=joined(other.k, seen.k), v=joined(other.v, seen.v), masked=masked)
 
 
 def drop(seen: Seen, *, band: Band = "all") -> Seen:
@@ -131,7 +131,9 @@ def rotation(seen: Seen) -> Rope:
 
 
 def of_band(rope: Rope, length: int, band: Band) -> torch.Tensor:
-    """Which pairs [P] belong to a band, for texts of so many tokens."""
+    """Which pairs [P] belong to a band, for texts of so many tokens. Raises SpecError for a name that is none."""
+    if band not in (*BANDS, "all"):
+        raise SpecError(f"band must be one of {', '.join(BANDS)} and all; found {band!r}.")
     waves = 2 * math.pi / rope.frequencies
     high, low = waves <= FASTEST, (waves >= length) & (waves > FASTEST)
     return {"high": high, "low": low, "medium": ~(high | low), "all": torch.ones_like(high)}[band]

@@ -43,5 +43,6 @@ def ranks(x: torch.Tensor) -> torch.Tensor:
 
 
 def correlation(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """Pearson's, along the last dimension."""
-    return torch.cosine_similarity(a - a.mean(-1, keepdim=True), b - b.mean(-1, keepdim=True), dim=-1)
+    """Pearson's, along the last dimension; places where both are NaN are left out."""
+    a, b = ((x - x.nanmean(-1, keepdim=True)).nan_to_num() for x in (a, b))
+    return torch.cosine_similarity(a, b, dim=-1)

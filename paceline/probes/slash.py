@@ -95,7 +95,7 @@ class SlashWatch:
         length, lags = len(seen.positions), self.options.lags
         found = waves(q, k.repeat_interleave(seen.groups, 0), seen.rope, seen.scale, seen.cap)
         self.keep(seen, "coefficient", torch.view_as_real(found.coefficients), ("head", "pair", "part"), "nats")
-        self.keep(seen, "wavelength", 2 * math.pi / seen.rope.frequencies, ("pair",), "tokens")
+        self.keep(seen, "wavelength", (2 * math.pi / seen.rope.frequencies).nan_to_num(posinf=math.nan), ("pair",), "tokens")
         self.keep(seen, "band", shares(found, length), ("head", "band"), "share of amplitudes")
         predicted = slash_law(found, length, lags, seen.window)
         self.keep(seen, "predicted", predicted, ("head", "lag"), "attention")
@@ -119,10 +119,10 @@ class SlashWatch:
         return Figure(kept.each, axes, unit, null, {axis: marks[axis] for axis in axes if axis in marks})
 
     def _notes(self, score: Figure) -> Iterator[str]:
-        count, (low, high) = dominant(score.each, self.options.kappa), score.interval(partial(dominant, kappa=self.options.kappa))
-        total = score.mean[..., 0].numel()
-        for lag, n, a, b in zip(self.options.lags, *(x.int().tolist() for x in (count, low, high)), strict=True):
-            yield f"Lag {lag}: {n} of {total} heads ({a} to {b}) score at least {self.options.kappa:g}."
+        counted = partial(dominant, kappa=self.options.kappa)
+        counts = zip(self.options.lags, *(x.int().tolist() for x in (counted(score.each), *score.interval(counted))), strict=True)
+        each = ", ".join(f"{count} ({low} to {high}) at lag {lag}" for lag, count, low, high in counts)
+        yield f"Of {score.mean[..., 0].numel()} heads, so many score at least {self.options.kappa:g}: {each}."
         yield f"Rotary bands by wavelength: high up to {FASTEST} tokens, low at least the text's length, medium between."
         if why := self.subject.why_no_rope():
             yield f"Scores alone, without what explains them, where a layer's rotation is not known: {why}."
@@ -144,9 +144,9 @@ def explained(coefficient: Figure, predicted: Figure, score: Figure) -> dict[str
 
 
 def slash_scores(seen: Seen, lags: Sequence[int], skip_first_key: bool = False) -> torch.Tensor:
-    """s(lag) [Hq, lags]: the mean, over queries that have a key so many tokens before them, of the attention they give it; NaN
-    where none has. skip_first_key: leave out the query whose key is the first, since a sink there scores 1 / (T - lag) at every
-    lag. Source: section 3 of the paper.
+    """The paper's average slash scores [Hq, lags]: the mean, over queries that have a key so many tokens before them, of the
+    attention they give it; NaN where none has. skip_first_key: leave out the query whose key is the first, since a sink there
+    scores 1 / (T - lag) at every lag.
     """
     blocks = [part(probs, start, len(seen.positions), lags, skip_first_key) for start, probs in rows(seen)]
     return torch.stack(blocks).sum(0)

@@ -156,5 +156,8 @@ def test_what_cannot_be_changed() -> None:
         pass
     with pytest.raises(paceline.ModelError, match="needs rotary positions"), intervene(tiny_model("gpt2"), drop) as changed:
         changed.logits(TEXT)
+    with pytest.raises(paceline.SpecError, match="high, medium, low and all; found 'fast'"), \
+            intervene(tiny_model(), drop, band="fast") as changed:
+        changed.logits(TEXT)
     with pytest.raises(paceline.RequestError, match="at least 2 tokens"):
         loss(subject(tiny_model()), TEXT[:1])
