@@ -73,9 +73,9 @@ def look(config: Config) -> Look:
 def notes(texts: int, short: int, length: int) -> Iterator[str]:
     """What has to be known of the texts."""
     if short:
-        yield f"{short} texts of fewer than {length} tokens were left out."
+        yield f"Shorter than {length} tokens and left out: {short} of the texts."
     if texts < FEW:
-        yield f"{texts} texts only: one text can be far from the mean of many; take {FEW}."
+        yield f"Texts read: {texts}. Few can be far from the mean of many; take {FEW}."
 
 
 def shipped(length: int) -> list[Any]:
