@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch.nn.functional import pad, scaled_dot_product_attention
 
+from paceline.errors import ModelError
 from paceline.lm.batch import Batch
 from paceline.lm.held import Held
 from paceline.lm.kv import FULL, KV
@@ -138,12 +139,17 @@ def ancestors(parents: Sequence[int], width: int) -> list[set[int]]:
 
 
 def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, layer: int, call: Call, scale: float,
-           window: int | None = None) -> torch.Tensor:
-    """Write the new keys and attend to all a query may see.
+           window: int | None = None, **special: Any) -> torch.Tensor:
+    """Write the new keys and attend to all a query may see; a batch that is watched is left to its watcher.
 
     q [B, Hq, T, D], k [B, H, T, D] and v [B, H, T, D'] of the new tokens; returns [B, T, Hq, D']. Hq is a multiple of H (grouped
-    queries).
+    queries). special: what a family does beyond that, by transformers' names (softcap, s_aux), which a watcher alone computes.
+    Raises ModelError for it elsewhere, rather than computing something else.
     """
+    if call.batch.watch is not None:
+        return call.batch.watch.attend(q, k, v, layer, scale, window, **special)
+    if special:
+        raise ModelError(f"This model uses {' and '.join(special)} in attention, which Paceline does not support yet.")
     if k.shape[-1] != v.shape[-1]:  # a cache holds both in one width; zeros behind the shorter change no sum
         width, value = max(k.shape[-1], v.shape[-1]), v.shape[-1]
         q, k, v = (pad(x, (0, width - x.shape[-1])) for x in (q, k, v))

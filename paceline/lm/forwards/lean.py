@@ -75,6 +75,8 @@ class Lean:
         x = self.decoder.embed.rows(call.batch.tokens.reshape(-1))
         x = x if self.decoder.embed_scale == 1.0 else x * self.decoder.embed_scale
         for i, layer in enumerate(self.decoder.layers):
+            if call.batch.watch is not None:
+                call.batch.watch.enter(x)
             h = layer.before_attention(x) if layer.before_attention else x
             a = self._attention(layer, i, h, *(near if layer.window else far), call)
             x = x + layer.after_attention(layer.out.linear(a)) if layer.after_attention else layer.out.linear(a, x)
