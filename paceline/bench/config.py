@@ -23,10 +23,11 @@ class Config:
     data sets; either instead of the shipped prompts. context: prompts of so many tokens (needle, completion, document) instead.
     chat: ask plain texts in a conversation, too. requantise: give the linear weights of a GGUF file in another format, to all.
     activations: "int8" or "float", of quantised weights (None = as they are loaded). selector: measure every method of ours also
-    with layers that keep few keys, as it chooses them; `identical` then says how often the text is the whole model's. budget: most nodes per round (None = the
-    controller's). inexact: measure every method of ours also without exact mode. cold: measure "auto" also with nothing learned
-    before a text. temperature: sample at it, of the likeliest tokens that hold `top_p`; with one seed and reproducibly, so that
-    all methods of ours write the same text, while rivals write their own; 0 = greedy. Raises RequestError on bad values.
+    with layers that keep few keys, as it chooses them; `identical` then says how often the text is the whole model's. budget:
+    most nodes per round (None = the controller's). inexact: measure every method of ours also without exact mode. cold: measure
+    "auto" also with nothing learned before a text. temperature: sample at it, of the likeliest tokens that hold `top_p`; with
+    one seed and reproducibly, so that all methods of ours write the same text, while rivals write their own; 0 = greedy. Raises
+    RequestError on bad values.
     """
 
     model: str = "zoo:tiny"

@@ -121,11 +121,11 @@ def departure(rule: str, generations: list[paceline.Generation]) -> str:
     said = []
     if not is_lossless(plugins.make("rule", rule)):
         spent = ", ".join(f"{g.stats.spent:.3f}" for g in generations)
-        said.append(f"NOT LOSSLESS: under the rule {plugins.parse(rule)[0]} the output does not follow the model's own law. Total "
-                    f"variation spent, for each output (the mean bounds it; 1 or more says nothing): {spent}.")
+        said.append(f"NOT LOSSLESS: under the rule {plugins.parse(rule)[0]} the output does not follow the model's own law. "
+                    f"Total variation spent, for each output (the mean bounds it; 1 or more says nothing): {spent}.")
     if any(g.stats.cut_layers for g in generations):
         cut = "; ".join(", ".join(map(str, g.stats.cut_layers)) or "none" for g in generations)
         saved = sum(g.stats.saved_bytes for g in generations) / 1e6
-        said.append("NOT LOSSLESS: behind the prompt some layers saw only the first and the last keys, as --selector asks; for each "
-                    f"output these: {cut}. Keys and values let go: {saved:.4g} MB.")
+        said.append("NOT LOSSLESS: behind the prompt some layers saw only the first and the last keys, as --selector asks; for "
+                    f"each output these: {cut}. Keys and values let go: {saved:.4g} MB.")
     return " ".join(said)

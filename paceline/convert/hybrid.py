@@ -1,9 +1,10 @@
-"""A model some of whose layers look at the first and the last keys alone, for good: the static plan of LightTransfer-Train (Zhang et
-al. 2024, arXiv 2410.13846, section 4), before any training.
+"""A model some of whose layers look at the first and the last keys alone, for good: the static plan of LightTransfer-Train
+(Zhang et al. 2024, arXiv 2410.13846, section 4), before any training.
 
-On each of many texts a selector says which layers are lazy; those that are so most often are cut, as many as a text has on average.
-The folder is of a type whose layers have windows each for itself (`layer_types`, `sliding_window`), so that stock transformers opens
-it, without the first keys, for which there is no standard setting. Ours, `"paceline": {"sinks": 4}`, is what `paceline.load` reads.
+On each of many texts a selector says which layers are lazy; those that are so most often are cut, as many as a text has on
+average. The folder is of a type whose layers have windows each for itself (`layer_types`, `sliding_window`), so that stock
+transformers opens it, without the first keys, for which there is no standard setting. Ours, `"paceline": {"sinks": 4}`, is what
+`paceline.load` reads.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ OURS = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "
 
 
 class Hybrid(NamedTuple):
-    """What was made: the layers that were cut, in how many of the texts each layer was lazy, and how many were read or too short."""
+    """The layers that were cut, in how many of the texts each layer was lazy, and how many were read or too short."""
 
     cut: list[int]
     counts: dict[int, int]
@@ -44,17 +45,18 @@ class Hybrid(NamedTuple):
 
 
 def convert(model: str, out: Path, selector: Any, texts: Sequence[str], context: int = 2048) -> Hybrid:
-    """Write the hybrid model to a folder. model: as `paceline.load` takes it. selector: spec of one that chooses layers. texts: what
-    it looks at, up to `context` tokens of each.
+    """Write the hybrid model to a folder. model: as `paceline.load` takes it. selector: spec of one that chooses layers. texts:
+    what it looks at, up to `context` tokens of each.
 
-    Raises ModelError for a model that has windows already or has no type with windows for each layer, SpecError for layers that it
-    does not have, DataError where the folder cannot be written.
+    Raises ModelError for a model that has windows already or has no type with windows for each layer, SpecError for layers that
+    it does not have.
     """
     chosen, lm = choosing_layers(selector), load(model)
     refuse(lm)
     plans = [plan for text in texts if (plan := plan_of(lm, chosen, text, context))]
     if not plans:
-        raise ModelError(f"None of {len(texts)} texts tells the layers apart: give longer ones, or a selector that keeps fewer keys.")
+        raise ModelError(f"None of {len(texts)} texts tells the layers apart: give longer ones, or a selector that keeps fewer "
+                         "keys.")
     counts = Counter(layer for plan in plans for layer in plan)
     cut = sorted(sorted(counts, key=lambda layer: (-counts[layer], layer))[: round(counts.total() / len(plans))])
     write(lm, out, cut, next(iter(plans[0].values())))
@@ -103,7 +105,9 @@ def empty(lm: LM, cut: Sequence[int], pattern: Any) -> PreTrainedModel:
     given, kind = lm.text_config, KINDS[lm.text_config.model_type]
     known = {name: value for name in OURS if (value := getattr(given, name, None)) is not None}
     kinds = ["sliding_attention" if layer in cut else "full_attention" for layer in range(given.num_hidden_layers)]
-    windows = {"layer_types": kinds, "sliding_window": pattern.window} | ({} if kind == "ministral" else {"use_sliding_window": True})
+    windows = {"layer_types": kinds, "sliding_window": pattern.window}
+    if kind != "ministral":
+        windows["use_sliding_window"] = True
     if isinstance(lm.source, GGUF):
         known["tie_word_embeddings"] = "output.weight" not in lm.source.tensors
     config = AutoConfig.for_model(kind, **known, **windows, paceline={"sinks": pattern.sinks}, dtype=lm.dtype)

@@ -27,8 +27,7 @@ class Request:
     prompt, such as the text around a video or the question about a document, that a draft on few keys always sees and from
     which it tells what else matters; none = the last 64 tokens. guidance: a second prompt, and how far from its law to go
     (classifier-free guidance); such a row costs two in every forward. special_tokens: whether the text keeps them. selector: what
-    chooses the layers that keep few keys once the prompt is read (`selectors/`), by which the text is no longer the whole model's;
-    None = as the model has them.
+    chooses the layers that keep few keys once the prompt is read (`selectors/`): the text is then no longer the whole model's.
     """
 
     prompt: Sequence[int]

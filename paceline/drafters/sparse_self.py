@@ -39,11 +39,11 @@ REST, EASE = 8, 0.7  # rounds between two choices of keys; how much of the old s
 @dataclass(frozen=True)
 class SparseSelf:
     """keys: how many of the prompt's keys are copied in each layer, beside those of the text to keep (`Request.keep`). length:
-    most drafted tokens of the chain. selector: what tells which keys matter, or which layers need few, by its own measure. heads: a choice for each key head rather than for a
-    layer. refresh: choose anew where the share of drafted tokens that is accepted has fallen below it; 0 = never. branch:
-    candidates per position, 1 = a chain. beam: paths kept at each depth of a tree, 0 = none. drawn: draw the chain under
-    sampling. worth: draft while a path is expected to be accepted with at least this probability: 0 = always `length` tokens,
-    None = the measured cost.
+    most drafted tokens of the chain. selector: what tells which keys matter, or which layers need few, by its own measure.
+    heads: a choice for each key head rather than for a layer. refresh: choose anew where the share of drafted tokens that is
+    accepted has fallen below it; 0 = never. branch: candidates per position, 1 = a chain. beam: paths kept at each depth of a
+    tree, 0 = none. drawn: draw the chain under sampling. worth: draft while a path is expected to be accepted with at least
+    this probability: 0 = always `length` tokens, None = the measured cost.
     """
 
     keys: int = 512

@@ -29,8 +29,8 @@ class RequestOptions:
     text. tools: functions that may be called. describe_tools: where the model's chat template knows no tools, tell them and their
     calls in words; else raise RequestError. tenant: whose request it is. keep: spans of the prompt that sparse drafts always
     see. guidance: scale of classifier-free guidance, 1 = none. negative: the prompt of its second branch; the prompt's last token
-    where none is given, as in transformers. special_tokens: keep them in the text. selector: spec of a selector that chooses which
-    layers keep few keys, such as "lighttransfer:keep=0.5": less memory, another text than the whole model's.
+    where none is given, as in transformers. special_tokens: keep them in the text. selector: spec of one that chooses
+    layers to keep few keys, such as "lighttransfer:keep=0.5": less memory, and another text than the whole model's.
     """
 
     sampling: Sampling = Sampling()

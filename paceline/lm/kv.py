@@ -168,8 +168,8 @@ class KV:
         slot.length = stop
 
     def follow(self, slot: Slot, plan: Plan) -> None:
-        """From now on the text in `slot` sees by this plan, too. What its layers hold stays where it is, until the next commit lets
-        go of what is then out of sight.
+        """From now on the text in `slot` sees by this plan, too. What its layers hold stays where it is, until a commit lets go
+        of what is out of sight.
         """
         for layer, pattern in plan.items():
             before, slot.plan = slot.group(slot.pattern(layer)), {**slot.plan, layer: pattern}

@@ -5,10 +5,11 @@ How lazy a layer is, its share of attention on those keys, is measured on the pr
 the layers that keep all; once it is too long, the laziest of it is cut. What is left does not depend on the order: the queries of
 a prompt see everything whatever is cut, so this is sorting, one layer at a time.
 
-Departures: the prompt's very last token is read in the first round, so the last queries end before it; it sees all keys, like the
-paper's, and so does the first new token's law stay the model's own. Prompts are read in chunks, so layers are known and cut when the
-last chunk is read, and the peak is all layers in full: the paper's P + 1 holds for a prompt of a single chunk. Where a prompt has no
-more than `sinks` + `recent` keys nothing tells the layers apart, and none is cut.
+Departures: the prompt's very last token is read in the first round of decoding, so the last queries end before it; it sees all
+keys, and the first new token's law stays the model's own, as in the paper. Prompts are read in chunks and all layers of a chunk
+at once, so layers are told apart when the last chunk is read and cut once that token is: at its peak a prompt has all layers in
+full, where the paper's single chunk has one more than are kept. A prompt of no more than `sinks` + `recent` keys tells no layers
+apart, and none is cut.
 """
 
 import random
@@ -37,9 +38,9 @@ class LightTransfer:
     """keep: share of the layers that keep all keys. sinks, recent: what the others keep. last: queries that are looked at.
 
     threshold: instead of `keep`, cut each layer that has more than this share of its attention on what it would keep (SimLayerKV,
-    the same paper's first version). budget: instead of `keep`, cut the laziest layers as long as what they lose of their attention
-    adds up to no more than this. layers: cut these, whatever the text. by: what is cut first: the laziest, or, as controls, the least
-    lazy, layers by lot (`seed`), evenly spread, or from both ends inwards.
+    the same paper's first version). budget: instead of `keep`, cut the laziest layers as long as what they lose of their
+    attention adds up to no more than this. layers: cut these, whatever the text. by: what is cut first: the laziest, or, as
+    controls, the least lazy, layers by lot (`seed`), evenly spread, or from both ends inwards.
     """
 
     keep: float = 0.5
@@ -86,16 +87,16 @@ class LightTransfer:
         lots, middle = random.Random(self.seed), (len(full) - 1) / 2
         for place, layer in enumerate(full):
             if self.by in ("lazy", "reversed"):
-                keys = slot.kv.read(layer, slot, 0, slot.length)[0]
-                ratio = lazy_ratio(trace.queries[layer][:, -self.last :], keys, trace.positions[-self.last :], self.sinks, self.recent)
+                asked, positions = trace.queries[layer][:, -self.last :], trace.positions[-self.last :]
+                ratio = lazy_ratio(asked, slot.kv.read(layer, slot, 0, slot.length)[0], positions, self.sinks, self.recent)
                 yield layer, ratio if self.by == "lazy" else -ratio
             else:
                 yield layer, {"random": lots.random(), "uniform": place * GOLDEN % 1, "ends": abs(place - middle)}[self.by]
 
 
 def queued(ratios: Ratios, full: int) -> Iterator[int]:
-    """Layers to cut, each as soon as it is known; `full` of them are left, those with the smallest ratios. Of equal ones the first
-    is cut.
+    """Layers to cut, each as soon as it is known; `full` of them are left, those with the smallest ratios. Of equal ones the
+    first is cut.
     """
     queue: list[tuple[float, int]] = []
     for layer, ratio in ratios:

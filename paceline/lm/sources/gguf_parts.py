@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from types import SimpleNamespace
+from typing import Any
 
 import torch
 
@@ -62,7 +63,7 @@ class FileParts:
             if name.endswith("norm"):
                 found[f"{name}.weight"] = self.vector(name)
             elif f"{place}.weight" in self.tensors and not name.endswith(STACKED):
-                part = self._linear(place)
+                part: Any = self._linear(place)
                 rows = torch.arange(part.shape[0], dtype=torch.long, device="cpu")
                 found |= {f"{name}.weight": part.rows(rows), f"{name}.bias": getattr(part, "bias", None)}
         return {name: weight for name, weight in found.items() if weight is not None}

@@ -1,4 +1,4 @@
-"""Decoders of llama's kind (llama, qwen2, qwen3, mistral, ministral, phi3, olmo2), described from their settings and named weights.
+"""Decoders of llama's kind (llama, qwen2, qwen3, mistral, ministral, phi3, olmo2), described from settings and named weights.
 
 Checkpoints and transformers' modules name weights alike, so one description serves both. Whatever is not known to the letter is
 refused with the reason, and the stock forward serves.

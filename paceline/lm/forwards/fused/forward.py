@@ -157,8 +157,8 @@ class Fused:
         tokens, end = batch.tokens.contiguous(), batch.end + steps - 1
         kv.check(end)
         self._extend_rope(min(self.context, end + 1))
-        groups, group = self._groups(kv, slots)
-        held = [self._held(slot, pattern, t + steps - 1) for patterns in groups for slot, pattern in zip(slots, patterns, strict=True)]
+        groups, places = self._groups(kv, slots)
+        held = [self._held(slot, pattern, t + steps - 1) for group in groups for slot, pattern in zip(slots, group, strict=True)]
         others, reads = self._others(slots) if self.reading else ([], [])
         lengths = [(slot.length, 0 if slot.reads is None else slot.reads.length) for slot in slots]
         rows, numbers = array("q", chain(*lengths, *held, *others)), array("i")
@@ -171,11 +171,11 @@ class Fused:
         row_at, number_at = rows.buffer_info()[0], numbers.buffer_info()[0]
         held_at = row_at + 16 * b
         made = CCall(
-            pointer(tokens, torch.int64), row_at, held_at, held_at + 48 * len(held) if others else None, group.buffer_info()[0],
+            pointer(tokens, torch.int64), row_at, held_at, held_at + 48 * len(held) if others else None, places.buffer_info()[0],
             number_at if parents else None, None if wanted is None else number_at + parents, None, pointer(logits, self.dtype),
             len(groups), b, t, count, self.context - 1, self.context, self.known, torch.get_num_threads(),
         )  # fmt: skip
-        return Prepared(made, logits, (tokens, rows, numbers, reads, group))
+        return Prepared(made, logits, (tokens, rows, numbers, reads, places))
 
     @staticmethod
     def _checked(batch: Batch) -> torch.Size:
