@@ -69,7 +69,7 @@ def _hybrid(options: Options) -> None:
     made = (prompt for kind in LONG_KINDS for prompt in long_prompts(kind, options.context)[:EACH])
     prompts = read_prompts(Path(options.prompts)) if options.prompts else made
     with waiting(f"converting {options.model}"):
-        texts = ["\n".join(prompt.turns) for prompt in prompts]
+        texts = [prompt.text or "\n".join(prompt.turns) for prompt in prompts]
         found = written(options.model, Path(options.out), options.selector, texts, options.context)
     short = f", {found.short} were too short" if found.short else ""
     say(f"{options.out}: layers {', '.join(map(str, found.cut))} keep the first and the last keys alone, told by {found.texts} "
