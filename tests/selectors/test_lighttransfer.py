@@ -69,9 +69,9 @@ def test_a_queue_leaves_what_sorting_leaves() -> None:
 @torch.inference_mode()
 def test_the_laziest_are_cut_and_controls_cut_others() -> None:
     slot, trace = read(model("lean"), PROMPTS[0])
-    ratios = {layer: lazy_ratio(trace.queries[layer], slot.kv.read(layer, slot, 0, slot.length)[0], trace.positions, SINKS, RECENT)
-              for layer in range(LAYERS)}
-    ranked = sorted(ratios, key=lambda layer: -ratios[layer])
+    keys = [slot.kv.read(layer, slot, 0, slot.length)[0] for layer in range(LAYERS)]
+    ratios = [lazy_ratio(q, k, trace.positions, SINKS, RECENT) for q, k in zip(trace.queries, keys, strict=True)]
+    ranked = sorted(range(LAYERS), key=lambda layer: -ratios[layer])
 
     def cut(**options) -> set[int]:
         plan = chosen(**options).select(trace, slot, since=9)
@@ -158,7 +158,7 @@ def test_a_cut_layer_sees_what_a_mask_would_show(forward: str, exact: bool) -> N
 @pytest.mark.parametrize("length", [200, 512])
 @torch.inference_mode()
 def test_keys_held_are_the_formulas_and_stay_as_many(length: int) -> None:
-    """2 G d S bytes of a layer that is kept, 2 G d (sinks + recent) of one that is cut; a block and a margin more are allocated."""
+    """2 G d S numbers of a layer that is kept, 2 G d (sinks + recent) of one that is cut; a block and a margin more allocated."""
     lm, new = model("auto"), 100
     engine = Engine(lm, "none")
     row = engine.submit(paceline.Request(ids(length, 8), max_new_tokens=new, selector=chosen()))
