@@ -80,12 +80,15 @@ def _hybrid(options: Options) -> None:
 
 def compared(model: str, out: str) -> Loss | None:
     """The file's model, as it will be decoded, beside the original computed in floats; None where there is no tokenizer."""
-    from paceline.bench.tasks import builtin
-    from paceline.convert.loss import loss
+    from paceline.bench.tasks import bare, builtin
+    from paceline.convert.loss import MOST, logits_of, loss, pooled
     from paceline.lm.load import load, resolve
     from paceline.lm.sources.gguf import gguf_in
 
     with waiting("comparing with the original"):
         original = load(model, activations="float" if gguf_in(Path(resolve(model))) else None)
-        texts = (turn for kind in ("code", "math", "prose") for prompt in builtin(kind) for turn in prompt.turns)
-        return loss(original, load(out), texts) if original.tokenizer else None
+        if original.tokenizer is None:
+            return None
+        texts = [bare(original.tokenizer, prompt)[:MOST] for kind in ("code", "math", "prose") for prompt in builtin(kind)]
+        before, after = logits_of(original), logits_of(load(out))
+        return pooled([loss(before(ids), after(ids), ids) for ids in texts if len(ids) > 1])

@@ -19,7 +19,7 @@ import torch
 from paceline.errors import ModelError
 from paceline.lm import LM, load
 from paceline.lm.load import quiet
-from paceline.lm.sources.gguf import GGUF
+from paceline.lm.sources.gguf import FACTORS, GGUF
 from paceline.patterns import Pattern
 from paceline.selectors import LayerSelector, choosing_layers
 from paceline.train.checkpoint import replace_folder
@@ -71,6 +71,8 @@ def refuse(lm: LM) -> None:
     if settings.model_type not in KINDS or getattr(settings, "attention_bias", False) or getattr(settings, "mlp_bias", False):
         raise ModelError(f"Models of the type {settings.model_type} have no windows for each layer; known are "
                          f"{', '.join(KINDS)}, without biases beyond the family's own.")
+    if isinstance(lm.source, GGUF) and FACTORS in lm.source.tensors:
+        raise ModelError(f"{lm.name!r} has rotations that a file tells by factors: convert the model from which it was made.")
     if lm.tokenizer is None:
         raise ModelError(f"{lm.name!r} has no tokenizer, with which to read the texts that tell its layers apart.")
 

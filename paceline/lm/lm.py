@@ -111,8 +111,8 @@ class LM:
 
     @cached_property
     def costs(self) -> Costs:
-        """What forwards cost here, measured when first asked."""
-        return Costs(self)
+        """What forwards cost here: known from an earlier process with as many threads, or measured when first asked."""
+        return Costs(self, file=self.checks.beside(f"costs-{torch.get_num_threads()}"))
 
     @cached_property
     def grammars(self) -> Compiler:

@@ -21,7 +21,7 @@ STACKED = ("self_attn.qkv_proj", "mlp.gate_up_proj")  # of phi3, whose other nam
 
 class FileParts:
     """`Parts` (`llama.py`): linears keep their blocks, vectors are fp32. settings: as `settings_of` gives them; read: called when
-    tensors have been read. Raises ModelError for a tensor that is missing, of another shape or of an unknown type.
+    some of a tensor has been read. Raises ModelError for a tensor that is missing, of another shape or of an unknown type.
     """
 
     def __init__(self, tensors: Mapping[str, Stored], settings: SimpleNamespace, activations: str,
@@ -76,7 +76,8 @@ class FileParts:
         stored, bias = self._stored(f"{place}.weight", self.shapes[bare(place)]), None
         if f"{place}.bias" in self.tensors or f"{bare(place)}.bias" in self.shapes:
             bias = self._turned(place, self._floats(f"{place}.bias", stored.shape[:1]))
-        return weights_of(stored.kind, self._turned(place, stored.rows), stored.shape[1], self.activations, bias)
+        return weights_of(stored.kind, self._turned(place, stored.rows), stored.shape[1], self.activations, bias,
+                          self.read)
 
     def _turned(self, place: str, rows: torch.Tensor) -> torch.Tensor:
         """Outputs in the order of transformers: of llama's queries and keys, llama.cpp has the pairs that are rotated together

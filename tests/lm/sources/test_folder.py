@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import paceline
-from paceline.lm import checked
+from paceline.lm import kept
 from paceline.lm.forwards.fused import compiler
 from paceline.lm.sources import Asked
 from paceline.lm.sources.folder import Folder, opened
@@ -58,11 +58,11 @@ def test_it_writes_what_the_module_writes(tmp_path: Path, family: str, changes: 
 def test_a_second_load_imports_no_modelling_code(tmp_path: Path) -> None:
     saved(tmp_path)
     paceline.load(tmp_path)
-    asked = ("import sys, pathlib, torch, paceline; from paceline.lm import checked; torch.set_num_threads(1)\n"
-             "checked.folder = lambda: pathlib.Path(sys.argv[2]); lm = paceline.load(sys.argv[1])\n"
+    asked = ("import sys, pathlib, torch, paceline; from paceline.lm import kept; torch.set_num_threads(1)\n"
+             "kept.folder = lambda: pathlib.Path(sys.argv[2]); lm = paceline.load(sys.argv[1])\n"
              "print(paceline.generate(lm, 'ab', max_new_tokens=3)[0].tokens)\n"
              "print([m for m in sys.modules if m.startswith('transformers.model')])")
-    said = subprocess.run([sys.executable, "-c", asked, str(tmp_path), str(checked.folder())], capture_output=True, text=True,
+    said = subprocess.run([sys.executable, "-c", asked, str(tmp_path), str(kept.folder())], capture_output=True, text=True,
                           check=True).stdout
     assert said.splitlines()[1] == "[]" and len(said.splitlines()) == 2
 

@@ -33,7 +33,6 @@ from paceline.patterns.sliding import Sliding
 __all__ = ["Fused", "build", "fits"]
 
 NORMS = ("before_attention", "after_attention", "before_cross", "before_mlp", "after_mlp")
-MOST_GROUPS = 64  # as in attention.h
 UNKNOWN_ID, TOO_LONG, NO_MEMORY, NO_TREE = 1, 2, 3, 4  # faults, as in model.h
 DTYPES = (torch.float32, torch.bfloat16)
 Told = tuple[int, int, int, int, int, int]  # what the code is told of a slot's group: `Held` in model.h
@@ -73,7 +72,7 @@ class CCall(ctypes.Structure):
     _fields_ = [
         *((name, ctypes.c_void_p) for name in ("tokens", "rows", "held", "read", "group", "parents", "wanted")),
         *((name, ctypes.c_void_p) for name in ("queries", "logits")),
-        *((name, ctypes.c_int32) for name in ("groups", "count", "width", "l", "last", "positions", "known", "threads")),
+        *((name, ctypes.c_int32) for name in ("groups", "count", "width", "l", "positions", "known", "threads")),
     ]  # fmt: skip
 
 
@@ -173,7 +172,7 @@ class Fused:
         made = CCall(
             pointer(tokens, torch.int64), row_at, held_at, held_at + 48 * len(held) if others else None, places.buffer_info()[0],
             number_at if parents else None, None if wanted is None else number_at + parents, None, pointer(logits, self.dtype),
-            len(groups), b, t, count, self.context - 1, self.context, self.known, torch.get_num_threads(),
+            len(groups), b, t, count, self.context, self.known, torch.get_num_threads(),
         )  # fmt: skip
         return Prepared(made, logits, (tokens, rows, numbers, reads, places))
 
@@ -359,8 +358,10 @@ def unfit(decoder: Decoder) -> str:
     heads = decoder.heads
     if decoder.embed.rows(torch.zeros(0, dtype=torch.long, device="cpu")).device.type != "cpu" or decoder.dtype not in DTYPES:
         return "the fused forward is for fp32 and bf16 on a CPU"
-    if heads.dim % 2 or heads.queries > MOST_GROUPS * heads.keys:
-        return "the fused forward knows heads of even size, at most 64 to a key head"
+    if heads.dim % 2:
+        return "the fused forward knows heads of even size"
+    if decoder.local_rope is not None or decoder.embed_scale != 1.0:
+        return "the fused forward knows one rotation for all layers, and no scaled embedding"
     dtypes = {decoder.embed.dtype, decoder.dtype}
     for layer in decoder.layers:
         if layer.act not in ("silu", "swish"):
@@ -371,7 +372,5 @@ def unfit(decoder: Decoder) -> str:
             return "the fused forward knows the feed-forward without biases only"
         if len({norm.eps for norm in vars(layer).values() if isinstance(norm, Norm)}) != 1:
             return "the fused forward knows layers whose norms share one epsilon"
-        if layer.cross is not None and layer.cross.heads.queries > MOST_GROUPS * layer.cross.heads.keys:
-            return "the fused forward knows at most 64 heads to a key head"
         dtypes |= {weights.dtype for weights in (layer.qkv, layer.out, layer.gate_up, layer.down)}
     return "" if len(dtypes) == 1 else "this model's weights are of several dtypes"

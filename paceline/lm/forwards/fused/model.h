@@ -70,7 +70,7 @@ struct Call {
     float* queries;           // [layers, count * width, heads * D]: receives what every token asks, rotated and scaled; or null
     void* logits;             // [l, V] in the weights' dtype
     int32_t groups, count, width, l;
-    int32_t last, positions, known;  // a chain's padding has this position at most; how many positions and ids there are
+    int32_t positions, known;  // how many there are; a chain's padding has the last position at most
     int32_t threads;
 };
 

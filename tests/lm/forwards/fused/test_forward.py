@@ -105,7 +105,8 @@ def test_threads_and_neighbours_change_no_bit(processor: str, dtype: str) -> Non
     {"hidden_size": 33, "intermediate_size": 45, "num_attention_heads": 3, "num_key_value_heads": 3, "head_dim": 6},
     {"head_dim": 80, "attention_bias": True},
     {"head_dim": 128, "tie_word_embeddings": True},
-], ids=["odd widths", "odd inputs", "wide heads", "tied"])  # fmt: skip
+    {"hidden_size": 70, "num_attention_heads": 70, "num_key_value_heads": 1, "head_dim": 4},
+], ids=["odd widths", "odd inputs", "wide heads", "tied", "many heads of one"])  # fmt: skip
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_shapes_that_fill_no_vector(processor: str, changes: dict[str, Any], dtype: str) -> None:
     model = tiny_model(**changes)
