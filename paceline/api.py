@@ -179,7 +179,7 @@ def request(lm: LM, prompt: Prompt, options: RequestOptions) -> Request:
     other = None if scale == 1.0 else Guidance(scale, ids[-1:] if negative is None else encode(lm, negative))
     return Request(ids, options.sampling, options.max_new_tokens, ends, tuple(options.stop or ()),
                    reproducible=options.reproducible, tools=tuple(options.tools or ()), tenant=options.tenant, keep=options.keep,
-                   guidance=other, special_tokens=options.special_tokens)
+                   guidance=other, special_tokens=options.special_tokens, selector=options.selector)
 
 
 def end_tokens(lm: LM) -> frozenset[int]:

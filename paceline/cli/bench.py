@@ -38,6 +38,7 @@ class Options:
     forward: str = flag("auto", "auto, fused, lean or stock.")
     packed: bool = flag(True, "Packed linears on our side, where measured faster.", "--packed/--no-packed")
     exact: bool | None = flag(None, "Bit-exact mode, where this machine can promise it.", "--exact/--no-exact")
+    selector: str | None = flag(None, "Also measure our methods with layers that keep few keys, like lighttransfer:keep=0.5.")
     budget: int | None = flag(None, "Most drafted tokens scored in one round.")
     rows: int = flag(1, "Prompts decoded together.")
     max_new_tokens: int | None = flag(None, "New tokens per prompt; 128 if not given.")

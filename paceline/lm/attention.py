@@ -16,7 +16,7 @@ from torch.nn.functional import pad, scaled_dot_product_attention
 from paceline.errors import ModelError
 from paceline.lm.batch import Batch
 from paceline.lm.held import Held
-from paceline.lm.kv import FULL, KV
+from paceline.lm.kv import FULL, KV, reaching
 from paceline.patterns import Pattern
 
 __all__ = ["Call", "attend", "attend_in_parts", "attend_other"]
@@ -72,7 +72,7 @@ class Call:
             if self.kv.exact and 0 < (tail := rows % QUERY_BLOCK) < EXACT_QUERIES:
                 rows += EXACT_QUERIES - tail
             held = self.slots[b].group(pattern)
-            made = self._chain_mask if self.parents is None and not held.sinks else self._tree_mask
+            made = self._chain_mask if self.parents is None and not pattern.anchored else self._tree_mask
             self._masks[key] = made(b, pattern, held, (rows, shown), like, groups)
         return self._masks[key]
 
@@ -159,9 +159,9 @@ def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, layer: int, call: 
     groups = hq // h
     if call.batch.queries is not None:
         call.batch.queries.append(q * scale)
-    pattern = call.kv.pattern(layer, window)
     rows = q.unflatten(1, (h, groups)).transpose(2, 3).reshape(b, h, t * groups, d)
-    out = [attend_row(rows[i : i + 1], call.kv.write(layer, slot, k[i], v[i]), i, call, scale, pattern)
+    patterns = [slot.pattern(layer, reaching(window)) for slot in call.slots]
+    out = [attend_row(rows[i : i + 1], call.kv.write(layer, slot, k[i], v[i]), i, call, scale, patterns[i])
            for i, slot in enumerate(call.slots)]
     whole = out[0] if b == 1 else torch.cat(out)
     return whole.unflatten(2, (t, groups)).permute(0, 2, 1, 3, 4).reshape(b, t, hq, d)

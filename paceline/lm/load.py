@@ -21,7 +21,7 @@ from paceline.lm.sources import Asked, of_files
 from paceline.lm.sources.gguf import gguf_in, tokenizer_in
 from paceline.lm.sources.transformers import Module, tokenizer_at
 
-__all__ = ["kept", "load", "load_tokenizer", "opened", "zoo_names"]
+__all__ = ["kept", "load", "load_tokenizer", "opened", "quiet", "zoo_names"]
 
 ZOO = Path(__file__).parent.parent / "zoo"
 ROUNDED, FORMATS = ("int8", "float"), ("u4", "i8")

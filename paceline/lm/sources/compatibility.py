@@ -7,8 +7,10 @@ import torch
 from paceline.core.checks import short
 from paceline.errors import ModelError
 from paceline.lm.forwards import NAMES
+from paceline.patterns import Pattern
+from paceline.patterns.sliding import Sliding
 
-__all__ = ["FORWARDS", "check_causal", "check_loading", "context_of", "device_of", "refuse"]
+__all__ = ["FORWARDS", "check_causal", "check_loading", "context_of", "device_of", "patterns_of", "refuse"]
 
 FORWARDS = ("auto", *NAMES)
 
@@ -71,6 +73,15 @@ def context_of(config: Any) -> tuple[int, int | None]:
         elif one.get("rope_type") == "longrope":
             switches.append(int(original or context))
     return context, min(switches, default=None)
+
+
+def patterns_of(config: Any) -> dict[int, Pattern]:
+    """Of layers whose window keeps the first keys, too, as a converted model's configuration says in our own words
+    (`convert/hybrid.py`).
+    """
+    sinks = (getattr(config, "paceline", None) or {}).get("sinks", 0)
+    kinds = enumerate(getattr(config, "layer_types", None) or ())
+    return {layer: Sliding(config.sliding_window, sinks) for layer, kind in kinds if sinks and kind == "sliding_attention"}
 
 
 def device_of(model: Any) -> torch.device:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from types import SimpleNamespace
+from typing import Any
 
 import torch
 
@@ -15,6 +16,7 @@ __all__ = ["FACTORS", "FileParts"]
 
 HEAD, FACTORS = "output", "rope_freqs.weight"
 GATES = ("mlp.gate_proj", "mlp.gate_up_proj")
+STACKED = ("self_attn.qkv_proj", "mlp.gate_up_proj")  # of phi3, whose other names these places have elsewhere
 
 
 class FileParts:
@@ -53,6 +55,18 @@ class FileParts:
     def rope_factors(self) -> torch.Tensor | None:
         """By what llama 3's rotations are slowed, [D / 2]; None where they are not."""
         return self._floats(FACTORS, (self.settings.head_dim // 2,)) if FACTORS in self.tensors else None
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """All of them with their biases, in fp32, by transformers' full names."""
+        found: dict[str, torch.Tensor | None] = {}
+        for name, place in self.names.items():
+            if name.endswith("norm"):
+                found[f"{name}.weight"] = self.vector(name)
+            elif f"{place}.weight" in self.tensors and not name.endswith(STACKED):
+                part: Any = self._linear(place)
+                rows = torch.arange(part.shape[0], dtype=torch.long, device="cpu")
+                found |= {f"{name}.weight": part.rows(rows), f"{name}.bias": getattr(part, "bias", None)}
+        return {name: weight for name, weight in found.items() if weight is not None}
 
     def unused(self) -> list[str]:
         """Tensors that nobody has asked for: the model is another one than was described."""

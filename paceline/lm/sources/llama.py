@@ -1,4 +1,4 @@
-"""Decoders of llama's kind (llama, qwen2, qwen3, mistral, phi3, olmo2, gemma3), described from their settings and named weights.
+"""Decoders of llama's kind (llama, qwen2 and 3, mistral, ministral, phi3, olmo2, gemma3), from their settings and named weights.
 
 Checkpoints and transformers' modules name weights alike, so one description serves both. Whatever is not known to the letter is
 refused with the reason, and the stock forward serves. gemma3 is that of GGUF files, whose norms' weights have their one added.
@@ -16,7 +16,7 @@ from paceline.lm.weights.dense import joined
 
 __all__ = ["FAMILIES", "Parts", "Tensors", "described"]
 
-FAMILIES = ("llama", "qwen2", "qwen3", "mistral", "phi3", "olmo2", "gemma3")
+FAMILIES = ("llama", "qwen2", "qwen3", "mistral", "ministral", "phi3", "olmo2", "gemma3")
 
 
 class Parts(Protocol):

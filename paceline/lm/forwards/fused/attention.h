@@ -13,7 +13,7 @@ namespace {
 constexpr int QUERY_BLOCK = 96;  // queries that attention takes together, to stay in cache
 
 struct View {  // what tokens attend to: heads, what each row holds of a layer, and which of its keys each token sees
-    int heads, kv_heads, dim, window, most_keys, layer;
+    int heads, kv_heads, dim, most_keys, layer;
     const Held* held;
     const int32_t *position, *row, *end, *paths, *path_start;  // paths null: no more than what is before `end`
 };
@@ -28,7 +28,8 @@ struct Visible {
 
 Visible visible(const View& v, int m) {
     const Held& held = v.held[v.row[m]];
-    const int oldest = v.window ? std::max(0, v.position[m] - v.window + 1) : 0, end = v.end[m];
+    const int position = v.position[m], end = v.end[m];
+    const int oldest = held.window && position >= held.since ? std::max(0, position - int(held.window) + 1) : 0;
     const int sinks = std::min({int(held.sinks), oldest, end});
     const int from = std::min(std::max(oldest, held.dropped ? int(held.dropped + held.sinks) : 0), end);
     Visible sees{{0, from}, {sinks, end}, {0, sinks - from}, 0, nullptr};

@@ -14,12 +14,12 @@ namespace {
 
 struct Batch {  // a call, token by token: M of them
     const int32_t *token, *position, *row, *place, *end, *paths, *path_start;
-    // place: where its key goes, counted from the text's first token; it sees those before `end`, as far as its layer reaches,
+    // place: where its key goes, counted from the text's first token; it sees those before `end`, as far as its group reaches,
     // and then those at paths[path_start[m] .. path_start[m + 1])
     const int32_t* read_end;  // of the other model's keys
     const int32_t* wanted;
     const Held *held, *read;
-    const Reach* reach;
+    const int32_t* group;
     float *work, *queries;
     void* logits;
     int32_t count, m, l, most_keys, threads;
@@ -121,7 +121,7 @@ Fault expand_batch(const Model& model, const Call& c, int steps, Workspace& work
     most = (most + PARTIALS - 1) / PARTIALS * PARTIALS + PARTIALS;
     float* work = workspace.work.of(Layout(model, m, most, c.threads).size);
     if (!work) return NO_MEMORY;
-    batch = {token, position, row, place, end, paths, path_start, read_end, wanted, c.held, c.read, c.reach, work, c.queries,
+    batch = {token, position, row, place, end, paths, path_start, read_end, wanted, c.held, c.read, c.group, work, c.queries,
              c.logits, c.count, m, l, most, c.threads};
     return NONE;
 }

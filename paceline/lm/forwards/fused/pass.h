@@ -108,16 +108,15 @@ struct Pass {
     // One token's keys, and behind them its values, into the cache.
     void write_kv(int index, int row, const float* kv) const {
         const int d = model.dim;
-        const Held& held = c.held[c.reach[index].group * c.count + c.row[row]];
-        C* cache = (C*)held.layers[c.reach[index].place] + (c.place[row] - held.dropped) * d;
+        const Held& held = c.held[c.group[index] * c.count + c.row[row]];
+        C* cache = (C*)held.layers[index] + (c.place[row] - held.dropped) * d;
         for (int h = 0; h < 2 * model.kv_heads; h++)
             for (int i = 0; i < d; i++) put(cache + h * held.capacity * d + i, kv[h * d + i]);
     }
 
     void attention(const Layer& layer, int index) const {
-        const Reach& reach = c.reach[index];
-        const Input made = attend_heads(layer.o, {model.heads, model.kv_heads, model.dim, reach.window, c.most_keys, reach.place,
-                                                  c.held + reach.group * c.count, c.position, c.row, c.end, c.paths,
+        const Input made = attend_heads(layer.o, {model.heads, model.kv_heads, model.dim, c.most_keys, index,
+                                                  c.held + c.group[index] * c.count, c.position, c.row, c.end, c.paths,
                                                   c.path_start});
         add_linear(layer.o, made, layer.after_attention, layer.eps);
         team.wait();
@@ -136,7 +135,7 @@ struct Pass {
             }
         }
         team.wait();
-        const Input made = attend_heads(layer.cross_o, {model.cross_heads, model.cross_kv_heads, d, 0, c.most_keys, index, c.read,
+        const Input made = attend_heads(layer.cross_o, {model.cross_heads, model.cross_kv_heads, d, c.most_keys, index, c.read,
                                                         c.position, c.row, c.read_end, nullptr, nullptr});
         add_linear(layer.cross_o, made, nullptr, layer.eps);
         team.wait();
