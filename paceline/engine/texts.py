@@ -63,7 +63,7 @@ def replaced(ids: list[int], start: int | None, tokens: Tokens, vocab: int, rand
     if tokens == "given":
         return ids
     if tokens == "shuffled":
-        return begin + [rest[i] for i in torch.randperm(len(rest), generator=random).tolist()]
-    drawn = torch.randint(vocab, (len(rest),), generator=random).tolist()
+        return begin + [rest[i] for i in torch.randperm(len(rest), generator=random, dtype=torch.long, device="cpu").tolist()]
+    drawn = torch.randint(vocab, (len(rest),), generator=random, dtype=torch.long, device="cpu").tolist()
     half = len(rest) // 2
     return begin + (drawn if tokens == "random" else drawn[:half] + drawn[:half] + drawn[half : half + len(rest) % 2])

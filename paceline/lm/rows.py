@@ -41,8 +41,8 @@ def hidden(seen: Seen, start: int, scores: torch.Tensor) -> torch.Tensor:
     later = torch.ones((count, count), dtype=torch.bool, device=scores.device).triu_(1)
     scores[..., start:].masked_fill_(later, -torch.inf)
     if seen.window is not None and seen.window < start + count:
-        last = torch.arange(start, start + count, device=scores.device)[:, None] - seen.window
-        scores.masked_fill_(torch.arange(start + count, device=scores.device) <= last, -torch.inf)
+        last = torch.arange(start, start + count, dtype=torch.long, device=scores.device)[:, None] - seen.window
+        scores.masked_fill_(torch.arange(start + count, dtype=torch.long, device=scores.device) <= last, -torch.inf)
     if seen.masked is not None:
         before = torch.ones_like(scores[0], dtype=torch.bool).tril_(start - 1)
         scores.masked_fill_(seen.masked[:, None, : start + count] & before, -torch.inf)

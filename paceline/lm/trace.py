@@ -110,7 +110,7 @@ class Shown:
 
     def __init__(self, subject: Subject, text: int, tokens: torch.Tensor, start: int, watches: Sequence[Any]) -> None:
         self.subject, self.text, self.tokens, self.start = subject, text, tokens, start
-        self.hidden, self.layers = torch.empty(0), 0
+        self.hidden, self.layers = torch.empty(0, dtype=torch.float32, device="cpu"), 0
         self.by_layer = [watch for watch in watches if hasattr(watch, "layer")]
         self.by_rows = [watch for watch in watches if hasattr(watch, "rows")]
 
