@@ -95,6 +95,10 @@ class Decoder:
     local_rope: Rope | None = None
     embed_scale: float = 1.0
 
+    def rope_of(self, layer: int) -> Rope:
+        """Rotation of a layer's queries and keys."""
+        return self.local_rope if self.local_rope and self.layers[layer].window else self.rope
+
     @property
     def known(self) -> int:
         """Ids that have an embedding."""

@@ -187,7 +187,7 @@ def of_decoder(source: Any, decoder: Decoder) -> Subject:
         q, k, _ = bias.view(-1, heads.dim).split([heads.queries, heads.keys, heads.keys])
         return q, k
 
-    made.decoder, made.rope, made.biases = decoder, lambda layer: decoder.rope, biases
+    made.decoder, made.rope, made.biases = decoder, decoder.rope_of, biases
     return made
 
 

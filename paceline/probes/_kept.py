@@ -29,4 +29,5 @@ class Kept:
     @property
     def each(self) -> torch.Tensor:
         """[texts, layers, …]"""
-        return torch.stack([torch.stack([self.sums[text, layer] for layer in self.layers]) for text in self.texts])
+        texts, layers = self.texts, self.layers
+        return torch.stack([torch.stack([self.sums[text, layer] for layer in layers]) for text in texts])

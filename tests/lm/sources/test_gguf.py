@@ -20,6 +20,7 @@ from paceline.lm.decoder import Decoder
 from paceline.lm.places import smol, smol_is_installed
 from paceline.lm.sources import Asked
 from paceline.lm.sources.gguf import opened
+from paceline.lm.trace import subject
 from paceline.testing import tiny_model, toy_tokenizer
 from tests.gguf_files import fields_of, q8_0, tensors_of, write
 
@@ -109,6 +110,8 @@ def test_gemma3_is_as_its_file_says(tmp_path: Path) -> None:
     assert [layer.window for layer in usual.layers] == [24] * 3 and [layer.window for layer in other.layers] == [24, None, 24]
     bases = [float(decoder.local_rope.frequencies[1]) ** -8 for decoder in (usual, other) if decoder.local_rope]
     assert bases == pytest.approx([1e4, 100.0])
+    assert [other.rope_of(i) is other.local_rope for i in range(3)] == [True, False, True]
+    assert subject(tmp_path / "y.gguf").rope(1).frequencies.equal(other.rope.frequencies)
     write(tmp_path / "z.gguf", fields_of(model.config, attention__sliding_window=None), tensors_of(model))
     with pytest.raises(paceline.ModelError, match=r"gemma3\.attention\.sliding_window = None, where a number above zero"):
         paceline.load(tmp_path / "z.gguf")
