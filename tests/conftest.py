@@ -45,6 +45,13 @@ def embedded() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(autouse=True)
+def denormals() -> Iterator[None]:
+    """Recipes let the processor flush tiny numbers to zero; no later test in the same process has to live with that."""
+    yield
+    torch.set_flush_denormal(False)
+
+
 @pytest.fixture
 def unchecked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder of what checks found, for tests that change the code which is checked."""
