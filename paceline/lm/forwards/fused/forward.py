@@ -221,7 +221,7 @@ class Fused:
         """What the code is told of a slot's group, which is given room for `width` tokens behind the committed ones."""
         held = slot.group(pattern)
         length = slot.length - held.dropped + width
-        known = 0 if held.addresses is None else len(held.addresses)  # fewer where a model of fewer layers, on the same keys, asked
+        known = 0 if held.addresses is None else len(held.addresses)  # a model of fewer layers may have asked before
         if known < len(self.patterns) or held.capacity < length:
             for layer, usual in enumerate(self.patterns):
                 if slot.pattern(layer, usual) == pattern:
