@@ -29,8 +29,8 @@ class Scheduler:
     prompt no longer than that waits for one chunk of every longer one, however long. While nobody decodes, everybody's next chunk
     is read, so that rows that came together go on together. watched: a drafter wants to see what attention asks in a prompt.
 
-    A row with a selector gets its plan when its prompt is read, or as much of it as the selector waits for. It shares no keys with others, since it has to see itself what
-    attention asks, and what it then holds is its own.
+    A row with a selector gets its plan when its prompt is read, or as much of it as the selector waits for. It shares no keys,
+    since it has to see itself what attention asks, and what it then holds is its own.
     """
 
     def __init__(self, lm: LM, kv: KV, prefixes: PrefixCache, slots: int, watched: bool) -> None:
