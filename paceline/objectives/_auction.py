@@ -26,7 +26,7 @@ def auction(costs: Tensor, sizes: Tensor, rounds: int = ROUNDS) -> tuple[Tensor,
     width = costs.shape[1]
     inside = torch.arange(width, device=costs.device) < sizes[:, None]
     value = -costs.double().masked_fill(~(inside[:, :, None] & inside[:, None]), math.inf)
-    price, owner = value.new_zeros(len(costs), width), _start(inside)
+    price = value.new_zeros(len(costs), width)
     for eps in _steps(costs):
         owner, price = _sale(value, price, _start(inside), eps, rounds)
     return owner.argsort(1), (owner >= 0).all(1)

@@ -18,9 +18,9 @@ Way = tuple[float, tuple[int, ...]]  # what was paid, and the tokens of the posi
 def best_blocks(costs: np.ndarray, n: int, width: int = WIDTH) -> np.ndarray:
     """The token of each position, for ``costs [L, L]`` and 1 <= n <= L.
 
-    Dynamic programming: positions are filled from the left with blocks of n to 2n - 1 tokens (a longer run is several), and of all
-    ways that have used the same tokens the cheapest goes on. There are far fewer such sets than 2^L, since what is left must fall
-    into runs of n or more, too. Exact unless more than `width` of them end at one position: then the cheapest go on, and the
+    Dynamic programming: positions are filled from the left with blocks of n to 2n - 1 tokens (a longer run is several), and of
+    all ways that have used the same tokens the cheapest goes on. There are far fewer such sets than 2^L, since what is left must
+    fall into runs of n or more, too. Exact unless more than `width` of them end at one position: then the cheapest go on, and the
     reference's own order, so the result is never worse than that.
     """
     if n == 1:

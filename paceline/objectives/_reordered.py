@@ -1,8 +1,8 @@
 """What the order-agnostic objectives share: cross-entropy against weights that say which reference token stands where.
 
-``weigh(costs, sizes) -> weights``: ``costs [N, T, T]``, finite, without a gradient, is -log p of token k at position i; the leading
-``sizes [N]`` positions and tokens are the sentence. A position's weights add up to 1 over the tokens: the identity is XE, the
-best permutation OaXE.
+``weigh(costs, sizes) -> weights``: ``costs [N, T, T]``, finite, without a gradient, is -log p of token k at position i; a
+sentence is the leading ``sizes [N]`` positions and tokens. A position's weights add up to 1 over the tokens: the identity is XE,
+the best permutation OaXE.
 """
 
 from __future__ import annotations

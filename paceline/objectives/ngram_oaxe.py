@@ -1,6 +1,4 @@
-"""Phrase-based order-agnostic cross-entropy: phrases of n tokens may change places, each keeps its order within (Du et al. 2022,
-arXiv 2210.03999).
-"""
+"""OaXE of phrases: n tokens that stand together move together, in their order (Du et al. 2022, arXiv 2210.03999)."""
 
 from __future__ import annotations
 
@@ -30,15 +28,16 @@ class NgramOaxe:
             up to n labels; each label weighs 1 / (windows over that position). Where two phrases have changed places, windows
             over the seam find no partner and cost much; a margin takes them out.
         tiling: positions and tokens are cut into phrases of n from the left; a shorter one at the end stays.
-        blocks: what the idea says literally: each run of tokens that stays together has n or more. Exact up to about 16 tokens,
-            above it the best of a beam, never worse than XE; on the CPU, and slow.
-    curriculum: share c, 1 to 0, of a sentence's length L above n: phrases have n + c (L - n) tokens, rounded up. Falling from 1 to
-        0 (`paceline.train.schedule.falling`) it leads from XE to phrases of n.
+        blocks: what the idea says literally: each run of tokens that stays together has n or more. Exact up to 16 tokens, and
+            22 for n = 3; above, the best of a beam, never worse than XE. On the CPU, and slow.
+    curriculum: share c, 1 to 0, of a sentence's length L above n: phrases have n + c (L - n) tokens, rounded up. As it falls
+        (`paceline.train.schedule.falling`) it leads from XE to phrases of n.
     margin, smoothing, mix, compat: as for `oaxe`.
 
     Source: the paper's idea. Its code is not to be had and the exact reduction not known to us, so all three variants are
-    reconstructions. `windows` is the nearest, with weights of ours that make n = 1 OaXE, n = L XE, and the reference's own order XE
-    for every n; its sum is neither an upper nor a lower bound of that of `blocks`.
+    reconstructions. `windows` is the nearest, with weights of ours that make n = 1 OaXE, n = L XE, and the reference's own order
+    XE for every n. Its sum is no bound of that of `blocks`, on either side, and may even fall below OaXE's, since a token may be
+    the label of more positions than one.
     """
 
     n: int = 2

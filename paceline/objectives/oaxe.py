@@ -1,4 +1,4 @@
-"""Order-agnostic cross-entropy: each sentence against the best of all orders of its reference (Du et al. 2021, arXiv 2106.05093)."""
+"""OaXE: cross-entropy against the best of all orders of a sentence's reference (Du et al. 2021, arXiv 2106.05093)."""
 
 from __future__ import annotations
 
