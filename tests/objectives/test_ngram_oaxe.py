@@ -9,6 +9,8 @@ import pytest
 import torch
 
 from paceline import SpecError
+from paceline.objectives import _phrases
+from paceline.objectives._assign import assign
 from paceline.objectives._blocks import best_blocks
 from paceline.objectives.ngram_oaxe import VARIANTS, NgramOaxe
 from paceline.objectives.oaxe import Oaxe
@@ -80,8 +82,8 @@ def test_where_the_own_order_is_right_it_is_cross_entropy(variant: str, n: int) 
 
 
 def test_bounds_hold() -> None:
-    """OaXE <= blocks and tiling <= XE; blocks rise with n, and where no rest is left a tiling is one of their orders. Windows keep
-    to no bound."""
+    """OaXE <= blocks and tiling <= XE; blocks rise with n, and a tiling without a rest is one of their orders. Windows keep to no
+    bound."""
     for seed in range(8):
         logits, target = sentences(8, 8, 4, seed=seed)
         least, most = total(Oaxe(), logits, target), xe(logits, target).total.item()
@@ -89,6 +91,14 @@ def test_bounds_hold() -> None:
         assert least - 1e-5 <= blocks[0] and blocks == sorted(blocks) and blocks[-1] <= most + 1e-9
         assert least - 1e-5 <= min(tiling) and max(tiling) <= most + 1e-9
         assert blocks[1] <= tiling[1] + 1e-5 and blocks[3] <= tiling[3] + 1e-5
+
+
+@pytest.mark.parametrize(("variant", "expected"), [("windows", [8, 4, 1, 0]), ("tiling", [3, 2, 1, 0])])
+def test_longer_phrases_are_fewer_to_assign(variant: str, expected: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(_phrases, "assign", lambda costs, sizes: asked.extend(sizes.tolist()) or assign(costs, sizes))
+    NgramOaxe(n=3, variant=variant)(*sentences(10, 6, 2, 0))
+    assert asked == expected
 
 
 def test_a_narrow_search_ends_between_the_best_order_and_the_references_own() -> None:

@@ -30,6 +30,20 @@ def test_the_order_of_the_reference_does_not_matter(margin: float) -> None:
     assert objective(logits, turned).total.item() == pytest.approx(objective(logits, target).total.item(), abs=1e-9)
 
 
+def test_two_orders_seen_equally_often_end_in_one_of_them() -> None:
+    """What it is for: cross-entropy gives each word half of each place, the free order settles for one order."""
+    target = torch.tensor([[0, 1], [1, 0]])
+    best = {}
+    for name, loss in {"xe": xe, "oaxe": Oaxe()}.items():
+        logits = torch.tensor([[[0.1, 0.0, 0.0], [0.0, 0.0, 0.0]]]).requires_grad_()
+        for _ in range(60):
+            (slope,) = torch.autograd.grad(loss(logits.expand(2, -1, -1), target).total, logits)
+            logits = (logits - slope).detach().requires_grad_()
+        best[name] = logits.softmax(-1)[0].max(-1)
+    assert best["xe"].values.tolist() == pytest.approx([0.5, 0.5], abs=0.02)
+    assert best["oaxe"].values.min() > 0.98 and best["oaxe"].indices.tolist() == [0, 1]
+
+
 def test_where_the_own_order_is_the_best_one_loss_and_gradient_are_those_of_cross_entropy() -> None:
     logits, target = sentences(5, 3)
     target = torch.arange(10).view(2, 5).where(target >= 0, -100)

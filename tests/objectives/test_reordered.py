@@ -146,3 +146,11 @@ def test_the_page_runs_as_printed() -> None:
     for example in re.findall(r"```python\n(.*?)```", page, re.S):
         exec(compile(example, "example.py", "exec"), names)
     assert names["loss"].parts["matched"] < names["loss"].parts["xent"] and names["now"].mix == 0
+
+
+@pytest.mark.gpu
+@every
+def test_a_gpu_finds_the_same(make: Make) -> None:
+    logits, target = sentences(24, 17, 0, 1, 9)
+    here, there = (make(margin=0.05)(logits.to(device), target.to(device)) for device in ("cpu", "cuda"))
+    assert there.total.item() == pytest.approx(here.total.item(), abs=1e-3)
