@@ -7,8 +7,9 @@ import importlib
 import typing
 
 if typing.TYPE_CHECKING:
-    from paceline.api import Piece, generate, stream
+    from paceline.api import Piece, generate, intervene, loss_with, probe, stream
     from paceline.core.grammar import Grammar
+    from paceline.core.reading import Reading
     from paceline.core.request import Request
     from paceline.core.row import Generation
     from paceline.core.sampling import Sampling
@@ -41,6 +42,7 @@ __all__ = [
     "ModelError",
     "PacelineError",
     "Piece",
+    "Reading",
     "Request",
     "RequestError",
     "RequestOptions",
@@ -49,13 +51,17 @@ __all__ = [
     "SpecError",
     "accelerate",
     "generate",
+    "intervene",
     "load",
+    "loss_with",
+    "probe",
     "stream",
 ]
 
 _HOMES = {
-    "Piece": "api", "generate": "api", "stream": "api", "Engine": "engine", "Grammar": "core.grammar", "LM": "lm", "load": "lm",
-    "accelerate": "integrations.transformers.accelerate", "Generation": "core.row", "Request": "core.request",
+    **dict.fromkeys(("Piece", "generate", "intervene", "loss_with", "probe", "stream"), "api"), "Engine": "engine",
+    "Grammar": "core.grammar", "LM": "lm", "load": "lm", "accelerate": "integrations.transformers.accelerate",
+    "Generation": "core.row", "Reading": "core.reading", "Request": "core.request",
     "RequestOptions": "engine.options", "Sampling": "core.sampling",
     **dict.fromkeys(("DataError", "ModelError", "PacelineError", "RequestError", "ShapeError", "SpecError"), "errors"),
 }  # fmt: skip

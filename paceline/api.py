@@ -1,22 +1,29 @@
 """The front doors: prompts in, generations out. Thin: everything they do, the engine does."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
+from paceline import plugins
 from paceline.core.checks import short, whole
 from paceline.core.detokenizer import Span
 from paceline.core.guidance import Guidance
+from paceline.core.progress import waiting
+from paceline.core.reading import Reading
 from paceline.core.request import Request
 from paceline.core.row import Generation
 from paceline.engine import Engine
 from paceline.engine.inputs import Prompt, encode, listed
 from paceline.engine.options import RequestOptions
-from paceline.errors import RequestError
+from paceline.engine.texts import Texts, Tokens, read_texts
+from paceline.errors import DataError, ModelError, RequestError
 from paceline.lm import LM, load
+from paceline.lm.interventions import cost, intervene
+from paceline.lm.trace import Subject, Watch, subject
 
-__all__ = ["NEUTRAL", "Piece", "encode", "end_tokens", "generate", "request", "stream"]
+__all__ = ["NEUTRAL", "Piece", "encode", "end_tokens", "generate", "intervene", "loss_with", "probe", "request", "stream"]
 
 # Settings of transformers' generation config that change which token is likeliest, with the values that change nothing.
 NEUTRAL: dict[str, tuple[Any, ...]] = {
@@ -98,6 +105,72 @@ def stream(lm: Any, prompt: Prompt, *, drafter: Any = "auto", rule: Any = "lossl
             engine.cancel(row)
 
 
+def probe(model: Any, probes: Any, texts: Prompt | Sequence[Prompt], *, length: int | None = None,
+          start_token: bool | int | None = None, tokens: Tokens = "given", seed: int = 0,
+          left_out: dict[str, str] | None = None) -> list[Reading]:
+    """Look inside a model while it reads texts, and return what each probe found.
+
+    model: an `LM`, anything `load` takes, or a transformers model that cannot be decoded with. probes: specs, such as
+    "slash:lags=[0,1,2,4]". length, start_token, tokens, seed: as `read_texts` says. Texts are read one by one in float, each in
+    one forward, and nothing of a text's length squared is kept. Raises ModelError, DataError or RequestError for a probe that
+    can say nothing of this model or of these texts; where `left_out` is given, it is noted there instead, spec -> why.
+    """
+    looked = subject(model)
+    given = some_texts(looked, texts, length, start_token, tokens, seed)
+    specs = [probes] if isinstance(probes, str) else list(probes)
+    watches: list[tuple[Any, Watch]] = []
+    for spec in specs:
+        with _leaving_out(spec, left_out):
+            watches.append((spec, plugins.make("probe", spec).start(looked)))
+    with waiting("reading texts"):
+        for i, ids in enumerate(given.tokens if watches else ()):
+            with waiting(f"reading text {i + 1} of {len(given.tokens)}"):
+                looked.read(ids, i, [watch for _, watch in watches])
+    readings: list[Reading] = []
+    for spec, watch in watches:
+        with _leaving_out(spec, left_out):
+            readings.append(noted(watch.reading(), given, length))
+    return readings
+
+
+def loss_with(model: Any, change: Callable[..., Any], texts: Prompt | Sequence[Prompt], *, length: int | None = None,
+              start_token: bool | int | None = None, heads: Collection[tuple[int, int]] | None = None, **options: Any) -> Reading:
+    """What an intervention costs: each text's mean loss, in nats a token, by the model as it is, by the changed one, and the
+    difference, with its interval over texts. model, change, heads, options: as `intervene` says; length, start_token: as `probe`
+    does.
+    """
+    looked = subject(model)
+    given = some_texts(looked, texts, length, start_token)
+    with intervene(looked, change, heads, **options) as changed:
+        return noted(cost(looked, changed, given.tokens), given, length)
+
+
+def some_texts(looked: Subject, texts: Prompt | Sequence[Prompt], length: int | None, *how: Any) -> Texts:
+    """At least one. Raises RequestError where there is none."""
+    given = read_texts(looked, listed(texts), length, *how)
+    if not given.tokens:
+        raise RequestError(f"Expected texts of at least {length or 1} tokens; found none among {given.left_out}.")
+    return given
+
+
+def noted(reading: Reading, given: Texts, length: int | None) -> Reading:
+    """A reading that says how many texts it leaves out."""
+    count = len(given.tokens) + given.left_out
+    note = (f"Shorter than {length} tokens and left out: {given.left_out} of {count} texts.",) if given.left_out else ()
+    return replace(reading, notes=note + reading.notes)
+
+
+@contextmanager
+def _leaving_out(spec: Any, left_out: dict[str, str] | None) -> Iterator[None]:
+    """Note why a probe can say nothing, where there is somewhere to note it."""
+    try:
+        yield
+    except (DataError, ModelError, RequestError) as error:
+        if left_out is None:
+            raise
+        left_out[str(spec)] = str(error)
+
+
 def request(lm: LM, prompt: Prompt, options: RequestOptions) -> Request:
     """A Request from what a user gives."""
     ids = encode(lm, prompt, options.tools, options.describe_tools)
@@ -106,7 +179,7 @@ def request(lm: LM, prompt: Prompt, options: RequestOptions) -> Request:
     other = None if scale == 1.0 else Guidance(scale, ids[-1:] if negative is None else encode(lm, negative))
     return Request(ids, options.sampling, options.max_new_tokens, ends, tuple(options.stop or ()),
                    reproducible=options.reproducible, tools=tuple(options.tools or ()), tenant=options.tenant, keep=options.keep,
-                   guidance=other, special_tokens=options.special_tokens)
+                   guidance=other, special_tokens=options.special_tokens, selector=options.selector)
 
 
 def end_tokens(lm: LM) -> frozenset[int]:

@@ -16,7 +16,7 @@ from paceline import LM
 from paceline.cli import _model, main
 from paceline.errors import ModelError
 from paceline.integrations.transformers import accelerate as native
-from paceline.lm import checked
+from paceline.lm import kept
 from tests.tiny import save_tiny, shared_lm
 
 THREADS = torch.get_num_threads()
@@ -33,7 +33,7 @@ def checks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """What checks at load found is kept for this session: the first load of a model checks, and no test leaves files behind."""
     folder = tmp_path_factory.mktemp("checks")
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(checked, "folder", lambda: folder)
+        patched.setattr(kept, "folder", lambda: folder)
         yield
 
 
@@ -45,10 +45,17 @@ def embedded() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(autouse=True)
+def denormals() -> Iterator[None]:
+    """Recipes let the processor flush tiny numbers to zero; no later test in the same process has to live with that."""
+    yield
+    torch.set_flush_denormal(False)
+
+
 @pytest.fixture
 def unchecked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder of what checks found, for tests that change the code which is checked."""
-    monkeypatch.setattr(checked, "folder", lambda: tmp_path)
+    monkeypatch.setattr(kept, "folder", lambda: tmp_path)
     return tmp_path
 
 

@@ -17,6 +17,7 @@ NAMES = {
     "self_attn.qkv_proj": "attn_qkv", "self_attn.q_norm": "attn_q_norm", "self_attn.k_norm": "attn_k_norm",
     "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up", "mlp.gate_up_proj": "ffn_up", "mlp.down_proj": "ffn_down",
     "input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm", "post_feedforward_layernorm": "post_ffw_norm",
+    "pre_feedforward_layernorm": "ffn_norm",
 }  # fmt: skip
 
 
@@ -50,15 +51,16 @@ def write(path: Path, fields: Mapping[str, Any], tensors: Mapping[str, Stored]) 
 
 def fields_of(config: Any, **changes: Any) -> dict[str, Any]:
     """The metadata of a transformers configuration; changes: by key behind the architecture, dots as __."""
-    family = {"mistral": "llama"}.get(config.model_type, config.model_type)
+    family = {"mistral": "llama", "gemma3_text": "gemma3"}.get(config.model_type, config.model_type)
+    rope = config.rope_parameters.get("full_attention", config.rope_parameters)
     found = {
         "block_count": config.num_hidden_layers, "context_length": config.max_position_embeddings,
         "embedding_length": config.hidden_size, "feed_forward_length": config.intermediate_size,
         "attention.head_count": config.num_attention_heads, "attention.head_count_kv": config.num_key_value_heads,
         "attention.key_length": getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads,
-        "attention.layer_norm_rms_epsilon": float(config.rms_norm_eps), "rope.freq_base": config.rope_parameters["rope_theta"],
+        "attention.layer_norm_rms_epsilon": float(config.rms_norm_eps), "rope.freq_base": rope["rope_theta"],
     }  # fmt: skip
-    if config.model_type in ("mistral", "phi3") and config.sliding_window:
+    if config.model_type in ("mistral", "phi3", "gemma3_text") and config.sliding_window:
         found["attention.sliding_window"] = config.sliding_window
     found |= {key.replace("__", "."): value for key, value in changes.items()}
     return {"general.architecture": family, **{f"{family}.{key}": value for key, value in found.items() if value is not None}}
@@ -74,6 +76,8 @@ def tensors_of(model: Any) -> dict[str, Stored]:
         if config.model_type in ("llama", "mistral") and place.endswith(("attn_q", "attn_k")):
             heads = config.num_attention_heads if place.endswith("q") else config.num_key_value_heads
             weight = weight.reshape(heads, 2, -1, *weight.shape[1:]).transpose(1, 2).reshape(weight.shape)
+        if config.model_type == "gemma3_text" and place.endswith("norm"):
+            weight = weight + 1
         found[f"{place}.{ending}"] = (0, tuple(weight.shape), weight.detach().float().contiguous().numpy().tobytes())
     return found
 
@@ -84,8 +88,8 @@ def renamed(name: str, family: str) -> tuple[str, str]:
     if not whole.startswith("model.layers."):
         return {"model.embed_tokens": "token_embd", "model.norm": "output_norm", "lm_head": "output"}[whole], ending
     _, _, layer, part = whole.split(".", 3)
-    inner = "post_attention_norm" if family == "olmo2" and part == "post_attention_layernorm" else NAMES[part]
-    return f"blk.{layer}.{inner}", ending
+    names = NAMES | ({"post_attention_layernorm": "post_attention_norm"} if family in ("olmo2", "gemma3_text") else {})
+    return f"blk.{layer}.{names[part]}", ending
 
 
 def q8_0(weight: torch.Tensor) -> Stored:

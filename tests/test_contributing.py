@@ -35,7 +35,7 @@ def test_every_other_example_can_be_imported(source: str) -> None:
 
 def test_the_rooms_on_the_map_are_there() -> None:
     rooms = set(re.findall(r"^\| [^|]+ \| `paceline/([\w/]+)/`", PAGE, re.M))
-    assert len(rooms) > 10 and {room for room in rooms if not (ROOT / "paceline" / room).is_dir()} <= {"probes"}
+    assert len(rooms) > 10 and not [room for room in rooms if not (ROOT / "paceline" / room).is_dir()]
 
 
 def test_the_example_drafts_and_changes_nothing(echo: types.ModuleType) -> None:

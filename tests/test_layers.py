@@ -14,12 +14,12 @@ KINDS = ["drafters", "rules", "controllers", "selectors", "probes", "objectives"
 # `models` lies below the plug-ins: drafters decode with draft heads, objectives and training make them.
 LAYERS = [["errors", "files", "plugins", "core"], ["lookup", "patterns"], ["toolcalls"], ["lm"], ["models"], KINDS,
           ["engine", "convert", "train"], ["api", "integrations", "paceline", "testing"], ["bench"], ["replay"],
-          ["doctor", "server", "prompts"], ["recipes"], ["cli", "__main__"]]  # fmt: skip
+          ["doctor", "report", "server", "prompts"], ["recipes"], ["cli", "__main__"]]  # fmt: skip
 RANK = {room: rank for rank, layer in enumerate(LAYERS) for room in layer}
 TRANSFORMERS_ROOMS = {"lm", "models", "train", "data", "recipes", "integrations"}
-# A rival has to be the untouched library, the test toolkit builds tiny models of each family, and the command line hides its
-# loading bar.
-TRANSFORMERS_FILES = {"bench/rivals/transformers.py", "cli/_model.py", "testing.py"}
+# A rival has to be the untouched library, the test toolkit builds tiny models of each family, the command line hides its loading
+# bar, and a hybrid model is a folder of the library's.
+TRANSFORMERS_FILES = {"bench/rivals/transformers.py", "cli/_model.py", "convert/hybrid.py", "testing.py"}
 TERMINAL_LIBRARIES = {"typer", "rich", "click"}
 
 

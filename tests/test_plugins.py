@@ -42,7 +42,7 @@ def test_names_are_the_files() -> None:
         plugins.names("drafters")
 
 
-@pytest.mark.parametrize("kind", ["drafter", "rule", "controller", "objective", "recipe"])
+@pytest.mark.parametrize("kind", ["drafter", "rule", "controller", "probe", "objective", "recipe"])
 def test_every_plug_in_has_one_public_object_and_a_summary(kind: str) -> None:
     for name in plugins.names(kind):
         assert plugins.load(kind, name) is not None

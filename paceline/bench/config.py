@@ -9,6 +9,7 @@ from paceline.bench.rivals import check_names
 from paceline.core.sampling import Sampling
 from paceline.engine.auto import AUTO, check
 from paceline.errors import RequestError
+from paceline.selectors import choosing_layers
 
 __all__ = ["Config"]
 
@@ -21,10 +22,12 @@ class Config:
     also measured one by one. limit: prompts per task (None = all). prompts: a JSON-lines file; data: a folder of public
     data sets; either instead of the shipped prompts. context: prompts of so many tokens (needle, completion, document) instead.
     chat: ask plain texts in a conversation, too. requantise: give the linear weights of a GGUF file in another format, to all.
-    activations: "int8" or "float", of quantised weights (None = as they are loaded). budget: most nodes per round (None = the
-    controller's). inexact: measure every method of ours also without exact mode. cold: measure "auto" also with nothing learned
-    before a text. temperature: sample at it, of the likeliest tokens that hold `top_p`; with one seed and reproducibly, so that
-    all methods of ours write the same text, while rivals write their own; 0 = greedy. Raises RequestError on bad values.
+    activations: "int8" or "float", of quantised weights (None = as they are loaded). selector: measure every method of ours also
+    with layers that keep few keys, as it chooses them; `identical` then says how often the text is the whole model's. budget:
+    most nodes per round (None = the controller's). inexact: measure every method of ours also without exact mode. cold: measure
+    "auto" also with nothing learned before a text. temperature: sample at it, of the likeliest tokens that hold `top_p`; with
+    one seed and reproducibly, so that all methods of ours write the same text, while rivals write their own; 0 = greedy. Raises
+    RequestError on bad values.
     """
 
     model: str = "zoo:tiny"
@@ -41,6 +44,7 @@ class Config:
     forward: str = "auto"
     packed: bool = True
     exact: bool | None = None
+    selector: str | None = None
     budget: int | None = None
     rows: int = 1
     max_new_tokens: int = 128
@@ -65,6 +69,8 @@ class Config:
             raise RequestError("Prompts of a given context are made, not read: leave out --prompts and --data.")
         for spec in self.drafters:
             check(spec)
+        if self.selector is not None:
+            choosing_layers(self.selector)
         check_names(self.against)
         check_format(self.requantise)
         if self.rows > 1 and self.against:

@@ -18,7 +18,7 @@ from typing import Any
 import paceline
 from paceline.bench.machine import describe, pin_threads, read_limit
 from paceline.bench.requantise import check_format
-from paceline.bench.rivals import Terms, check_names, families
+from paceline.bench.rivals import Terms, check_names, showing
 from paceline.bench.run import files
 from paceline.bench.shapes import SHAPES, shaped
 from paceline.bench.steps import Ours, Steps
@@ -81,15 +81,7 @@ def trace(config: Curve, tick: Callable[[int], None] = lambda calls: None) -> di
 
 
 def _sides(config: Curve, place: str, lm: LM) -> dict[str, Steps]:
-    sides: dict[str, Steps] = {"paceline": Ours(lm)}
-    for family, module in families().items():
-        if family in config.against:
-            if why := module.missing(resolve(place)):
-                raise RequestError(f"The rival {family} cannot run here. {why}")
-            if not hasattr(module, "steps"):
-                raise RequestError(f"The rival {family} shows no single forwards: leave it out of --against.")
-            sides[family] = module.steps(Terms(resolve(place), lm))
-    return sides
+    return {"paceline": Ours(lm), **showing("steps", config.against, Terms(resolve(place), lm))}
 
 
 def _steps(sides: Mapping[str, Steps], length: int, done: Callable[[], object]) -> dict[str, dict[str, float]]:

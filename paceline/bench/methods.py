@@ -103,8 +103,10 @@ class Paceline:
         start = time.perf_counter()
         out = generate(self.lm, prompts, drafter=self.drafters, max_new_tokens=max_new_tokens,
                        **self.settings | {"controller": self.controller, "tenant": tenant})
-        seconds, forward = time.perf_counter() - start, "inexact" if self.settings.get("exact") is False else ""
-        return Batch(seconds, [g.tokens for g in out], [g.stats for g in out], forward, watches(self.drafters))
+        seconds, selector = time.perf_counter() - start, self.settings.get("selector")
+        forward = selector or ("inexact" if self.settings.get("exact") is False else "")
+        watched = watches(self.drafters) or selector is not None
+        return Batch(seconds, [g.tokens for g in out], [g.stats for g in out], forward, watched)
 
     def count_forwards(self, prompt: list[int], max_new_tokens: int) -> int | None:
         return None

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from paceline.bench import curve_table
+from paceline.bench import curve_table, quality_table
 from paceline.bench.noise import PROMPTS, hides
 from paceline.bench.report import caption, markdown, remarks
 from paceline.bench.smol_targets import SMOL
@@ -96,8 +96,8 @@ def _met(target: Target, found: list[Figure | None], report: dict[str, Any]) -> 
 
 
 def _read(target: Target, reports: dict[str, Any], quiet: bool) -> Figure | None:
-    """None where the benchmark was not run, or has no output left without the looping ones; a curve has no outputs."""
-    if quiet and "steps" in reports.get(target.benchmark, ()):
+    """None where the benchmark was not run, or has no output left without the looping ones; only methods have outputs."""
+    if quiet and "methods" not in reports.get(target.benchmark, ()):
         return None
     try:
         return target.read(reports, quiet)
@@ -117,8 +117,9 @@ def _sections(names: list[str], reports: dict[str, Any]) -> list[str]:
 
 
 def _body(report: dict[str, Any]) -> str:
-    if "steps" in report:
-        return f"{curve_table.caption(report)}\n\n{curve_table.markdown(report)}"
+    for key, table in (("steps", curve_table), ("quality", quality_table)):
+        if key in report:
+            return f"{table.caption(report)}\n\n{table.markdown(report)}"
     parts = [" ".join([caption(report), *remarks(report)]), "", markdown(report)]
     kinds = list(next(iter(report["methods"].values()))["by_task"])
     for kind in kinds if len(kinds) > 1 else []:

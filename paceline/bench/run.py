@@ -102,6 +102,9 @@ def _methods(config: Config, lm: LM, place: str) -> list[Method]:
     ours: list[Method] = [Paceline(name, lm, spec, settings[spec]) for name, spec in specs.items()]
     if config.inexact:
         ours += [Paceline(f"{name}, inexact", lm, spec, settings[spec] | {"exact": False}) for name, spec in specs.items()]
+    if config.selector:
+        cut = {"selector": config.selector}
+        ours += [Paceline(f"{name}, {config.selector}", lm, spec, settings[spec] | cut) for name, spec in specs.items()]
     if config.cold:
         ours.append(Paceline(f"paceline/{AUTO}, cold", lm, AUTO, settings[AUTO], cold=True))
     if config.rows > 1:

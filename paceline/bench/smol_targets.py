@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from paceline.bench.specs import ASKED
 from paceline.bench.summary import PLAIN
-from paceline.bench.targets import Target, identical, over_one, prefill, share_read, speed, step, task
+from paceline.bench.targets import (
+    Target,
+    answers,
+    divergence,
+    identical,
+    over_one,
+    perplexity,
+    prefill,
+    share_read,
+    speed,
+    step,
+    task,
+)
 
 __all__ = ["SMOL"]
 
@@ -25,8 +37,12 @@ SMOL = [
     Target("sampled: `auto` vs our plain decoding", 0.98, "smol_sampled", speed("smol_sampled", AUTO, PLAIN)),
     Target("sampled: `auto` vs llama.cpp", 1.35, "smol_sampled", speed("smol_sampled", AUTO, LLAMA)),
     Target("drafted text is plain decoding's, every drafter", 1.0, "smol", identical("smol", False, OURS)),
-    Target("text with float activations is transformers' fp32 text", 1.0, "smol_float",
-           identical("smol_float", True, "transformers/")),
+    Target("text with float activations is transformers' fp32 text", 1.0, "quality_smol", answers("quality_smol")),
+    Target("perplexity with int8 activations above that with float ones, percent", 0.3, "quality_smol",
+           perplexity("quality_smol"), most=True),
+    Target("KL from float: int8 activations over llama.cpp's kernels, Q4_1", 1.0, "quality_smol",
+           divergence("quality_smol", "llama_cpp"), most=True),
+    Target("the same for Q4_0", 1.0, "quality_smol_q4_0", divergence("quality_smol_q4_0", "llama_cpp"), most=True),
     Target("a step behind 64 and 500 tokens vs llama.cpp, Q4_1, the lesser", 1.35, "curve_smol",
            step("curve_smol", "llama_cpp", 64, 500)),
     Target("the same as Q4_0", 1.1, "curve_smol_q4_0", step("curve_smol_q4_0", "llama_cpp", 64, 500)),

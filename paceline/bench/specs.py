@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from paceline.bench.config import Config
 from paceline.bench.curve import Curve
+from paceline.bench.quality import Quality
 from paceline.bench.shapes import SHAPES
 from paceline.bench.tasks import KINDS, SPEC_BENCH
 from paceline.engine.auto import AUTO, EMBEDDED, FREE, MERGED
@@ -16,6 +17,7 @@ SMOL = Config(model="smol", drafters=(FREE, "ngram", AUTO), tasks=ASKED, chat=Tr
               against=("llama_cpp", "openvino"))  # fmt: skip
 SAMPLED = replace(SMOL, temperature=0.8, top_p=0.95)
 FORWARDS = Curve(model="smol", against=("llama_cpp", "transformers"))
+WORDS = Quality(model="smol", tasks=("code", "math", *SPEC_BENCH), limit=13, against=("llama_cpp", "transformers"))
 BIG = {"1.5b": (64, 500, 2000), "3b": (64, 500, 2000), "8b": (64, 500)}  # to fill a text takes minutes
 
 PAIR = "small_model:model=zoo:tiny-draft"
@@ -28,14 +30,14 @@ EVERY = (PAIR, "ngram", f"{PAIR},beam=4", "glide", "longspec", "cape:inner=glide
 ARMS = replace(ZOO, drafters=(FREE, "ngram", *EMBEDDED, AUTO), tasks=(*KINDS, "copying"), cold=True, repeats=3)
 NEVER_SLOWER = replace(ARMS, drafters=(AUTO,), tasks=SPEC_BENCH, limit=16, max_new_tokens=96)
 IDENTITY = replace(ZOO, drafters=EVERY, repeats=1, limit=50)
-SUITES: dict[str, dict[str, Config | Curve]] = {
+SUITES: dict[str, dict[str, Config | Curve | Quality]] = {
     "smol": {
         "smol": SMOL,
         "smol_sampled": SAMPLED,
         "smol_q4_0": replace(SMOL, requantise="q4_0", drafters=(AUTO,), against=("llama_cpp",)),
         "smol_transformers": replace(SMOL, drafters=(AUTO,), against=("transformers",), limit=2, repeats=1),
-        "smol_float": replace(SMOL, activations="float", drafters=(AUTO,), against=("transformers/plain",), limit=10, repeats=1,
-                              max_new_tokens=128),
+        "quality_smol": WORDS,
+        "quality_smol_q4_0": replace(WORDS, requantise="q4_0", against=("llama_cpp",)),
         "curve_smol": FORWARDS,
         "curve_smol_q4_0": replace(FORWARDS, requantise="q4_0", against=("llama_cpp",)),
         **{f"curve_{shape}": Curve(shape=shape, behind=BIG[shape], prefill=(512,), against=("llama_cpp",)) for shape in SHAPES},

@@ -10,6 +10,7 @@ from typing import Any
 
 from paceline.bench.config import Config
 from paceline.bench.curve import Curve, trace
+from paceline.bench.quality import Quality, compare
 from paceline.bench.rivals import at_hand
 from paceline.bench.run import run
 from paceline.bench.specs import SUITES
@@ -23,6 +24,9 @@ __all__ = ["command", "read_reports", "run_suite"]
 
 SIZES = {"limit", "max_new_tokens", "repeats"}
 Say = Callable[[str], None]
+Settings = Config | Curve | Quality
+MEASURES: dict[type, tuple[str, Callable[[Any], dict[str, Any]]]] = {  # of each kind of settings its flag, and what measures
+    Config: ("", run), Curve: (" --curve", trace), Quality: (" --quality", compare)}
 
 
 def run_suite(name: str, only: tuple[str, ...], instead: Mapping[str, Any], folder: Path, say: Say) -> dict[str, Any]:
@@ -46,7 +50,7 @@ def run_suite(name: str, only: tuple[str, ...], instead: Mapping[str, Any], fold
     return read_reports(folder)
 
 
-def settled(config: Config | Curve, instead: Mapping[str, Any]) -> Config | Curve | None:
+def settled(config: Settings, instead: Mapping[str, Any]) -> Settings | None:
     """With these settings where it has them; without a data folder, without the kinds of text that take one; None where none is
     left.
     """
@@ -59,14 +63,14 @@ def settled(config: Config | Curve, instead: Mapping[str, Any]) -> Config | Curv
     return replace(config, tasks=tasks) if tasks else None
 
 
-def available(config: Config | Curve, say: Say) -> Config | Curve:
+def available(config: Settings, say: Say) -> Settings:
     """The same benchmark without the rivals that cannot run here."""
     return replace(config, against=at_hand(config.against, resolve(config.model), say)) if config.against else config
 
 
-def measured(config: Config | Curve) -> dict[str, Any]:
+def measured(config: Settings) -> dict[str, Any]:
     """The report of one, as others may read it."""
-    report = trace(config) if isinstance(config, Curve) else run(config)
+    report = MEASURES[type(config)][1](config)
     if "data" in report["settings"]:
         report["settings"]["data"] = report["settings"]["data"] and "DIR"
     return report | {"command": command(config)}
@@ -77,12 +81,12 @@ def read_reports(folder: Path) -> dict[str, Any]:
     return {path.stem: read_json(path) for path in sorted(folder.glob("*.json"))}
 
 
-def command(config: Config | Curve) -> str:
+def command(config: Settings) -> str:
     """The command line that runs this benchmark; a data folder is named by whoever types it. The model always is, since which one
     is the default depends on what is installed.
     """
-    if isinstance(config, Curve):
-        named, said = ([] if config.shape else [f"--model {config.model}"]), ["paceline bench --curve"]
-    else:
-        config, named, said = replace(config, data=config.data and "DIR"), [f"--model {config.model}"], ["paceline bench"]
-    return " ".join([*said, *named, *words(replace(config, model=type(config).model))])
+    named = [] if isinstance(config, Curve) and config.shape else [f"--model {config.model}"]
+    if not isinstance(config, Curve):
+        config = replace(config, data=config.data and "DIR")
+    said = f"paceline bench{MEASURES[type(config)][0]}"
+    return " ".join([said, *named, *words(replace(config, model=type(config).model))])

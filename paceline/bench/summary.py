@@ -12,7 +12,7 @@ from paceline.bench.noise import impossible
 from paceline.bench.timing import Group, Runs, decoding, rounds, table
 from paceline.core.stats import is_looping
 
-__all__ = ["PLAIN", "summarise"]
+__all__ = ["PLAIN", "TIE", "summarise"]
 
 PLAIN = "paceline/plain"
 TIE = 1e-5  # a flip at a smaller gap between the two likeliest tokens is a tie: no rounding can be held to it

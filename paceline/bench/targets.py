@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Figure", "Reports", "Target", "identical", "low", "mean", "over_one", "part", "prefill", "share_read", "speed",
-           "step", "task"]  # fmt: skip
+__all__ = ["Figure", "Reports", "Target", "answers", "divergence", "identical", "low", "mean", "over_one", "part", "perplexity",
+           "prefill", "share_read", "speed", "step", "task"]  # fmt: skip
 
 Reports = dict[str, Any]
 
@@ -120,3 +120,34 @@ def prefill(benchmark: str, rival: str) -> Callable[[Reports, bool], Figure]:
 def share_read(benchmark: str) -> Callable[[Reports, bool], Figure]:
     """Bytes of weights that plain decoding reads a second, as a share of what the machine reads."""
     return lambda reports, quiet: Figure(reports[benchmark]["reading"]["share"])
+
+
+def perplexity(benchmark: str) -> Callable[[Reports, bool], Figure]:
+    """By how many percent it is higher with int8 activations than with float ones."""
+
+    def read(reports: Reports, quiet: bool) -> Figure:
+        ratio = reports[benchmark]["quality"]["paceline"]["perplexity"]
+        value, low, high = (None if (edge := ratio[name]) is None else 100 * (edge - 1) for name in ("value", "low", "high"))
+        return Figure(value or 0.0, low, high)
+
+    return read
+
+
+def divergence(benchmark: str, rival: str) -> Callable[[Reports, bool], Figure]:
+    """How far our int8 activations are from float ones, over how far the rival is."""
+
+    def read(reports: Reports, quiet: bool) -> Figure:
+        sides = reports[benchmark]["quality"]
+        return Figure(sides["paceline"]["divergence"] / sides[rival]["divergence"])
+
+    return read
+
+
+def answers(benchmark: str) -> Callable[[Reports, bool], Figure]:
+    """The share of answers with float activations that are transformers'; a tie counts as equal, and is listed all the same."""
+
+    def read(reports: Reports, quiet: bool) -> Figure:
+        report = reports[benchmark]
+        return Figure(report["answers"]["identical"] + report["answers"]["ties"] / report["prompts"])
+
+    return read

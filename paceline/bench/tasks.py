@@ -17,7 +17,7 @@ from paceline.errors import DataError, RequestError, did_you_mean
 from paceline.files import json_lines, read_json, read_text
 from paceline.toolcalls.conversation import conversation, tools_of
 
-__all__ = ["KINDS", "OF_DATA", "SPEC_BENCH", "Prompt", "asked", "builtin", "encode", "from_data", "read_prompts"]
+__all__ = ["KINDS", "OF_DATA", "SPEC_BENCH", "Prompt", "asked", "bare", "builtin", "encode", "from_data", "read_prompts"]
 
 KINDS = ("code", "math", "tools", "prose")
 MT_BENCH = frozenset(["writing", "roleplay", "reasoning", "math", "coding", "extraction", "stem", "humanities"])
@@ -161,6 +161,11 @@ def _long_summaries(folder: Path, words: int = 1500) -> list[Prompt]:
     articles = ARTICLE.split(read_text(folder / "wikitext-2" / "test.txt"))
     cut = [" ".join(found[:words]) for article in articles if len(found := article.split()) >= words]
     return [Prompt("long_summaries", turns=(f"Summarise this article in a few sentences.\n\n{text}",)) for text in cut]
+
+
+def bare(tokenizer: Any, prompt: Prompt) -> list[int]:
+    """Token ids of a prompt's own words, without a conversation around them."""
+    return tokenizer(prompt.text or "\n\n".join(prompt.turns), verbose=False)["input_ids"]
 
 
 def encode(tokenizer: Any, prompt: Prompt, answers: tuple[str, ...] = ()) -> list[int]:

@@ -49,6 +49,8 @@ class Decoding:
     budget: int | None = flag(None, "Most drafted tokens scored in one round.")
     controller: str | None = flag(None, "Controller spec, instead of --budget.")
     rule: str = flag("lossless", "Rule spec: how drafted tokens are judged.")
+    selector: str | None = flag(None, "Let layers keep few keys of a long prompt, as lighttransfer:keep=0.5 chooses them: less "
+                                      "memory, and another text than the whole model's.")
     max_new_tokens: int = flag(128, "Stop after this many new tokens.")
     stop: list[str] = flag([], "End the text before this string; may be given again.")
     exact: bool | None = flag(None, "Bit-for-bit the plain text, where this machine can promise it.", "--exact/--no-exact")
@@ -63,7 +65,7 @@ class Decoding:
         )
 
         check(self.drafter)
-        for kind, spec in (("rule", self.rule), ("controller", self.controller)):
+        for kind, spec in (("rule", self.rule), ("controller", self.controller), ("selector", self.selector)):
             if spec is not None:
                 plugins.make(kind, spec)  # a mistake in a spec should not cost a load
         return {
@@ -75,7 +77,7 @@ class Decoding:
 
     def options(self, sampling: Sampling, **others: Any) -> paceline.RequestOptions:
         """What is asked of each request; others: further fields of `RequestOptions`."""
-        return paceline.RequestOptions(sampling, self.max_new_tokens, self.stop, **others)
+        return paceline.RequestOptions(sampling, self.max_new_tokens, self.stop, selector=self.selector, **others)
 
 
 def chosen(model: str | None) -> str:
@@ -115,9 +117,15 @@ def as_prompt(text: str, chat: bool) -> Any:
 
 
 def departure(rule: str, generations: list[paceline.Generation]) -> str:
-    """What to say of texts that a relaxed rule let out; nothing for a lossless one."""
-    if is_lossless(plugins.make("rule", rule)):
-        return ""
-    spent = ", ".join(f"{g.stats.spent:.3f}" for g in generations)
-    return (f"NOT LOSSLESS: under the rule {plugins.parse(rule)[0]} the output does not follow the model's own law. Total "
-            f"variation spent, for each output (the mean bounds it; 1 or more says nothing): {spent}.")
+    """What to say of texts that a relaxed rule let out, or of which layers kept few keys; nothing for a lossless one."""
+    said = []
+    if not is_lossless(plugins.make("rule", rule)):
+        spent = ", ".join(f"{g.stats.spent:.3f}" for g in generations)
+        said.append(f"NOT LOSSLESS: under the rule {plugins.parse(rule)[0]} the output does not follow the model's own law. "
+                    f"Total variation spent, for each output (the mean bounds it; 1 or more says nothing): {spent}.")
+    if any(g.stats.cut_layers for g in generations):
+        cut = "; ".join(", ".join(map(str, g.stats.cut_layers)) or "none" for g in generations)
+        saved = sum(g.stats.saved_bytes for g in generations) / 1e6
+        said.append("NOT LOSSLESS: behind the prompt some layers saw only the first and the last keys, as --selector asks; for "
+                    f"each output these: {cut}. Keys and values let go: {saved:.4g} MB.")
+    return " ".join(said)

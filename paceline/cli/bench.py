@@ -20,7 +20,7 @@ __all__ = ["bench"]
 
 @dataclass(frozen=True)
 class Options:
-    """What `paceline bench` may be told; the fields of `bench.config.Config` and `bench.curve.Curve`, plus where results go."""
+    """What `paceline bench` may be told: the fields of `Config`, `Curve` and `Quality` in `bench/`, and where results go."""
 
     model: str | None = flag(None, f"Target: {MODEL}")
     drafter: list[str] = flag([], "Drafter spec to measure; may be given again. Default: those made for the model.")
@@ -38,6 +38,7 @@ class Options:
     forward: str = flag("auto", "auto, fused, lean or stock.")
     packed: bool = flag(True, "Packed linears on our side, where measured faster.", "--packed/--no-packed")
     exact: bool | None = flag(None, "Bit-exact mode, where this machine can promise it.", "--exact/--no-exact")
+    selector: str | None = flag(None, "Also measure our methods with layers that keep few keys, like lighttransfer:keep=0.5.")
     budget: int | None = flag(None, "Most drafted tokens scored in one round.")
     rows: int = flag(1, "Prompts decoded together.")
     max_new_tokens: int | None = flag(None, "New tokens per prompt; 128 if not given.")
@@ -55,6 +56,8 @@ class Options:
     shape: str | None = flag(None, "With --curve: a file of random weights, Q4_K_M, of 1.5b, 3b or 8b parameters.")
     behind: list[int] = flag([], "With --curve: tokens that stand before; may be given again. Default: 64, 500, 2000, 8000.")
     prefill: list[int] = flag([], "With --curve: tokens of a prompt; may be given again. Default: 512, 2048.")
+    quality: bool = flag(False, "Compare int8 activations with float ones on the prompts' texts, beside --against llama_cpp; "
+                                "and answers, with --against transformers.", "--quality")
     suite: str | None = flag(None, "Run all of smol, smol_quick, zoo or gpu, with the --data and --threads given, and no more "
                                    "than --limit, --max-new-tokens and --repeats.")
     only: list[str] = flag([], "With --suite: only this benchmark of it; may be given again.")
@@ -80,6 +83,9 @@ def bench(options: Options) -> None:
     if options.curve:
         _curve(options)
         return
+    if options.quality:
+        _quality(options)
+        return
     from paceline.bench.report import show
     from paceline.bench.run import Config, run
 
@@ -102,6 +108,13 @@ def _curve(options: Options) -> None:
     given = {name: tuple(value) for name in ("behind", "prefill") if (value := getattr(options, name))}
     usual = {name: getattr(Curve(), name) for name in ("behind", "prefill")}
     _tell(progress(trace, settings(Curve, options, model=chosen(options.model), **usual | given)), options, show)
+
+
+def _quality(options: Options) -> None:
+    from paceline.bench.quality import Quality, compare
+    from paceline.bench.quality_table import show
+
+    _tell(progress(compare, settings(Quality, options, model=chosen(options.model))), options, show)
 
 
 def default_drafters(model: str) -> list[str]:

@@ -1,7 +1,7 @@
 """What a model has lost by rounding: its next tokens' distributions beside the original's, on the same texts."""
 
-from collections.abc import Iterable
-from math import exp
+from collections.abc import Callable, Sequence
+from math import exp, log
 from typing import NamedTuple
 
 import torch
@@ -9,9 +9,10 @@ import torch
 from paceline.lm import LM
 from paceline.lm.batch import Batch
 
-__all__ = ["Loss", "loss"]
+__all__ = ["MOST", "Logits", "Loss", "logits_of", "loss", "pooled"]
 
 MOST = 512  # tokens of a text
+Logits = Callable[[list[int]], torch.Tensor]  # ids of a text -> [T, V], of what follows each
 
 
 class Loss(NamedTuple):
@@ -31,23 +32,33 @@ class Loss(NamedTuple):
 
 
 @torch.inference_mode()
-def loss(original: LM, rounded: LM, texts: Iterable[str]) -> Loss:
-    """Read texts with both models, which have one vocabulary; texts of a single token say nothing."""
-    sums, count = torch.zeros(4, dtype=torch.float64, device="cpu"), 0
-    for text in texts:
-        ids = original.tokenizer(text)["input_ids"][:MOST]
-        before, after = (laws(lm, ids) for lm in (original, rounded))
-        came = torch.tensor(ids[1:], dtype=torch.long, device="cpu")[:, None]
-        sums[0] -= before.gather(1, came).sum()
-        sums[1] -= after.gather(1, came).sum()
-        sums[2] += (before.exp() * (before - after)).sum()
-        sums[3] += (before.argmax(-1) == after.argmax(-1)).sum()
-        count += len(came)
-    first, second, divergence, same = (sums / max(1, count)).tolist()
-    return Loss(count, exp(first), exp(second), divergence, same)
+def loss(original: torch.Tensor, rounded: torch.Tensor, ids: list[int]) -> Loss:
+    """Of one text of at least two tokens, from what both models, of one vocabulary, gave for it."""
+    before, after = (logits[:-1].cpu().double().log_softmax(-1) for logits in (original, rounded))
+    came = torch.tensor(ids[1:], dtype=torch.long, device="cpu")[:, None]
+    each = (-before.gather(1, came), -after.gather(1, came), before.exp().mul_(before - after).sum(-1),
+            (before.argmax(-1) == after.argmax(-1)).double())
+    first, second, divergence, same = (values.mean().item() for values in each)
+    return Loss(len(came), exp(first), exp(second), divergence, same)
 
 
-def laws(lm: LM, ids: list[int]) -> torch.Tensor:
-    """Logarithms of the probabilities [T - 1, V] of what follows each token but the last."""
-    kv = lm.cache()
-    return lm.forward(Batch.of([kv.take()], [ids]), kv)[:-1].cpu().double().log_softmax(-1)
+def pooled(losses: Sequence[Loss]) -> Loss:
+    """Of several texts together, every place the same weight."""
+    count = sum(one.tokens for one in losses)
+
+    def mean(each: Callable[[Loss], float]) -> float:
+        return sum(one.tokens * each(one) for one in losses) / max(1, count)
+
+    return Loss(count, exp(mean(lambda one: log(one.before))), exp(mean(lambda one: log(one.after))),
+                mean(lambda one: one.divergence), mean(lambda one: one.same))
+
+
+def logits_of(lm: LM) -> Logits:
+    """A model's own, by its forward."""
+
+    @torch.inference_mode()
+    def read(ids: list[int]) -> torch.Tensor:
+        kv = lm.cache()
+        return lm.forward(Batch.of([kv.take()], [ids]), kv)
+
+    return read

@@ -16,6 +16,7 @@ import torch
 from paceline.core.proposal import Proposal, Verdict
 from paceline.core.protocols import Slot, Target
 from paceline.core.sampling import guided
+from paceline.core.trace import Trace
 from paceline.errors import RequestError
 
 if TYPE_CHECKING:  # a guided row is made with its branch
@@ -48,6 +49,7 @@ class Branch:
     row: Row
     guidance: Guidance
     slot: Slot | None = None
+    trace: Trace | None = None
 
     @property
     def id(self) -> int:

@@ -9,6 +9,7 @@ import torch
 
 from paceline.core.arms import Arm, Outcome, View
 from paceline.core.proposal import Proposal
+from paceline.core.trace import Trace
 
 if TYPE_CHECKING:  # rows are made of what stands here
     from paceline.core.row import Round, Row
@@ -158,6 +159,7 @@ class Text(Protocol):
     """One text that a cache holds: a row, or the second branch of a guided row."""
 
     slot: Slot | None
+    trace: Trace | None
 
     @property
     def id(self) -> int: ...

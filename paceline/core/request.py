@@ -26,7 +26,8 @@ class Request:
     tenant: whose request it is; what drafters keep of one tenant's texts never serves another's. keep: spans [start, end) of the
     prompt, such as the text around a video or the question about a document, that a draft on few keys always sees and from
     which it tells what else matters; none = the last 64 tokens. guidance: a second prompt, and how far from its law to go
-    (classifier-free guidance); such a row costs two in every forward. special_tokens: whether the text keeps them.
+    (classifier-free guidance); such a row costs two in every forward. special_tokens: whether the text keeps them. selector: what
+    chooses the layers that keep few keys once the prompt is read (`selectors/`): the text is then no longer the whole model's.
     """
 
     prompt: Sequence[int]
@@ -42,6 +43,7 @@ class Request:
     keep: Sequence[tuple[int, int]] = ()
     guidance: Guidance | None = None
     special_tokens: bool = False
+    selector: Any = None
 
     @property
     def repeats(self) -> bool:

@@ -68,7 +68,7 @@ class Row:
     last: Round | None = None
     finish_reason: str | None = None
     text: Detokenizer | None = None  # where stop strings or streaming need one
-    trace: Trace | None = None  # what attention asked in the prefill, where a drafter reads queries
+    trace: Trace | None = None  # what attention asked in the prefill, where a drafter or a selector reads queries
     grammar: Matcher | None = None  # this row's place in the grammar that its sampling names
     drafting: bool = True
     strikes: dict[int, int] = field(default_factory=dict)  # arm -> failures

@@ -25,6 +25,8 @@ class Stats:
     reused: int = 0  # prompt tokens whose keys came from an earlier sequence
     peak_memory_bytes: int = 0
     spent: float = 0.0
+    cut_layers: list[int] = field(default_factory=list)  # that kept few keys of the text
+    saved_bytes: int = 0  # of keys and values that they have let go
     looping: bool = False
     failures: list[str] = field(default_factory=list)
 

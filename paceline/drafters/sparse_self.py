@@ -5,6 +5,9 @@ those draft at a fraction of the cost, and one forward with all keys verifies. N
 is told once, by what the kept text asks in the prefill that runs anyway (section 3.1); drafted tokens stand at their true
 positions; after each round the copy takes over the exact keys of what was committed.
 
+With a selector that chooses layers (`selector=lighttransfer:keep=0.25`) the copy is a hybrid model's: some layers with all keys,
+the lazy ones with the first and the last. That model's text would be another one; as a draft it costs nothing of the target's.
+
 Departures: one set of keys for each key head, where the paper leaves open for whom (`heads=false`: for a layer); sampling is
 exact; chains end where the draft's own confidence says so, at measured prices, and nothing is drafted where the copy saves too
 little; the keys can be chosen anew by what the verifying forwards ask, where acceptance has become low.
@@ -24,6 +27,7 @@ from paceline.errors import SpecError
 from paceline.lm import LM, Slot
 from paceline.lm.cost import behind
 from paceline.lm.kv import FULL, slot_of
+from paceline.patterns import Pattern
 
 __all__ = ["SparseSelf"]
 
@@ -35,11 +39,11 @@ REST, EASE = 8, 0.7  # rounds between two choices of keys; how much of the old s
 @dataclass(frozen=True)
 class SparseSelf:
     """keys: how many of the prompt's keys are copied in each layer, beside those of the text to keep (`Request.keep`). length:
-    most drafted tokens of the chain. selector: what tells which keys matter. heads: a choice for each key head rather than for a
-    layer. refresh: choose anew where the share of drafted tokens that is accepted has fallen below it; 0 = never. branch:
-    candidates per position, 1 = a chain. beam: paths kept at each depth of a tree, 0 = none. drawn: draw the chain under
-    sampling. worth: draft while a path is expected to be accepted with at least this probability: 0 = always `length` tokens,
-    None = the measured cost.
+    most drafted tokens of the chain. selector: what tells which keys matter, or which layers need few, by its own measure.
+    heads: a choice for each key head rather than for a layer. refresh: choose anew where the share of drafted tokens that is
+    accepted has fallen below it; 0 = never. branch: candidates per position, 1 = a chain. beam: paths kept at each depth of a
+    tree, 0 = none. drawn: draw the chain under sampling. worth: draft while a path is expected to be accepted with at least
+    this probability: 0 = always `length` tokens, None = the measured cost.
     """
 
     keys: int = 512
@@ -81,6 +85,7 @@ class SparseKV:
     def __init__(self, options: SparseSelf, lm: LM) -> None:
         self.options, self.lm = options, lm
         self.selector = plugins.make("selector", options.selector)
+        self.plans = hasattr(self.selector, "select")  # and scores no keys
         self.asks = True  # from the prefill on
         self.prices: dict[tuple[int, int], float] = {}
         self._rows: dict[int, Chosen] = {}
@@ -104,6 +109,8 @@ class SparseKV:
 
     def _sizes(self, row: Row) -> tuple[int, int]:
         """Keys of all the text, and of the copy."""
+        if self.plans:
+            return len(row.tokens), round(self.selector.share(len(row.tokens)) * len(row.tokens))
         return len(row.tokens), self.options.keys + len(row.request.kept) + len(row.tokens) - row.prompt_len
 
     def _computed(self, rows: Sequence[Row], whole: int, few: int) -> float:
@@ -162,25 +169,36 @@ class SparseKV:
         count = min(self.options.keys, int(free.sum()))
         own, old = slot_of(row), chosen.scores or None
         chosen.scores, chosen.length = {}, chosen.base
+        slot.held, slot.plan = {}, {**own.plan, **(self.selector.select(asked, own) if self.plans else {})}
         slot.kv.restart(slot, chosen.base)
-        for layer, pattern in sorted(own.kv.patterns.items()):
-            if pattern != FULL:  # the last ones, one next to the other, as its window counts them
-                start = max(chosen.base - count - len(kept), own.kv.start(layer, own))
-                if start < chosen.base:  # else all of them were dropped, and later ones are taken over whole
-                    slot.kv.fill(layer, slot, own.kv.read(layer, own, start, chosen.base), pattern)
+        for layer in sorted(own.kv.patterns):
+            pattern = slot.plan.get(layer) or own.pattern(layer)
+            if pattern != FULL:
+                most = chosen.base if self.plans else count + len(kept)
+                slot.kv.fill(layer, slot, last_keys(own, layer, pattern, chosen.base, most), pattern)
                 continue
             held = own.kv.read(layer, own, 0, chosen.base)
-            scores = self._scores(asked, layer, held[0])
-            chosen.scores[layer] = scores if old is None else EASE * old[layer] + (1 - EASE) * scores
-            index = best(chosen.scores[layer], free.to(scores.device), count, kept)
-            copied = held.gather(2, index[None, :, :, None].expand(2, held.shape[1], -1, held.shape[3]))
-            slot.kv.fill(layer, slot, copied, pattern)
+            if not self.plans:
+                scores = self._scores(asked, layer, held[0])
+                chosen.scores[layer] = scores if old is None else EASE * old[layer] + (1 - EASE) * scores
+                index = best(chosen.scores[layer], free.to(scores.device), count, kept)
+                held = held.gather(2, index[None, :, :, None].expand(2, held.shape[1], -1, held.shape[3]))
+            slot.kv.fill(layer, slot, held, pattern)
 
     def _scores(self, asked: Trace, layer: int, keys: torch.Tensor) -> torch.Tensor:
         """What the selector says, [G or 1, n], so that each choice adds up to 1 in its weight."""
         scores = self.selector(asked, layer, keys) if keys.shape[1] else keys[:, :, 0]
         scores = scores if self.options.heads else scores.mean(0, keepdim=True)
         return scores / len(asked.positions)
+
+
+def last_keys(own: Slot, layer: int, pattern: Pattern, stop: int, most: int) -> torch.Tensor:
+    """Of the first `stop` tokens, what a layer's pattern lets the next one see, with at most so many last ones; where they were
+    dropped, none: later ones are then taken over whole.
+    """
+    sinks, start = pattern.keep(stop)
+    start = min(stop, max(start, stop - most, own.kv.start(layer, own)))
+    return torch.cat((own.kv.read(layer, own, 0, min(start, sinks)), own.kv.read(layer, own, start, stop)), 2)
 
 
 def best(scores: torch.Tensor, free: torch.Tensor, count: int, kept: torch.Tensor) -> torch.Tensor:

@@ -14,7 +14,7 @@ from statistics import median
 
 from paceline.controllers.fixed import Fixed
 from paceline.core.arms import Arm, Outcome, View
-from paceline.lm.cost import PlainSteps
+from paceline.lm.plain_steps import PlainSteps
 
 __all__ = ["Allowance", "Guarded", "Pool"]
 

@@ -36,6 +36,7 @@ from paceline.errors import ModelError, RequestError
 from paceline.lm import LM, load
 from paceline.lm.kv import slot_of
 from paceline.rules import is_lossless
+from paceline.selectors import choosing_layers
 
 __all__ = ["Engine"]
 
@@ -82,6 +83,8 @@ class Engine:
             self.rule.check(request, self.lm.vocab)
         elif request.sampling.seed is not None and self._timed:
             request = replace(request, reproducible=True)  # what is drafted may change from day to day, so none of it is drawn
+        if request.selector is not None:
+            request = replace(request, selector=choosing_layers(request.selector))
         check(self.lm, request)
         row = Row(request, list(request.prompt), Dice(request.sampling.seed, request.stream), id=next(self._ids))
         if request.sampling.grammar is not None:
@@ -185,6 +188,7 @@ class Engine:
 
     def _leave(self, row: Row, reason: str) -> None:
         row.finish_reason = reason
+        row.stats.saved_bytes = sum(slot_of(text).saved_bytes for text in row.texts)
         self._crop([row])  # an end may have cut short what the cache was told to keep
         self.drafting.forget(row)
         self.controller.forget(row.id)

@@ -9,6 +9,7 @@ from typing import Any
 from paceline.core.checks import characters, names, plain, short, whole
 from paceline.core.sampling import Sampling
 from paceline.errors import RequestError, did_you_mean
+from paceline.selectors import choosing_layers
 from paceline.toolcalls.schema import listed_tools, read_tools
 
 __all__ = ["RequestOptions"]
@@ -28,7 +29,8 @@ class RequestOptions:
     text. tools: functions that may be called. describe_tools: where the model's chat template knows no tools, tell them and their
     calls in words; else raise RequestError. tenant: whose request it is. keep: spans of the prompt that sparse drafts always
     see. guidance: scale of classifier-free guidance, 1 = none. negative: the prompt of its second branch; the prompt's last token
-    where none is given, as in transformers. special_tokens: keep them in the text.
+    where none is given, as in transformers. special_tokens: keep them in the text. selector: spec of one that chooses
+    layers to keep few keys, such as "lighttransfer:keep=0.5": less memory, and another text than the whole model's.
     """
 
     sampling: Sampling = Sampling()
@@ -43,6 +45,7 @@ class RequestOptions:
     guidance: float = 1.0
     negative: Any = None
     special_tokens: bool = False
+    selector: Any = None
 
     @staticmethod
     def of(given: Mapping[str, Any], others: "RequestOptions | None" = None) -> "RequestOptions":
@@ -61,7 +64,8 @@ class RequestOptions:
         checked = {"max_new_tokens": whole("max_new_tokens", self.max_new_tokens, 1),
                    "stop": () if self.stop is None else names("stop", self.stop),
                    "eos": None if self.eos is None else _ids(self.eos), "keep": () if self.keep is None else self.keep,
-                   "tools": None if self.tools is None else listed_tools(self.tools)}
+                   "tools": None if self.tools is None else listed_tools(self.tools),
+                   "selector": None if self.selector is None else choosing_layers(self.selector)}
         for name, value in checked.items():
             object.__setattr__(self, name, value)
         flags = [(name, bool, "True or False") for name in ("reproducible", "describe_tools", "special_tokens")]

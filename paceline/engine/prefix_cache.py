@@ -32,19 +32,19 @@ class PrefixCache:
 
     def keep(self, row: Row) -> None:
         """A row has ended: keep what it has in the target's cache; the oldest text makes room."""
-        if not self.limit:
+        own = next(iter(held(row)), None)
+        if not self.limit or own is None:
             return
         if len(self._kept) == self.limit:
             self.kv.free(self._kept.popleft().slot)
-        [own, *_] = held(row)
         if (slot := self.kv.fork(own.slot, len(own.tokens))) is not None:
             self._kept.append(Prefix(own.tokens, slot, own.trace))
 
 
 def held(row: Row) -> list[Prefix]:
-    """What is in the target's cache of each of a row's texts."""
+    """What is in the target's cache of each of a row's texts, but for those that a plan has made another model's."""
     return [Prefix(text.tokens[: slot.length], slot, row.trace if text is row else None)
-            for text in row.texts for slot in [slot_of(text)]]
+            for text in row.texts for slot in [slot_of(text)] if not slot.plan]
 
 
 def longest(prompt: Sequence[int], prefixes: Iterable[Prefix]) -> tuple[int, Prefix | None]:

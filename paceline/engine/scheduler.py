@@ -27,6 +27,9 @@ class Scheduler:
     Rows take turns. While others decode, CHUNK tokens of prompts are read before a round (of a guided row, of each prompt): a
     prompt no longer than that waits for one chunk of every longer one, however long. While nobody decodes, everybody's next chunk
     is read, so that rows that came together go on together. watched: a drafter wants to see what attention asks in a prompt.
+
+    A row with a selector gets its plan when its prompt is read. It shares no keys with others, since it has to see itself what
+    attention asks, and what it then holds is its own.
     """
 
     def __init__(self, lm: LM, kv: KV, prefixes: PrefixCache, slots: int, watched: bool) -> None:
@@ -56,6 +59,8 @@ class Scheduler:
             clock.share(row.stats.seconds)
             self.reading.remove(row)
             whole = all(slot_of(text).length == len(text.tokens) - 1 for text in row.texts)
+            if whole and row.request.selector is not None:
+                self._plan(row)
             (rows if whole else self.reading).append(row)
 
     def cancel(self, row: Row) -> None:
@@ -74,8 +79,9 @@ class Scheduler:
         """Give a row its slots, with what is at hand of its prompts. False where it had better wait, since a prompt that is being
         read will soon hold more of one.
         """
-        begun = [other for other in self.reading if other.slot is not None]
-        sources = [*(prefix for other in (*rows, *begun) for prefix in held(other)), *self.prefixes]
+        shares = row.request.selector is None
+        begun = [other for other in self.reading if other.slot is not None and shares]
+        sources = [*(prefix for other in (*rows, *begun) for prefix in held(other)), *self.prefixes] if shares else []
         found = [longest(text.tokens[:-1], sources) for text in row.texts]
         coming = [text.tokens[:-1] for other in begun for text in other.texts]
         if any(common(text.tokens[:-1], prompt) > n for text, (n, _) in zip(row.texts, found, strict=True) for prompt in coming):
@@ -84,17 +90,31 @@ class Scheduler:
             slot = None if prefix is None else self.kv.fork(prefix.slot, n)
             text.slot = slot = slot or self.kv.take()
             row.stats.reused += slot.length
-            if self.watched and text is row:
-                row.trace = Trace() if prefix is None or prefix.trace is None else prefix.trace.before(slot.length)
+            if self._wanted(row, text):
+                text.trace = Trace() if prefix is None or prefix.trace is None else prefix.trace.before(slot.length)
         return True
 
     def _read(self, row: Row) -> None:
         """The next chunk of each of a row's prompts."""
         for text in row.texts:
-            watch = {"watch": row.request.kept} if self.watched and text is row else {}
+            watch = {"watch": wanted} if (wanted := self._wanted(row, text)) else {}
             asked = self.lm.prefill(self.kv, slot_of(text), chunk_of(text), **watch)
-            if watch and row.trace is not None:
-                row.trace.add(asked.queries, asked.positions)
+            if text.trace is not None:
+                text.trace.add(asked.queries, asked.positions)
+
+    def _wanted(self, row: Row, text: Text) -> frozenset[int]:
+        """Positions of a text's prompt at which somebody wants to see what attention asks."""
+        stop, selector = len(text.tokens) - 1, row.request.selector
+        last = range(0) if selector is None else range(max(0, stop - selector.last), stop)
+        return frozenset(last) | (row.request.kept if self.watched and text is row else frozenset())
+
+    def _plan(self, row: Row) -> None:
+        """Let some layers of a row's texts go on with few keys. The last token of a prompt, still to come, sees all of them."""
+        for text in row.texts:
+            slot = slot_of(text)
+            plan = row.request.selector.select(text.trace, slot, since=slot.length + 1)
+            self.kv.follow(slot, plan)
+            row.stats.cut_layers = sorted({*row.stats.cut_layers, *plan})
 
 
 def chunk_of(text: Text) -> list[int]:

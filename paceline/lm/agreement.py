@@ -61,7 +61,7 @@ def agreement(lm: LM, decoder: Decoder | None = None) -> str:
 def length(lm: LM) -> int:
     """Of the text to compare."""
     settings = lm.text_config.to_dict() if hasattr(lm.text_config, "to_dict") else vars(lm.text_config)
-    named = [n for key, n in settings.items() if isinstance(n, int) and ("window" in key or "chunk" in key)]
+    named = [n for key, n in settings.items() if isinstance(n, int) and ("window" in key or "chunk" in key) and not lm.patterns]
     return min(LENGTH + max((n for n in named if n <= LONGEST_WINDOW), default=0), lm.reach)
 
 

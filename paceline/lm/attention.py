@@ -13,9 +13,10 @@ from typing import Any
 import torch
 from torch.nn.functional import pad, scaled_dot_product_attention
 
+from paceline.errors import ModelError
 from paceline.lm.batch import Batch
 from paceline.lm.held import Held
-from paceline.lm.kv import FULL, KV
+from paceline.lm.kv import FULL, KV, reaching
 from paceline.patterns import Pattern
 
 __all__ = ["Call", "attend", "attend_in_parts", "attend_other"]
@@ -71,7 +72,7 @@ class Call:
             if self.kv.exact and 0 < (tail := rows % QUERY_BLOCK) < EXACT_QUERIES:
                 rows += EXACT_QUERIES - tail
             held = self.slots[b].group(pattern)
-            made = self._chain_mask if self.parents is None and not held.sinks else self._tree_mask
+            made = self._chain_mask if self.parents is None and not pattern.anchored else self._tree_mask
             self._masks[key] = made(b, pattern, held, (rows, shown), like, groups)
         return self._masks[key]
 
@@ -138,12 +139,17 @@ def ancestors(parents: Sequence[int], width: int) -> list[set[int]]:
 
 
 def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, layer: int, call: Call, scale: float,
-           window: int | None = None) -> torch.Tensor:
-    """Write the new keys and attend to all a query may see.
+           window: int | None = None, **special: Any) -> torch.Tensor:
+    """Write the new keys and attend to all a query may see; a batch that is watched is left to its watcher.
 
     q [B, Hq, T, D], k [B, H, T, D] and v [B, H, T, D'] of the new tokens; returns [B, T, Hq, D']. Hq is a multiple of H (grouped
-    queries).
+    queries). special: what a family does beyond that, by transformers' names (softcap, s_aux), which a watcher alone computes.
+    Raises ModelError for it elsewhere, rather than computing something else.
     """
+    if call.batch.watch is not None:
+        return call.batch.watch.attend(q, k, v, layer, scale, window, **special)
+    if special:
+        raise ModelError(f"This model uses {' and '.join(special)} in attention, which Paceline does not support yet.")
     if k.shape[-1] != v.shape[-1]:  # a cache holds both in one width; zeros behind the shorter change no sum
         width, value = max(k.shape[-1], v.shape[-1]), v.shape[-1]
         q, k, v = (pad(x, (0, width - x.shape[-1])) for x in (q, k, v))
@@ -153,9 +159,9 @@ def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, layer: int, call: 
     groups = hq // h
     if call.batch.queries is not None:
         call.batch.queries.append(q * scale)
-    pattern = call.kv.pattern(layer, window)
     rows = q.unflatten(1, (h, groups)).transpose(2, 3).reshape(b, h, t * groups, d)
-    out = [attend_row(rows[i : i + 1], call.kv.write(layer, slot, k[i], v[i]), i, call, scale, pattern)
+    patterns = [slot.pattern(layer, reaching(window)) for slot in call.slots]
+    out = [attend_row(rows[i : i + 1], call.kv.write(layer, slot, k[i], v[i]), i, call, scale, patterns[i])
            for i, slot in enumerate(call.slots)]
     whole = out[0] if b == 1 else torch.cat(out)
     return whole.unflatten(2, (t, groups)).permute(0, 2, 1, 3, 4).reshape(b, t, hq, d)

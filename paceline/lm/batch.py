@@ -2,13 +2,27 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import torch
 
 from paceline.lm.ids import token_ids
 from paceline.lm.kv import Slot
 
-__all__ = ["Batch"]
+__all__ = ["Batch", "Watcher"]
+
+
+class Watcher(Protocol):
+    """Whoever computes attention in `attend`'s stead, and so sees all that goes into it (`trace.py`)."""
+
+    def enter(self, hidden: torch.Tensor) -> None:
+        """The residual stream [..., T, W] that enters the next layer."""
+        ...
+
+    def attend(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, layer: int, scale: float, window: int | None,
+               **special: Any) -> torch.Tensor:
+        """As `attend` in `attention.py`, without a cache."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -17,7 +31,8 @@ class Batch:
 
     tokens: ids [B, T]. parents: per row, the parent of each token among the new ones, -1 = the committed prefix; None = chains.
     logits_at: which of the B * T tokens get logits; None = all, () = none (prefill). queries: a list that receives what attention
-    asks, for every layer [B, H, T, D], rotated and scaled.
+    asks, for every layer [B, H, T, D], rotated and scaled. watch: who attends in place of the cache, on forwards made of torch's
+    operators.
     """
 
     slots: Sequence[Slot]
@@ -25,6 +40,7 @@ class Batch:
     parents: Sequence[Sequence[int]] | None = None
     logits_at: Sequence[int] | None = None
     queries: list[torch.Tensor] | None = None
+    watch: Watcher | None = None
 
     @classmethod
     def of(cls, slots: Sequence[Slot], rows: Sequence[Sequence[int]], parents: Sequence[Sequence[int]] | None = None,

@@ -4,9 +4,34 @@ from collections.abc import Sequence
 
 import torch
 
-__all__ = ["mass"]
+from paceline.patterns.sliding import Sliding
+
+__all__ = ["lazy_ratio", "mass"]
 
 BLOCK = 4096  # keys taken at once
+
+
+def lazy_ratio(q: torch.Tensor, k: torch.Tensor, positions: Sequence[int], sinks: int, recent: int, window: int | None = None,
+               cap: float | None = None) -> float:
+    """Share of their attention that queries give to the first `sinks` keys and to the `recent` last ones that each sees, itself
+    included; mean over heads and queries. It is what a layer keeps of its attention when it is streaming.
+
+    As in `mass`: q [H, w, D] of a text's last tokens, scaled; k [G, n, D]. A key that is both counts once, and none behind its
+    query, so the ratio is 1 where n <= sinks + recent. window, cap: the layer's own, where it has them. Source: LightTransfer
+    (Zhang et al., arXiv 2410.13846), section 3, with sinks 4, recent 1,020 and w 32. Departure: the paper counts the text's
+    `recent` last keys, of which the first of the w queries sees w - 1 fewer than a streaming layer would keep for it.
+    """
+    rows = q.float().unflatten(0, (k.shape[0], -1)).flatten(1, 2)  # [G, H / G * w, D]
+    last = torch.tensor(positions, dtype=torch.long, device=q.device).repeat(q.shape[0] // k.shape[0])[:, None]
+    own, streaming = Sliding(window or k.shape[1]), Sliding(recent, sinks)
+    whole, kept = [], []
+    for start in range(0, k.shape[1], BLOCK):
+        scores = rows @ k[:, start : start + BLOCK].float().mT
+        scores = scores if cap is None else cap * (scores / cap).tanh()
+        keys = torch.arange(start, start + scores.shape[-1], dtype=torch.long, device=q.device)
+        whole.append(scores.masked_fill_(~own.visible(last, keys), -torch.inf).logsumexp(-1))
+        kept.append(scores.masked_fill_(~streaming.visible(last, keys), -torch.inf).logsumexp(-1))
+    return float((torch.stack(kept).logsumexp(0) - torch.stack(whole).logsumexp(0)).exp().mean())
 
 
 def mass(q: torch.Tensor, k: torch.Tensor, positions: Sequence[int]) -> torch.Tensor:

@@ -1,40 +1,25 @@
 """What the checks at load found, kept on disk: a model that is loaded again on the same machine is not checked again.
 
 The checks ask whether kernels give the same bits for every number of tokens, and whether two forwards compute the same function.
-Both hang on shapes, dtypes, settings, code and processor, all of which name the file. They hardly hang on values, but a weight of
-zeros hides what a trained one shows, so the name holds some elements of every tensor as well: equal ones mean the same model or a
-close relative, whose other elements run through the same kernels in the same order.
+All that they hang on names the file (`kept.py`).
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from functools import lru_cache
-from importlib.metadata import version
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from paceline.core.progress import waiting
 from paceline.errors import DataError
-from paceline.files import replace_json
-from paceline.lm.forwards.fused import compiler
-from paceline.lm.machine import processor_details
+from paceline.lm import kept
 
 if TYPE_CHECKING:
     from paceline.lm.lm import LM
 
 
 __all__ = ["Checks"]
-
-MOST = 500  # files kept, the newest: a model in training is another one at every step
-# What chooses kernels beside the processor, as environment variables.
-CHOOSING = ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "MKL_CBWR", "MKL_ENABLE_INSTRUCTIONS")
 
 
 class Checks:
@@ -48,8 +33,8 @@ class Checks:
         self.note, self.path, self.found = "", None, dict[str, Any]()
         if keep:
             with self._noting():
-                self.path = folder() / f"checks-{identity(lm)}.json"
-                self.found = read(self.path)
+                self.path = kept.folder() / f"checks-{kept.identity(lm)}.json"
+                self.found = kept.read(self.path)
 
     def __call__(self, name: str, check: Callable[[], Any]) -> Any:
         if name not in self.found:
@@ -57,8 +42,12 @@ class Checks:
                 self.found[name] = check()
             if self.path is not None and not self.note:
                 with self._noting():
-                    write(self.path, self.found)
+                    kept.write(self.path, self.found)
         return self.found[name]
+
+    def beside(self, kind: str) -> Path | None:
+        """Where findings of another kind are kept for this model; None where they cannot be."""
+        return None if self.path is None or self.note else self.path.with_name(self.path.name.replace("checks", kind, 1))
 
     @contextmanager
     def _noting(self) -> Iterator[None]:
@@ -66,49 +55,3 @@ class Checks:
             yield
         except (DataError, OSError, RuntimeError) as error:  # of these the last where there is no home folder
             self.note = f"checks run at every load, since what they found cannot be kept: {error}"
-
-
-def folder() -> Path:
-    """Where the files are: beside the compiled code."""
-    return compiler.cache_folder()
-
-
-def identity(lm: LM) -> str:
-    """Names a model as it is asked to run here; it changes with all that a check may depend on."""
-    made = hashlib.sha256()
-    for part in (*surroundings(lm), *lm.source.contents()):
-        made.update(part if isinstance(part, bytes) else repr(part).encode())
-    return made.hexdigest()[:24]
-
-
-def surroundings(lm: LM) -> Iterator[Any]:
-    """How the model is run, by which code, on what."""
-    compiled = compiler.library_name() if lm.device.type == "cpu" and lm.asked_forward in ("auto", "fused") else ""
-    yield lm.asked_forward, lm.asked_packed, lm.device.type, torch.get_num_threads(), compiled
-    yield source(), torch.__version__, version("transformers"), processor_details(), [os.environ.get(name) for name in CHOOSING]
-    yield torch.get_float32_matmul_precision(), torch.backends.mkldnn.enabled, torch.are_deterministic_algorithms_enabled()
-    yield torch.cuda.get_device_name(lm.device) if lm.device.type == "cuda" else ""
-
-
-@lru_cache(maxsize=1)
-def source() -> str:
-    """Tells versions of the code that computes and checks apart."""
-    files = [p.read_bytes() for p in sorted(Path(__file__).parent.rglob("*")) if p.suffix in (".py", ".cpp", ".h")]
-    return hashlib.sha256(b"\0".join(files)).hexdigest()
-
-
-def read(path: Path) -> dict[str, Any]:
-    """What the file holds; nothing where there is none, or a broken one."""
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def write(path: Path, found: dict[str, Any]) -> None:
-    """Write the file whole, and remove the oldest of too many."""
-    replace_json(path, found)
-    with suppress(OSError):  # another process may be at it too
-        for old in sorted(path.parent.glob("checks-*.json"), key=lambda file: file.stat().st_mtime)[:-MOST]:
-            old.unlink(missing_ok=True)

@@ -1,26 +1,32 @@
 """What forwards cost, measured on the model at hand: the base of every decision whether a draft is worth its price.
 
 Machines are shared and what a forward costs changes with who else is busy: a step of one token waits for memory, one of sixteen
-for arithmetic. So costs are medians of the last few forwards, and one of each is measured again now and then.
+for arithmetic. So costs are medians of the last few forwards, and one of each is measured again now and then. They are kept on
+disk (`kept.py`): what one process has measured is what the next one on this machine begins with.
 """
 
 from __future__ import annotations
 
 import time
-from collections import defaultdict, deque
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 from weakref import WeakSet
 
 import torch
 
+from paceline.errors import DataError
+from paceline.lm import kept
 from paceline.lm.batch import Batch
 from paceline.lm.kv import Slot
+from paceline.lm.plain_steps import PlainSteps, median
 
 if TYPE_CHECKING:  # a model has its costs
     from paceline.lm.protocols import CausalLM
 
-__all__ = ["Costs", "PlainSteps", "behind"]
+__all__ = ["Costs", "behind"]
 
 PREFIX = 8
 STEP = 2  # sizes of forwards that are measured: 1, 2, 4, 8, … tokens a row; between them costs lie on straight lines
@@ -32,7 +38,7 @@ MORE = 4  # further tokens a row over which the cost of one is taken
 MOST_ROWS = 16  # more rows than these are taken to cost as these
 COMB = 16  # nodes of the tree that is tried
 LONG, TRIED = 1024, 8  # tokens of a text behind which costs are measured anew; further tokens a row over which
-FEW, RECENT = 3, 7  # plain rounds that tell what one takes, and those whose median it is
+FRESH = 86400  # seconds for which what is on disk is believed
 UNKNOWN = 0.12  # cost of a token where the context is too short to try
 
 
@@ -40,12 +46,12 @@ Size = tuple[int, bool]  # tokens of a forward, and whether they are a tree
 
 
 class Costs:
-    """Seconds of forwards of a model, an `LM` or a draft head; reads: the target whose keys a head reads. plain: what plain steps
-    take in whole rounds, behind texts of any length.
+    """Seconds of forwards of a model, an `LM` or a draft head; reads: the target whose keys a head reads. file: where they are
+    kept, if they are. plain: what plain steps take in whole rounds, behind texts of any length.
     """
 
-    def __init__(self, lm: CausalLM, reads: CausalLM | None = None) -> None:
-        self.lm, self.reads = lm, reads
+    def __init__(self, lm: CausalLM, reads: CausalLM | None = None, file: Path | None = None) -> None:
+        self.lm, self.reads, self.file = lm, reads, file
         self.plain = PlainSteps(self.seconds)
         self._seen: dict[Size, deque[float]] = {}
         self._typical: dict[Size, float] = {}
@@ -53,6 +59,8 @@ class Costs:
         self._stretch: dict[tuple[int, int], float] = {}  # by rows and the length's power of two
         self._drafting = WeakSet[Costs]()  # of models that draft for this one, as long as they are there
         self._due = 0.0
+        if file is not None:
+            self._recall(file)
 
     def seconds(self, tokens: int) -> float:
         """Of a forward of so many tokens behind a short prefix."""
@@ -169,6 +177,20 @@ class Costs:
                 best[size] = min(best[size], seconds)
         self._typical |= {size: median(self._seen[size]) for size in sizes}
         self._extra.clear()
+        if self.file is not None:
+            with suppress(DataError):  # then the next process measures as well
+                kept.write(self.file, {"seconds": [[*size, *seen] for size, seen in self._seen.items()]})
+
+    def _recall(self, file: Path) -> None:
+        """Begin with what an earlier process has measured; what is old, broken or foreign is measured anew."""
+        with suppress(OSError, ValueError, TypeError, KeyError):
+            if time.time() - file.stat().st_mtime > FRESH:
+                return
+            found = {(tokens, tree): times(seen) for tokens, tree, *seen in kept.read(file)["seconds"]
+                     if 0 < tokens < self.lm.context - PREFIX}
+            self._seen = {size: deque(seen, maxlen=REPEATS[1]) for size, seen in found.items()}
+            self._typical = {size: median(seen) for size, seen in found.items()}
+            self._due = time.perf_counter() + sum(self._typical.values()) / SHARE
 
     def _once(self, slot: Slot, tokens: int, comb: bool) -> float:
         """Seconds of one forward, and for a tree of bringing a path together; the slot is left as it was."""
@@ -190,36 +212,11 @@ class Costs:
         return slot
 
 
-class PlainSteps:
-    """Seconds of a plain round, for so many rows of about such a length: the median of the last ones; before the first, that of
-    the nearest length, or what `expected(rows)` says of forwards alone, which is less.
-    """
-
-    def __init__(self, expected: Callable[[int], float]) -> None:
-        self.expected = expected
-        self._seen = defaultdict[int, dict[int, deque[float]]](dict)  # by rows, then by the length's power of two
-        self._typical = defaultdict[int, dict[int, float]](dict)
-
-    def enter(self, rows: int, length: int, seconds: float) -> None:
-        """A plain round took so long."""
-        size = length.bit_length()
-        seen = self._seen[rows].setdefault(size, deque(maxlen=RECENT))
-        seen.append(seconds)
-        self._typical[rows][size] = median(seen)
-
-    def known(self, rows: int) -> bool:
-        """Whether a few with so many rows were timed."""
-        return sum(map(len, self._seen[rows].values())) >= FEW
-
-    def seconds(self, rows: int, length: int) -> float:
-        """Of a plain round."""
-        known, size = self._typical[rows], length.bit_length()
-        return known[min(known, key=lambda each: abs(each - size))] if known else self.expected(rows)
-
-
-def median(seconds: Sequence[float]) -> float:
-    """The lower one of an even number."""
-    return sorted(seconds)[(len(seconds) - 1) // 2]
+def times(seconds: list[float]) -> list[float]:
+    """As they are. Raises ValueError or TypeError where these are no times."""
+    if not seconds or not all(0 < each < float("inf") for each in seconds):
+        raise ValueError(f"Expected seconds of forwards; found {seconds}.")
+    return seconds
 
 
 def spot(rows: int, length: int) -> tuple[int, int]:

@@ -80,8 +80,8 @@ class Layer:
 class Decoder:
     """The whole model: embedding, layers, final norm (or None), output head.
 
-    embed: [ids, W]. head: [V, W]. rope: rotation of queries and keys; cross_rope: of queries that read
-    another model's keys. context: positions stay below it.
+    embed: [ids, W], its rows times `embed_scale`. head: [V, W]. rope: rotation of queries and keys; local_rope: of layers with a
+    window, where theirs is another; cross_rope: of queries that read another model's keys. context: positions stay below it.
     """
 
     layers: Sequence[Layer]
@@ -92,6 +92,12 @@ class Decoder:
     rope: Rope
     context: int
     cross_rope: Rope | None = None
+    local_rope: Rope | None = None
+    embed_scale: float = 1.0
+
+    def rope_of(self, layer: int) -> Rope:
+        """Rotation of a layer's queries and keys."""
+        return self.local_rope if self.local_rope and self.layers[layer].window else self.rope
 
     @property
     def known(self) -> int:

@@ -6,8 +6,6 @@ from typing import Any
 
 import torch
 
-from paceline.patterns import Pattern
-
 __all__ = ["Held"]
 
 
@@ -32,19 +30,25 @@ class Held:
         """Of one token's keys and values in all layers."""
         return sum(x[:, :, 0].numel() * x.element_size() for x in self.layers.values())
 
-    def restart(self, pattern: Pattern, position: int) -> None:
+    def restart(self, position: int, sinks: int) -> None:
         """Nothing, of a text whose next token stands at `position`; only its first tokens can be sinks."""
-        self.dropped, self.sinks = position, 0 if position else pattern.keep(0)[0]
+        self.dropped, self.sinks = position, 0 if position else sinks
 
     def add(self, layer: int, like: torch.Tensor) -> None:
         """A further layer, for keys like these [H, T, D]; where there are none it is 0, since a mask hides no NaN."""
         self.layers[layer], self.addresses = like.new_zeros((2, like.shape[0], self.capacity, like.shape[2])), None
 
-    def grow(self, capacity: int) -> None:
-        """Room for so many keys in every layer."""
+    def move(self, layer: int, to: "Held") -> None:
+        """Let another group, which has nothing yet or is held alike, go on with a layer."""
+        to.dropped, to.capacity = self.dropped, self.capacity
+        to.layers[layer] = self.layers.pop(layer)
+        self.addresses = to.addresses = None
+
+    def resize(self, capacity: int) -> None:
+        """Room for so many keys in every layer; those that have none are gone."""
         for layer, old in self.layers.items():
             made = old.new_zeros((2, old.shape[1], capacity, old.shape[3]))
-            made[:, :, : self.capacity] = old
+            made[:, :, : self.capacity] = old[:, :, :capacity]
             self.layers[layer] = made
         self.capacity, self.addresses = capacity, None
 

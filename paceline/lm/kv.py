@@ -3,7 +3,7 @@
 A forward writes the keys of its T new tokens behind the committed ones, as scratch; `keep` then decides which of them stay and
 drops what no later token can see (invariant 4: evict at commit, never while scoring). Knows nothing of models: layers appear on
 first write, each with its pattern, and layers of one pattern are a group. A slot is a table of groups (`held.py`), with memory of
-its own, so that a long text makes no other slot larger.
+its own, so that a long text makes no other slot larger; it may have a plan of its own, too, by which layers see less.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,11 +15,11 @@ import torch
 from paceline.core.protocols import Text
 from paceline.errors import ModelError
 from paceline.lm.held import Held
-from paceline.patterns import Pattern
+from paceline.patterns import Pattern, Plan
 from paceline.patterns.full import Full
 from paceline.patterns.sliding import Sliding
 
-__all__ = ["KV", "Slot", "slot_of"]
+__all__ = ["KV", "Slot", "reaching", "slot_of"]
 
 FULL = Full()
 MARGIN = 64  # keys held beyond what the next token sees, for a draft that is taken back
@@ -29,25 +29,31 @@ MARGIN = 64  # keys held beyond what the next token sees, for a draft that is ta
 class Slot:
     """Where one text's keys live: `length` of its tokens are committed, those before `first` were never read.
 
-    `reads`: the slot of the model that a draft head reads, in that model's own cache.
+    `reads`: the slot of the model that a draft head reads, in that model's own cache. `plan`: patterns of this text alone, of
+    layers that see less of it than the cache's say.
     """
 
     kv: "KV"
     length: int = 0
     first: int = 0
     reads: "Slot | None" = None
+    plan: Plan = field(default_factory=dict)
     held: dict[Pattern, Held] = field(default_factory=dict, repr=False)
+
+    def pattern(self, layer: int, usual: Pattern = FULL) -> Pattern:
+        """Of a layer: as planned, else as in the whole cache, where a layer keeps what is usual when it is first asked for."""
+        return self.plan.get(layer) or self.kv.patterns.setdefault(layer, usual)
 
     def group(self, pattern: Pattern) -> Held:
         """What is held of the layers that share this pattern."""
         if pattern not in self.held:
             self.held[pattern] = Held()
-            self.held[pattern].restart(pattern, self.first)
+            self.held[pattern].restart(self.first, self.kv.sinks(pattern))
         return self.held[pattern]
 
     def layer(self, layer: int) -> Held | None:
         """What is held of a layer's group; None where the layer was never written."""
-        held = self.held.get(self.kv.pattern(layer)) if layer in self.kv.patterns else None
+        held = self.held.get(self.pattern(layer)) if layer in self.kv.patterns else None
         return held if held is not None and layer in held.layers else None
 
     def holds(self, length: int) -> bool:
@@ -64,6 +70,17 @@ class Slot:
         """Of one token's keys and values in all layers."""
         return sum(held.token_bytes for held in self.held.values())
 
+    @property
+    def saved_bytes(self) -> int:
+        """Of keys and values that its plan has let go."""
+        planned = (held for pattern, held in self.held.items() if pattern in self.plan.values())
+        return sum((held.dropped - self.first) * held.token_bytes for held in planned)
+
+
+def reaching(window: int | None) -> Pattern:
+    """Of a layer whose tokens see so many keys, themselves included; None = all."""
+    return FULL if window is None else Sliding(window)
+
 
 def slot_of(text: Text) -> Slot:
     """Where the target's cache holds a text that has begun to be read."""
@@ -79,7 +96,7 @@ class KV:
     unfinished quantum a view may show, ascending; beyond the longest, all of it. exact: who attends over this cache must do so in
     the bit-exact mode. limit: most tokens a slot may hold; asking for more raises ModelError. window: how many of its last
     tokens are enough to begin a slot anew where its text goes on, 0 = all (a single layer's keys need no more than their tokens).
-    patterns: of each layer; of one that is not named, its first forward's window tells.
+    patterns: of each layer; of one that is not named, its first forward tells.
     """
 
     def __init__(self, capacity: int = 512, quantum: int = 64, limit: int | None = None, tails: Sequence[int] = (),
@@ -93,6 +110,13 @@ class KV:
     def round(self, length: int) -> int:
         """Up to the next multiple of the quantum."""
         return -(-length // self.quantum) * self.quantum
+
+    def sinks(self, pattern: Pattern) -> int:
+        """How many of a text's first keys are never dropped: whole quanta in exact mode, so that those which stay and those which
+        come to stand behind them are never of one block.
+        """
+        sinks = pattern.keep(0)[0]
+        return self.round(sinks) if self.exact else sinks
 
     def span(self, length: int) -> int:
         """Keys that a view of at least this length shows: whole quanta and the shortest tail that covers the rest."""
@@ -124,7 +148,7 @@ class KV:
         if not source.holds(length):
             return None
         slot = self.take()
-        slot.first = source.first
+        slot.first, slot.plan = source.first, source.plan
         self.copy(source, slot, length)
         return slot
 
@@ -133,15 +157,24 @@ class KV:
         """Go on in `slot` with another's keys of the same text, up to its first `stop` tokens; where the other has dropped some
         of them, what came before is dropped here too.
         """
-        for pattern, theirs in source.held.items():
-            ours = slot.group(pattern)
-            if theirs.dropped > slot.length:
-                ours.dropped, ours.sinks = theirs.dropped, theirs.sinks
-            start = max(0, slot.length - ours.dropped)
+        for usual, theirs in source.held.items():
             for layer, cache in theirs.layers.items():
+                ours = slot.group(pattern := slot.pattern(layer, usual))
+                if theirs.dropped > slot.length:
+                    ours.dropped, ours.sinks = theirs.dropped, theirs.sinks
+                start = max(0, slot.length - ours.dropped)
                 rows = cache[:, :, start + ours.dropped - theirs.dropped : stop - theirs.dropped]
                 self.reserve(layer, slot, pattern, rows[0], stop - ours.dropped)[:, :, start : start + rows.shape[2]] = rows
         slot.length = stop
+
+    def follow(self, slot: Slot, plan: Plan) -> None:
+        """From now on the text in `slot` sees by this plan, too. What its layers hold stays where it is, until a commit lets go
+        of what is out of sight.
+        """
+        for layer, pattern in plan.items():
+            before, slot.plan = slot.group(slot.pattern(layer)), {**slot.plan, layer: pattern}
+            if layer in before.layers:
+                before.move(layer, slot.group(pattern))
 
     def crop(self, slot: Slot, length: int) -> None:
         """Forget everything behind the first `length` tokens of the text; the whole text where the next token would then need
@@ -152,15 +185,11 @@ class KV:
         elif length < slot.length:
             self.restart(slot, 0)
 
-    def pattern(self, layer: int, window: int | None = None) -> Pattern:
-        """Of a layer: as declared, else of the first caller's window."""
-        return self.patterns.setdefault(layer, FULL if window is None else Sliding(window))
-
     def restart(self, slot: Slot, position: int) -> None:
         """An empty slot whose next token stands at `position`: what is before it will not be looked at."""
         slot.length = slot.first = position
         for pattern, held in slot.held.items():
-            held.restart(pattern, position)
+            held.restart(position, self.sinks(pattern))
 
     # -- keys ------------------------------------------------------------------------------------------------------------
 
@@ -173,7 +202,9 @@ class KV:
         """Keys and values [2, H, stop - start, D] of the tokens from `start` to `stop`: the only way to see them from outside.
         Raises ModelError for dropped ones.
         """
-        held, first = slot.group(self.patterns[layer]), self.start(layer, slot)
+        held, first = slot.group(slot.pattern(layer)), self.start(layer, slot)
+        if 0 <= start <= stop <= min(held.sinks, slot.length):
+            return held.layers[layer][:, :, start:stop]
         if not first <= start <= stop <= slot.length:
             raise ModelError(f"Layer {layer} holds the keys of tokens {first} to {slot.length}, not of {start} to {stop}: "
                              "read the text again.")
@@ -181,21 +212,24 @@ class KV:
 
     def start(self, layer: int, slot: Slot) -> int:
         """The first token, behind any sinks, whose keys a layer holds."""
-        held = slot.group(self.patterns[layer])
+        held = slot.group(slot.pattern(layer))
         return held.dropped + held.sinks if held.dropped else 0
 
     @torch.inference_mode()
-    def fill(self, layer: int, slot: Slot, keys: torch.Tensor, pattern: Pattern) -> None:
-        """Let these keys and values [2, H, n, D] stand for all that a layer holds; those of its group have to be as many."""
-        held, n = slot.group(pattern), keys.shape[2]
-        held.dropped, held.sinks = slot.length - n, 0
-        self.reserve(layer, slot, self.patterns.setdefault(layer, pattern), keys[0], n)[:, :, :n] = keys
+    def fill(self, layer: int, slot: Slot, keys: torch.Tensor, usual: Pattern) -> None:
+        """Let these keys and values [2, H, n, D] stand for all that a layer holds, sinks first; those of its group have to be as
+        many. usual: as in `Slot.pattern`.
+        """
+        pattern, n = slot.pattern(layer, usual), keys.shape[2]
+        held = slot.group(pattern)
+        held.dropped, held.sinks = slot.length - n, self.sinks(pattern)
+        self.reserve(layer, slot, pattern, keys[0], n)[:, :, :n] = keys
 
     def write(self, layer: int, slot: Slot, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
         """Put new keys and values, each [H, T, D], behind the committed ones, as scratch. Returns the layer's tensor
         [2, H, capacity, D], in which the first committed token stands at 0 that is not dropped.
         """
-        pattern = self.pattern(layer)
+        pattern = slot.pattern(layer)
         start = slot.length - slot.group(pattern).dropped
         cache = self.reserve(layer, slot, pattern, k, start + k.shape[1])
         cache[0, :, start : start + k.shape[1]], cache[1, :, start : start + k.shape[1]] = k, v
@@ -206,7 +240,7 @@ class KV:
         held = slot.group(pattern)
         if length > held.capacity:
             ahead = max(self.capacity, 2 * held.capacity) if pattern == FULL else 0
-            held.grow(self.round(max(length, min(ahead, self.limit or ahead))))
+            held.resize(self.round(max(length, min(ahead, self.limit or ahead))))
         if layer not in held.layers:
             held.add(layer, like)
         return held.layers[layer]
@@ -223,5 +257,8 @@ class KV:
                     held.gather(slot.length - held.dropped, path)
                 unseen = pattern.keep(slot.length)[1] - held.sinks - MARGIN
                 if (dropped := unseen // self.quantum * self.quantum) > held.dropped:
+                    fresh = pattern in slot.plan.values() and not held.dropped
                     held.drop(dropped, stop)
+                    if fresh:  # a text that had been held whole
+                        held.resize(self.round(stop - dropped + self.quantum))
             slot.length = stop

@@ -25,7 +25,7 @@ from paceline.lm.fingerprint import ROWS, fingerprint
 from paceline.lm.forked import survive_forks
 from paceline.lm.kv import KV, Slot
 from paceline.lm.protocols import CausalLM, Chains, Forward, Source
-from paceline.lm.sources.compatibility import FORWARDS, check_loading, context_of
+from paceline.lm.sources.compatibility import FORWARDS, check_loading, context_of, patterns_of
 from paceline.lookup.stopping import Stop
 
 __all__ = ["FORWARDS", "LM"]
@@ -51,6 +51,7 @@ class LM:
         self.vocab, self.dtype, self.device = self.source.vocab, self.source.dtype, self.source.device
         self.known = min(self.vocab, getattr(self.text_config, "vocab_size", self.vocab))  # ids that it can read
         self.context, self.rope_switch = context_of(self.text_config)
+        self.patterns = patterns_of(self.text_config)
         self.reach = self.rope_switch or self.context  # of forwards whose positions are tabled
         self.parameters, self.asked_forward, self.asked_packed = self.source.parameters, forward, packed
         self.notes: list[str] = []
@@ -110,8 +111,8 @@ class LM:
 
     @cached_property
     def costs(self) -> Costs:
-        """What forwards cost here, measured when first asked."""
-        return Costs(self)
+        """What forwards cost here: known from an earlier process with as many threads, or measured when first asked."""
+        return Costs(self, file=self.checks.beside(f"costs-{torch.get_num_threads()}"))
 
     @cached_property
     def grammars(self) -> Compiler:
@@ -121,8 +122,8 @@ class LM:
     def cache(self, exact: bool = False) -> KV:
         """An empty cache for this model; `exact` makes its views bit-exact on CPU (multiples of the kernel's key block)."""
         if exact and not self.backend.in_order:
-            return KV(quantum=BLOCK, limit=self.context + BLOCK, tails=self.tails, exact=True)
-        return KV(quantum=64, limit=self.context + BLOCK)
+            return KV(quantum=BLOCK, limit=self.context + BLOCK, tails=self.tails, exact=True, patterns=self.patterns)
+        return KV(quantum=64, limit=self.context + BLOCK, patterns=self.patterns)
 
     def forward(self: CausalLM, batch: Batch, kv: KV) -> torch.Tensor:
         """Run the new tokens of a batch; their keys are written as scratch behind each slot's committed ones.

@@ -21,7 +21,7 @@ from paceline.lm.sources import Asked, of_files
 from paceline.lm.sources.gguf import gguf_in, tokenizer_in
 from paceline.lm.sources.transformers import Module, tokenizer_at
 
-__all__ = ["kept", "load", "load_tokenizer", "zoo_names"]
+__all__ = ["kept", "load", "load_tokenizer", "opened", "quiet", "zoo_names"]
 
 ZOO = Path(__file__).parent.parent / "zoo"
 ROUNDED, FORMATS = ("int8", "float"), ("u4", "i8")
@@ -82,12 +82,28 @@ def _source(name: str, dtype: torch.dtype | None, device: str | None, activation
     """The file or folder as it is where a forward of ours can compute it, else the model that transformers makes of it. quick:
     whether such a forward is wanted.
     """
+    found = _found(name, dtype, device, activations, quick)
+    return Module(found) if isinstance(found, torch.nn.Module) else found
+
+
+def opened(name: str) -> tuple[Any, Any]:
+    """A model to look inside of, by any name that `load` takes: a `Source`, or the transformers module in fp32, and its tokenizer
+    (None where it has none). Models that cannot be decoded with can be looked at.
+    """
+    with waiting(f"loading {name}"):
+        found = _found(name, torch.float32, None, "float", quick=False)
+        words = getattr(found, "tokenizer", None)
+        return found, load_tokenizer(name, needed=False) if words is None else words
+
+
+def _found(name: str, dtype: torch.dtype | None, device: str | None, activations: str | None, quick: bool) -> Any:
+    """A source where a file format of ours opens the place, else the transformers module."""
     place = resolve(name)
     if (kind := head_kind(place)) is not None:
         raise ModelError(f"{name!r} is a draft head, not a model: use it with --drafter {kind}:model={name}.")
     asked = Asked(partial(_module, name, place, dtype, device), dtype, device, activations)
     found = (module.opened(Path(place), asked) for module in of_files() if quick or module.ALONE)
-    return next(filter(None, found), None) or Module(asked.make())
+    return next(filter(None, found), None) or asked.make()
 
 
 def _quantised(source: Source, weights: str | None, activations: str | None) -> Source:

@@ -12,12 +12,45 @@ __all__ = ["Rope", "Rotary", "rope_of", "rotate"]
 
 @dataclass(frozen=True)
 class Rope:
-    """frequencies [D / 2] in fp32: radians a position for each pair of a head's halves (Su et al., arXiv 2104.09864); scale: what
-    cosines and sines are multiplied by.
+    """frequencies [P] in fp32: radians a position for each pair of the first 2 P numbers of a head (Su et al., arXiv 2104.09864);
+    what is behind them is not turned. scale: what cosines and sines are multiplied by. interleaved: pairs are neighbours
+    (2 l, 2 l + 1), else halves (l, l + P).
     """
 
     frequencies: torch.Tensor
     scale: float = 1.0
+    interleaved: bool = False
+
+    def pairs(self, x: torch.Tensor) -> torch.Tensor:
+        """Of heads [..., D], the turning part as complex numbers [..., P]: a rotation multiplies them by exp(i angle)."""
+        count = len(self.frequencies)
+        a, b = x[..., : 2 * count].float().unflatten(-1, (count, 2) if self.interleaved else (2, count)).unbind(
+            -1 if self.interleaved else -2)
+        return torch.complex(a, b)
+
+    def placed(self, pairs: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        """Heads x [..., D] with these in the place of their `pairs`, in fp32."""
+        parts = torch.view_as_real(pairs)
+        parts = parts if self.interleaved else parts.transpose(-1, -2)
+        return torch.cat((parts.flatten(-2), x[..., 2 * len(self.frequencies) :].float()), -1)
+
+    def rotate(self, x: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+        """Heads [..., T, D] turned to positions [T], in fp32, as the model turns them."""
+        angles = self.angles(positions)
+        return self.turned(x, torch.polar(torch.full_like(angles, self.scale), angles))
+
+    def unrotate(self, x: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+        """What `rotate` made x of: heads as their projections gave them."""
+        angles = self.angles(positions)
+        return self.turned(x, torch.polar(torch.full_like(angles, 1 / self.scale), -angles))
+
+    def turned(self, x: torch.Tensor, turns: torch.Tensor) -> torch.Tensor:
+        """Heads x [..., D], their pairs multiplied by complex numbers, in fp32."""
+        return self.placed(self.pairs(x) * turns, x)
+
+    def angles(self, positions: torch.Tensor) -> torch.Tensor:
+        """Radians [T, P] in fp32, rounded as the model's are."""
+        return positions.float()[:, None] * self.frequencies.float()
 
 
 def rope_of(parameters: Mapping[str, Any], dim: int) -> Rope | None:

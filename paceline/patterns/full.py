@@ -10,6 +10,8 @@ __all__ = ["Full"]
 class Full:
     """Causal attention to all there is."""
 
+    anchored = False
+
     def visible(self, q: Any, k: Any) -> Any:
         return k <= q
 

@@ -10,13 +10,18 @@ __all__ = ["Sliding"]
 
 @dataclass(frozen=True)
 class Sliding:
-    """Causal attention to the last `window` keys and the first `sinks`."""
+    """Causal attention to the last `window` keys and the first `sinks`; queries at positions below `since` see every key."""
 
     window: int
     sinks: int = 0
+    since: int = 0
+
+    @property
+    def anchored(self) -> bool:
+        return bool(self.sinks or self.since)
 
     def visible(self, q: Any, k: Any) -> Any:
-        return (k <= q) & ((k > q - self.window) | (k < self.sinks))
+        return (k <= q) & ((k > q - self.window) | (k < self.sinks) | (q < self.since))
 
     def keep(self, length: int) -> tuple[int, int]:
-        return self.sinks, max(self.sinks, length - self.window + 1)
+        return self.sinks, max(self.sinks, length - self.window + 1) if length >= self.since else self.sinks

@@ -155,7 +155,9 @@ def test_the_page_is_complete_in_itself_and_escapes() -> None:
 def test_points_stand_where_their_values_say() -> None:
     drawn = chart({"a": {1: 0.0, 2: 2.0, 4: 4.0}}, "x", "y", log=True, top=4.0)
     points = [tuple(map(float, p.split(","))) for p in drawn.split('points="')[1].split('"')[0].split()]
-    assert points[0] == (48.0, 260.0) and points[2] == (548.0, 12.0) and points[1] == (298.0, 136.0)
+    assert points[0] == (60.0, 260.0) and points[2] == (542.0, 12.0) and points[1] == (301.0, 136.0)
+    drawn = chart({"a": {1: 1e-4, 2: 1e-3, 3: 1e-2}}, "x", "y", decades=True)
+    assert 'points="60.0,260.0 301.0,136.0 542.0,12.0"' in drawn and ">0.0001<" in drawn
     assert chart({}, "x", "y") == "<p>Nothing to draw.</p>"
 
 

@@ -11,7 +11,7 @@ import pytest
 from paceline.controllers.fixed import Fixed
 from paceline.core.arms import Arm, Outcome, View
 from paceline.engine.allowance import CAP, TIMED, TRY, Allowance, Guarded
-from paceline.lm.cost import FEW, RECENT, PlainSteps
+from paceline.lm.plain_steps import FEW, RECENT, PlainSteps
 
 ROUND, NOISE = 1.35, 0.15  # plain steps of a drafted round; standard deviation of a round's time, as a share of it
 

@@ -19,7 +19,7 @@ from paceline.testing import tiny_model
 from tests.contracts.test_greedy import prompts
 from tests.test_layers import PACKAGE, room, sources
 
-ELSEWHERE = {"bench", "cli", "data", "objectives", "recipes", "testing", "train"}
+ELSEWHERE = {"bench", "cli", "data", "objectives", "probes", "recipes", "report", "testing", "train"}
 MAKERS = {"arange", "as_tensor", "empty", "eye", "full", "linspace", "ones", "rand", "randint", "randn", "randperm", "tensor",
           "zeros"}  # fmt: skip
 

@@ -7,7 +7,7 @@ import torch
 
 from paceline.lm import capture as capture_module
 from paceline.lm.batch import Batch
-from paceline.lm.capture import mass
+from paceline.lm.capture import lazy_ratio, mass
 from paceline.testing import tiny_lm
 from tests.contracts.test_families import FORWARDS
 from tests.models.draft_head.test_head import ids
@@ -64,3 +64,19 @@ def test_keys_behind_a_query_get_nothing() -> None:
     q, k = torch.randn(2, 2, 4), torch.randn(1, 6, 4)
     got = mass(q, k, [1, 3])
     assert (got[0, 4:] == 0).all() and got.sum() == pytest.approx(4.0)
+
+
+@pytest.mark.parametrize(("length", "sinks", "recent"), [(40, 4, 8), (40, 0, 8), (40, 4, 0), (12, 4, 8), (9, 4, 8), (40, 4, 39)])
+@pytest.mark.parametrize(("window", "cap"), [(None, None), (20, 2.0)])
+def test_the_lazy_ratio_is_that_of_materialised_attention(
+    length: int, sinks: int, recent: int, window: int | None, cap: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(capture_module, "BLOCK", 7)
+    q, k, positions = torch.randn(4, 6, 8), torch.randn(2, length, 8), range(length - 6, length)
+    scores = q @ k.repeat_interleave(2, 0).mT
+    scores = cap * (scores / cap).tanh() if cap else scores
+    keys, ago = torch.arange(length), torch.tensor(positions)[:, None] - torch.arange(length)
+    attention = scores.masked_fill((ago < 0) | (ago >= (window or length)), -torch.inf).softmax(-1)
+    kept = float((attention * ((keys < sinks) | (ago < recent))).sum(-1).mean())
+    found = lazy_ratio(q, k, positions, sinks, recent, window, cap)
+    assert found == pytest.approx(1.0 if length <= sinks + recent else kept, abs=1e-5) and found <= 1 + 1e-6

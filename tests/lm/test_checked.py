@@ -12,7 +12,7 @@ import torch
 
 import paceline
 from paceline import LM
-from paceline.lm import checked
+from paceline.lm import kept
 from paceline.testing import tiny_model
 
 
@@ -59,21 +59,21 @@ CHANGES: dict[str, Callable[[LM], Any]] = {
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
 def test_whatever_a_check_depends_on_names_the_file(change: Callable[[LM], Any], all_threads: None) -> None:
     lm = copy.copy(paceline.load(tiny_model("llama"), packed=False))
-    before = checked.identity(lm)
+    before = kept.identity(lm)
     lm.text_config.name_or_path = "elsewhere"
-    assert checked.identity(lm) == before
+    assert kept.identity(lm) == before
     change(lm)
-    assert checked.identity(lm) != before
+    assert kept.identity(lm) != before
 
 
 def test_the_processors_tricks_name_the_file(monkeypatch: pytest.MonkeyPatch, lm: LM) -> None:
-    before = checked.identity(lm)
+    before = kept.identity(lm)
     for name in ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA"):
         with monkeypatch.context() as changed:
             changed.setenv(name, "AVX2")
-            assert checked.identity(lm) != before
-    monkeypatch.setattr(checked, "source", lambda: "another version")
-    assert checked.identity(lm) != before
+            assert kept.identity(lm) != before
+    monkeypatch.setattr(kept, "source", lambda: "another version")
+    assert kept.identity(lm) != before
 
 
 @pytest.mark.parametrize("content", [b"", b"[1]", b'{"exact": tr', b"\xff\xfe\x00"])
@@ -89,7 +89,7 @@ def test_a_broken_file_is_written_anew(unchecked: Path, content: bytes) -> None:
 def test_a_folder_that_cannot_be_used_is_one_note(unchecked: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = paceline.load(tiny_model("llama"), packed=False)
     (unchecked / "file").touch()
-    monkeypatch.setattr(checked, "folder", lambda: unchecked / "file")
+    monkeypatch.setattr(kept, "folder", lambda: unchecked / "file")
     second = paceline.load(tiny_model("llama"), packed=False)
     assert told(second)[:-1] == told(first)[:-1]
     assert len(second.notes) == 1 and "cannot be kept" in second.notes[0]
@@ -105,7 +105,7 @@ def test_a_model_that_may_compute_anything_is_checked_every_time(unchecked: Path
 
 
 def test_few_files_are_kept(unchecked: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checked, "MOST", 3)
+    monkeypatch.setattr(kept, "MOST", 3)
     for i in range(5):
-        checked.write(unchecked / f"checks-{i}.json", {"exact": [True, ""]})
+        kept.write(unchecked / f"checks-{i}.json", {"exact": [True, ""]})
     assert len(list(unchecked.iterdir())) == 3 and (unchecked / "checks-4.json").exists()

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import gc
+import os
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 
+import paceline
 from paceline.drafters.ngram import Ngram
 from paceline.lm import cost
 from paceline.lm.batch import Batch
@@ -17,7 +20,9 @@ from paceline.lm.kv import KV
 from paceline.models.draft_head.head import Head
 from paceline.models.draft_head.lm import HeadLM
 from paceline.models.draft_head.shape import shape_for
-from paceline.testing import tiny_lm
+from paceline.testing import tiny_lm, tiny_model
+
+DAY = 86400
 
 
 class Timing:
@@ -28,6 +33,9 @@ class Timing:
     def perf_counter(self) -> float:
         return self.now
 
+    def time(self) -> float:
+        return DAY + 5
+
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Timing:
@@ -36,14 +44,14 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Timing:
     return made
 
 
-def pretend(clock: Timing, seconds: Callable[[int], float]) -> Costs:
+def pretend(clock: Timing, seconds: Callable[[int], float], file: Path | None = None) -> Costs:
     """A model whose forward of so many tokens takes so long."""
     def forward(batch: Batch, kv: KV) -> torch.Tensor:
         clock.now += seconds(batch.tokens.shape[1])
         return torch.zeros(batch.tokens.shape[1], 3)
 
     return Costs(SimpleNamespace(context=999, reach=999, exact=False, cache=lambda *_: KV(), prefill=lambda *_: None,
-                                 forward=forward))
+                                 forward=forward), file=file)
 
 
 def line(share: float, base: float = 0.004) -> Callable[[int], float]:
@@ -150,3 +158,41 @@ def test_a_slow_model_is_not_measured_again_and_a_draft_model_can_go(clock: Timi
     del small
     gc.collect()
     assert not slow._drafting
+
+
+def test_what_one_process_has_measured_the_next_begins_with(clock: Timing, tmp_path: Path) -> None:
+    file = tmp_path / "costs-1-x.json"
+    first = pretend(clock, line(0.3), file)
+    known, branching = first.extra(9), first.branching
+    os.utime(file, (10, 10))
+    begun, second = clock.now, pretend(clock, line(0.1), file)
+    assert (second.extra(9), second.branching, clock.now) == (known, branching, begun)  # no forward
+    clock.now += 60
+    for _ in range(9):
+        clock.now += 60
+        second.renew()
+    assert second.extra(9) == pytest.approx(0.9)  # the rounds tell more
+    os.utime(file, (10, 10))
+    assert pretend(clock, line(0.3), file).extra(9) == pytest.approx(0.9)
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"seconds": 3}', '{"seconds": [[1, false, -1]]}', '{"seconds": [[1, false]]}',
+                                     '{"seconds": [[1, false, "a"]]}', '{"seconds": [[4000000000, false, 1]]}', "old"])
+def test_what_is_broken_foreign_or_old_is_measured_anew(clock: Timing, tmp_path: Path, content: str) -> None:
+    file = tmp_path / "costs-1-x.json"
+    assert pretend(clock, line(0.3), file).token() == pytest.approx(0.3)
+    if content != "old":
+        file.write_text(content)
+    os.utime(file, (1, 1) if content == "old" else (10, 10))
+    assert pretend(clock, line(0.1), file).token() == pytest.approx(0.1)
+    os.utime(file, (10, 10))
+    assert pretend(clock, line(0.3), file).token() == pytest.approx(0.1)  # and kept
+
+
+def test_a_model_loaded_again_with_as_many_threads_knows_its_costs(unchecked: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    known = paceline.load(tiny_model("llama")).costs.token()
+    monkeypatch.setattr(Costs, "_measure", lambda *_, **__: pytest.fail("measured again"))
+    assert paceline.load(tiny_model("llama")).costs.token() == known
+    other = paceline.load(tiny_model("llama"))
+    monkeypatch.setattr("torch.get_num_threads", lambda: 3)
+    assert not other.costs._seen

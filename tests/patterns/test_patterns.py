@@ -11,7 +11,8 @@ LONGEST = 40
 
 
 def made(name: str) -> list:
-    windows = [f"sliding:window={n},sinks={s}" for n, s in ((1, 0), (7, 0), (64, 0), (1, 3), (7, 4))]
+    windows = [f"sliding:window={n},sinks={s},since={first}" for n, s, first in
+               ((1, 0, 0), (7, 0, 0), (64, 0, 0), (1, 3, 0), (7, 4, 0), (7, 4, 20), (3, 0, 11))]
     return [plugins.make("pattern", spec) for spec in (windows if name == "sliding" else [name])]
 
 

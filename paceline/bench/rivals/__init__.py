@@ -2,7 +2,7 @@
 
 A file is a family by being here. NAMES: its methods, `family/way`. `missing(source)` says why it cannot decode these files here,
 "" where it can. `methods(names, terms)` gives those of its methods that are wanted and that the terms allow. `steps(terms)`,
-where it has that, shows single forwards (`curve.py`).
+where it has that, shows single forwards (`curve.py`); `logits(terms)` what it thinks of a text (`quality.py`).
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ from paceline.core.sampling import Sampling
 from paceline.errors import RequestError, did_you_mean
 from paceline.lm import LM
 
-__all__ = ["EXTRA", "Terms", "at_hand", "check_names", "draft_length", "families", "rivals"]
+__all__ = ["EXTRA", "Terms", "at_hand", "check_names", "draft_length", "families", "rivals", "showing"]
 
 
 EXTRA = "Install what brings it: pip install 'paceline[rivals]'."
+SHOWN = {"steps": "single forwards", "logits": "logits of a text"}
 
 
 @dataclass(frozen=True)
@@ -76,4 +77,17 @@ def rivals(wanted: Sequence[str], terms: Terms) -> list[Method]:
             if why := module.missing(terms.source):
                 raise RequestError(f"The rival {family} cannot run here. {why}")
             found += module.methods(names, terms)
+    return found
+
+
+def showing(what: str, wanted: Sequence[str], terms: Terms) -> dict[str, Any]:
+    """Of each family named, its `steps` or its `logits`. Raises RequestError for one that cannot run here or has none."""
+    found = dict[str, Any]()
+    for family, module in families().items():
+        if family in wanted:
+            if why := module.missing(terms.source):
+                raise RequestError(f"The rival {family} cannot run here. {why}")
+            if not hasattr(module, what):
+                raise RequestError(f"The rival {family} shows no {SHOWN[what]}: leave it out of --against.")
+            found[family] = getattr(module, what)(terms)
     return found

@@ -12,14 +12,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
+
 from paceline.api import end_tokens
 from paceline.bench.llama_model import LlamaModel, installed
 from paceline.bench.methods import Batch, Method
 from paceline.bench.rivals import EXTRA, Terms
 from paceline.bench.steps import Steps, ids
+from paceline.convert.loss import Logits
 from paceline.errors import RequestError
 
-__all__ = ["NAMES", "LlamaCpp", "LlamaSteps", "methods", "missing", "steps"]
+__all__ = ["NAMES", "LlamaCpp", "LlamaSteps", "logits", "methods", "missing", "steps"]
 
 NAMES = ("llama_cpp/plain", "llama_cpp/prompt_lookup")
 DRAFTED = 2  # tokens
@@ -90,6 +93,18 @@ class LlamaCpp:
 def steps(terms: Terms) -> Steps:
     """Its single forwards."""
     return LlamaSteps(LlamaModel.of(terms.source, terms.lm))
+
+
+def logits(terms: Terms) -> Logits:
+    """Of a whole text at once, as it reads prompts."""
+    model = LlamaModel.of(terms.source, terms.lm)
+
+    def read(ids: list[int]) -> torch.Tensor:
+        model.clear()
+        model.forward(ids, len(ids))
+        return torch.from_numpy(model.logits(len(ids)))
+
+    return read
 
 
 @dataclass

@@ -22,12 +22,13 @@ from paceline.api import NEUTRAL, end_tokens
 from paceline.bench.methods import Batch, Method
 from paceline.bench.rivals import EXTRA, Terms, draft_length
 from paceline.bench.steps import Steps, ids
+from paceline.convert.loss import Logits
 from paceline.errors import ModelError, RequestError
 from paceline.lm.grow import grow
 from paceline.lm.load import quiet, resolve
 from paceline.lm.sources.gguf import gguf_in
 
-__all__ = ["NAMES", "Transformers", "TransformersSteps", "methods", "missing", "steps", "stock"]
+__all__ = ["NAMES", "Transformers", "TransformersSteps", "logits", "methods", "missing", "steps", "stock"]
 
 NAMES = (
     "transformers/plain",
@@ -174,6 +175,17 @@ def _assistant(name: str, source: str, length: int, terms: Terms) -> Any:
 def steps(terms: Terms) -> Steps:
     """Its single forwards."""
     return TransformersSteps(stock(terms), terms.lm.known)
+
+
+def logits(terms: Terms) -> Logits:
+    """Of a whole text at once."""
+    model = stock(terms)
+
+    @torch.inference_mode()
+    def read(ids: list[int]) -> torch.Tensor:
+        return model(torch.tensor([ids], device=model.device), use_cache=False).logits[0]
+
+    return read
 
 
 class TransformersSteps:

@@ -59,6 +59,7 @@ class Lean:
         self.heads, self.kv_heads, self.head_dim = decoder.heads.queries, decoder.heads.keys, decoder.heads.dim
         like = decoder.embed.rows(NOTHING)
         self.rotary = Rotary(decoder.rope, decoder.context, like)
+        self.local_rotary = None if decoder.local_rope is None else Rotary(decoder.local_rope, decoder.context, like)
         self.cross_rotary = None if decoder.cross_rope is None else Rotary(decoder.cross_rope, decoder.context, like)
 
     def __call__(self, call: Call) -> torch.Tensor:
@@ -68,12 +69,16 @@ class Lean:
     def hidden(self, call: Call) -> torch.Tensor:
         """[B * T, W], after the final norm."""
         places = self._places(call)
-        cos, sin = self.rotary.at(places)
+        far = self.rotary.at(places)
+        near = far if self.local_rotary is None else self.local_rotary.at(places)
         turned = None if self.cross_rotary is None else self.cross_rotary.at(places)
         x = self.decoder.embed.rows(call.batch.tokens.reshape(-1))
+        x = x if self.decoder.embed_scale == 1.0 else x * self.decoder.embed_scale
         for i, layer in enumerate(self.decoder.layers):
+            if call.batch.watch is not None:
+                call.batch.watch.enter(x)
             h = layer.before_attention(x) if layer.before_attention else x
-            a = self._attention(layer, i, h, cos, sin, call)
+            a = self._attention(layer, i, h, *(near if layer.window else far), call)
             x = x + layer.after_attention(layer.out.linear(a)) if layer.after_attention else layer.out.linear(a, x)
             if layer.cross and turned:
                 x = layer.cross.out.linear(self._cross(layer.cross, x, *turned, call), x)

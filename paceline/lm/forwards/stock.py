@@ -16,9 +16,10 @@ from typing import Any
 import torch
 from torch import nn
 from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.modeling_layers import GradientCheckpointingLayer
 
-from paceline.errors import ModelError
 from paceline.lm.attention import Call, attend
+from paceline.lm.batch import Watcher
 from paceline.lm.forwards._eager import Eager
 from paceline.lm.protocols import Source
 from paceline.lm.weights.packed import Packed, PackedLinear, can_pack
@@ -26,6 +27,7 @@ from paceline.lm.weights.packed import Packed, PackedLinear, can_pack
 __all__ = ["NAME", "Stock", "borrowed", "build"]
 
 NAME = "paceline"  # of our attention among transformers' implementations
+SPECIAL = ("softcap", "s_aux")  # keywords that change what attention computes
 CURRENT: ContextVar[Call | None] = ContextVar("paceline_call", default=None)
 BORROWING = threading.RLock()
 
@@ -42,8 +44,9 @@ class Stock:
         inputs = {"input_ids": tokens, "position_ids": positions, "use_cache": False}
         token = CURRENT.set(call)
         try:
-            with borrowed(self.model, NAME) if self.live else nullcontext():
-                if call.batch.logits_at == () and not self.live:  # what wraps a live model as a whole must see every call
+            with borrowed(self.model, NAME) if self.live else nullcontext(), watched(self.model, call.batch.watch):
+                whole = self.live and call.batch.watch is None  # what wraps a live model as a whole must see every call
+                if call.batch.logits_at == () and not whole:
                     return self.model.base_model(**inputs)[0].new_empty((0, self.vocab))
                 logits = self.model(**inputs, return_dict=True).logits
         finally:
@@ -108,6 +111,23 @@ def borrowed(model: Any, attention: str | None = None) -> Iterator[None]:
                 config._attn_implementation_internal = old
 
 
+@contextmanager
+def watched(model: Any, watch: Watcher | None) -> Iterator[None]:
+    """The model's layers tell this watcher, where there is one, what enters them, for the length of one call."""
+
+    def enter(module: Any, args: tuple[Any, ...], keywords: dict[str, Any]) -> None:
+        assert watch is not None
+        watch.enter(args[0] if args else keywords["hidden_states"])
+
+    layers = [] if watch is None else [m for m in model.modules() if isinstance(m, GradientCheckpointingLayer)]
+    hooks = [layer.register_forward_pre_hook(enter, with_kwargs=True) for layer in layers]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
 def configs(model: Any) -> list[Any]:
     """Every configuration that a module of the tree reads."""
     found = {id(c): c for m in model.modules() if (c := getattr(m, "config", None)) is not None}
@@ -117,16 +137,15 @@ def configs(model: Any) -> list[Any]:
 @torch.compiler.disable
 def _attention(module: Any, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, attention_mask: Any,
                scaling: float | None = None, sliding_window: int | None = None, **keywords: Any) -> tuple[Any, None]:
-    """The signature transformers calls; refuses what `attend` does not compute rather than computing something else."""
+    """The signature transformers calls."""
     call = CURRENT.get()
     if call is None:  # somebody else's call of a borrowed model
         keywords |= {"scaling": scaling, "sliding_window": sliding_window}
         return AttentionInterface()["sdpa"](module, q, k, v, attention_mask, **keywords)
-    for name in ("softcap", "s_aux"):
-        if keywords.get(name) is not None:
-            raise ModelError(f"{type(module).__name__} uses {name} in attention, which Paceline does not support yet.")
+    special = {name: keywords[name] for name in SPECIAL if keywords.get(name) is not None}
     scale = scaling if scaling is not None else q.shape[-1] ** -0.5
-    return attend(q, k, v, module.layer_idx, call, scale, getattr(attention_mask, "window", sliding_window)), None
+    window = getattr(attention_mask, "window", sliding_window)
+    return attend(q, k, v, module.layer_idx, call, scale, window, **special), None
 
 
 @torch.compiler.disable

@@ -7,8 +7,10 @@ import torch
 from paceline.core.checks import short
 from paceline.errors import ModelError
 from paceline.lm.forwards import NAMES
+from paceline.patterns import Pattern
+from paceline.patterns.sliding import Sliding
 
-__all__ = ["FORWARDS", "check_loading", "context_of", "device_of", "refuse"]
+__all__ = ["FORWARDS", "check_causal", "check_loading", "context_of", "device_of", "patterns_of", "refuse"]
 
 FORWARDS = ("auto", *NAMES)
 
@@ -24,8 +26,8 @@ def check_loading(tokenizer: Any, forward: Any = "auto", packed: Any = True) -> 
                          f"{short(tokenizer)}.")
 
 
-def refuse(model: Any) -> None:
-    """Raise ModelError for models that the engine cannot decode."""
+def check_causal(model: Any) -> None:
+    """Raise ModelError for what is no decoder-only model of transformers."""
     config: Any = getattr(model, "config", None)
     name = type(model).__name__
     if not hasattr(config, "get_text_config"):
@@ -35,6 +37,12 @@ def refuse(model: Any) -> None:
         raise ModelError(f"{name} is an encoder-decoder; expected a decoder-only causal language model.")
     if getattr(model, "get_output_embeddings", lambda: None)() is None:
         raise ModelError(f"{name} has no output head; load it with AutoModelForCausalLM.")
+
+
+def refuse(model: Any) -> None:
+    """Raise ModelError for models that the engine cannot decode."""
+    check_causal(model)
+    config, name = model.config, type(model).__name__
     tuned = list((getattr(model, "peft_config", None) or {}).values())
     if any(getattr(one, "is_prompt_learning", False) for one in tuned):
         raise ModelError(f"{name} puts trained tokens before every prompt (prompt or prefix tuning), which Paceline's cache does "
@@ -65,6 +73,15 @@ def context_of(config: Any) -> tuple[int, int | None]:
         elif one.get("rope_type") == "longrope":
             switches.append(int(original or context))
     return context, min(switches, default=None)
+
+
+def patterns_of(config: Any) -> dict[int, Pattern]:
+    """Of layers whose window keeps the first keys, too, as a converted model's configuration says in our own words
+    (`convert/hybrid.py`).
+    """
+    sinks = (getattr(config, "paceline", None) or {}).get("sinks", 0)
+    kinds = enumerate(getattr(config, "layer_types", None) or ())
+    return {layer: Sliding(config.sliding_window, sinks) for layer, kind in kinds if sinks and kind == "sliding_attention"}
 
 
 def device_of(model: Any) -> torch.device:

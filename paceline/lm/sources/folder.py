@@ -50,7 +50,10 @@ def complete(found: Mapping[str, Any]) -> dict[str, Any] | None:
     if family in ("mistral", "phi3") and "sliding_window" not in found or family == "qwen3" and "head_dim" not in found:
         return None
     kinds = set(found.get("layer_types") or ())
-    if found.get("use_sliding_window") or kinds - {"full_attention"} or float(found.get("partial_rotary_factor") or 1.0) != 1.0:
+    by_layer = family == "ministral" and bool(kinds) and "sliding_window" in found
+    if family == "ministral" and not by_layer or kinds - {"full_attention"} and not by_layer:
+        return None
+    if found.get("use_sliding_window") or float(found.get("partial_rotary_factor") or 1.0) != 1.0:
         return None
     rope = found.get("rope_parameters") or {"rope_theta": found["rope_theta"], **(found.get("rope_scaling") or {})}
     rope = {"rope_type": rope.get("type", "default"), **rope}
@@ -58,7 +61,7 @@ def complete(found: Mapping[str, Any]) -> dict[str, Any] | None:
     return {
         **found, "rope_parameters": rope, "num_key_value_heads": found.get("num_key_value_heads") or heads,
         "head_dim": found.get("head_dim") or found["hidden_size"] // heads,
-        "sliding_window": windowed if family in ("mistral", "phi3") else None,
+        "sliding_window": windowed if by_layer or family in ("mistral", "phi3") else None,
     }  # fmt: skip
 
 

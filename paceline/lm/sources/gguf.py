@@ -136,6 +136,10 @@ class GGUF:
         assert found is not None, "a file without an embedding is refused"
         return found
 
+    def state(self) -> dict[str, torch.Tensor]:
+        """Its weights by transformers' names, in fp32."""
+        return FileParts(self.tensors, self.settings, "float", self._forget).state()
+
     def stored(self) -> dict[str, Any]:
         """Of each block type its bytes in the file and here, and how many bits a code has here."""
         sizes = Counter[str]()

@@ -18,7 +18,7 @@ from paceline.errors import ModelError
 __all__ = ["File", "Stored", "read"]
 
 MAGIC, VERSIONS, ALIGNMENT = b"GGUF", (2, 3), 32
-STRING, ARRAY, MOST_AXES = 8, 9, 4
+STRING, ARRAY, MOST_AXES, LENGTH = 8, 9, 4, 8  # the last: bytes that tell a text's length
 SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 FORMS = {code: struct.Struct(f"<{code}") for code in SCALARS.values()}
 # Of each type of tensor its name, the weights of a block and the bytes that these take, as ggml numbers them.
@@ -110,6 +110,18 @@ class Header:
         start = self.take(self.number("Q"), "text")
         return self.data[start : self.at].decode(errors="replace")
 
+    def texts(self, count: int) -> list[str]:
+        """As `text`, many at once: a vocabulary and its merges are a hundred thousand."""
+        data, at, length, size = self.data, self.at, FORMS["Q"].unpack_from, len(self.data)
+        found = list[str]()
+        for _ in range(count):
+            if at + LENGTH > size or (end := at + LENGTH + length(data, at)[0]) > size:
+                raise self.broken(f"{count} texts of which {len(found)} are there")
+            found.append(data[at + LENGTH : end].decode(errors="replace"))
+            at = end
+        self.at = at
+        return found
+
     def value(self, kind: int) -> Any:
         if kind == STRING:
             return self.text()
@@ -121,7 +133,7 @@ class Header:
 
     def array(self, kind: int, count: int) -> list[Any]:
         if kind == STRING:
-            return [self.text() for _ in range(count)]
+            return self.texts(count)
         if kind not in SCALARS:
             raise self.broken(f"a list of the unknown type {kind}")
         code = SCALARS[kind]

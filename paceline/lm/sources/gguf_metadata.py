@@ -14,8 +14,8 @@ from paceline.lm.sources.gguf_file import Stored
 
 __all__ = ["FAMILIES", "names_of", "settings_of", "shapes_of"]
 
-FAMILIES = ("llama", "olmo2", "phi3", "qwen2", "qwen3")  # as files name their architecture, where mistral is a llama
-WINDOWED = ("llama", "phi3")  # those whose window holds for every layer
+FAMILIES = ("gemma3", "llama", "olmo2", "phi3", "qwen2", "qwen3")  # as files name their architecture, where mistral is a llama
+WINDOWED = ("gemma3", "llama", "phi3")  # whose window holds for every layer, but for gemma3
 NAMES = {  # transformers' names of a layer's weights, and GGUF's
     "self_attn.qkv_proj": "attn_qkv", "self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v",
     "self_attn.o_proj": "attn_output", "self_attn.q_norm": "attn_q_norm", "self_attn.k_norm": "attn_k_norm",
@@ -42,7 +42,7 @@ def settings_of(fields: Mapping[str, Any], tensors: Mapping[str, Stored]) -> Sim
     refuse(fields, family, dim)
     if dim % 2 or heads % keys:
         raise ModelError(f"it has {heads} heads of width {dim} on {keys} of keys; expected an even width and whole groups")
-    return SimpleNamespace(
+    found = SimpleNamespace(
         model_type="mistral" if family == "llama" and window else family, vocab_size=ids_of(fields, tensors), hidden_size=width,
         num_attention_heads=heads, num_key_value_heads=keys, head_dim=dim,
         num_hidden_layers=number(fields, f"{family}.block_count", most=len(tensors)),
@@ -51,6 +51,21 @@ def settings_of(fields: Mapping[str, Any], tensors: Mapping[str, Stored]) -> Sim
         rms_norm_eps=float(number(fields, f"{family}.attention.layer_norm_rms_epsilon", most=1.0)),
         hidden_act="silu", sliding_window=window or None, rope_parameters=rope_parameters(fields, family),
     )  # fmt: skip
+    if family == "gemma3":
+        vars(found).update(gemma(fields, found))
+    return found
+
+
+def gemma(fields: Mapping[str, Any], s: SimpleNamespace) -> dict[str, Any]:
+    """What gemma3 has beside or in place of that; where its files say nothing, as its makers have it in every size."""
+    every, largest = number(fields, "gemma3.attention.sliding_window_pattern", 6), s.num_hidden_layers == 62
+    return {
+        "hidden_act": "gelu_pytorch_tanh", "embedding_scale": s.hidden_size**0.5,
+        "sliding_window": number(fields, "gemma3.attention.sliding_window"),
+        "layer_types": [f"{'sliding' if (i + 1) % every else 'full'}_attention" for i in range(s.num_hidden_layers)],
+        "local_rope_parameters": {"rope_theta": number(fields, "gemma3.rope.freq_base_swa", 1e4, math.inf)},
+        "query_pre_attn_scalar": s.hidden_size // s.num_attention_heads if largest else s.head_dim,
+    }  # fmt: skip
 
 
 def number(fields: Mapping[str, Any], key: str, default: Any = None, most: int | float = 1 << 31) -> Any:
@@ -74,7 +89,8 @@ def ids_of(fields: Mapping[str, Any], tensors: Mapping[str, Stored]) -> int:
 
 def refuse(fields: Mapping[str, Any], family: str, dim: int) -> None:
     """Raise ModelError for a setting that changes what is computed and that Paceline does not know."""
-    wrong = [name for name in UNKNOWN if fields.get(f"{family}.{name}") not in (None, 0, 1)]  # 0 and 1 change nothing
+    unknown = [name for name in UNKNOWN if (family, name) != ("gemma3", "attention.sliding_window_pattern")]
+    wrong = [name for name in unknown if fields.get(f"{family}.{name}") not in (None, 0, 1)]  # 0 and 1 change nothing
     wrong += [name for name in ("attention.value_length", "rope.dimension_count") if fields.get(f"{family}.{name}", dim) != dim]
     window = fields.get(f"{family}.attention.sliding_window", 0)
     if type(window) is not int or window and family not in WINDOWED:
@@ -99,7 +115,8 @@ def rope_parameters(fields: Mapping[str, Any], family: str) -> dict[str, Any]:
 
 def names_of(s: SimpleNamespace) -> dict[str, str]:
     """transformers' names of all weights that such a model may have, without their endings, and GGUF's."""
-    names = NAMES | ({"post_attention_layernorm": "post_attention_norm"} if s.model_type == "olmo2" else {})
+    names = NAMES | ({"post_attention_layernorm": "post_attention_norm"} if s.model_type in ("olmo2", "gemma3") else {})
+    names |= {"pre_feedforward_layernorm": "ffn_norm"} if s.model_type == "gemma3" else {}
     layers = range(s.num_hidden_layers)
     return OTHERS | {f"model.layers.{i}.{ours}": f"blk.{i}.{theirs}" for i in layers for ours, theirs in names.items()}
 
@@ -107,14 +124,16 @@ def names_of(s: SimpleNamespace) -> dict[str, str]:
 def shapes_of(s: SimpleNamespace) -> dict[str, tuple[int, ...]]:
     """The shapes of all weights that such a model has, by GGUF's names without the layer; biases where there have to be some."""
     width, inner, dim = s.hidden_size, s.intermediate_size, s.head_dim
-    q, k, olmo, phi = s.num_attention_heads * dim, s.num_key_value_heads * dim, s.model_type == "olmo2", s.model_type == "phi3"
+    q, k = s.num_attention_heads * dim, s.num_key_value_heads * dim
+    olmo, phi, gemma = (s.model_type == family for family in ("olmo2", "phi3", "gemma3"))
     shapes: dict[str, tuple[int, ...]] = {
         "token_embd": (s.vocab_size, width), "output": (s.vocab_size, width), "attn_output": (width, q),
         "ffn_up": (inner * (1 + phi), width), "ffn_down": (width, inner), "output_norm": (width,),
     }  # fmt: skip
     shapes |= {"attn_qkv": (q + 2 * k, width)} if phi else {
         "attn_q": (q, width), "attn_k": (k, width), "attn_v": (k, width), "ffn_gate": (inner, width)}
-    shapes |= dict.fromkeys(("post_attention_norm", "post_ffw_norm") if olmo else ("attn_norm", "ffn_norm"), (width,))
-    if s.model_type in ("olmo2", "qwen3"):
+    shapes |= dict.fromkeys(("post_attention_norm", "post_ffw_norm"), (width,)) if olmo or gemma else {}
+    shapes |= {} if olmo else dict.fromkeys(("attn_norm", "ffn_norm"), (width,))
+    if s.model_type in ("olmo2", "qwen3", "gemma3"):
         shapes |= {"attn_q_norm": (q if olmo else dim,), "attn_k_norm": (k if olmo else dim,)}
     return shapes | ({"attn_q.bias": (q,), "attn_k.bias": (k,), "attn_v.bias": (k,)} if s.model_type == "qwen2" else {})

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from types import SimpleNamespace
+from typing import Any
 
 import torch
 
@@ -15,11 +16,12 @@ __all__ = ["FACTORS", "FileParts"]
 
 HEAD, FACTORS = "output", "rope_freqs.weight"
 GATES = ("mlp.gate_proj", "mlp.gate_up_proj")
+STACKED = ("self_attn.qkv_proj", "mlp.gate_up_proj")  # of phi3, whose other names these places have elsewhere
 
 
 class FileParts:
     """`Parts` (`llama.py`): linears keep their blocks, vectors are fp32. settings: as `settings_of` gives them; read: called when
-    tensors have been read. Raises ModelError for a tensor that is missing, of another shape or of an unknown type.
+    some of a tensor has been read. Raises ModelError for a tensor that is missing, of another shape or of an unknown type.
     """
 
     def __init__(self, tensors: Mapping[str, Stored], settings: SimpleNamespace, activations: str,
@@ -54,6 +56,18 @@ class FileParts:
         """By what llama 3's rotations are slowed, [D / 2]; None where they are not."""
         return self._floats(FACTORS, (self.settings.head_dim // 2,)) if FACTORS in self.tensors else None
 
+    def state(self) -> dict[str, torch.Tensor]:
+        """All of them with their biases, in fp32, by transformers' full names."""
+        found: dict[str, torch.Tensor | None] = {}
+        for name, place in self.names.items():
+            if name.endswith("norm"):
+                found[f"{name}.weight"] = self.vector(name)
+            elif f"{place}.weight" in self.tensors and not name.endswith(STACKED):
+                part: Any = self._linear(place)
+                rows = torch.arange(part.shape[0], dtype=torch.long, device="cpu")
+                found |= {f"{name}.weight": part.rows(rows), f"{name}.bias": getattr(part, "bias", None)}
+        return {name: weight for name, weight in found.items() if weight is not None}
+
     def unused(self) -> list[str]:
         """Tensors that nobody has asked for: the model is another one than was described."""
         return sorted(set(self.tensors) - self.used)
@@ -62,7 +76,8 @@ class FileParts:
         stored, bias = self._stored(f"{place}.weight", self.shapes[bare(place)]), None
         if f"{place}.bias" in self.tensors or f"{bare(place)}.bias" in self.shapes:
             bias = self._turned(place, self._floats(f"{place}.bias", stored.shape[:1]))
-        return weights_of(stored.kind, self._turned(place, stored.rows), stored.shape[1], self.activations, bias)
+        return weights_of(stored.kind, self._turned(place, stored.rows), stored.shape[1], self.activations, bias,
+                          self.read)
 
     def _turned(self, place: str, rows: torch.Tensor) -> torch.Tensor:
         """Outputs in the order of transformers: of llama's queries and keys, llama.cpp has the pairs that are rotated together

@@ -1,7 +1,7 @@
-"""Decoders of llama's kind (llama, qwen2, qwen3, mistral, phi3, olmo2), described from their settings and named weights.
+"""Decoders of llama's kind (llama, qwen2 and 3, mistral, ministral, phi3, olmo2, gemma3), from their settings and named weights.
 
 Checkpoints and transformers' modules name weights alike, so one description serves both. Whatever is not known to the letter is
-refused with the reason, and the stock forward serves.
+refused with the reason, and the stock forward serves. gemma3 is that of GGUF files, whose norms' weights have their one added.
 """
 
 from collections.abc import Callable, Mapping
@@ -10,13 +10,13 @@ from typing import Any, Protocol
 import torch
 
 from paceline.lm.decoder import Decoder, Heads, Layer, Norm
-from paceline.lm.rotary import Rope
+from paceline.lm.rotary import Rope, rope_of
 from paceline.lm.weights import Weights
 from paceline.lm.weights.dense import joined
 
 __all__ = ["FAMILIES", "Parts", "Tensors", "described"]
 
-FAMILIES = ("llama", "qwen2", "qwen3", "mistral", "phi3", "olmo2")
+FAMILIES = ("llama", "qwen2", "qwen3", "mistral", "ministral", "phi3", "olmo2", "gemma3")
 
 
 class Parts(Protocol):
@@ -65,7 +65,9 @@ def described(settings: Mapping[str, Any], parts: Parts, rope: Rope | None, cont
         return None, f"it has no {error}"
     if not all(_fits(layer, heads) for layer in layers):
         return None, "heads have been cut out of its layers"
-    return Decoder(layers, embed, norm, parts.linear("lm_head") or embed, heads, rope, context), ""
+    local = settings.get("local_rope_parameters")
+    return Decoder(layers, embed, norm, parts.linear("lm_head") or embed, heads, rope, context,
+                   local_rope=rope_of(local, dim) if local else None, embed_scale=settings.get("embedding_scale", 1.0)), ""
 
 
 def needed(name: str, found: Any) -> Any:
@@ -84,7 +86,7 @@ def _layer(settings: Mapping[str, Any], i: int, parts: Parts, dim: int) -> Layer
         found = parts.vector(f"model.layers.{i}.{name}")
         return None if found is None else Norm(found, settings["rms_norm_eps"])
 
-    phi, olmo = settings["model_type"] == "phi3", settings["model_type"] == "olmo2"
+    phi, olmo, gemma = (settings["model_type"] == family for family in ("phi3", "olmo2", "gemma3"))
     return Layer(
         qkv=linear("self_attn.qkv_proj") if phi else linear("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
         out=linear("self_attn.o_proj"),
@@ -92,13 +94,13 @@ def _layer(settings: Mapping[str, Any], i: int, parts: Parts, dim: int) -> Layer
         down=linear("mlp.down_proj"),
         act=settings["hidden_act"],
         before_attention=norm("input_layernorm"),
-        after_attention=norm("post_attention_layernorm") if olmo else None,
-        before_mlp=None if olmo else norm("post_attention_layernorm"),
+        after_attention=norm("post_attention_layernorm") if olmo or gemma else None,
+        before_mlp=None if olmo else norm("pre_feedforward_layernorm" if gemma else "post_attention_layernorm"),
         after_mlp=norm("post_feedforward_layernorm"),
         q_norm=norm("self_attn.q_norm"),
         k_norm=norm("self_attn.k_norm"),
         window=_window(settings, i),
-        scale=dim**-0.5,
+        scale=settings.get("query_pre_attn_scalar", dim) ** -0.5,
     )
 
 

@@ -19,10 +19,10 @@ from paceline.errors import ModelError
 from paceline.lm.weights import Native
 from paceline.lm.weights.layout import TILE
 
-__all__ = ["BLOCK", "GROUP", "Blocks", "Field", "Form", "Parts", "blocks_of", "rounded"]
+__all__ = ["BLOCK", "GROUP", "PART", "Blocks", "Field", "Form", "Parts", "blocks_of", "fill", "rounded"]
 
 BLOCK, GROUP = 32, 8  # inputs of a block; blocks of a group
-PART = 32  # tiles multiplied at once by the reference, so that its unpacked copy stays small
+PART = 32  # tiles read or multiplied at once, so that what is unpacked of them stays small
 TINY = 1e-30  # an input counts as zero below it; so a block of zeros has a scale, too
 
 Parts = Mapping[str, torch.Tensor]  # field -> [out, groups, blocks of a group (1 for a group's own fields), elements]
@@ -58,6 +58,12 @@ class Form(NamedTuple):
         """Bytes in a tile of a group's own fields and of a block."""
         head, size = (sum(field.bytes for field in level.values()) for level in (self.group, self.block))
         return head, size
+
+    def empty(self, shape: tuple[int, int], device: torch.device, gated: bool = False) -> torch.Tensor:
+        """Tiles [T, bytes] for weights [out, in], not yet filled; gated: of two halves."""
+        (head, size), halves = self.sizes, 1 + gated
+        count, groups = halves * -(-shape[0] // halves // TILE), shape[1] // (BLOCK * self.blocks)
+        return torch.empty((count, groups * (head + self.blocks * size)), dtype=torch.uint8, device=device)
 
     def views(self, tiles: torch.Tensor) -> Iterator[tuple[str, torch.Tensor]]:
         """Each field of tiles [T, bytes], as [T, groups, blocks or 1, elements, TILE]."""
@@ -169,16 +175,20 @@ def blocks_of(form: Form, parts: Parts, activations: str, bias: torch.Tensor | N
 
     Raises ModelError where a scale or a minimum is no finite number of fp16.
     """
-    if not all(part.isfinite().all() for part in parts.values() if part.dtype is torch.float16):
+    (out, groups, blocks), halves = parts["codes"].shape[:3], 1 + gated
+    shape = (out, groups * blocks * BLOCK)
+    tiles = form.empty(shape, parts["codes"].device, gated)
+    for i in range(halves):
+        fill(form, tiles[i::halves], {name: part.chunk(halves)[i] for name, part in parts.items()})
+    return Blocks(form, tiles, shape, activations, bias, gated)
+
+
+def fill(form: Form, tiles: torch.Tensor, parts: Parts) -> None:
+    """Lay fields out in tiles [T, bytes] of as many outputs, the last one's gaps as zeros. Raises ModelError as `blocks_of`."""
+    if not all(part.sum(dtype=torch.float32).isfinite() for part in parts.values() if part.dtype is torch.float16):
         raise ModelError("Expected scales of quantised weights below 65,504; found larger ones or no numbers: the weights are "
                          "damaged, or too large for this format.")
-    codes, halves = parts["codes"], 1 + gated
-    (out, groups, blocks), outputs = codes.shape[:3], len(codes) // halves
-    gap, (head, size) = -outputs % TILE, form.sizes
-    count = (outputs + gap) // TILE
-    tiles = codes.new_empty((halves * count, groups * (head + blocks * size)), dtype=torch.uint8)
     for name, view in form.views(tiles):
-        for i, half in enumerate(parts[name].split(outputs)):
-            whole = pad(half, (0, 0, 0, 0, 0, 0, 0, gap)) if gap else half
-            view[i::halves] = whole.unflatten(0, (count, TILE)).movedim(1, -1)
-    return Blocks(form, tiles, (out, groups * blocks * BLOCK), activations, bias, gated)
+        part = parts[name]
+        whole = pad(part, (0, 0, 0, 0, 0, 0, 0, gap)) if (gap := -len(part) % TILE) else part
+        view.copy_(whole.unflatten(0, (-1, TILE)).movedim(1, -1))

@@ -1,6 +1,6 @@
 """Tensors of GGUF files, converted exactly to weights that there are kernels for."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -8,7 +8,7 @@ import torch
 
 from paceline.errors import ModelError
 from paceline.lm.weights import Weights
-from paceline.lm.weights.blocks import Blocks, Form, Parts, blocks_of
+from paceline.lm.weights.blocks import PART, Blocks, Form, Parts, blocks_of, fill
 from paceline.lm.weights.dense import Dense
 from paceline.lm.weights.dense import joined as dense
 from paceline.lm.weights.ggml_blocks import KINDS
@@ -21,11 +21,12 @@ DENSE = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
 
 def weights_of(kind: str, data: torch.Tensor, inputs: int, activations: str,
-               bias: torch.Tensor | None = None) -> Dense | Blocks:
+               bias: torch.Tensor | None = None, read: Callable[[], None] = lambda: None) -> Dense | Blocks:
     """A tensor of a GGUF file: data uint8 [out, bytes of a row], of the type that GGUF calls `kind`, as weights [out, inputs].
 
     Exact: every weight is the number that ggml's own dequantisation gives. activations: "int8" or "float" (`blocks.Blocks`).
-    F32, F16 and BF16 become fp32. Raises ModelError for other types, widths that blocks do not divide and broken scales.
+    F32, F16 and BF16 become fp32. read: called when some of the data has been read, so that a map's pages can go. Raises
+    ModelError for other types, widths that blocks do not divide and broken scales.
     """
     if kind in DENSE:
         return Dense(data.contiguous().view(DENSE[kind]).float(), bias)
@@ -36,8 +37,12 @@ def weights_of(kind: str, data: torch.Tensor, inputs: int, activations: str,
     if inputs % width or data.shape[1] != inputs // width * size:
         raise ModelError(f"Weights of the type {kind} have blocks of {width} inputs in {size} bytes; found rows of {inputs} "
                          f"inputs in {data.shape[1]} bytes.")
-    parts = placed(form, fields(data.unflatten(1, (-1, size))))
-    return blocks_of(form, parts, activations, bias)
+    shape = (len(data), inputs)
+    tiles = form.empty(shape, data.device)
+    for some, rows in zip(tiles.split(PART), data.split(PART * TILE), strict=True):
+        fill(form, some, placed(form, fields(rows.unflatten(1, (-1, size)))))
+        read()
+    return Blocks(form, tiles, shape, activations, bias)
 
 
 def placed(form: Form, fields: Mapping[str, torch.Tensor]) -> Parts:
@@ -70,9 +75,10 @@ def one(weights: list[Any], gated: bool) -> Weights:
         [torch.zeros(each.shape[0], dtype=torch.float32, device="cpu") if each.bias is None else each.bias for each in weights])
     outputs = sum(each.shape[0] for each in weights)
     if outputs % (TILE * (1 + gated)) == 0 and not any(each.shape[0] % TILE or each.gated for each in weights):
-        tiles = torch.cat([each.tiles for each in weights])  # which stay as they are
-        tiles = torch.stack(tiles.chunk(2), 1).flatten(0, 1) if gated else tiles
-        return Blocks(first.form, tiles, (outputs, first.shape[1]), first.activations, bias, gated)
+        tiles = [each.tiles for each in weights]  # which stay as they are
+        halves = tiles if len(tiles) == 2 else torch.cat(tiles).chunk(2)
+        joint = torch.stack(list(halves), 1).flatten(0, 1) if gated else torch.cat(tiles)
+        return Blocks(first.form, joint, (outputs, first.shape[1]), first.activations, bias, gated)
     parts = [each.parts() for each in weights]
     whole = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
     return blocks_of(first.form, whole, first.activations, bias, gated)

@@ -14,12 +14,13 @@ import torch
 
 import paceline
 from paceline.api import end_tokens
-from paceline.lm import checked
+from paceline.lm import kept
 from paceline.lm.agreement import decoded, stepped
 from paceline.lm.decoder import Decoder
 from paceline.lm.places import smol, smol_is_installed
 from paceline.lm.sources import Asked
 from paceline.lm.sources.gguf import opened
+from paceline.lm.trace import subject
 from paceline.testing import tiny_model, toy_tokenizer
 from tests.gguf_files import fields_of, q8_0, tensors_of, write
 
@@ -28,13 +29,17 @@ LLAMA3 = {"rope_type": "llama3", "rope_theta": 1e4, "factor": 8.0, "low_freq_fac
           "original_max_position_embeddings": 64}
 YARN = {"rope_type": "yarn", "rope_theta": 1e4, "factor": 4.0, "original_max_position_embeddings": 64}
 LINEAR = {"rope_type": "linear", "rope_theta": 1e4, "factor": 2.0}
+NEAR, ALL = "sliding_attention", "full_attention"
+GEMMA = {"num_hidden_layers": 7, "layer_types": [*[NEAR] * 5, ALL, NEAR], "query_pre_attn_scalar": 16, "rope_parameters": {
+    NEAR: {"rope_type": "default", "rope_theta": 1e4}, ALL: LINEAR | {"rope_theta": 1e6}}}
 
 
 def saved(path: Path, family: str = "llama", **changes: Any) -> Any:
     """A tiny model, and a file of it at `path`."""
     model = tiny_model(family, **changes)
     fields, tensors = fields_of(model.config), tensors_of(model)
-    rope = model.config.rope_parameters
+    rope, family = model.config.rope_parameters, fields["general.architecture"]
+    rope = rope.get(ALL, rope)
     if rope["rope_type"] in ("linear", "yarn"):
         fields |= {f"{family}.rope.scaling.type": rope["rope_type"], f"{family}.rope.scaling.factor": rope["factor"],
                    f"{family}.rope.scaling.original_context_length": 64}
@@ -54,7 +59,7 @@ def described(path: Path) -> Decoder:
 @pytest.mark.parametrize(("family", "changes"), [
     *((family, {}) for family in FAMILIES), ("llama", {"attention_bias": True}), ("llama", {"tie_word_embeddings": True}),
     ("llama", {"rope_parameters": LINEAR}), ("llama", {"rope_parameters": LLAMA3}),
-    ("qwen2", {"rope_parameters": YARN}),
+    ("qwen2", {"rope_parameters": YARN}), ("gemma3_text", GEMMA),
 ])  # fmt: skip
 def test_it_computes_what_the_module_computes(tmp_path: Path, family: str, changes: dict[str, Any]) -> None:
     model = saved(tmp_path / "x.gguf", family, **changes)
@@ -96,8 +101,25 @@ def test_blocks_stay_as_they_are(tmp_path: Path, caplog: pytest.LogCaptureFixtur
     assert told["formats"] == {"Q8_0": {"file_bytes": size * 34 // 32, "bytes": size * 34 // 32, "bits": 8}}
 
 
-def test_drafted_text_is_the_plain_text(tmp_path: Path) -> None:
-    saved(tmp_path / "x.gguf")
+def test_gemma3_is_as_its_file_says(tmp_path: Path) -> None:
+    """How often a layer sees all, and the rotation of the others, where the file has them; a window it must have."""
+    model = saved(tmp_path / "x.gguf", "gemma3_text")
+    fields = fields_of(model.config, attention__sliding_window_pattern=2, rope__freq_base_swa=100.0)
+    write(tmp_path / "y.gguf", fields, tensors_of(model))
+    usual, other = (described(tmp_path / f"{name}.gguf") for name in "xy")
+    assert [layer.window for layer in usual.layers] == [24] * 3 and [layer.window for layer in other.layers] == [24, None, 24]
+    bases = [float(decoder.local_rope.frequencies[1]) ** -8 for decoder in (usual, other) if decoder.local_rope]
+    assert bases == pytest.approx([1e4, 100.0])
+    assert [other.rope_of(i) is other.local_rope for i in range(3)] == [True, False, True]
+    assert subject(tmp_path / "y.gguf").rope(1).frequencies.equal(other.rope.frequencies)
+    write(tmp_path / "z.gguf", fields_of(model.config, attention__sliding_window=None), tensors_of(model))
+    with pytest.raises(paceline.ModelError, match=r"gemma3\.attention\.sliding_window = None, where a number above zero"):
+        paceline.load(tmp_path / "z.gguf")
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma3_text"])
+def test_drafted_text_is_the_plain_text(tmp_path: Path, family: str) -> None:
+    saved(tmp_path / "x.gguf", family)
     lm = paceline.load(tmp_path / "x.gguf")
     prompt = [5, 6, 7, 8, 5, 6, 7]
     texts = [paceline.generate(lm, [prompt], max_new_tokens=16, drafter=drafter)[0].tokens for drafter in ("none", "ngram")]
@@ -129,7 +151,7 @@ def test_parts_are_one_model(tmp_path: Path) -> None:
 
 Q2_K, NO_TYPE = (10, (64, 256), bytes(64 * 84)), (77, (64, 64), b"")
 BROKEN: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
-    "architecture": ({"general.architecture": "mamba"}, {}, "its architecture is 'mamba'; expected one of llama"),
+    "architecture": ({"general.architecture": "mamba"}, {}, "its architecture is 'mamba'; expected one of gemma3, llama"),
     "no heads": ({"llama.attention.head_count": 0}, {}, "llama.attention.head_count = 0, where a number"),
     "more layers than tensors": ({"llama.block_count": 1 << 30}, {}, "llama.block_count = 1073741824, where a number"),
     "one layer more": ({"llama.block_count": 4}, {}, "it has no tensor 'blk.3.attn_q.weight'"),
@@ -221,11 +243,11 @@ def test_activations_are_of_quantised_weights() -> None:
 def test_nothing_of_transformers_is_imported(tmp_path: Path) -> None:
     saved(tmp_path / "x.gguf")
     paceline.load(tmp_path / "x.gguf")
-    asked = ("import sys, pathlib, torch, paceline; from paceline.lm import checked; torch.set_num_threads(1)\n"
-             "checked.folder = lambda: pathlib.Path(sys.argv[2]); lm = paceline.load(sys.argv[1])\n"
+    asked = ("import sys, pathlib, torch, paceline; from paceline.lm import kept; torch.set_num_threads(1)\n"
+             "kept.folder = lambda: pathlib.Path(sys.argv[2]); lm = paceline.load(sys.argv[1])\n"
              "print(len(paceline.generate(lm, [[5, 6, 7]], max_new_tokens=3)[0].tokens))\n"
              "print([m for m in sys.modules if m.split('.')[0] in ('transformers', 'gguf')])")
-    said = subprocess.run([sys.executable, "-c", asked, str(tmp_path / "x.gguf"), str(checked.folder())], capture_output=True,
+    said = subprocess.run([sys.executable, "-c", asked, str(tmp_path / "x.gguf"), str(kept.folder())], capture_output=True,
                           text=True, check=True).stdout
     assert said.split("\n") == ["3", "[]", ""]
 

@@ -1,4 +1,4 @@
-// Attention of some tokens of one slot to the keys of its cache.
+// Attention of some queries of one slot to the keys of its cache.
 #pragma once
 
 #include <algorithm>
@@ -10,10 +10,10 @@
 
 namespace {
 
-constexpr int KEY_BLOCK = 64, QUERY_BLOCK = 32;  // keys and tokens that attention takes together, to stay in cache
+constexpr int QUERY_BLOCK = 96;  // queries that attention takes together, to stay in cache
 
 struct View {  // what tokens attend to: heads, what each row holds of a layer, and which of its keys each token sees
-    int heads, kv_heads, dim, window, most_keys, layer;
+    int heads, kv_heads, dim, most_keys, layer;
     const Held* held;
     const int32_t *position, *row, *end, *paths, *path_start;  // paths null: no more than what is before `end`
 };
@@ -28,7 +28,8 @@ struct Visible {
 
 Visible visible(const View& v, int m) {
     const Held& held = v.held[v.row[m]];
-    const int oldest = v.window ? std::max(0, v.position[m] - v.window + 1) : 0, end = v.end[m];
+    const int position = v.position[m], end = v.end[m];
+    const int oldest = held.window && position >= held.since ? std::max(0, position - int(held.window) + 1) : 0;
     const int sinks = std::min({int(held.sinks), oldest, end});
     const int from = std::min(std::max(oldest, held.dropped ? int(held.dropped + held.sinks) : 0), end);
     Visible sees{{0, from}, {sinks, end}, {0, sinks - from}, 0, nullptr};
@@ -38,6 +39,12 @@ Visible visible(const View& v, int m) {
     sees.extra = int(stop - sees.path);
     return sees;
 }
+
+struct Query {  // one head of one token
+    Visible sees;
+    const float* asked;
+    float *weights, *made;
+};
 
 // Towards the caches: keys and values lie far apart, and the hardware begins anew at each block.
 inline void prefetch_rows(const void* rows, int64_t bytes) {
@@ -51,114 +58,135 @@ inline const float* block_of(const bf16* rows, int64_t count, float* widened) {
     return widened;
 }
 
-// Attention of up to QUERY_BLOCK tokens of one slot in `heads` query heads of one key head, from `head` on; key blocks outside,
-// so that they are read once. widened: floats for a block of keys.
-template <int D, class C>
-void attend(const View& view, int head, int heads, int first, int rows, const float* q, int64_t ldq, float* out, int64_t ldo,
-            float* scores, float* widened) {
-    typedef HeadKernel<D> Heads;
-    const int d = D ? D : view.dim, queries = rows * heads, kv_head = head / (view.heads / view.kv_heads);
-    const Held& held = view.held[view.row[first]];
-    const C* keys = (const C*)held.layers[view.layer] + kv_head * held.capacity * d;
-    const C* values = keys + view.kv_heads * held.capacity * d;
-    Visible sees[QUERY_BLOCK];
-    int last[2] = {0, 0}, oldest[2] = {0, INT32_MAX};
-    for (int i = 0; i < rows; i++) {
-        sees[i] = visible(view, first + i);
-        for (int part = 0; part < 2; part++) last[part] = std::max(last[part], sees[i].end[part]);
-        oldest[1] = std::min(oldest[1], sees[i].from[1]);
-    }
-    auto at = [&](const C* all, int k) { return all + (k < held.sinks ? k : k - held.dropped) * d; };
-    // Queries are counted token by token, and the heads of a token in turn.
-    auto of = [&](int n) -> const Visible& { return sees[n / heads]; };
-    auto query = [&](int n) { return q + (first + n / heads) * ldq + (head + n % heads) * d; };
-    auto result = [&](int n) { return out + (first + n / heads) * ldo + (head + n % heads) * d; };
-    auto weights = [&](int n) { return scores + n * int64_t(view.most_keys); };
-    auto by_block = [&](const C* all, auto work) {  // work(part, first key, end, row(key - first key) of the block)
-        for (int part = 0; part < 2; part++)
-            for (int block = oldest[part]; block < last[part]; block += KEY_BLOCK) {
-                const int end = std::min(block + KEY_BLOCK, last[part]);
-                prefetch_rows(end < last[part] ? at(all, end) : values, int64_t(KEY_BLOCK) * d * sizeof(C));
-                work(part, block, end, block_of(at(all, block), int64_t(end - block) * d, widened));
-            }
-    };
-    auto on_path = [&](const C* all, int n, auto work) {  // work(row) for the keys beside the common ones
-        for (int a = 0; a < of(n).extra; a++) work(a, block_of(at(all, of(n).path[a]), d, widened));
-    };
-    // Of R queries from n on: what all of them see of a block together, what is before and after it each by itself.
-    auto meet = [&](int part, int block, int end, const float* rows, int n, auto size, auto work) {
-        constexpr int R = decltype(size)::value;
-        int from = block, to = end;
-        for (int r = n; r < n + R; r++) from = std::max(from, of(r).from[part]), to = std::min(to, of(r).end[part]);
-        to = std::max(from, to);
-        const auto some = [&](int n, auto size, int from, int to) {
-            if (to > from) work(part, n, size, [=](int k) { return rows + int64_t(from - block + k) * d; }, from, to - from);
-        };
-        const std::integral_constant<int, 1> alone;
-        for (int r = n; R > 1 && r < n + R; r++)
-            some(r, alone, std::max(block, of(r).from[part]), std::min({from, end, of(r).end[part]}));
-        some(n, size, from, to);
-        for (int r = n; R > 1 && r < n + R; r++) some(r, alone, to, std::min(end, of(r).end[part]));
-    };
-    auto meet_all = [&](const C* all, auto pack, auto work) {
-        constexpr int PACK = decltype(pack)::value, SOME = PACK > 2 ? 2 : 1;
-        by_block(all, [&](int part, int block, int end, const float* rows) {
-            int n = 0;
-            for (; n + PACK <= queries; n += PACK) meet(part, block, end, rows, n, pack, work);
-            for (; n + SOME <= queries; n += SOME) meet(part, block, end, rows, n, std::integral_constant<int, SOME>{}, work);
-            for (; n < queries; n++) meet(part, block, end, rows, n, std::integral_constant<int, 1>{}, work);
-        });
-    };
-    meet_all(keys, std::integral_constant<int, Heads::PAIR>{}, [&](int part, int n, auto size, auto row, int from, int count) {
-        constexpr int R = decltype(size)::value;
-        const float* query_rows[R];
-        float* into[R];
-        for (int r = 0; r < R; r++) query_rows[r] = query(n + r), into[r] = weights(n + r) + from + of(n + r).shift[part];
-        Heads::template dot_keys<R>(query_rows, row, d, count, into);
-    });
-    float sums[QUERY_BLOCK * 64];
-    for (int n = 0; n < queries; n++) {
-        float* beside = weights(n) + of(n).common();
-        const float* asked = query(n);
-        on_path(keys, n, [&](int a, const float* key) {
-            float* into = beside + a;
-            Heads::template dot_keys<1>(&asked, [=](int) { return key; }, d, 1, &into);
-        });
-        sums[n] = softmax(weights(n), of(n).common() + of(n).extra);
-        std::fill_n(result(n), d, 0.0f);
-    }
-    meet_all(values, std::integral_constant<int, Heads::PACK>{}, [&](int part, int n, auto size, auto row, int from, int count) {
-        constexpr int R = decltype(size)::value;
-        const float* w[R];
-        float* o[R];
-        for (int r = 0; r < R; r++) w[r] = weights(n + r) + from + of(n + r).shift[part], o[r] = result(n + r);
-        Heads::template add_values<R>(w, row, d, count, o);
-    });
-    for (int n = 0; n < queries; n++) {
-        const float* beside = weights(n) + of(n).common();
-        float* o = result(n);
-        on_path(values, n, [&](int a, const float* value) {
-            const float* w = beside + a;
-            Heads::template add_values<1>(&w, [=](int) { return value; }, d, 1, &o);
-        });
-        const float sum = sums[n] > 0 ? sums[n] : 1.0f;  // a token that sees nothing gets zeros
-        for (int j = 0; j < d; j++) o[j] /= sum;
-    }
-}
+// Queries of one key head and one slot; blocks of keys are outside, so that each is read and laid out once for all of them.
+template <class C>
+struct Attention {
+    const Held& held;
+    const C *keys, *values;
+    const int d, count;
+    const Query* queries;
+    float* block;  // [KEY_BLOCK, d]
 
-template <class C, class... Args>
-void attend_any(const View& view, Args... args) {
-    switch (view.dim) {
-        case 16: return attend<16, C>(view, args...);
-        case 32: return attend<32, C>(view, args...);
-        case 64: return attend<64, C>(view, args...);
-        case 80: return attend<80, C>(view, args...);
-        case 96: return attend<96, C>(view, args...);
-        case 128: return attend<128, C>(view, args...);
-        case 160: return attend<160, C>(view, args...);
-        case 256: return attend<256, C>(view, args...);
-        default: return attend<0, C>(view, args...);
+    void run() const {
+        score();
+        float sums[QUERY_BLOCK];
+        for (int n = 0; n < count; n++) {
+            const Query& query = queries[n];
+            sums[n] = softmax(query.weights, query.sees.common() + query.sees.extra);
+            std::fill_n(query.made, d, 0.0f);
+        }
+        answer();
+        for (int n = 0; n < count; n++) {
+            const float sum = sums[n] > 0 ? sums[n] : 1.0f;  // a token that sees nothing gets zeros
+            for (int i = 0; i < d; i++) queries[n].made[i] /= sum;
+        }
     }
-}
+
+    const C* at(const C* all, int k) const { return all + int64_t(k < held.sinks ? k : k - held.dropped) * d; }
+
+    // work(part, first key, end) for blocks of the keys that are before the paths.
+    template <class Work>
+    void each_block(const C* all, Work work) const {
+        for (int part = 0; part < 2; part++) {
+            int first = INT32_MAX, last = 0;
+            for (const Query* query = queries; query < queries + count; query++) {
+                first = std::min(first, query->sees.from[part]);
+                last = std::max(last, query->sees.end[part]);
+            }
+            for (; first < last; first += KEY_BLOCK) {
+                const int end = std::min(first + KEY_BLOCK, last);
+                prefetch_rows(end < last ? at(all, end) : values, int64_t(KEY_BLOCK) * d * sizeof(C));
+                work(part, first, end);
+            }
+        }
+    }
+
+    // work(first query, how many, path, place in it, keys) for what is beside those; a token's heads have one path.
+    template <class Work>
+    void each_path(Work work) const {
+        for (int n = 0, next; n < count; n = next) {
+            const Visible& sees = queries[n].sees;
+            const auto shares = [&](const Visible& other) { return other.path == sees.path && other.extra == sees.extra; };
+            for (next = n + 1; next < count && shares(queries[next].sees);) next++;
+            for (int a = 0; a < sees.extra; a += KEY_BLOCK)
+                work(n, next - n, sees.path, a, std::min(KEY_BLOCK, sees.extra - a));
+        }
+    }
+
+    void score() const {
+        each_block(keys, [&](int part, int first, int end) {
+            transpose<C>([&](int k) { return at(keys, first + k); }, end - first, d, block);
+            dot(0, count, [&](const Query& query, const float* scores) {
+                const Visible& sees = query.sees;
+                const int from = std::max(first, sees.from[part]), to = std::min(end, sees.end[part]);
+                if (from < to) std::copy(scores + from - first, scores + to - first, query.weights + from + sees.shift[part]);
+            });
+        });
+        each_path([&](int n, int heads, const int32_t* path, int a, int some) {
+            transpose<C>([&](int k) { return at(keys, path[a + k]); }, some, d, block);
+            dot(n, heads, [&](const Query& query, const float* scores) {
+                std::copy_n(scores, some, query.weights + query.sees.common() + a);
+            });
+        });
+    }
+
+    // put(query, its scores) for queries from the n-th on, of the keys in `block`.
+    template <class Put>
+    void dot(int n, int some, Put put) const {
+        in_packs(some, [&](int first, auto size) {
+            constexpr int R = decltype(size)::value;
+            const Query* pack = queries + n + first;
+            const float* asked[R];
+            float scores[R][KEY_BLOCK];
+            for (int r = 0; r < R; r++) asked[r] = pack[r].asked;
+            dot_keys<R>(asked, block, d, scores);
+            for (int r = 0; r < R; r++) put(pack[r], scores[r]);
+        });
+    }
+
+    void answer() const {
+        each_block(values, [&](int part, int first, int end) {
+            const float* rows = block_of(at(values, first), int64_t(end - first) * d, block);
+            in_packs(count, [&](int n, auto size) { meet<decltype(size)::value>(queries + n, part, first, end, rows); });
+        });
+        each_path([&](int n, int heads, const int32_t* path, int a, int some) {
+            for (int k = 0; k < some; k++)
+                for (int i = 0; i < d; i++) block[k * d + i] = get(at(values, path[a + k])[i]);
+            in_packs(heads, [&](int first, auto size) {
+                const auto place = [&](const Visible& sees) { return sees.common() + a; };
+                add<decltype(size)::value>(queries + n + first, block, some, place);
+            });
+        });
+    }
+
+    // Of a block's values those that all R queries see together, what is before and behind these each by itself.
+    template <int R>
+    void meet(const Query* pack, int part, int first, int end, const float* rows) const {
+        const auto some = [&](auto size, const Query* pack, int from, int to) {
+            const auto place = [&](const Visible& sees) { return from + sees.shift[part]; };
+            if (from < to) add<decltype(size)::value>(pack, rows + int64_t(from - first) * d, to - from, place);
+        };
+        int from = first, to = end;
+        for (int r = 0; r < R; r++) {
+            from = std::max(from, pack[r].sees.from[part]);
+            to = std::min(to, pack[r].sees.end[part]);
+        }
+        to = std::max(from, to);
+        const std::integral_constant<int, 1> alone;
+        for (int r = 0; R > 1 && r < R; r++)
+            some(alone, pack + r, std::max(first, pack[r].sees.from[part]), std::min({from, end, pack[r].sees.end[part]}));
+        some(std::integral_constant<int, R>{}, pack, from, to);
+        for (int r = 0; R > 1 && r < R; r++) some(alone, pack + r, to, std::min(end, pack[r].sees.end[part]));
+    }
+
+    // Values for R queries, whose weights begin at place(what a query sees).
+    template <int R, class Place>
+    void add(const Query* pack, const float* rows, int n, Place place) const {
+        const float* weights[R];
+        float* made[R];
+        for (int r = 0; r < R; r++) weights[r] = pack[r].weights + place(pack[r].sees), made[r] = pack[r].made;
+        add_values<R>(weights, rows, d, n, made);
+    }
+};
 
 }  // namespace

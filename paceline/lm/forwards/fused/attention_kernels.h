@@ -8,83 +8,92 @@
 
 namespace {
 
-// How R queries meet keys, and their weights meet values, in heads of D numbers, a multiple of PARTIALS; D = 0 serves any size.
-// `row(k)` is the k-th key or value, loaded once for all R. PACK of them meet values together, HELD vectors of a head at a time,
-// so that the sums stay in registers.
-template <int D>
-struct HeadKernel {
-    static constexpr int VECTORS = D / LANES;
-    static constexpr int HELD = VECTORS % 4 == 0 ? 4 : VECTORS % 5 == 0 ? 5 : VECTORS % 3 == 0 ? 3 : VECTORS;
-    static constexpr int PACK = std::min(4, (LANES == 16 ? 24 : 12) / HELD), PAIR = 2;
+// Queries that share what is loaded, and vectors of keys or of values: as many as have their sums, PACK * HELD, in registers.
+constexpr int PACK = LANES == 16 ? 6 : 3, HELD = 4;
+constexpr int KEY_BLOCK = HELD * LANES;  // keys that are taken together
 
-    template <int R, class Row>
-    static void dot_keys(const float* const* q, Row row, int, int n, float* const* out) {
-        constexpr int K = LANES / R;  // keys together; a sum does not depend on how many there are
-        for (int first = 0; first < n; first += K) {
-            V parts[LANES][PARTS], joint[LANES];
-            const float* keys[K];
-            for (int k = 0; k < K; k++) keys[k] = row(std::min(first + k, n - 1));
-            for (int p = 0; p < PARTS; p++) {  // one after another: registers hold the sums of one
-                V acc[LANES] = {};
-#pragma GCC unroll 4
-                for (int i = p; i < VECTORS; i += PARTS)
+// work(first, how many) for `count` things, up to MOST at a time; how many is a type's value.
+template <int MOST = PACK, class Work>
+inline void in_packs(int count, Work work, int first = 0) {
+    for (; first + MOST <= count; first += MOST) work(first, std::integral_constant<int, MOST>{});
+    if constexpr (MOST > 1) in_packs<(MOST + 1) / 2>(count, work, first);
+}
+
+// Keys as columns, so that no sum has to be made over lanes: number i of key row(k) is at to[i * KEY_BLOCK + k], for n keys of d
+// numbers. Behind the n-th stands the last one again.
+template <class C, class Row>
+void transpose(Row row, int n, int d, float* to) {
+    const C* keys[KEY_BLOCK];
+    for (int k = 0; k < KEY_BLOCK; k++) keys[k] = row(std::min(k, n - 1));
+    int i = 0;
+    for (; i + SIDE<C> * LANES <= d; i += SIDE<C> * LANES, to += SIDE<C> * LANES * KEY_BLOCK)
+        for (int k = 0; k < KEY_BLOCK; k += LANES) {
+            V part[LANES];
 #pragma GCC unroll 16
-                    for (int k = 0; k < K; k++) {
-                        const V key = load(keys[k] + i * LANES);
-#pragma GCC unroll 2
-                        for (int r = 0; r < R; r++) acc[r * K + k] = madd(load(q[r] + i * LANES), key, acc[r * K + k]);
-                    }
+            for (int j = 0; j < LANES; j++) std::memcpy(&part[j], keys[k + j] + i, sizeof(V));
+            turn(part);
 #pragma GCC unroll 16
-                for (int s = 0; s < LANES; s++) parts[s][p] = acc[s];
+            for (int j = 0; j < LANES; j++) {
+                float* at = to + SIDE<C> * j * KEY_BLOCK + k;
+                store(at, widened<C, 0>(&part[j]));
+                if constexpr (SIDE<C> == 2) store(at + KEY_BLOCK, widened<C, 1>(&part[j]));
             }
-#pragma GCC unroll 16
-            for (int s = 0; s < LANES; s++) joint[s] = joined(parts[s]);
-            float sums[LANES];
-            store(sums, hsums(joint));
-            for (int r = 0; r < R; r++) std::copy_n(sums + r * K, std::min(K, n - first), out[r] + first);
         }
-    }
+    for (; i < d; i++, to += KEY_BLOCK)
+        for (int k = 0; k < KEY_BLOCK; k++) to[k] = get(keys[k][i]);
+}
 
-    template <int R, class Row>
-    static void add_values(const float* const* weights, Row row, int, int n, float* const* out) {
-        for (int base = 0; base < D; base += HELD * LANES) {
-            V acc[R][HELD];
+// out[r][k] = q[r] . key k, of R queries and a block of keys that stand as columns; a sum takes the d numbers in order.
+template <int R>
+void dot_keys(const float* const* q, const float* keys, int d, float (*out)[KEY_BLOCK]) {
+    V acc[R][HELD];
+#pragma GCC unroll 6
+    for (int r = 0; r < R; r++)
 #pragma GCC unroll 4
+        for (int p = 0; p < HELD; p++) acc[r][p] = V{};
+    for (int i = 0; i < d; i++, keys += KEY_BLOCK) {
+        V key[HELD];
+#pragma GCC unroll 4
+        for (int p = 0; p < HELD; p++) key[p] = load(keys + p * LANES);
+#pragma GCC unroll 6
+        for (int r = 0; r < R; r++)
+#pragma GCC unroll 4
+            for (int p = 0; p < HELD; p++) acc[r][p] = madd(splat(q[r][i]), key[p], acc[r][p]);
+    }
+#pragma GCC unroll 6
+    for (int r = 0; r < R; r++)
+#pragma GCC unroll 4
+        for (int p = 0; p < HELD; p++) store(out[r] + p * LANES, acc[r][p]);
+}
+
+// out[r] += weights[r] times n values, in order, for R queries; from number `from` of their d on, H vectors at a time.
+template <int R, int H = HELD>
+void add_values(const float* const* weights, const float* values, int d, int n, float* const* out, int from = 0) {
+    for (; from + H * LANES <= d; from += H * LANES) {
+        V acc[R][H];
+#pragma GCC unroll 6
+        for (int r = 0; r < R; r++)
+#pragma GCC unroll 4
+            for (int p = 0; p < H; p++) acc[r][p] = load(out[r] + from + p * LANES);
+        for (int k = 0; k < n; k++) {
+            V value[H];
+#pragma GCC unroll 4
+            for (int p = 0; p < H; p++) value[p] = load(values + int64_t(k) * d + from + p * LANES);
+#pragma GCC unroll 6
             for (int r = 0; r < R; r++)
-#pragma GCC unroll 5
-                for (int i = 0; i < HELD; i++) acc[r][i] = load(out[r] + base + i * LANES);
-            for (int k = 0; k < n; k++) {
-                const float* value = row(k) + base;
-#pragma GCC unroll 5
-                for (int i = 0; i < HELD; i++) {
-                    const V v = load(value + i * LANES);
 #pragma GCC unroll 4
-                    for (int r = 0; r < R; r++) acc[r][i] = madd(v, splat(weights[r][k]), acc[r][i]);
-                }
-            }
-#pragma GCC unroll 4
-            for (int r = 0; r < R; r++)
-#pragma GCC unroll 5
-                for (int i = 0; i < HELD; i++) store(out[r] + base + i * LANES, acc[r][i]);
+                for (int p = 0; p < H; p++) acc[r][p] = madd(splat(weights[r][k]), value[p], acc[r][p]);
         }
+#pragma GCC unroll 6
+        for (int r = 0; r < R; r++)
+#pragma GCC unroll 4
+            for (int p = 0; p < H; p++) store(out[r] + from + p * LANES, acc[r][p]);
     }
-};
-
-template <>
-struct HeadKernel<0> {
-    static constexpr int PACK = 1, PAIR = 1;
-
-    template <int R, class Row>
-    static void dot_keys(const float* const* q, Row row, int d, int n, float* const* out) {
-        for (int k = 0; k < n; k++) out[0][k] = dot(q[0], row(k), d);
-    }
-
-    template <int R, class Row>
-    static void add_values(const float* const* weights, Row row, int d, int n, float* const* out) {
+    if constexpr (H > 1) return add_values<R, H / 2>(weights, values, d, n, out, from);
+    for (int r = 0; r < R; r++)
         for (int k = 0; k < n; k++)
-            for (int i = 0; i < d; i++) out[0][i] = madd(weights[0][k], row(k)[i], out[0][i]);
-    }
-};
+            for (int i = from; i < d; i++) out[r][i] = madd(weights[r][k], values[int64_t(k) * d + i], out[r][i]);
+}
 
 // Scores to weights in place, padded to a multiple of PARTIALS; returns their sum.
 float softmax(float* scores, int n) {

@@ -14,12 +14,12 @@ namespace {
 
 struct Batch {  // a call, token by token: M of them
     const int32_t *token, *position, *row, *place, *end, *paths, *path_start;
-    // place: where its key goes, counted from the text's first token; it sees those before `end`, as far as its layer reaches,
+    // place: where its key goes, counted from the text's first token; it sees those before `end`, as far as its group reaches,
     // and then those at paths[path_start[m] .. path_start[m + 1])
     const int32_t* read_end;  // of the other model's keys
     const int32_t* wanted;
     const Held *held, *read;
-    const Reach* reach;
+    const int32_t* group;
     float *work, *queries;
     void* logits;
     int32_t count, m, l, most_keys, threads;
@@ -28,14 +28,14 @@ struct Batch {  // a call, token by token: M of them
 // Where a forward's numbers lie in its work memory, counted in floats: what all threads share, then what each has for itself. `h`
 // are normed rows, `codes` rows that linears take rounded, `ldc` groups apart, `qkv` what attention asks and adds, `attended` its answers, `gated` the feed-forward's middle.
 struct Layout {
-    int64_t qkv_width, scores_size, own_size, ldc, h, codes, qkv, attended, gated, own, chunks, size;
+    int64_t qkv_width, scores_size, own_size, ldc, h, codes, qkv, attended, gated, own, size;
 
     Layout(const Model& model, int64_t m, int64_t most_keys, int threads) {
         const int64_t d = model.dim, cross = model.cross_heads * model.cross_dim;
         const int64_t inner = std::max({int64_t(model.width), model.heads * d, cross});
         const int64_t groups = std::max(model.heads / model.kv_heads, cross ? model.cross_heads / model.cross_kv_heads : 0);
         qkv_width = std::max((model.heads + 2 * model.kv_heads) * d, cross);
-        scores_size = std::min<int64_t>(QUERY_BLOCK, m) * groups * most_keys;
+        scores_size = std::min<int64_t>(QUERY_BLOCK, m * groups) * most_keys;
         own_size = scores_size + KEY_BLOCK * std::max(model.dim, model.cross_dim);
         h = m * model.width;
         ldc = inner / GROUP;
@@ -44,8 +44,7 @@ struct Layout {
         attended = qkv + m * qkv_width;
         gated = attended + m * inner;
         own = gated + m * model.ffn;
-        chunks = own + threads * own_size;
-        size = chunks + m + 1;
+        size = own + threads * own_size;
     }
 };
 
@@ -96,7 +95,8 @@ Fault expand_batch(const Model& model, const Call& c, int steps, Workspace& work
             if (c.tokens[i] < 0 || c.tokens[i] >= c.known) return UNKNOWN_ID;
             const int parent = c.parents ? c.parents[i] : t - 1;
             token[i] = int32_t(c.tokens[i]), row[i] = b, place[i] = length + t;
-            position[i] = !c.parents ? std::min(length + t, c.last) : parent == -1 ? length : position[b * c.width + parent] + 1;
+            if (!c.parents) position[i] = std::min(length + t, c.positions - 1);
+            else position[i] = parent == -1 ? length : position[b * c.width + parent] + 1;
             if (position[i] + steps > c.positions) return TOO_LONG;
             read_end[i] = std::min(read_length, position[i]);
             end[i] = c.parents ? length : place[i] + 1;
@@ -121,7 +121,7 @@ Fault expand_batch(const Model& model, const Call& c, int steps, Workspace& work
     most = (most + PARTIALS - 1) / PARTIALS * PARTIALS + PARTIALS;
     float* work = workspace.work.of(Layout(model, m, most, c.threads).size);
     if (!work) return NO_MEMORY;
-    batch = {token, position, row, place, end, paths, path_start, read_end, wanted, c.held, c.read, c.reach, work, c.queries,
+    batch = {token, position, row, place, end, paths, path_start, read_end, wanted, c.held, c.read, c.group, work, c.queries,
              c.logits, c.count, m, l, most, c.threads};
     return NONE;
 }

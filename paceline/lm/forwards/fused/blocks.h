@@ -36,12 +36,30 @@ inline V half_to_float(const uint8_t* p) {  // LANES numbers in fp16
 #endif
 }
 
+// LANES bytes as numbers, and whole numbers as bytes: GCC, left to convert half a register of bytes, takes them one by one.
 template <class Byte>
-inline V bytes_to_float(const uint8_t* p) {  // LANES of them
+inline V bytes_to_float(const uint8_t* p) {
+#if defined(__AVX2__) && PACELINE_LANES == 8
+    const __m128i bytes = _mm_loadl_epi64((const __m128i*)p);
+    return _mm256_cvtepi32_ps(Byte(-1) < 0 ? _mm256_cvtepi8_epi32(bytes) : _mm256_cvtepu8_epi32(bytes));
+#else
     typedef Byte Bytes __attribute__((vector_size(LANES)));
     Bytes b;
     std::memcpy(&b, p, sizeof b);
     return __builtin_convertvector(__builtin_convertvector(b, I), V);
+#endif
+}
+
+inline void store_bytes(int8_t* p, I numbers) {
+#if defined(__AVX2__) && PACELINE_LANES == 8
+    const __m256i n = (__m256i)numbers;
+    const __m128i halves = _mm_packs_epi32(_mm256_castsi256_si128(n), _mm256_extracti128_si256(n, 1));
+    _mm_storel_epi64((__m128i*)p, _mm_packs_epi16(halves, halves));
+#else
+    typedef int8_t Bytes __attribute__((vector_size(LANES)));
+    const Bytes codes = __builtin_convertvector(numbers, Bytes);
+    std::memcpy(p, &codes, sizeof codes);
+#endif
 }
 
 // The sum as it is here: GCC, left to order integers, makes all products first and sums them in pairs, on the stack.
@@ -182,9 +200,7 @@ void round_row(const float* x, int n, Rounded* to) {
             std::memcpy(&bits, &shifted, sizeof bits);
             bits -= 0x4b400000;
             sums += bits;
-            typedef int8_t Bytes __attribute__((vector_size(LANES)));
-            const Bytes codes = __builtin_convertvector(bits, Bytes);
-            std::memcpy(to->codes + i, &codes, sizeof codes);
+            store_bytes(to->codes + i, bits);
         }
         int32_t sum = 0;
         for (int i = 0; i < LANES; i++) sum += sums[i];

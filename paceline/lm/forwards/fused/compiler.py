@@ -14,7 +14,7 @@ import stat
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
@@ -129,9 +129,10 @@ def own_path(compiler: str, folder: Path) -> str:
     """The best kind for this processor, which the sources' own choice tells; anywhere but on x86-64 there is one kind only."""
     if len(PATHS) == 1:
         return next(iter(PATHS))
-    with tempfile.TemporaryDirectory(dir=folder) as scratch:
-        command = [compiler, "-shared", "-fPIC", *(f"-DHAS_{name}" for name in PATHS), str(CHOICE)]
-        return best_path(ctypes.CDLL(str(made(command, Path(scratch) / "choice.so"))))
+    file = folder / f"choice-{hashlib.sha256(CHOICE.read_bytes() + repr(PATHS).encode()).hexdigest()[:16]}.so"
+    if not whole(file):
+        build(compiler, file, [], PATHS)
+    return best_path(ctypes.CDLL(str(file)))
 
 
 def whole(file: Path) -> bool:
@@ -140,15 +141,16 @@ def whole(file: Path) -> bool:
     return data[-DIGEST:] == hashlib.sha256(data[:-DIGEST]).digest()
 
 
-def build(compiler: str, file: Path, paths: Sequence[str]) -> None:
+def build(compiler: str, file: Path, paths: Sequence[str], choice: Iterable[str] = ()) -> None:
     """Compile an object for each of these kinds of processors and link them into `file`, which appears whole or not at all.
+    choice: between which kinds the library tells the best; by default those that are in it.
 
     Raises SubprocessError where the compiler fails, is ended, or writes nothing.
     """
     with tempfile.TemporaryDirectory(dir=file.parent) as scratch:
         objects = [Path(scratch) / f"{name}.o" for name in (*paths, "choice")]
         commands = [[compiler, *FLAGS, *PATHS[name], f"-DPACELINE_PATH={name}", "-c", str(SOURCE)] for name in paths]
-        commands.append([compiler, "-O2", "-fPIC", *(f"-DHAS_{name}" for name in paths), "-c", str(CHOICE)])
+        commands.append([compiler, "-O2", "-fPIC", *(f"-DHAS_{name}" for name in choice or paths), "-c", str(CHOICE)])
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             list(pool.map(made, commands, objects))
         linked = made([compiler, *LINK, *map(str, objects)], Path(scratch) / file.name)

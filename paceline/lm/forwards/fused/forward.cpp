@@ -21,10 +21,8 @@ namespace {
 template <class C>
 void run(const Model& model, const Batch& c) {
     const Layout at(model, c.m, c.most_keys, c.threads);
-    int32_t* chunk = (int32_t*)(c.work + at.chunks);
-    const int chunks = cut_chunks(c, chunk);
 #pragma omp parallel num_threads(c.threads)
-    Pass<C>{model, c, at, {omp_get_thread_num(), omp_get_num_threads()}, chunk, chunks}.run();
+    Pass<C>{model, c, at, {omp_get_thread_num(), omp_get_num_threads()}}.run();
 }
 
 void run_any(const Model& model, const Batch& batch) { model.half_keys ? run<bf16>(model, batch) : run<float>(model, batch); }

@@ -20,7 +20,7 @@ from paceline.lm.attention import Call
 from paceline.lm.batch import Batch
 from paceline.lm.decoder import Decoder, Layer, Norm
 from paceline.lm.forwards.fused import compiler
-from paceline.lm.kv import KV, Slot
+from paceline.lm.kv import KV, Slot, reaching
 from paceline.lm.protocols import Chains
 from paceline.lm.rotary import Rotary
 from paceline.lm.weights import Native, Table, Weights
@@ -28,14 +28,14 @@ from paceline.lm.weights.blocks import Blocks
 from paceline.lm.weights.dense import Dense
 from paceline.lookup.stopping import Stop
 from paceline.patterns import Pattern
+from paceline.patterns.sliding import Sliding
 
 __all__ = ["Fused", "build", "fits"]
 
 NORMS = ("before_attention", "after_attention", "before_cross", "before_mlp", "after_mlp")
-MOST_GROUPS = 64  # as in attention.h
 UNKNOWN_ID, TOO_LONG, NO_MEMORY, NO_TREE = 1, 2, 3, 4  # faults, as in model.h
 DTYPES = (torch.float32, torch.bfloat16)
-FAR = 1 << 30  # a position that tells how many keys a pattern keeps
+Told = tuple[int, int, int, int, int, int]  # what the code is told of a slot's group: `Held` in model.h
 
 
 class CLinear(ctypes.Structure):
@@ -70,9 +70,9 @@ class CModel(ctypes.Structure):
 
 class CCall(ctypes.Structure):
     _fields_ = [
-        *((name, ctypes.c_void_p) for name in ("tokens", "rows", "held", "read", "reach", "parents", "wanted")),
+        *((name, ctypes.c_void_p) for name in ("tokens", "rows", "held", "read", "group", "parents", "wanted")),
         *((name, ctypes.c_void_p) for name in ("queries", "logits")),
-        *((name, ctypes.c_int32) for name in ("groups", "count", "width", "l", "last", "positions", "known", "threads")),
+        *((name, ctypes.c_int32) for name in ("groups", "count", "width", "l", "positions", "known", "threads")),
     ]  # fmt: skip
 
 
@@ -103,7 +103,7 @@ class Fused:
         layers = (self._layer(i, layer, heads.dim) for i, layer in enumerate(decoder.layers))
         self.layers = (CLayer * len(decoder.layers))(*layers)
         self.reads = [-1 if layer.cross is None else layer.cross.layer for layer in decoder.layers]
-        self.windows = [layer.window for layer in decoder.layers]
+        self.patterns = [reaching(layer.window) for layer in decoder.layers]
         rounds = any(part.integer for home in self.native for made in home.values() for part in parts(made))
         keys = torch.bfloat16 if rounds else self.dtype
         self.like = torch.empty((heads.keys, 1, heads.dim), dtype=keys, device="cpu")
@@ -156,8 +156,8 @@ class Fused:
         tokens, end = batch.tokens.contiguous(), batch.end + steps - 1
         kv.check(end)
         self._extend_rope(min(self.context, end + 1))
-        groups, reach = self._groups(kv)
-        held = [self._held(slot, pattern, layers, t + steps - 1) for pattern, layers in groups.items() for slot in slots]
+        groups, places = self._groups(kv, slots)
+        held = [self._held(slot, pattern, t + steps - 1) for group in groups for slot, pattern in zip(slots, group, strict=True)]
         others, reads = self._others(slots) if self.reading else ([], [])
         lengths = [(slot.length, 0 if slot.reads is None else slot.reads.length) for slot in slots]
         rows, numbers = array("q", chain(*lengths, *held, *others)), array("i")
@@ -170,11 +170,11 @@ class Fused:
         row_at, number_at = rows.buffer_info()[0], numbers.buffer_info()[0]
         held_at = row_at + 16 * b
         made = CCall(
-            pointer(tokens, torch.int64), row_at, held_at, held_at + 32 * len(held) if others else None, reach.buffer_info()[0],
+            pointer(tokens, torch.int64), row_at, held_at, held_at + 48 * len(held) if others else None, places.buffer_info()[0],
             number_at if parents else None, None if wanted is None else number_at + parents, None, pointer(logits, self.dtype),
-            len(groups), b, t, count, self.context - 1, self.context, self.known, torch.get_num_threads(),
+            len(groups), b, t, count, self.context, self.known, torch.get_num_threads(),
         )  # fmt: skip
-        return Prepared(made, logits, (tokens, rows, numbers, reads))
+        return Prepared(made, logits, (tokens, rows, numbers, reads, places))
 
     @staticmethod
     def _checked(batch: Batch) -> torch.Size:
@@ -203,30 +203,34 @@ class Fused:
             most = max(p for row in Call(batch, kv, self.context).positions for p in row) + steps - 1
             raise ShapeError(f"Expected positions below {self.context}, found {most}: too long a text.")
 
-    def _groups(self, kv: KV) -> "tuple[dict[Pattern, list[int]], array[int]]":
-        """The layers of each group of a cache, and of each layer its group, place there and window; the cache keeps them."""
-        if self not in kv.derived:
-            groups: dict[Pattern, list[int]] = {}
-            reach = array("i")
-            for layer, window in enumerate(self.windows):
-                pattern = kv.pattern(layer, window)
-                groups.setdefault(pattern, []).append(layer)
-                start = pattern.keep(FAR)[1]
-                reach.extend((list(groups).index(pattern), len(groups[pattern]) - 1, FAR + 1 - start if start else 0))
-            kv.derived[self] = groups, reach
-        return kv.derived[self]
+    def _groups(self, kv: KV, slots: Sequence[Slot]) -> "tuple[list[tuple[Pattern, ...]], array[int]]":
+        """Groups of layers that every row holds alike, by the pattern that each row has of them; and of each layer its group. The
+        cache keeps them, but for rows with plans of their own.
+        """
+        key, planned = (self, len(slots)), any(slot.plan for slot in slots)
+        if not planned and key in kv.derived:
+            return kv.derived[key]
+        patterns = [tuple(slot.pattern(layer, usual) for slot in slots) for layer, usual in enumerate(self.patterns)]
+        places = {each: place for place, each in enumerate(dict.fromkeys(patterns))}
+        found = list(places), array("i", [places[each] for each in patterns])
+        if not planned:
+            kv.derived[key] = found
+        return found
 
-    def _held(self, slot: Slot, pattern: Pattern, layers: Sequence[int], width: int) -> tuple[int, int, int, int]:
+    def _held(self, slot: Slot, pattern: Pattern, width: int) -> Told:
         """What the code is told of a slot's group, which is given room for `width` tokens behind the committed ones."""
         held = slot.group(pattern)
         length = slot.length - held.dropped + width
-        if held.addresses is None or held.capacity < length:
-            for layer in layers:
-                slot.kv.reserve(layer, slot, pattern, self.like, length)
-            held.addresses = addresses([held.layers[layer] for layer in sorted(held.layers)], self.like)
-        return ctypes.addressof(held.addresses), held.capacity, held.dropped, held.sinks
+        known = 0 if held.addresses is None else len(held.addresses)  # a model of fewer layers may have asked before
+        if known < len(self.patterns) or held.capacity < length:
+            for layer, usual in enumerate(self.patterns):
+                if slot.pattern(layer, usual) == pattern:
+                    slot.kv.reserve(layer, slot, pattern, self.like, length)
+            held.addresses = addresses([held.layers.get(layer) for layer in range(len(self.patterns))], self.like)
+        window, since = (pattern.window, pattern.since) if isinstance(pattern, Sliding) else (0, 0)
+        return ctypes.addressof(held.addresses), held.capacity, held.dropped, held.sinks, window, since
 
-    def _others(self, slots: Sequence[Slot]) -> tuple[list[tuple[int, int, int, int]], list[Any]]:
+    def _others(self, slots: Sequence[Slot]) -> tuple[list[Told], list[Any]]:
         """What the code is told of the slots that layers read in another model, as by `_held`, and what must live as long."""
         told, kept = [], []
         for slot in slots:
@@ -235,8 +239,9 @@ class Fused:
             held = [slot.reads.layer(layer) for layer in self.reads]  # none before the target's first forward: nothing is seen
             tensors = [None if h is None else h.layers[layer] for layer, h in zip(self.reads, held, strict=True)]
             kept.append(addresses(tensors, self.other))
-            dropped = max((h.dropped for h in held if h is not None), default=0)
-            told.append((ctypes.addressof(kept[-1]), next((x.shape[2] for x in tensors if x is not None), 0), dropped, 0))
+            dropped, sinks = max(((h.dropped, h.sinks) for h in held if h is not None), default=(0, 0))
+            room = next((x.shape[2] for x in tensors if x is not None), 0)
+            told.append((ctypes.addressof(kept[-1]), room, dropped, sinks, 0, 0))
         return told, kept
 
     def _extend_rope(self, length: int) -> None:
@@ -354,8 +359,10 @@ def unfit(decoder: Decoder) -> str:
     heads = decoder.heads
     if decoder.embed.rows(torch.zeros(0, dtype=torch.long, device="cpu")).device.type != "cpu" or decoder.dtype not in DTYPES:
         return "the fused forward is for fp32 and bf16 on a CPU"
-    if heads.dim % 2 or heads.queries > MOST_GROUPS * heads.keys:
-        return "the fused forward knows heads of even size, at most 64 to a key head"
+    if heads.dim % 2:
+        return "the fused forward knows heads of even size"
+    if decoder.local_rope is not None or decoder.embed_scale != 1.0:
+        return "the fused forward knows one rotation for all layers, and no scaled embedding"
     dtypes = {decoder.embed.dtype, decoder.dtype}
     for layer in decoder.layers:
         if layer.act not in ("silu", "swish"):
@@ -366,7 +373,5 @@ def unfit(decoder: Decoder) -> str:
             return "the fused forward knows the feed-forward without biases only"
         if len({norm.eps for norm in vars(layer).values() if isinstance(norm, Norm)}) != 1:
             return "the fused forward knows layers whose norms share one epsilon"
-        if layer.cross is not None and layer.cross.heads.queries > MOST_GROUPS * layer.cross.heads.keys:
-            return "the fused forward knows at most 64 heads to a key head"
         dtypes |= {weights.dtype for weights in (layer.qkv, layer.out, layer.gate_up, layer.down)}
     return "" if len(dtypes) == 1 else "this model's weights are of several dtypes"

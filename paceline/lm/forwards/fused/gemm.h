@@ -47,22 +47,6 @@ inline void prefetch(const char* ahead) {  // towards the caches; the hardware's
     for (int64_t line = 0; line < BYTES; line += 64) __builtin_prefetch(ahead + line, 0, 1);
 }
 
-// W's in 32 bits; of smaller numbers two inputs' bf16, or four inputs' int8, stand side by side there, so that each costs an
-// operation or two to widen.
-template <class W>
-constexpr int SIDE = 4 / sizeof(W);
-
-template <class W, int ONE>
-inline V widened(const W* at) {
-    U bits;
-    std::memcpy(&bits, at, sizeof bits);
-    if constexpr (sizeof(W) == 1) return __builtin_convertvector((I)(bits << (24 - 8 * ONE)) >> 24, V);
-    if constexpr (sizeof(W) == 2) bits = ONE ? bits & 0xffff0000u : bits << 16;
-    V v;
-    std::memcpy(&v, &bits, sizeof v);
-    return v;
-}
-
 // sum + w x, of widened weights in this very place: registers are short, and GCC, left to order them, moves sums to the stack.
 template <class W>
 inline V add_product(V sum, V w, V x) {

@@ -52,14 +52,11 @@ struct Row {
 };
 
 // What a row's slot holds of a group of layers: keys and values of the text's first `sinks` tokens, and of the last ones, in
-// order; `dropped` are missing in between, so the token at position p >= sinks stands at p - dropped.
+// order; `dropped` are missing in between, so the token at position p >= sinks stands at p - dropped. From position `since` on a
+// token sees the last `window` keys beside sinks, 0 = all.
 struct Held {
-    void* const* layers;  // each [2, kv_heads, capacity, D]
-    int64_t capacity, dropped, sinks;
-};
-
-struct Reach {  // of a layer: its group, its place among the group's layers, and how many keys a token sees beside sinks, 0 = all
-    int32_t group, place, window;
+    void* const* layers;  // by layer, each [2, kv_heads, capacity, D]; null for those of other groups
+    int64_t capacity, dropped, sinks, window, since;
 };
 
 struct Call {
@@ -67,13 +64,13 @@ struct Call {
     const Row* rows;          // [count]
     const Held* held;         // [groups, count]
     const Held* read;         // [count], of the other model's: a pointer for each layer here that reads one; or null
-    const Reach* reach;       // [layers]
+    const int32_t* group;     // [layers], of each layer its group, whose layers all rows hold alike
     const int32_t* parents;   // [count, width], of each token among its row's, -1 = what is committed; null: every row is a chain
     const int32_t* wanted;    // tokens whose logits are wanted, `l` of them; null: all
     float* queries;           // [layers, count * width, heads * D]: receives what every token asks, rotated and scaled; or null
     void* logits;             // [l, V] in the weights' dtype
     int32_t groups, count, width, l;
-    int32_t last, positions, known;  // a chain's padding has this position at most; how many positions and ids there are
+    int32_t positions, known;  // how many there are; a chain's padding has the last position at most
     int32_t threads;
 };
 

@@ -12,15 +12,6 @@
 
 namespace {
 
-// Tokens of one slot, QUERY_BLOCK at a time, are all that attention takes together: chunk i has those from chunk[i] on.
-inline int cut_chunks(const Batch& c, int32_t* chunk) {
-    int chunks = 0;
-    for (int row = 0; row < c.m; row++)
-        if (!chunks || c.row[row] != c.row[chunk[chunks - 1]] || row - chunk[chunks - 1] == QUERY_BLOCK) chunk[chunks++] = row;
-    chunk[chunks] = c.m;
-    return chunks;
-}
-
 // C: the dtype of the cache. x [m, width] runs through the layers; what is behind it is made anew in each. Whoever makes a row that
 // a linear takes rounded rounds it too, so that nobody waits for that.
 template <class C>
@@ -29,8 +20,7 @@ struct Pass {
     const Batch& c;
     const Layout& at;
     const Team team;
-    const int32_t* chunk;
-    const int chunks, m = c.m, width = model.width, low = team.from(m), high = team.to(m);
+    const int m = c.m, width = model.width, low = team.from(m), high = team.to(m);
     float *x = c.work, *h = c.work + at.h, *qkv = c.work + at.qkv, *attended = c.work + at.attended, *gated = c.work + at.gated;
     Rounded *codes = (Rounded*)(c.work + at.codes), *gated_codes = (Rounded*)gated;  // of h or attended; in place of `gated`
     const int64_t ldc = at.ldc;
@@ -118,16 +108,15 @@ struct Pass {
     // One token's keys, and behind them its values, into the cache.
     void write_kv(int index, int row, const float* kv) const {
         const int d = model.dim;
-        const Held& held = c.held[c.reach[index].group * c.count + c.row[row]];
-        C* cache = (C*)held.layers[c.reach[index].place] + (c.place[row] - held.dropped) * d;
+        const Held& held = c.held[c.group[index] * c.count + c.row[row]];
+        C* cache = (C*)held.layers[index] + (c.place[row] - held.dropped) * d;
         for (int h = 0; h < 2 * model.kv_heads; h++)
             for (int i = 0; i < d; i++) put(cache + h * held.capacity * d + i, kv[h * d + i]);
     }
 
     void attention(const Layer& layer, int index) const {
-        const Reach& reach = c.reach[index];
-        const Input made = attend_heads(layer.o, {model.heads, model.kv_heads, model.dim, reach.window, c.most_keys, reach.place,
-                                                  c.held + reach.group * c.count, c.position, c.row, c.end, c.paths,
+        const Input made = attend_heads(layer.o, {model.heads, model.kv_heads, model.dim, c.most_keys, index,
+                                                  c.held + c.group[index] * c.count, c.position, c.row, c.end, c.paths,
                                                   c.path_start});
         add_linear(layer.o, made, layer.after_attention, layer.eps);
         team.wait();
@@ -146,34 +135,46 @@ struct Pass {
             }
         }
         team.wait();
-        const Input made = attend_heads(layer.cross_o, {model.cross_heads, model.cross_kv_heads, d, 0, c.most_keys, index, c.read,
+        const Input made = attend_heads(layer.cross_o, {model.cross_heads, model.cross_kv_heads, d, c.most_keys, index, c.read,
                                                         c.position, c.row, c.read_end, nullptr, nullptr});
         add_linear(layer.cross_o, made, nullptr, layer.eps);
         team.wait();
     }
 
-    // This thread's share of all query heads, each with its chunks; heads of one key head together: they share its keys. Returns
-    // what `out` is given: groups that are not of one head alone are rounded when all are there.
+    // This thread's share of all heads of all tokens; those of one key head one after another, since they share its keys. Returns
+    // what `out` is given: heads that are not of whole groups are rounded when all are there.
     Input attend_heads(const Linear& out, const View& view) const {
-        const int groups = view.heads / view.kv_heads, all = view.heads * chunks, from = team.from(all), to = team.to(all);
-        const int ld = view.heads * view.dim;
-        const bool whole = view.dim % GROUP == 0;
-        const auto first_head = [&](int share, int i) { return (share - i + chunks - 1) / chunks; };  // h chunks + i >= share
-        for (int low = 0; low < view.heads; low += groups)
-            for (int i = 0; i < chunks; i++) {
-                const int head = std::max(low, first_head(from, i)), heads = std::min(low + groups, first_head(to, i)) - head;
-                const int first = chunk[i], rows = chunk[i + 1] - first;
-                if (heads <= 0) continue;
-                attend_any<C>(view, head, heads, first, rows, qkv, at.qkv_width, attended, ld, scores, widened);
-                for (int row = first; out.integer && whole && row < first + rows; row++)
-                    round_row(attended + row * ld + head * view.dim, heads * view.dim,
-                              codes + row * ldc + head * view.dim / GROUP);
-            }
+        const int groups = view.heads / view.kv_heads, each = m * groups, all = m * view.heads, ld = view.heads * view.dim;
+        const bool rounds = out.integer, whole = view.dim % GROUP == 0;
+        for (int n = team.from(all), next, stop = team.to(all); n < stop; n = next) {
+            const int kv_head = n / each, first = n % each, slot = c.row[first / groups];
+            const int most = std::min({each, first + stop - n, first + QUERY_BLOCK});
+            int last = first;
+            while (last < most && c.row[last / groups] == slot) last++;
+            next = n + last - first;
+            attend(view, kv_head, first, last, rounds && whole);
+        }
         team.wait();
-        if (!out.integer || whole) return {attended, ld, codes, ldc};
+        if (!rounds || whole) return {attended, ld, codes, ldc};
         for (int row = low; row < high; row++) round_row(attended + row * ld, ld, codes + row * ldc);
         team.wait();
         return {attended, ld, codes, ldc};
+    }
+
+    // Of queries [first, last) of one key head, all of one slot, counted token by token.
+    void attend(const View& view, int kv_head, int first, int last, bool rounds) const {
+        const int groups = view.heads / view.kv_heads, d = view.dim, count = last - first;
+        Query queries[QUERY_BLOCK];
+        for (int n = first; n < last; n++) {
+            const int row = n / groups, head = kv_head * groups + n % groups;
+            queries[n - first] = {visible(view, row), qkv + row * at.qkv_width + head * d,
+                                  scores + int64_t(n - first) * view.most_keys, attended + (row * view.heads + head) * d};
+        }
+        const Held& held = view.held[c.row[first / groups]];
+        const C* keys = (const C*)held.layers[view.layer] + kv_head * held.capacity * d;
+        Attention<C>{held, keys, keys + view.kv_heads * held.capacity * d, d, count, queries, widened}.run();
+        for (int n = first; rounds && n < last; n++)
+            round_row(queries[n - first].made, d, codes + n / groups * ldc + (kv_head * groups + n % groups) * d / GROUP);
     }
 
     void mlp(const Layer& layer) const {

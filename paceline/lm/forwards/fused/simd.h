@@ -108,38 +108,60 @@ inline float hsum(V v) {
     return a[0];
 }
 
-// Where a lane of `fold` comes from, among a's lanes and then b's.
-constexpr int folded(int half, int lane) {
-    if (half >= 4) return lane / half * 2 * half + lane % half;
-    return lane / 4 * 4 + (half == 2 ? lane % 2 : lane % 2 * 2) + lane % 4 / 2 * LANES;
+// W's in 32 bits; of smaller numbers two inputs' bf16, or four inputs' int8, stand side by side there, so that each costs an
+// operation or two to widen.
+template <class W>
+constexpr int SIDE = 4 / sizeof(W);
+
+template <class W, int ONE>
+inline V widened(const void* at) {
+    U bits;
+    std::memcpy(&bits, at, sizeof bits);
+    if constexpr (sizeof(W) == 1) return __builtin_convertvector((I)(bits << (24 - 8 * ONE)) >> 24, V);
+    if constexpr (sizeof(W) == 2) bits = ONE ? bits & 0xffff0000u : bits << 16;
+    V v;
+    std::memcpy(&v, &bits, sizeof v);
+    return v;
 }
 
-// Lanes and those HALF further added, of a and of b: in groups of HALF a's before b's; below four lanes so within each group of
-// four, since moving lanes farther takes longer.
+// Where lanes of the first vector that `mix` makes come from, among a's and then b's; those of the second are HALF further.
+// Blocks of HALF lanes change places across the diagonal; where HALF is 2, a and b alternate within each group of four.
+constexpr int mixed(int half, int lane) {
+    if (half >= 4) return lane & half ? LANES + lane - half : lane;
+    return lane % 2 * LANES + lane / 4 * 4 + lane % 4 / 2;
+}
+
 template <int HALF, int... J>
-inline V fold(V a, V b, std::integer_sequence<int, J...>) {
+inline void mix(V a, V b, V& first, V& second, std::integer_sequence<int, J...>) {
 #if defined(__clang__) || __GNUC__ >= 12
-    return __builtin_shufflevector(a, b, folded(HALF, J)...) + __builtin_shufflevector(a, b, (folded(HALF, J) + HALF)...);
+    first = __builtin_shufflevector(a, b, mixed(HALF, J)...), second = __builtin_shufflevector(a, b, (mixed(HALF, J) + HALF)...);
 #else
-    return __builtin_shuffle(a, b, I{folded(HALF, J)...}) + __builtin_shuffle(a, b, I{(folded(HALF, J) + HALF)...});
+    first = __builtin_shuffle(a, b, I{mixed(HALF, J)...}), second = __builtin_shuffle(a, b, I{(mixed(HALF, J) + HALF)...});
 #endif
 }
 
 template <int HALF>
-inline V fold(V a, V b) {
-    return fold<HALF>(a, b, std::make_integer_sequence<int, LANES>{});
+inline void mix(V a, V b, V& first, V& second) {
+    mix<HALF>(a, b, first, second, std::make_integer_sequence<int, LANES>{});
 }
 
-// Four lanes each of every fourth vector, one after the other.
-inline V to_four(const V* v) {
-    if constexpr (LANES == 4) return v[0];
-    else if constexpr (LANES == 8) return fold<4>(v[0], v[4]);
-    else return fold<4>(fold<8>(v[0], v[4]), fold<8>(v[8], v[12]));
-}
-
-// The sums of LANES vectors at once, each by the same additions as `hsum` of one.
-inline V hsums(const V* v) {
-    return fold<1>(fold<2>(to_four(v), to_four(v + 1)), fold<2>(to_four(v + 2), to_four(v + 3)));
+// Lane j of vector i becomes lane i of vector j, of LANES vectors. Lanes move far in whole groups of four only, which is cheaper.
+template <int HALF = LANES / 2>
+inline void turn(V* v) {
+    if constexpr (HALF >= 4) {
+#pragma GCC unroll 16
+        for (int i = 0; i < LANES; i++)
+            if (!(i & HALF)) mix<HALF>(v[i], v[i + HALF], v[i], v[i + HALF]);
+        turn<HALF / 2>(v);
+    } else {
+#pragma GCC unroll 8
+        for (int i = 0; i < 2 * LANES; i += 4) {  // two alternations turn a group of four
+            V* group = v + i % LANES;
+            const V b = group[1];
+            mix<2>(group[0], group[2], group[0], group[1]);
+            mix<2>(b, group[3], group[2], group[3]);
+        }
+    }
 }
 
 inline float dot(const float* x, const float* y, int n) {

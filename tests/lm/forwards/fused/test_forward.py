@@ -105,7 +105,8 @@ def test_threads_and_neighbours_change_no_bit(processor: str, dtype: str) -> Non
     {"hidden_size": 33, "intermediate_size": 45, "num_attention_heads": 3, "num_key_value_heads": 3, "head_dim": 6},
     {"head_dim": 80, "attention_bias": True},
     {"head_dim": 128, "tie_word_embeddings": True},
-], ids=["odd widths", "odd inputs", "wide heads", "tied"])  # fmt: skip
+    {"hidden_size": 70, "num_attention_heads": 70, "num_key_value_heads": 1, "head_dim": 4},
+], ids=["odd widths", "odd inputs", "wide heads", "tied", "many heads of one"])  # fmt: skip
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_shapes_that_fill_no_vector(processor: str, changes: dict[str, Any], dtype: str) -> None:
     model = tiny_model(**changes)
@@ -371,3 +372,21 @@ def test_plain_and_quantised_weights_may_share_an_input() -> None:
             lm.backend, kv = build(mixed), lm.cache()
             made.append(lm.forward(Batch([kv.take()], torch.arange(3, 12)[None]), kv))
         torch.testing.assert_close(*made, atol=0.05, rtol=0.05)
+
+
+@needs_compiler
+@pytest.mark.parametrize("first", ["half", "whole"])
+def test_a_model_of_fewer_layers_may_run_on_the_same_keys(first: str) -> None:
+    """As a draft from a model's lower layers does: each still finds the keys of all of its own layers."""
+    model = tiny_model("llama")
+    lower = copy.deepcopy(model)
+    lower.model.layers, lower.config.num_hidden_layers = lower.model.layers[:2], 2
+    whole, half = (LM(each, forward="fused") for each in (model, lower))
+    alone = [one_by_one(lm, ids(9), 0) for lm in (whole, half)]
+    kv = whole.cache()
+    slot = kv.take()
+    order = [(half, alone[1]), (whole, alone[0])]
+    for i, token in enumerate(ids(9)):
+        for lm, wanted in order if first == "half" else order[::-1]:
+            assert torch.equal(lm.forward(Batch.of([slot], [[token]]), kv), wanted[i : i + 1])
+        kv.keep([slot], [[0]])

@@ -1,0 +1,1 @@
+"""What probes saw, for people: roles of heads, advice, tables, a terminal summary and one page of HTML."""
