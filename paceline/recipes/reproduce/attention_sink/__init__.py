@@ -19,7 +19,7 @@ from paceline.lm.memory import keep_memory
 from paceline.lm.places import smol_is_installed
 from paceline.models.small_lm import Shape
 from paceline.recipes.reproduce._record import once, picture, write_record
-from paceline.recipes.reproduce.attention_sink._page import draw, written_up
+from paceline.recipes.reproduce.attention_sink._page import DRAWN, draw, written_up
 from paceline.recipes.reproduce.attention_sink._real import real
 from paceline.recipes.reproduce.attention_sink._runs import VOCABULARY, Setting, Sizes, read, trained
 from paceline.train.checkpoint import claim_folder
@@ -86,7 +86,14 @@ def run(config: Config) -> Path:
     found = {"steps": sizes.steps, "seeds": config.seeds, "model": config.model, "runs": runs, "real": {}}
     if config.model != "smol" or smol_is_installed():
         found["real"] = once(config.work / "model.json", partial(real, config.model, config.prompts, 2 if config.fast else 32))
-    write_record(config.out, "attention_sink", found, written_up(found))
+    write_record(config.out, "attention_sink", found | {"runs": shortened(runs)}, written_up(found))
     page = config.out / "attention_sink.md"
     picture(page.with_suffix(".png"), partial(draw, runs), 2)
     return page
+
+
+def shortened(runs: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
+    """For the record: figures on the way only of the settings of which they are told."""
+    told = {*DRAWN, "5,000 bytes of text"}
+    return {name: {"setting": many[0]["setting"], "random": [run["random"] for run in many],
+                   "history": [run["history"][0 if name in told else -1 :] for run in many]} for name, many in runs.items()}

@@ -7,7 +7,7 @@ from typing import Any
 
 from paceline.recipes.reproduce._record import Mean, mean_of, rendered
 
-__all__ = ["draw", "written_up"]
+__all__ = ["DRAWN", "draw", "written_up"]
 
 Run = dict[str, Any]
 # Share of heads that sink on the first token where nothing else is said, in percent (arXiv 2410.10781, tables 2 to 6).
@@ -20,6 +20,7 @@ PAPER = {
     "key and value bias": "0.04, extra key 72.76", "value bias": "17.53", "elu + 1": "0.80", "elu + 1, normalised": "53.65",
     "bare product": "0.00",
 }  # fmt: skip
+DRAWN = ("default", "rate / 10", "no start token", "sigmoid")
 KEYS = ("extra key", "first", "second", "third")
 # Claim, the setting and the key where sinks should be more, those where fewer (0 is the extra key), the paper's difference.
 CLAIMS = (
@@ -118,11 +119,11 @@ def peak(layers: list[float]) -> str:
 
 
 def draw(runs: dict[str, list[Run]], axes: Any) -> None:
-    """How the first key's mean attention emerges, and the share of heads that sink on it at the end."""
-    for name in ("default", "rate / 10", "no start token", "key bias", "sigmoid"):
-        looks = list(zip(*(run["history"] for run in runs[name]), strict=True))
-        means = [mean_of([at(look, 1, "mean") for look in each]) for each in looks]
-        axes[0].errorbar([each[0]["step"] for each in looks], means, [mean.bar for mean in means], label=name, capsize=2)
+    """How the first key's mean attention emerges, seed by seed, and the share of heads that sink on it at the end."""
+    for colour, name in enumerate(DRAWN):
+        for seed, run in enumerate(runs[name]):
+            axes[0].plot([look["step"] for look in run["history"]], [at(look, 1, "mean") for look in run["history"]],
+                         color=f"C{colour}", label=None if seed else name)  # fmt: skip
     axes[0].axhline(7.41, color="grey", linestyle=":", label="even attention")
     axes[0].set(xlabel="step", ylabel="mean attention on the first token, %")
     axes[0].legend(fontsize=7)
