@@ -76,6 +76,9 @@ def run(config: Config) -> Path:
     flush_denormals()
     keep_memory()
     claim_folder(config.work, {"steps": config.steps, "model": config.model, "prompts": str(config.prompts), "fast": config.fast})
+    looked_at: dict[str, Any] = {}
+    if config.model != "smol" or smol_is_installed():  # first, so that a wrong name or file is told before the hard work
+        looked_at = once(config.work / "model.json", partial(real, config.model, config.prompts, 2 if config.fast else 32))
     sizes = FAST if config.fast else replace(Sizes(), steps=config.steps)
     texts = read(stdlib(config.fast)), read(stdlib(True))  # the few held-out files do for a trial
     runs: dict[str, list[dict[str, Any]]] = {name: [] for name in SETTINGS}
@@ -83,9 +86,7 @@ def run(config: Config) -> Path:
         for name, setting in SETTINGS.items():
             path = config.work / f"{name.replace('/', 'by')}, {seed}.json"
             runs[name].append(once(path, partial(trained, setting, sizes, seed, texts)))
-    found = {"steps": sizes.steps, "seeds": config.seeds, "model": config.model, "runs": runs, "real": {}}
-    if config.model != "smol" or smol_is_installed():
-        found["real"] = once(config.work / "model.json", partial(real, config.model, config.prompts, 2 if config.fast else 32))
+    found = {"steps": sizes.steps, "seeds": config.seeds, "model": config.model, "runs": runs, "real": looked_at}
     write_record(config.out, "attention_sink", found | {"runs": shortened(runs)}, written_up(found))
     page = config.out / "attention_sink.md"
     picture(page.with_suffix(".png"), partial(draw, runs), 2)

@@ -126,9 +126,10 @@ def draw(runs: dict[str, list[Run]], axes: Any) -> None:
                          color=f"C{colour}", label=None if seed else name)  # fmt: skip
     axes[0].axhline(7.41, color="grey", linestyle=":", label="even attention")
     axes[0].set(xlabel="step", ylabel="mean attention on the first token, %")
-    axes[0].legend(fontsize=7)
+    axes[0].margins(y=0.3)  # room for the legend
+    axes[0].legend(fontsize=7, ncols=2, loc="upper center")
     ends = {name: mean_of([at(run["history"][-1], 1) for run in many]) for name, many in runs.items()}
     axes[1].barh(list(ends), list(ends.values()), xerr=[mean.bar for mean in ends.values()])
     axes[1].invert_yaxis()
     axes[1].tick_params(axis="y", labelsize=6)
-    axes[1].set(xlabel="heads that sink on the first token, %")
+    axes[1].set(xlabel="heads that sink on the first token, %", xlim=(0, None))

@@ -12,6 +12,7 @@ from paceline.bench.long_prompts import LEAST, long_prompts
 from paceline.bench.tasks import Prompt, encode, read_prompts
 from paceline.core.reading import Figure, listed
 from paceline.data.read import stdlib
+from paceline.errors import RequestError
 from paceline.lm.trace import subject
 
 __all__ = ["real"]
@@ -20,8 +21,10 @@ T = 64  # tokens of a text that count
 
 
 def real(name: str, prompts: Path | None, count: int) -> dict[str, Any]:
-    """Figures of each kind of text, with 95 % bootstrap intervals over texts."""
+    """Figures of each kind of text, with 95 % bootstrap intervals over texts. Raises RequestError for a model without words."""
     model = subject(name)
+    if model.tokenizer is None:
+        raise RequestError(f"Expected a model with a tokenizer, found none at {name!r}: give another --model.")
     texts = [encode(model.tokenizer, prompt) for prompt in (read_prompts(prompts) if prompts else carried())[:count]]
     lots = torch.randint(model.vocab, (count,), generator=torch.Generator().manual_seed(0)).tolist()
     kinds: dict[str, Any] = {
@@ -29,6 +32,8 @@ def real(name: str, prompts: Path | None, count: int) -> dict[str, Any]:
         "random tokens": (texts, {"start_token": False, "tokens": "random"}),
         "one token": ([[token] * T for token in lots], {}),
     }  # fmt: skip
+    if model.tokenizer.bos_token is None:
+        del kinds["start token first"]
     return {kind: figures(model, given, options) for kind, (given, options) in kinds.items()}
 
 
