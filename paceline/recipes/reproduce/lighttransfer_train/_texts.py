@@ -48,7 +48,7 @@ def text(rng: Rng, length: int) -> Text:
 
 
 def needles(rng: Rng, length: int) -> Text:
-    count = max(2, length // 32)
+    count = length // 12 if length <= 128 else length // 24  # short texts, from which a model first learns to look up, are dense
     names, values = NAME + rng.permutation(NAMES)[:count], NAME + rng.integers(0, NAMES, count)
     parts = np.array_split(letters(rng, length - 1 - 6 * count), np.sort(rng.integers(0, length - 1 - 6 * count, count)))
     hidden = [np.array([MARK, name, value]) for name, value in zip(names, values, strict=True)]
