@@ -107,7 +107,9 @@ def tuned(config: Config, model: PreTrainedModel, texts: Stream, folder: Path, h
     loop = Loop(folder, steps, matrix_lr=None, other_lr=config.rate or usual, autocast=half)
     with reporter("hybrid", steps) as report:
         seconds = train(learner, batches.batch, language(model, xent), loop, report=report)
-    return (learner.merge_and_unload() if config.lora else model), seconds
+    model = learner.merge_and_unload() if config.lora else model
+    model.set_attn_implementation("sdpa")
+    return model, seconds
 
 
 def adapted(model: PreTrainedModel, config: Config) -> nn.Module:
@@ -122,7 +124,6 @@ def adapted(model: PreTrainedModel, config: Config) -> nn.Module:
 
 def keep(config: Config, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, report: dict[str, float]) -> Path:
     """Write the folder, weights in the dtype that the hybrid's have."""
-    model.set_attn_implementation("sdpa")
     model.to(AutoConfig.from_pretrained(resolve(config.model)).dtype)
 
     def write(fresh: Path) -> None:

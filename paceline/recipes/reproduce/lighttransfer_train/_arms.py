@@ -8,7 +8,8 @@ writes it.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -17,89 +18,120 @@ from torch.nn.functional import cross_entropy
 from paceline.core.trace import Trace
 from paceline.lm import LM, Slot
 from paceline.lm.batch import Batch
+from paceline.lm.capture import lazy_ratio
 from paceline.patterns import Plan
-from paceline.recipes.reproduce.lighttransfer_train._texts import ASK, SAME, STOP, Text
+from paceline.recipes.reproduce.lighttransfer_train._texts import ASK, DIGIT, SAME, STOP, Text
 from paceline.selectors.lighttransfer import LightTransfer
 
-__all__ = ["ARMS", "CUT", "Score", "ablated", "arms", "scored", "threshold"]
+__all__ = ["CUT", "ablated", "arms", "chosen_by", "pooled", "ratios", "scored", "uncut"]
 
 CUT = LightTransfer(sinks=4, recent=60, last=16)
-ARMS = ("lazy", "threshold", "random", "ends", "reversed", "oracle")
 Choose = Callable[[Trace, Slot], Plan]
+Texts = Mapping[str, Sequence[Text]]
 
 
-@dataclass(frozen=True)
-class Score:
-    """Of one text's rest: nats and hits of its scored tokens, and whether all were hit."""
+class Score(NamedTuple):
+    """Of one text's rest: nats of its scored tokens, how many those are; of the names, letters and digits among them how many
+    are hit, and how many there are; whether all scored tokens are hit.
+    """
 
     nats: float
-    hits: int
     tokens: int
-
-    @property
-    def right(self) -> bool:
-        return self.hits == self.tokens
+    hits: int
+    words: int
+    right: bool
 
 
 def place(kind: str, tokens: np.ndarray) -> int:
-    """How much of a text is read before layers are told apart: half of it; all needles; what is to be copied; a question with the
-    scratchpad's first steps, so that it is longer than what cut layers keep.
-    """
-    if kind == "needles":
-        return int(np.flatnonzero(tokens == ASK)[0])
-    if kind == "copy":
-        return int(np.flatnonzero(tokens == SAME)[0])
-    return int(np.flatnonzero(tokens == STOP)[4]) + 1 if kind == "sums" else len(tokens) // 2
+    """How much of a text is read before layers are told apart: half of it, a few answers, or with `answers` the question alone."""
+    at: dict[str, Callable[[], int]] = {
+        "text": lambda: len(tokens) // 2, "needles": lambda: int(np.flatnonzero(tokens == ASK)[5]),
+        "copy": lambda: int(np.flatnonzero(tokens == SAME)[0]) + 9, "sums": lambda: int(np.flatnonzero(tokens == STOP)[4]) + 1,
+        "answers": lambda: int(np.flatnonzero(tokens == SAME)[0])}
+    return at[kind]()
+
+
+def read(lm: LM, kind: str, tokens: np.ndarray) -> tuple[Slot, Trace]:
+    """A text read up to its place, and what its last tokens asked for."""
+    kv, stop = lm.cache(), place(kind, tokens)
+    slot = kv.take()
+    return slot, lm.prefill(kv, slot, tokens[:stop].tolist(), range(max(0, stop - CUT.last), stop))
 
 
 @torch.inference_mode()
 def scored(lm: LM, kind: str, text: Text, chosen: Mapping[str, Choose]) -> dict[str, Score]:
     """The rest of a text under each plan; the text is read once."""
-    (tokens, learn), kv = text, lm.cache()
-    read, ids = place(kind, tokens), tokens.tolist()
-    slot = kv.take()
-    trace = lm.prefill(kv, slot, ids[:read], range(max(0, read - CUT.last), read))
-    found = {}
+    (tokens, learn), found = text, {}
+    slot, trace = read(lm, kind, tokens)
+    stop, kv = slot.length, slot.kv
     for name, choose in chosen.items():
-        fork = kv.fork(slot, read)
-        assert fork is not None, "nothing of a text was dropped that was only read"
+        fork = kv.fork(slot, stop)
+        assert fork is not None, "of a text that was only read nothing is dropped"
         kv.follow(fork, choose(trace, fork))
-        found[name] = score(lm.forward(Batch.of([fork], [ids[read:-1]]), kv), tokens[read + 1 :], learn[read + 1 :])
+        found[name] = score(lm.forward(Batch.of([fork], [tokens[stop:-1].tolist()]), kv), tokens[stop + 1 :], learn[stop + 1 :])
         kv.free(fork)
     return found
 
 
 def score(logits: torch.Tensor, tokens: np.ndarray, learn: np.ndarray) -> Score:
-    """Of the tokens that are to be foretold."""
     wanted, told = torch.from_numpy(tokens[learn].astype(np.int64)), logits.float()[torch.from_numpy(learn)]
-    return Score(float(cross_entropy(told, wanted, reduction="sum")), int((told.argmax(-1) == wanted).sum()), len(wanted))
+    hits, words = told.argmax(-1) == wanted, wanted >= DIGIT
+    nats = float(cross_entropy(told, wanted, reduction="sum"))
+    return Score(nats, len(wanted), int(hits[words].sum()), int(words.sum()), bool(hits.all()))
+
+
+def pooled(lm: LM, texts: Texts, chosen: Callable[[int], Mapping[str, Choose]]) -> dict[str, dict[str, dict[str, float]]]:
+    """By kind of text and arm: percent of the words hit and of the texts right, and nats a token. chosen: the arms of each text,
+    by its number.
+    """
+    found: dict[str, dict[str, dict[str, float]]] = {}
+    for kind, some in texts.items():
+        each = [scored(lm, kind, text, chosen(i)) for i, text in enumerate(some)]
+        found[kind] = {arm: figures([one[arm] for one in each]) for arm in each[0]}
+    return found
+
+
+def figures(scores: Sequence[Score]) -> dict[str, float]:
+    nats, tokens, hits, words, right = (sum(column) for column in zip(*scores, strict=True))
+    return {"hit": 100 * hits / words, "right": 100 * right / len(scores), "nats": nats / tokens}
 
 
 def uncut(trace: Trace, slot: Slot) -> Plan:
     return {}
 
 
-def chosen_by(selector: LightTransfer) -> Choose:
+def chosen_by(**options: Any) -> Choose:
+    """The selector with these options; the text's own queries see all keys, as they did."""
+    selector = replace(CUT, **options)
     return lambda trace, slot: selector.select(trace, slot, since=slot.length)
 
 
 def arms(keep: float, threshold: float, harmless: Sequence[int], seed: int) -> dict[str, Choose]:
-    """Ways to choose which layers are cut, by name. harmless: layers, the ones first whose cut alone costs least."""
-    count = len(harmless) - round(keep * len(harmless))
-    one = replace(CUT, keep=keep, seed=seed)
-    selectors = {"lazy": one, "threshold": replace(CUT, threshold=threshold),
-                 **{by: replace(one, by=by) for by in ("random", "ends", "reversed")},  # type: ignore[arg-type]
-                 "oracle": replace(one, layers=tuple(sorted(harmless[:count])))}
-    return {name: chosen_by(selector) for name, selector in selectors.items()}
+    """Ways to choose which layers are cut, by name. harmless: all layers, those first whose cut alone costs least."""
+    cut = len(harmless) - round(keep * len(harmless))
+    drawn = {by: chosen_by(keep=keep, by=by, seed=seed) for by in ("lazy", "random", "ends", "reversed")}
+    return {"lazy": drawn.pop("lazy"), "threshold": chosen_by(threshold=threshold), **drawn,
+            "oracle": chosen_by(layers=tuple(sorted(harmless[:cut])))}
 
 
-def ablated(lm: LM, texts: Mapping[str, Sequence[Text]]) -> list[float]:
-    """Of each layer, the nats that a text's scored tokens lose, on average, when it alone is cut; kinds of text count alike."""
-    layers = range(lm.text_config.num_hidden_layers)
-    tried = {"": uncut, **{str(i): chosen_by(replace(CUT, layers=(i,))) for i in layers}}
-    lost = []
+@torch.inference_mode()
+def ratios(lm: LM, texts: Texts) -> dict[str, list[list[float]]]:
+    """[texts][layers]: the share of their attention that a text's last queries give to what a cut layer keeps, and to its first
+    keys alone.
+    """
+    found: dict[str, list[list[float]]] = {"kept": [], "sinks": []}
     for kind, some in texts.items():
-        found = [scored(lm, kind, text, tried) for text in some]
-        per = {name: sum(one[name].nats for one in found) / sum(one[name].tokens for one in found) for name in tried}
-        lost.append([per[str(i)] - per[""] for i in layers])
-    return np.mean(lost, 0).tolist()
+        for tokens, _ in some:
+            slot, trace = read(lm, kind, tokens)
+            for name, recent in (("kept", CUT.recent), ("sinks", 0)):
+                found[name].append([lazy_ratio(q, slot.kv.read(layer, slot, 0, slot.length)[0], trace.positions, CUT.sinks, recent)
+                                    for layer, q in enumerate(trace.queries)])
+    return found
+
+
+def ablated(lm: LM, texts: Texts) -> list[float]:
+    """Of each layer, the nats a token that are lost when it alone is cut; kinds of text count alike."""
+    layers = range(lm.text_config.num_hidden_layers)
+    tried = {"": uncut, **{str(i): chosen_by(layers=(i,)) for i in layers}}
+    found = pooled(lm, texts, lambda i: tried).values()
+    return [float(np.mean([by[str(i)]["nats"] - by[""]["nats"] for by in found])) for i in layers]

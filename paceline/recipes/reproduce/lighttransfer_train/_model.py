@@ -39,11 +39,9 @@ def sources(length: int, count: int, seed: int) -> dict[str, Source]:
 
 
 def base(folder: Path, work: Path, steps: int, seed: int, size: Size) -> Path:
-    """The trained model's folder, made once. Six steps of ten are on short texts: looking up is learned there, at a quarter of the
-    cost.
-    """
+    """The trained model's folder, made once. Half of the steps are on short texts, where looking up is learned sooner."""
     if not folder.exists():
-        early = round(0.6 * steps)
+        early = steps // 2
         short = Batches(sources(SHORT, 1500, seed), early, TOKENS // SHORT, SHORT, seed)
         long = Batches(sources(CONTEXT, 500, seed), steps - early, TOKENS // CONTEXT, CONTEXT, seed)
         model = llama_of(size, len(WORDS), seed, bos_token_id=0, eos_token_id=1)

@@ -15,7 +15,7 @@ import numpy as np
 
 from paceline.data.corpus import Stream
 
-__all__ = ["KINDS", "WORDS", "Text", "stream", "texts"]
+__all__ = ["ASK", "DIGIT", "KINDS", "SAME", "STOP", "WORDS", "Text", "spoken", "stream", "texts"]
 
 NAMES, LETTERS = 64, 24
 SIGNS = ("<s>", "</s>", "#", "?", "=", "Q", ":", "take", "so", ".")
@@ -48,7 +48,7 @@ def text(rng: Rng, length: int) -> Text:
 
 
 def needles(rng: Rng, length: int) -> Text:
-    count = length // 12 if length <= 128 else length // 24  # short texts, from which a model first learns to look up, are dense
+    count = length // (12 if length <= 128 else 24)  # short texts, where looking up is learned, are full of them
     names, values = NAME + rng.permutation(NAMES)[:count], NAME + rng.integers(0, NAMES, count)
     parts = np.array_split(letters(rng, length - 1 - 6 * count), np.sort(rng.integers(0, length - 1 - 6 * count, count)))
     hidden = [np.array([MARK, name, value]) for name, value in zip(names, values, strict=True)]
@@ -71,8 +71,7 @@ def sums(rng: Rng, length: int) -> Text:
     n = int(rng.integers(max(2, most // 2), most + 1))
     names, digits = NAME + rng.permutation(NAMES)[:n], rng.integers(0, 10, n)
     asked = np.stack([names, DIGIT + digits], 1).reshape(-1)
-    signs = (np.full(n, sign) for sign in (TAKE, COLON, SO, STOP))
-    take, colon, so, stop = signs
+    take, colon, so, stop = (np.full(n, sign) for sign in (TAKE, COLON, SO, STOP))
     steps = np.stack([take, names, colon, DIGIT + digits, so, DIGIT + np.cumsum(digits) % 10, stop], 1).reshape(-1)
     tokens = np.concatenate([[BOS, QUESTION], asked, [SAME], steps, [EOS]])
     return tokens, np.arange(len(tokens)) > 2 * n + 2
@@ -92,3 +91,8 @@ def stream(found: list[Text]) -> Stream:
     tokens = np.concatenate([one for one, _ in found]).astype(np.uint16)
     starts = np.cumsum([0, *(len(one) for one, _ in found)])
     return Stream(tokens, starts, np.concatenate([learn for _, learn in found]), 2 * len(tokens))
+
+
+def spoken(found: Text) -> str:
+    """A text in words, as a user would hand it to a tokenizer."""
+    return " ".join(WORDS[token] for token in found[0])

@@ -1,0 +1,120 @@
+"""LightTransfer-Train (Zhang et al. 2024, arXiv 2410.13846, section 4) on a small model in which far and near keys matter.
+
+The model is trained here on letters that near keys tell, needles, copies and long scratchpads of sums. *Test time*: half, a
+quarter or three quarters of its layers keep all keys, chosen for each text by how lazy they are, or otherwise. *Train*: half of
+them are cut for good, those that are most often lazy in questions with their answers, or those at both ends; a short training on
+scratchpads follows, and beside it the same one of the whole model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from paceline.convert.hybrid import convert
+from paceline.errors import RequestError
+from paceline.lm import LM, load
+from paceline.recipes import train_hybrid
+from paceline.recipes.reproduce._record import once, picture, write_record
+from paceline.recipes.reproduce.lighttransfer_train._arms import CUT, ablated, arms, chosen_by, pooled, ratios, uncut
+from paceline.recipes.reproduce.lighttransfer_train._model import CONTEXT, SIZE, SMALL, TOKENS, base
+from paceline.recipes.reproduce.lighttransfer_train._page import draw, written_up
+from paceline.recipes.reproduce.lighttransfer_train._texts import KINDS, Text, spoken, stream, texts
+from paceline.recipes.train_draft import load_target
+from paceline.train.checkpoint import claim_folder
+from paceline.train.precision import flush_denormals
+
+__all__ = ["Config", "run"]
+
+KEEPS, HALF = (0.75, 0.5, 0.25), 0.5
+COUNTED = "sinks={sinks},recent={recent},last={last}".format(**{name: getattr(CUT, name) for name in ("sinks", "recent", "last")})
+CHOICES = {"counted": f"lighttransfer:keep={HALF},{COUNTED}", "ends": f"lighttransfer:keep={HALF},by=ends,{COUNTED}"}
+LEAST = {"steps": 2, "tuning": 1, "texts": 1, "seeds": 1}
+
+
+@dataclass(frozen=True)
+class Config:
+    """Options of the run."""
+
+    out: Path = Path("benchmarks/reproduce")  # Receives lighttransfer_train.json, .md and .png.
+    work: Path = Path("work")  # Receives the models and what was measured on the way.
+    steps: int = 900  # How long to train the model.
+    tuning: int = 45  # How long to train its hybrids, a twentieth of that.
+    rate: float = 1e-3  # The peak learning rate of these.
+    texts: int = 24  # Of each kind and seed, to measure on.
+    seeds: int = 3  # Of the texts and of the short training; the model is one.
+    fast: bool = False  # A smaller model and few texts, in seconds, to see that all works.
+
+
+def run(config: Config) -> Path:
+    """Train, cut, tune, measure, and write the record; returns the page's path. What was killed goes on with the same command."""
+    for name, least in LEAST.items():
+        if getattr(config, name) < least:
+            raise RequestError(f"Expected {name} to be at least {least}, found {getattr(config, name)}.")
+    flush_denormals()
+    config = replace(config, steps=4, tuning=1, texts=2, seeds=1) if config.fast else config
+    settings = {name: str(getattr(config, name)) for name in ("fast", "steps", "tuning", "rate", "texts")}
+    work = claim_folder(config.work / "lighttransfer_train", settings)
+    folder = base(work / "model", work / "model-steps", config.steps, 0, SMALL if config.fast else SIZE)
+    lm = load(str(folder))
+    found: dict[str, Any] = {"config": {name: getattr(config, name) for name in (*LEAST, "rate")}, "keeps": KEEPS,
+                             "parameters": lm.parameters, "context": CONTEXT}
+    found["layers"] = once(work / "layers.json", partial(told_apart, config, lm))
+    found["cut"] = [once(work / f"cut-{seed}.json", partial(cut, config, lm, found["layers"], seed)) for seed in range(config.seeds)]
+    found["tuned"] = [once(work / f"tuned-{seed}.json", partial(tuned, config, lm, work / f"tuned-{seed}", seed))
+                      for seed in range(config.seeds)]
+    page = config.out / "lighttransfer_train.md"
+    write_record(config.out, "lighttransfer_train", found, written_up(found))
+    picture(page.with_suffix(".png"), partial(draw, found), 3)
+    return page
+
+
+def measured_on(config: Config, seed: int) -> dict[str, Sequence[Text]]:
+    """Texts of all kinds, none of which was trained on."""
+    return {kind: texts(kind, config.texts, CONTEXT, 1000 + seed) for kind in KINDS}
+
+
+def told_apart(config: Config, lm: LM) -> dict[str, Any]:
+    """How lazy each layer is, what its cut alone costs, and the thresholds that keep as many layers as are kept otherwise."""
+    some = measured_on(config, 999)
+    found = ratios(lm, some)
+    return {"lost": ablated(lm, some), "thresholds": [float(np.quantile(found["kept"], keep)) for keep in KEEPS],
+            **{name: np.mean(each, 0).tolist() for name, each in found.items()}}
+
+
+def cut(config: Config, lm: LM, layers: dict[str, Any], seed: int) -> dict[str, Any]:
+    """What every arm knows of each kind of text."""
+    harmless = np.argsort(layers["lost"]).tolist()
+
+    def chosen(i: int) -> dict[str, Any]:
+        each = {f"{arm} {keep}": choose for keep, threshold in zip(KEEPS, layers["thresholds"], strict=True)
+                for arm, choose in arms(keep, threshold, harmless, 100 * seed + i).items()}
+        return {"full": uncut, "streaming": chosen_by(keep=0.0), **each}
+
+    return pooled(lm, measured_on(config, seed), chosen)
+
+
+def tuned(config: Config, lm: LM, folder: Path, seed: int) -> dict[str, Any]:
+    """What the whole model and its hybrids know of the answers to short questions, before and after a short training."""
+    learned, some = texts("sums", 600, CONTEXT, 500 + seed), {"answers": texts("sums", 2 * config.texts, CONTEXT, 2000 + seed)}
+    folder.mkdir(parents=True, exist_ok=True)
+    stream(learned).save(folder / "texts.npz")
+    job = train_hybrid.Config(folder / "texts.npz", tokens=config.tuning * TOKENS, rate=config.rate, rows=TOKENS // CONTEXT,
+                              length=CONTEXT, seed=seed, half=False)
+
+    def known(model: Any) -> dict[str, float]:
+        return pooled(load(model), some, lambda i: {"": uncut})["answers"][""]
+
+    whole, _ = train_hybrid.tuned(job, load_target(lm.name)[0], stream(learned), folder / "whole", False)
+    found: dict[str, Any] = {"whole": {"before": known(lm), "after": known(whole)}}
+    for name, spec in CHOICES.items():
+        place = folder / name
+        layers = convert(lm.name, place, spec, [spoken(text) for text in learned[:100]], CONTEXT).cut
+        after = train_hybrid.run(replace(job, model=str(place), out=folder / f"{name}-tuned"))
+        found[name] = {"before": known(str(place)), "after": known(str(after)), "cut": layers}
+    return found
