@@ -49,7 +49,7 @@ HELD_EVERY, HELD_BATCHES = 50, 16  # documents held out, and how many batches of
 class Config:
     """Options of the run."""
 
-    data: Path = Path("data")  # A file or a folder of .txt, .md, .py, .jsonl (text, prompt and answer, or messages) or .npz token streams.
+    data: Path = Path("data")  # A file or folder of .txt, .md, .py, .jsonl (text, prompt and answer, messages) or .npz streams.
     out: Path = Path("heads")  # Receives a folder for each head; checkpoints go into its folder work.
     model: str = "zoo:tiny"  # The target: a zoo name, hub id or folder. It is not changed.
     method: str = "glide"  # Heads to train, by commas: glide, longspec, small (glide without reading), glide:mask=causal …
@@ -205,7 +205,7 @@ def value(key: str, text: str) -> int | bool:
 
 
 def pack(data: Path, folder: Path, tokenizer: PreTrainedTokenizerBase, skip_bad: bool = False) -> None:
-    """The texts below ``data`` as one stream in ``folder``, made once. Raises DataError where it holds other texts than those at hand."""
+    """The texts below ``data`` as one stream in ``folder``, made once. Raises DataError where that holds other texts."""
     made = folder / TEXTS
     stream = None if made.exists() else read_stream(data, tokenizer, skip_bad)
     claim_folder(folder, {"data": fingerprint(data)})  # once they are read: what cannot be read claims nothing

@@ -71,8 +71,8 @@ def run(config: Config) -> Path:
     pack(config.data, work / "texts", tokenizer, config.skip_bad)
     learned, held = split(Stream.load(work / "texts" / TEXTS), HELD_EVERY)
     if (longest := int(np.diff(learned.starts).max())) <= kept:
-        raise DataError(f"Expected texts longer than the {kept} keys that a cut layer keeps, found at most {longest} tokens: give "
-                        "longer ones, or convert with a smaller recent.")
+        raise DataError(f"Expected texts longer than the {kept} keys that a cut layer keeps, found at most {longest} tokens: "
+                        "give longer ones, or convert with a smaller recent.")
     half = fast_dtype(model.device.type) is torch.bfloat16 if config.half is None else config.half
     before = held_out_loss(model, held, config.length, autocast=half).loss
     model, seconds = tuned(config, model, learned, work / "steps", half)

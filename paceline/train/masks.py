@@ -1,7 +1,7 @@
 """What tokens see in training: their own document, and in layers with a window its nearest keys and its first ones.
 
-The pattern that masks here is the one by which a decoder's cache lets go (`patterns/sliding.py`), so that a model is trained as it
-will be decoded: LightTransfer's own code trains with 128 sinks and a window of 1,024, and decodes with others.
+The pattern that masks here is the one by which a decoder's cache lets go (`patterns/sliding.py`), so that a model is trained as
+it will be decoded: LightTransfer's own code trains with 128 sinks and a window of 1,024, and decodes with others.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ __all__ = ["Config", "run"]
 KEEPS, HALF = (0.75, 0.5, 0.25), 0.5
 COUNTED = "sinks={sinks},recent={recent},last={last}".format(**{name: getattr(CUT, name) for name in ("sinks", "recent", "last")})
 CHOICES = {"counted": f"lighttransfer:keep={HALF},{COUNTED}", "ends": f"lighttransfer:keep={HALF},by=ends,{COUNTED}"}
-LEAST = {"steps": 2, "tuning": 1, "texts": 1, "seeds": 1}
+LEAST = {"steps": 2, "tuning": 1, "texts": 1, "seeds": 1, "models": 1}
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,8 @@ class Config:
     tuning: int = 45  # How long to train its hybrids, a twentieth of that.
     rate: float = 1e-3  # The peak learning rate of these.
     texts: int = 24  # Of each kind and seed, to measure on.
-    seeds: int = 3  # Of the texts and of the short training; the model is one.
+    seeds: int = 3  # Of the texts to measure on and of the short training.
+    models: int = 1  # Trained from different weights on different texts; seeds take turns at them.
     fast: bool = False  # A smaller model and few texts, in seconds, to see that all works.
 
 
@@ -60,18 +61,31 @@ def run(config: Config) -> Path:
     config = replace(config, steps=4, tuning=1, texts=2, seeds=1) if config.fast else config
     settings = {name: str(getattr(config, name)) for name in ("fast", "steps", "tuning", "rate", "texts")}
     work = claim_folder(config.work / "lighttransfer_train", settings)
-    folder = base(work / "model", work / "model-steps", config.steps, 0, SMALL if config.fast else SIZE)
-    lm = load(str(folder))
+    sides = [side(config, work, seed) for seed in range(config.models)]
     found: dict[str, Any] = {"config": {name: getattr(config, name) for name in (*LEAST, "rate")}, "keeps": KEEPS,
-                             "parameters": lm.parameters, "context": CONTEXT}
-    found["layers"] = once(work / "layers.json", partial(told_apart, config, lm))
-    found["cut"] = [once(work / f"cut-{seed}.json", partial(cut, config, lm, found["layers"], seed)) for seed in range(config.seeds)]
-    found["tuned"] = [once(work / f"tuned-{seed}.json", partial(tuned, config, lm, work / f"tuned-{seed}", seed))
-                      for seed in range(config.seeds)]
+                             "parameters": sides[0].lm.parameters, "context": CONTEXT, "layers": [one.layers for one in sides]}
+    turns = [(seed, sides[seed % config.models]) for seed in range(config.seeds)]
+    for name, measure in (("cut", cut), ("tuned", tuned)):
+        found[name] = [once(one.work / f"{name}-{seed}.json", partial(measure, config, one, seed)) for seed, one in turns]
     page = config.out / "lighttransfer_train.md"
     write_record(config.out, "lighttransfer_train", found, written_up(found))
     picture(page.with_suffix(".png"), partial(draw, found), 3)
     return page
+
+
+@dataclass(frozen=True)
+class Side:
+    """A model, what is known of its layers, and the folder of its figures."""
+
+    lm: LM
+    layers: dict[str, Any]
+    work: Path
+
+
+def side(config: Config, work: Path, seed: int) -> Side:
+    place = work / f"model-{seed}"
+    lm = load(str(base(place / "model", place / "steps", config.steps, seed, SMALL if config.fast else SIZE)))
+    return Side(lm, once(place / "layers.json", partial(told_apart, config, lm)), place)
 
 
 def measured_on(config: Config, seed: int) -> dict[str, Sequence[Text]]:
@@ -87,21 +101,22 @@ def told_apart(config: Config, lm: LM) -> dict[str, Any]:
             **{name: np.mean(each, 0).tolist() for name, each in found.items()}}
 
 
-def cut(config: Config, lm: LM, layers: dict[str, Any], seed: int) -> dict[str, Any]:
+def cut(config: Config, one: Side, seed: int) -> dict[str, Any]:
     """What every arm knows of each kind of text."""
-    harmless = np.argsort(layers["lost"]).tolist()
+    harmless = np.argsort(one.layers["lost"]).tolist()
 
     def chosen(i: int) -> dict[str, Any]:
-        each = {f"{arm} {keep}": choose for keep, threshold in zip(KEEPS, layers["thresholds"], strict=True)
+        each = {f"{arm} {keep}": choose for keep, threshold in zip(KEEPS, one.layers["thresholds"], strict=True)
                 for arm, choose in arms(keep, threshold, harmless, 100 * seed + i).items()}
         return {"full": uncut, "streaming": chosen_by(keep=0.0), **each}
 
-    return pooled(lm, measured_on(config, seed), chosen)
+    return pooled(one.lm, measured_on(config, seed), chosen)
 
 
-def tuned(config: Config, lm: LM, folder: Path, seed: int) -> dict[str, Any]:
+def tuned(config: Config, one: Side, seed: int) -> dict[str, Any]:
     """What the whole model and its hybrids know of the answers to short questions, before and after a short training."""
-    learned, some = texts("sums", 600, CONTEXT, 500 + seed), {"answers": texts("sums", 2 * config.texts, CONTEXT, 2000 + seed)}
+    folder, learned = one.work / f"tuned-{seed}", texts("sums", 600, CONTEXT, 500 + seed)
+    some = {"answers": texts("sums", 2 * config.texts, CONTEXT, 2000 + seed)}
     folder.mkdir(parents=True, exist_ok=True)
     stream(learned).save(folder / "texts.npz")
     job = train_hybrid.Config(folder / "texts.npz", tokens=config.tuning * TOKENS, rate=config.rate, rows=TOKENS // CONTEXT,
@@ -110,11 +125,11 @@ def tuned(config: Config, lm: LM, folder: Path, seed: int) -> dict[str, Any]:
     def known(model: Any) -> dict[str, float]:
         return pooled(load(model), some, lambda i: {"": uncut})["answers"][""]
 
-    whole, _ = train_hybrid.tuned(job, load_target(lm.name)[0], stream(learned), folder / "whole", False)
-    found: dict[str, Any] = {"whole": {"before": known(lm), "after": known(whole)}}
+    whole, _ = train_hybrid.tuned(job, load_target(one.lm.name)[0], stream(learned), folder / "whole", False)
+    found: dict[str, Any] = {"whole": {"before": known(one.lm), "after": known(whole)}}
     for name, spec in CHOICES.items():
         place = folder / name
-        layers = convert(lm.name, place, spec, [spoken(text) for text in learned[:100]], CONTEXT).cut
+        layers = convert(one.lm.name, place, spec, [spoken(text) for text in learned[:100]], CONTEXT).cut
         after = train_hybrid.run(replace(job, model=str(place), out=folder / f"{name}-tuned"))
         found[name] = {"before": known(str(place)), "after": known(str(after)), "cut": layers}
     return found

@@ -43,7 +43,7 @@ class Score(NamedTuple):
 
 
 def place(kind: str, tokens: np.ndarray) -> int:
-    """How much of a text is read before layers are told apart: half of it, a few answers, or with `answers` the question alone."""
+    """How much of a text is read before layers are told apart: half of it, a few answers, or of `answers` the question."""
     at: dict[str, Callable[[], int]] = {
         "text": lambda: len(tokens) // 2, "needles": lambda: int(np.flatnonzero(tokens == ASK)[5]),
         "copy": lambda: int(np.flatnonzero(tokens == SAME)[0]) + 9, "sums": lambda: int(np.flatnonzero(tokens == STOP)[4]) + 1,
@@ -123,9 +123,9 @@ def ratios(lm: LM, texts: Texts) -> dict[str, list[list[float]]]:
     for kind, some in texts.items():
         for tokens, _ in some:
             slot, trace = read(lm, kind, tokens)
+            pairs = [(q, slot.kv.read(layer, slot, 0, slot.length)[0]) for layer, q in enumerate(trace.queries)]
             for name, recent in (("kept", CUT.recent), ("sinks", 0)):
-                found[name].append([lazy_ratio(q, slot.kv.read(layer, slot, 0, slot.length)[0], trace.positions, CUT.sinks, recent)
-                                    for layer, q in enumerate(trace.queries)])
+                found[name].append([lazy_ratio(q, k, trace.positions, CUT.sinks, recent) for q, k in pairs])
     return found
 
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 
-import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
@@ -15,7 +13,7 @@ from paceline.train.checkpoint import replace_folder
 from paceline.train.forward import language
 from paceline.train.llama import Size, llama_of
 from paceline.train.loop import Loop, train
-from paceline.train.packing import Batches, Source
+from paceline.train.packing import Batch, Batches, Source
 from paceline.train.progress import reporter
 
 __all__ = ["CONTEXT", "base", "sources", "vocabulary"]
@@ -45,10 +43,13 @@ def base(folder: Path, work: Path, steps: int, seed: int, size: Size) -> Path:
         short = Batches(sources(SHORT, 1500, seed), early, TOKENS // SHORT, SHORT, seed)
         long = Batches(sources(CONTEXT, 500, seed), steps - early, TOKENS // CONTEXT, CONTEXT, seed)
         model = llama_of(size, len(WORDS), seed, bos_token_id=0, eos_token_id=1)
+
+        def batch(step: int) -> Batch:
+            return short.batch(step) if step < early else long.batch(step - early)
+
         with reporter(folder.name, steps) as report:
             loop = Loop(work, steps, save_every_s=60.0, report_every=50, autocast=False)
-            train(model, lambda step: short.batch(step) if step < early else long.batch(step - early), language(model, xent), loop,
-                  report=report)
+            train(model, batch, language(model, xent), loop, report=report)
         model.set_attn_implementation("sdpa")
         replace_folder(folder, lambda fresh: (model.save_pretrained(fresh), vocabulary().save_pretrained(fresh)))
     return folder

@@ -17,8 +17,8 @@ FIGURES = {"hit": "names and digits, %", "right": "scratchpads, %", "nats": "nat
 
 def written_up(found: dict[str, Any]) -> str:
     """Tables beside the paper's figures."""
-    layers = [[i, *(f"{found['layers'][name][i]:.2f}" for name in ("kept", "sinks")), f"{lost:.3f}"]
-              for i, lost in enumerate(found["layers"]["lost"])]
+    first = found["layers"][0]
+    layers = [[i, f"{first['kept'][i]:.2f}", f"{first['sinks'][i]:.2f}", f"{lost:.3f}"] for i, lost in enumerate(first["lost"])]
     rows = {keep: [["all layers full", *cells(found, "full")], ["all streaming", *cells(found, "streaming")],
                    *([arm, *cells(found, f"{arm} {keep}")] for arm in ARMS)] for keep in found["keeps"]}
     return rendered(__file__, found=found, config=found["config"], cut=CUT, words=len(WORDS), layers=layers, rows=rows,
@@ -68,7 +68,7 @@ def gap_rows(found: dict[str, Any]) -> list[list[str]]:
 
 def draw(found: dict[str, Any], axes: Any) -> None:
     """Lazy ratios by layer; the mean of the tasks by layers kept; scratchpads right before and after the short training."""
-    layers = found["layers"]
+    layers = found["layers"][0]
     axes[0].bar(range(len(layers["kept"])), layers["kept"], label=f"{CUT.sinks} first and {CUT.recent} last keys")
     axes[0].bar(range(len(layers["sinks"])), layers["sinks"], label="the first ones")
     axes[0].set(xlabel="layer", ylabel="share of attention", ylim=(0, 1))

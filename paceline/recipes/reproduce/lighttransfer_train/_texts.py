@@ -1,15 +1,15 @@
 """Texts of four kinds in a small vocabulary, endless and made on the spot: each needs keys of its own distance.
 
-*text*: letters that follow from the last two, so near keys tell all. *needles*: `# name value` at random depths of such a text, and
-`? name` at its end, whose values stand anywhere. *copy*: a sequence of names, `=`, and the sequence again. *sums*: a short question
-of names and digits, and a long scratchpad that takes one name after the other, looks its digit up and adds it to the sum, modulo
-ten: each step needs the step before and a far key. No loss falls on what is drawn by lot.
+*text*: letters that follow from the last two, so near keys tell all. *needles*: `# name value` at random depths of such a text,
+and `? name value` at its end. *copy*: a sequence of names, `=`, and the sequence again. *sums*: a short question of names and
+digits, and a long scratchpad that takes one name after the other, looks its digit up and adds it to the sum, modulo ten: each
+step needs the step before and a far key. No loss falls on what is drawn by lot.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache, partial
+from functools import cache
 
 import numpy as np
 
