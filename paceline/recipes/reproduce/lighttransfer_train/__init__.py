@@ -32,8 +32,7 @@ from paceline.train.precision import flush_denormals
 __all__ = ["Config", "run"]
 
 KEEPS, HALF = (0.75, 0.5, 0.25), 0.5
-COUNTED = "sinks={sinks},recent={recent},last={last}".format(**{name: getattr(CUT, name) for name in ("sinks", "recent", "last")})
-CHOICES = {"counted": f"lighttransfer:keep={HALF},{COUNTED}", "ends": f"lighttransfer:keep={HALF},by=ends,{COUNTED}"}
+CHOICES = {"counted": replace(CUT, keep=HALF), "ends": replace(CUT, keep=HALF, by="ends")}
 LEAST = {"steps": 2, "tuning": 1, "texts": 1, "seeds": 1, "models": 1}
 
 
@@ -127,9 +126,9 @@ def tuned(config: Config, one: Side, seed: int) -> dict[str, Any]:
 
     whole, _ = train_hybrid.tuned(job, load_target(one.lm.name)[0], stream(learned), folder / "whole", False)
     found: dict[str, Any] = {"whole": {"before": known(one.lm), "after": known(whole)}}
-    for name, spec in CHOICES.items():
+    for name, selector in CHOICES.items():
         place = folder / name
-        layers = convert(one.lm.name, place, spec, [spoken(text) for text in learned[:100]], CONTEXT).cut
+        layers = convert(one.lm.name, place, selector, [spoken(text) for text in learned[:100]], CONTEXT).cut
         after = train_hybrid.run(replace(job, model=str(place), out=folder / f"{name}-tuned"))
         found[name] = {"before": known(str(place)), "after": known(str(after)), "cut": layers}
     return found
