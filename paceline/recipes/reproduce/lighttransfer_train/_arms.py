@@ -93,7 +93,7 @@ def pooled(lm: LM, texts: Texts, chosen: Callable[[int], Mapping[str, Choose]]) 
 
 def figures(scores: Sequence[Score]) -> dict[str, float]:
     nats, tokens, hits, words, right = (sum(column) for column in zip(*scores, strict=True))
-    return {"hit": 100 * hits / words, "right": 100 * right / len(scores), "nats": nats / tokens}
+    return {"hit": round(100 * hits / words, 2), "right": round(100 * right / len(scores), 2), "nats": round(nats / tokens, 4)}
 
 
 def uncut(trace: Trace, slot: Slot) -> Plan:
