@@ -11,10 +11,10 @@ import dataclasses
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from paceline.data.corpus import Stream
@@ -103,8 +103,9 @@ def tuned(config: Config, model: PreTrainedModel, texts: Stream, folder: Path, h
     steps = steps if config.limit is None else min(steps, config.limit)
     source = Source(texts, 1.0, whole=not texts.learn.all())
     batches = Batches({"text": source}, steps, config.rows, config.length, config.seed)
-    learner, usual = (adapted(model, config), ADAPTER_RATE) if config.lora else (model, RATE)
-    loop = Loop(folder, steps, matrix_lr=None, other_lr=config.rate or usual, autocast=half)
+    learner: Any = adapted(model, config) if config.lora else model
+    rate = config.rate or (ADAPTER_RATE if config.lora else RATE)
+    loop = Loop(folder, steps, matrix_lr=0.0, other_lr=rate, autocast=half)
     with reporter("hybrid", steps) as report:
         seconds = train(learner, batches.batch, language(model, xent), loop, report=report)
     model = learner.merge_and_unload() if config.lora else model
@@ -112,7 +113,7 @@ def tuned(config: Config, model: PreTrainedModel, texts: Stream, folder: Path, h
     return model, seconds
 
 
-def adapted(model: PreTrainedModel, config: Config) -> nn.Module:
+def adapted(model: PreTrainedModel, config: Config) -> Any:
     """The model with adapters beside its linears, which alone are trained."""
     try:
         from peft import LoraConfig, get_peft_model

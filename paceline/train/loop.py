@@ -46,14 +46,14 @@ class Hook:
 
 @dataclass(frozen=True)
 class Loop:
-    """How to train: where checkpoints go, for how many steps, how often to save (seconds) and report (steps), peak rates. Without
-    a ``matrix_lr`` AdamW steps hidden matrices, too: the usual way to go on from weights that AdamW has made."""
+    """How to train: where checkpoints go, for how many steps, how often to save (seconds) and report (steps), peak rates. With a
+    ``matrix_lr`` of 0 AdamW steps hidden matrices, too: the usual way to go on from weights that AdamW has made."""
 
     folder: Path
     steps: int
     save_every_s: float = 180.0
     report_every: int = 10
-    matrix_lr: float | None = 0.02
+    matrix_lr: float = 0.02
     other_lr: float = 3e-3
     leads: bool = True  # Whether this process writes checkpoints; of several that train together one does.
     autocast: bool | None = None  # Matrix products in bf16; None = where that is faster, as a resumed run did before.
@@ -79,7 +79,7 @@ def train(
     """
     keep_memory()
     matrices, others = partition(model) if loop.matrix_lr else ([], [p for p in model.parameters() if p.requires_grad])
-    optimizer = Muon(matrices, others, lr=loop.matrix_lr or 0.0, others_lr=loop.other_lr)
+    optimizer = Muon(matrices, others, lr=loop.matrix_lr, others_lr=loop.other_lr)
     first, spent, autocast = _resume(model, optimizer, loop)
     for group in optimizer.param_groups:
         group["half"] = autocast  # chosen once, also for several processes and for a run that goes on
