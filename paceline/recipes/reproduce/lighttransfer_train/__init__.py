@@ -42,8 +42,8 @@ class Config:
 
     out: Path = Path("benchmarks/reproduce")  # Receives lighttransfer_train.json, .md and .png.
     work: Path = Path("work")  # Receives the models and what was measured on the way.
-    steps: int = 900  # How long to train the model.
-    tuning: int = 45  # How long to train its hybrids, a twentieth of that.
+    steps: int = 1_200  # How long to train the model.
+    tuning: int = 60  # How long to train its hybrids, a twentieth of that.
     rate: float = 1e-3  # The peak learning rate of these.
     texts: int = 24  # Of each kind and seed, to measure on.
     seeds: int = 3  # Of the texts to measure on and of the short training.

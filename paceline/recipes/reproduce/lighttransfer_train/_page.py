@@ -12,7 +12,7 @@ __all__ = ["draw", "written_up"]
 
 TASKS = ("needles", "copy", "sums")
 ARMS = ("lazy", "threshold", "oracle", "random", "ends", "reversed")
-FIGURES = {"hit": "names and digits, %", "right": "scratchpads, %", "nats": "nats a token"}
+FIGURES = {"hit": "words, %", "right": "scratchpads, %", "nats": "nats a token"}
 
 
 def written_up(found: dict[str, Any]) -> str:
@@ -78,7 +78,7 @@ def draw(found: dict[str, Any], axes: Any) -> None:
         axes[1].errorbar(found["keeps"], means, [m.bar for m in means], marker="o", markersize=3, capsize=2, label=arm)
     for arm in ("full", "streaming"):
         axes[1].axhline(mean_of(hits(found, arm)), color="grey", linewidth=0.8, linestyle="-" if arm == "full" else ":")
-    axes[1].set(xlabel="share of layers that keep all keys", ylabel="names and digits right, %, mean of tasks")
+    axes[1].set(xlabel="share of layers that keep all keys", ylabel="words right, %, mean of tasks")
     axes[1].set_xticks(found["keeps"])
     axes[1].legend(fontsize=7)
     for place, when in enumerate(("before", "after")):

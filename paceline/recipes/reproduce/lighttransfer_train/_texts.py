@@ -1,9 +1,9 @@
 """Texts of four kinds in a small vocabulary, endless and made on the spot: each needs keys of its own distance.
 
 *text*: letters that follow from the last two, so near keys tell all. *needles*: `# name value` at random depths of such a text,
-and `? name value` at its end. *copy*: a sequence of names, `=`, and the sequence again. *sums*: a short question of names and
-digits, and a long scratchpad that takes one name after the other, looks its digit up and adds it to the sum, modulo ten: each
-step needs the step before and a far key. No loss falls on what is drawn by lot.
+and `? name value` at its end. *copy*: a sequence of names, `=`, and the sequence again. *sums*: a short question of items, each a
+letter, a name and a digit, and a long scratchpad that takes one after the other, looks its name and its digit up and adds the
+digit to the sum, modulo ten: each step needs the step before and far keys. No loss falls on what is drawn by lot.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from paceline.data.corpus import Stream
 __all__ = ["ASK", "DIGIT", "KINDS", "SAME", "STOP", "WORDS", "Text", "spoken", "stream", "texts"]
 
 NAMES, LETTERS = 64, 24
-SIGNS = ("<s>", "</s>", "#", "?", "=", "Q", ":", "take", "so", ".")
+SIGNS = ("<s>", "</s>", "#", "?", "=", "Q", "take", "so", ".")
 WORDS = (*SIGNS, *"0123456789", *(f"n{i}" for i in range(NAMES)), *(f"t{i}" for i in range(LETTERS)))
-BOS, EOS, MARK, ASK, SAME, QUESTION, COLON, TAKE, SO, STOP = range(len(SIGNS))
+BOS, EOS, MARK, ASK, SAME, QUESTION, TAKE, SO, STOP = range(len(SIGNS))
 DIGIT, NAME, LETTER = len(SIGNS), len(SIGNS) + 10, len(SIGNS) + 10 + NAMES
 FOLLOWS = (0.6, 0.3, 0.1)  # of the three letters that may follow two others
 
@@ -67,14 +67,14 @@ def copy(rng: Rng, length: int) -> Text:
 
 
 def sums(rng: Rng, length: int) -> Text:
-    most = min(30, (length - 4) // 9)
+    most = min(20, (length - 4) // 10)
     n = int(rng.integers(max(2, most // 2), most + 1))
-    names, digits = NAME + rng.permutation(NAMES)[:n], rng.integers(0, 10, n)
-    asked = np.stack([names, DIGIT + digits], 1).reshape(-1)
-    take, colon, so, stop = (np.full(n, sign) for sign in (TAKE, COLON, SO, STOP))
-    steps = np.stack([take, names, colon, DIGIT + digits, so, DIGIT + np.cumsum(digits) % 10, stop], 1).reshape(-1)
-    tokens = np.concatenate([[BOS, QUESTION], asked, [SAME], steps, [EOS]])
-    return tokens, np.arange(len(tokens)) > 2 * n + 2
+    digits = rng.integers(0, 10, n)
+    item = [LETTER + np.arange(n), NAME + rng.permutation(NAMES)[:n], DIGIT + digits]
+    take, so, stop = (np.full(n, sign) for sign in (TAKE, SO, STOP))
+    steps = np.stack([take, *item, so, DIGIT + np.cumsum(digits) % 10, stop], 1).reshape(-1)
+    tokens = np.concatenate([[BOS, QUESTION], np.stack(item, 1).reshape(-1), [SAME], steps, [EOS]])
+    return tokens, np.arange(len(tokens)) > 3 * n + 2
 
 
 KINDS: dict[str, Callable[[Rng, int], Text]] = {"text": text, "needles": needles, "copy": copy, "sums": sums}
