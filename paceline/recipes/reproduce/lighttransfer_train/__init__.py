@@ -114,7 +114,7 @@ def cut(config: Config, one: Side, seed: int) -> dict[str, Any]:
 
 def tuned(config: Config, one: Side, seed: int) -> dict[str, Any]:
     """What the whole model and its hybrids know of the answers to short questions, before and after a short training."""
-    folder, learned = one.work / f"tuned-{seed}", texts("sums", 600, CONTEXT, 500 + seed)
+    folder, learned = one.work / f"tuned-{seed}", texts("sums", 10 * config.tuning, CONTEXT, 500 + seed)
     some = {"answers": texts("sums", 2 * config.texts, CONTEXT, 2000 + seed)}
     folder.mkdir(parents=True, exist_ok=True)
     stream(learned).save(folder / "texts.npz")
@@ -128,7 +128,7 @@ def tuned(config: Config, one: Side, seed: int) -> dict[str, Any]:
     found: dict[str, Any] = {"whole": {"before": known(one.lm), "after": known(whole)}}
     for name, selector in CHOICES.items():
         place = folder / name
-        layers = convert(one.lm.name, place, selector, [spoken(text) for text in learned[:100]], CONTEXT).cut
+        layers = convert(one.lm.name, place, selector, [spoken(text) for text in learned[: 4 * config.texts]], CONTEXT).cut
         after = train_hybrid.run(replace(job, model=str(place), out=folder / f"{name}-tuned"))
         found[name] = {"before": known(str(place)), "after": known(str(after)), "cut": layers}
     return found

@@ -40,8 +40,8 @@ def base(folder: Path, work: Path, steps: int, seed: int, size: Size) -> Path:
     """The trained model's folder, made once. Half of the steps are on short texts, where looking up is learned sooner."""
     if not folder.exists():
         early = steps // 2
-        short = Batches(sources(SHORT, 1500, seed), early, TOKENS // SHORT, SHORT, seed)
-        long = Batches(sources(CONTEXT, 500, seed), steps - early, TOKENS // CONTEXT, CONTEXT, seed)
+        short = Batches(sources(SHORT, min(1500, 4 * steps), seed), early, TOKENS // SHORT, SHORT, seed)
+        long = Batches(sources(CONTEXT, min(500, 4 * steps), seed), steps - early, TOKENS // CONTEXT, CONTEXT, seed)
         model = llama_of(size, len(WORDS), seed, bos_token_id=0, eos_token_id=1)
 
         def batch(step: int) -> Batch:
