@@ -31,7 +31,7 @@ Texts = Mapping[str, Sequence[Text]]
 
 
 class Score(NamedTuple):
-    """Of one text's rest: nats of its scored tokens, how many those are; of the names, letters and digits among them how many
+    """Of one text's rest: nats of its scored tokens, and how many those are; how many of the names, letters and digits among them
     are hit, and how many there are; whether all scored tokens are hit.
     """
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from paceline.recipes.reproduce._record import Mean, mean_of, rendered
@@ -38,13 +39,13 @@ def cells(found: dict[str, Any], arm: str) -> list[Any]:
             fine(mean_of([seed["text"][arm]["nats"] for seed in found["cut"]]))]
 
 
-def one(mean: Mean) -> str:
-    """With one decimal."""
-    return f"{float(mean):.1f} ± {mean.bar:.1f}"
+def one(mean: Mean, digits: int = 1) -> str:
+    """With one decimal; of a single seed without an interval."""
+    return f"{float(mean):.{digits}f}" + ("" if math.isnan(mean.half) else f" ± {mean.half:.{digits}f}")
 
 
 def fine(mean: Mean) -> str:
-    return f"{float(mean):.3f} ± {mean.bar:.3f}"
+    return one(mean, 3)
 
 
 def tuned_rows(found: dict[str, Any]) -> list[list[str]]:
