@@ -31,7 +31,8 @@ FOLDER = Path(__file__).parent / "prompts"
 @dataclass(frozen=True)
 class Prompt:
     """One benchmark prompt: `text` to continue, or `turns` a user says, with the `tools` a reply may call. `tokens`: the text is
-    cut so that it and the `tail` behind it are so many. where: the file and line it comes from.
+    cut so that it and the `tail` behind it are so many. answer: what a file says follows the text. where: the file and line it
+    comes from.
     """
 
     kind: str
@@ -41,6 +42,7 @@ class Prompt:
     tools: tuple[dict[str, Any], ...] = ()
     tail: str = ""
     tokens: int | None = None
+    answer: str = ""
     where: str = field(default="", compare=False)
 
     def messages(self, answers: tuple[str, ...] = ()) -> list[dict[str, Any]]:
@@ -79,7 +81,7 @@ def read_prompts(path: Path, kind: str | None = None) -> list[Prompt]:
 def _prompt(record: dict[str, Any], kind: str | None, where: str) -> Prompt:
     kind = kind or str(record.get("category", "prompts"))
     if isinstance(record.get("prompt"), str) and record["prompt"]:
-        return Prompt(kind, text=record["prompt"], where=where)
+        return Prompt(kind, text=record["prompt"], answer=str(record.get("answer") or ""), where=where)
     turns, system = record.get("turns"), record.get("system")
     if not isinstance(system, str | None):
         raise DataError(f"{where}: expected 'system' to be text; found {system!r}.")

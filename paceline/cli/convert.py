@@ -27,7 +27,8 @@ class Options:
     model: str = argument(..., "zoo:NAME, smol, a hub id, a folder, or a GGUF file, which is rounded anew.", "MODEL")
     out: str = flag(..., "The file to write, FILE.gguf; with --selector a folder.")
     selector: str | None = flag(None, "Cut the layers that this selector finds lazy on many texts, like lighttransfer:keep=0.5.")
-    prompts: str | None = flag(None, 'With --selector: JSON-lines file of {"prompt": …} to look at; else texts made here.')
+    prompts: str | None = flag(None, 'With --selector: JSON-lines file of {"prompt": …, "answer": …} to look at; the answer may '
+                                     "be left out where prompts are long. Else texts made here.")
     context: int = flag(2048, "With --selector: tokens of each text.")
     weights: str = flag("q4_1", "q4_1, q4_0, q8_0, bf16, f16 or f32; with 4 bits the embedding and the head get 8.")
     loss: bool = flag(True, "Compare the file's model with the original on the shipped prompts.", "--loss/--no-loss")
@@ -69,7 +70,7 @@ def _hybrid(options: Options) -> None:
     made = (prompt for kind in LONG_KINDS for prompt in long_prompts(kind, options.context)[:EACH])
     prompts = read_prompts(Path(options.prompts)) if options.prompts else made
     with waiting(f"converting {options.model}"):
-        texts = [prompt.text or "\n".join(prompt.turns) for prompt in prompts]
+        texts = [(prompt.text or "\n".join(prompt.turns)) + prompt.answer for prompt in prompts]
         found = written(options.model, Path(options.out), options.selector, texts, options.context)
     short = f", {found.short} were too short" if found.short else ""
     say(f"{options.out}: layers {', '.join(map(str, found.cut))} keep the first and the last keys alone, told by {found.texts} "

@@ -46,7 +46,7 @@ class Hybrid(NamedTuple):
 
 def convert(model: str, out: Path, selector: Any, texts: Sequence[str], context: int = 2048) -> Hybrid:
     """Write the hybrid model to a folder. model: as `paceline.load` takes it. selector: spec of one that chooses layers. texts:
-    what it looks at, up to `context` tokens of each.
+    what it looks at, up to `context` tokens of each: questions with their answers, since short questions tell no layers apart.
 
     Raises ModelError for a model that has windows already or has no type with windows for each layer, SpecError for layers that
     it does not have.

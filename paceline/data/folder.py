@@ -44,8 +44,8 @@ def fingerprint(path: Path) -> str:
 
 def read_stream(path: Path, tokenizer: PreTrainedTokenizerBase, skip_bad: bool = False) -> Stream:
     """All documents below ``path``: ``.txt``, ``.md`` and ``.py`` files whole, a document for each line of a ``.jsonl`` file
-    (``text``, or ``messages`` with or without ``tools``, put through the chat template), and ``.npz`` streams for this tokenizer
-    as they are.
+    (``text``; ``prompt`` and ``answer``, of which the answer alone is learned; or ``messages`` with or without ``tools``, put
+    through the chat template), and ``.npz`` streams for this tokenizer as they are.
 
     Raises DataError where there are none, or with the file and line that cannot be read; with ``skip_bad`` such files and lines
     are left out, counted and named in the log.
@@ -69,8 +69,8 @@ def documents(file: Path, tokenizer: PreTrainedTokenizerBase, bad: list[str] | N
     begin, end = tokenizer.bos_token or "", tokenizer.eos_token or ""
     for where, raw in pieces(file):
         try:
-            text = begin + decoded(raw, where) if file.suffix in TEXTS else _line(raw, where, tokenizer, begin)
-            yield Document(text + end)
+            whole = file.suffix in TEXTS
+            yield Document(begin + decoded(raw, where) + end) if whole else _line(raw, where, tokenizer, (begin, end))
         except DataError as error:
             if bad is None:
                 raise
@@ -85,16 +85,19 @@ def pieces(file: Path) -> Iterator[tuple[str, bytes]]:
         yield from lines(file)
 
 
-def _line(raw: bytes, where: str, tokenizer: PreTrainedTokenizerBase, begin: str) -> str:
-    """One line's text behind the begin mark; a conversation's marks are the template's."""
-    record = record_in(raw, where)
-    if isinstance(record.get("text"), str):
-        return begin + str(record["text"])
+def _line(raw: bytes, where: str, tokenizer: PreTrainedTokenizerBase, marks: tuple[str, str]) -> Document:
+    """One line's document between the marks; a conversation's begin mark is the template's."""
+    record, (begin, end) = record_in(raw, where), marks
+    text, asked, answer = (record.get(name) for name in ("text", "prompt", "answer"))
+    if isinstance(text, str):
+        return Document(begin + text + end)
+    if isinstance(asked, str) and isinstance(answer, str):
+        return Document(begin + asked + answer + end, unlearned=len(begin + asked))
     if "messages" not in record:
-        found = f"{record['text']!r:.40} in text" if "text" in record else sorted(record)
-        raise DataError(f"{where}: expected a field text, which holds text, or messages; found {found}.")
+        found = f"{text!r:.40} in text" if "text" in record else sorted(record)
+        raise DataError(f"{where}: expected a field text, which holds text, prompt and answer, or messages; found {found}.")
     try:
-        return conversation(tokenizer, record["messages"], tools_of(record, where), reply=False)
+        return Document(conversation(tokenizer, record["messages"], tools_of(record, where), reply=False) + end)
     except RequestError as error:
         raise DataError(f"{where}: {error}") from error
 

@@ -49,7 +49,7 @@ HELD_EVERY, HELD_BATCHES = 50, 16  # documents held out, and how many batches of
 class Config:
     """Options of the run."""
 
-    data: Path = Path("data")  # A file or a folder of .txt, .md, .py, .jsonl (text or messages) or .npz token streams.
+    data: Path = Path("data")  # A file or folder of .txt, .md, .py, .jsonl (text, prompt and answer, messages) or .npz streams.
     out: Path = Path("heads")  # Receives a folder for each head; checkpoints go into its folder work.
     model: str = "zoo:tiny"  # The target: a zoo name, hub id or folder. It is not changed.
     method: str = "glide"  # Heads to train, by commas: glide, longspec, small (glide without reading), glide:mask=causal …
@@ -89,7 +89,7 @@ def run(config: Config) -> Path:
     settings = {key: str(value) for key, value in dataclasses.asdict(config).items() if key not in free}
     settings["target"] = str(target_of(target)[2])
     if team.leads:
-        pack(config, claim_folder(config.out / "work", settings) / "texts", tokenizer)
+        pack(config.data, claim_folder(config.out / "work", settings) / "texts", tokenizer, config.skip_bad)
     team.wait()
     work = claim_folder(config.out / "work", settings)
     streams, held = streams_of(config, work, tokenizer)
@@ -165,7 +165,7 @@ def load_target(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """The target in fp32, whatever it was saved in, and its tokenizer."""
     source = resolve(name)
     if gguf_in(Path(source)) is not None:
-        raise ModelError(f"A head is trained on a transformers model; {name!r} is a GGUF file: name the model it was made from.")
+        raise ModelError(f"Training takes a transformers model; {name!r} is a GGUF file: name the model it was made from.")
     try:
         with quiet():
             return AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32), AutoTokenizer.from_pretrained(source)
@@ -204,11 +204,11 @@ def value(key: str, text: str) -> int | bool:
     raise SpecError(f"Expected {key} to be {wanted}, found {text!r}.")
 
 
-def pack(config: Config, folder: Path, tokenizer: PreTrainedTokenizerBase) -> None:
-    """The texts as one stream in ``folder``, made once. Raises DataError where it holds other texts than those at hand."""
+def pack(data: Path, folder: Path, tokenizer: PreTrainedTokenizerBase, skip_bad: bool = False) -> None:
+    """The texts below ``data`` as one stream in ``folder``, made once. Raises DataError where that holds other texts."""
     made = folder / TEXTS
-    stream = None if made.exists() else read_stream(config.data, tokenizer, config.skip_bad)
-    claim_folder(folder, {"data": fingerprint(config.data)})  # once they are read: what cannot be read claims nothing
+    stream = None if made.exists() else read_stream(data, tokenizer, skip_bad)
+    claim_folder(folder, {"data": fingerprint(data)})  # once they are read: what cannot be read claims nothing
     if stream is not None:
         stream.save(made)
 

@@ -32,9 +32,9 @@ def attend_blocks(
 
     ``query [B, H, T, D]``, ``key`` and ``value [B, H_kv, T, D]``; gives ``[B, T, H, D]``. Scores are rounded to the
     inputs' dtype before the softmax, as in transformers' eager attention. A dict passed to the model's forward as ``MEMORY``
-    receives every layer's rotated keys and values, which draft heads read.
+    receives every layer's rotated keys and values, which draft heads read. A layer's window is in its mask (`masks.py`).
     """
-    refused = [name for name in ("sliding_window", "softcap", "s_aux") if options.get(name) is not None]
+    refused = [name for name in ("softcap", "s_aux") if options.get(name) is not None]
     if refused:
         raise ModelError(f"{type(module).__name__} uses {refused[0]} in attention, which training here does not compute.")
     if MEMORY in options:

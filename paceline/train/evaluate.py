@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 from paceline.data.corpus import Stream
 from paceline.objectives.xent import xent
 from paceline.train.forward import chunks, hidden_states
-from paceline.train.packing import Batch, Piece, document_mask, layout
+from paceline.train.packing import Batch, Piece, layout
 
 __all__ = ["HeldOut", "held_out_loss"]
 
@@ -42,8 +42,7 @@ def held_out_loss(model: PreTrainedModel, stream: Stream, context: int = 1024, r
     with torch.autocast(model.device.type, torch.bfloat16, enabled=autocast):
         for batch in _windows(stream, context, rows):
             batch = Batch(*(part.to(model.device) for part in batch))
-            mask = document_mask(batch.documents, torch.bfloat16 if autocast else model.dtype)
-            hidden, labels = hidden_states(model, batch, mask), batch.labels.flatten()
+            hidden, labels = hidden_states(model, batch), batch.labels.flatten()
             for part in chunks(len(labels)):
                 nats += xent(model.get_output_embeddings()(hidden[part]), labels[part]).parts["xent"]
             scored += int((labels >= 0).sum())

@@ -11,7 +11,8 @@ from transformers import PreTrainedModel
 
 from paceline.objectives import Loss
 from paceline.train.attention import use_block_attention
-from paceline.train.packing import Batch, document_mask
+from paceline.train.masks import attention_masks
+from paceline.train.packing import Batch
 
 __all__ = ["Gradient", "Objective", "add_gradient", "chunks", "hidden_states", "language"]
 
@@ -28,10 +29,12 @@ def language(model: PreTrainedModel, objective: Objective, teacher: PreTrainedMo
     return lambda batch, autocast: add_gradient(model, batch, objective, teacher, autocast)
 
 
-def hidden_states(model: PreTrainedModel, batch: Batch, mask: Tensor, **options: Any) -> Tensor:
-    """The last layer's output ``[B * T, D]``, before the head; ``mask`` as ``document_mask`` makes it."""
+def hidden_states(model: PreTrainedModel, batch: Batch, **options: Any) -> Tensor:
+    """The last layer's output ``[B * T, D]``, before the head; no token sees another document, nor beyond its layer's window."""
+    half = torch.is_autocast_enabled(model.device.type)
+    masks = attention_masks(model, batch, torch.bfloat16 if half else model.dtype)
     body = model.get_decoder()
-    out = body(input_ids=batch.tokens, attention_mask=mask, position_ids=batch.positions, use_cache=False, **options)
+    out = body(input_ids=batch.tokens, attention_mask=masks, position_ids=batch.positions, use_cache=False, **options)
     return out.last_hidden_state.flatten(0, 1)
 
 
@@ -58,9 +61,8 @@ def add_gradient(
     labels, scored = batch.labels.flatten(), max(1, int((batch.labels >= 0).sum()))
     parts: dict[str, float] = {}
     with torch.autocast(device.type, torch.bfloat16, enabled=autocast):
-        mask = document_mask(batch.documents, torch.bfloat16 if autocast else model.dtype)
-        hidden = hidden_states(model, batch, mask)
-        taught = None if teacher is None else _without_gradient(teacher, batch, mask)
+        hidden = hidden_states(model, batch)
+        taught = None if teacher is None else _without_gradient(teacher, batch)
         leaf = hidden.detach().requires_grad_()
         for rows in chunks(len(labels)):
             wanted = None if teacher is None or taught is None else _logits(teacher, taught[rows])
@@ -72,8 +74,8 @@ def add_gradient(
 
 
 @torch.no_grad()
-def _without_gradient(model: PreTrainedModel, batch: Batch, mask: Tensor) -> Tensor:
-    return hidden_states(model, batch, mask)
+def _without_gradient(model: PreTrainedModel, batch: Batch) -> Tensor:
+    return hidden_states(model, batch)
 
 
 @torch.no_grad()

@@ -172,8 +172,7 @@ def prepare(target: PreTrainedModel, heads: Mapping[str, Head]) -> None:
 def read(target: PreTrainedModel, batch: Batch, positions: Tensor) -> tuple[Tensor, dict[int, tuple[Tensor, Tensor]]]:
     """The target's last hidden states ``[B * T, D]`` and every layer's rotated keys and values."""
     memory: dict[int, tuple[Tensor, Tensor]] = {}
-    mask = document_mask(batch.documents, torch.float32)
-    return hidden_states(target, batch._replace(positions=positions), mask, **{MEMORY: memory}), memory
+    return hidden_states(target, batch._replace(positions=positions), **{MEMORY: memory}), memory
 
 
 def reading(head: Head, batch: Batch, positions: Tensor, memory: Mapping[int, tuple[Tensor, Tensor]], mask: str) -> Tensor:

@@ -46,8 +46,8 @@ class Hook:
 
 @dataclass(frozen=True)
 class Loop:
-    """How to train: where checkpoints go, for how many steps, how often to save (seconds) and report (steps), peak
-    rates."""
+    """How to train: where checkpoints go, for how many steps, how often to save (seconds) and report (steps), peak rates. With a
+    ``matrix_lr`` of 0 AdamW steps hidden matrices, too: the usual way to go on from weights that AdamW has made."""
 
     folder: Path
     steps: int
@@ -78,7 +78,8 @@ def train(
         DataError: the checkpoint is of another model.
     """
     keep_memory()
-    optimizer = Muon(*partition(model), lr=loop.matrix_lr, others_lr=loop.other_lr)
+    matrices, others = partition(model) if loop.matrix_lr else ([], [p for p in model.parameters() if p.requires_grad])
+    optimizer = Muon(matrices, others, lr=loop.matrix_lr, others_lr=loop.other_lr)
     first, spent, autocast = _resume(model, optimizer, loop)
     for group in optimizer.param_groups:
         group["half"] = autocast  # chosen once, also for several processes and for a run that goes on

@@ -31,8 +31,14 @@ def test_every_kind_of_file_is_read(words: PreTrainedTokenizerFast, tmp_path: Pa
     tokenise([Document("four"), Document("five")], words).save(tmp_path / "d.npz")
     stream = read_stream(tmp_path, words)
     assert texts_of(stream, words) == ["four", "five", "one<eos>", "two<eos>", "user: three\nassistant: <eos>"]
-    assert len(stream.learn) == len(stream.tokens) == stream.starts[-1]
+    assert len(stream.learn) == len(stream.tokens) == stream.starts[-1] and stream.learn.all()
     assert texts_of(read_stream(tmp_path / "a.txt", words), words) == ["one<eos>"]
+
+
+def test_of_a_prompt_with_its_answer_the_answer_is_learned(words: PreTrainedTokenizerFast, tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"prompt": "two and two?", "answer": " four", "kind": 1}\n')
+    stream = read_stream(tmp_path, words)
+    assert texts_of(stream, words) == ["two and two? four<eos>"] and words.decode(stream.tokens[stream.learn]) == " four<eos>"
 
 
 BAD = [

@@ -10,7 +10,7 @@ from paceline.lm.forwards import NAMES
 from paceline.patterns import Pattern
 from paceline.patterns.sliding import Sliding
 
-__all__ = ["FORWARDS", "check_causal", "check_loading", "context_of", "device_of", "patterns_of", "refuse"]
+__all__ = ["FORWARDS", "check_causal", "check_loading", "context_of", "device_of", "patterns_of", "refuse", "window_of"]
 
 FORWARDS = ("auto", *NAMES)
 
@@ -75,13 +75,18 @@ def context_of(config: Any) -> tuple[int, int | None]:
     return context, min(switches, default=None)
 
 
-def patterns_of(config: Any) -> dict[int, Pattern]:
-    """Of layers whose window keeps the first keys, too, as a converted model's configuration says in our own words
-    (`convert/hybrid.py`).
+def window_of(config: Any) -> Sliding | None:
+    """What the layers of a model see that have a window, with the first keys where a converted model's configuration says so in
+    our own words (`convert/hybrid.py`); None where there is no window.
     """
-    sinks = (getattr(config, "paceline", None) or {}).get("sinks", 0)
-    kinds = enumerate(getattr(config, "layer_types", None) or ())
-    return {layer: Sliding(config.sliding_window, sinks) for layer, kind in kinds if sinks and kind == "sliding_attention"}
+    window = getattr(config, "sliding_window", None)
+    return None if window is None else Sliding(window, (getattr(config, "paceline", None) or {}).get("sinks", 0))
+
+
+def patterns_of(config: Any) -> dict[int, Pattern]:
+    """Of layers whose window keeps the first keys, too."""
+    window, kinds = window_of(config), enumerate(getattr(config, "layer_types", None) or ())
+    return {layer: window for layer, kind in kinds if window and window.sinks and kind == "sliding_attention"}
 
 
 def device_of(model: Any) -> torch.device:
