@@ -18,7 +18,7 @@ from paceline.data.labelled import Labelled
 from paceline.errors import DataError, did_you_mean
 from paceline.files import decoded, read_bytes
 
-__all__ = ["debian"]
+__all__ = ["PREFIX", "debian"]
 
 PREFIX = "debian:"
 TASKS = ("tags", "section")

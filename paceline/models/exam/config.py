@@ -8,10 +8,11 @@ from transformers import PreTrainedConfig
 
 from paceline.errors import RequestError, did_you_mean
 
-__all__ = ["AGGREGATORS", "OWN_ENCODERS", "ExamConfig"]
+__all__ = ["AGGREGATORS", "MULTI_HIDDEN", "OWN_ENCODERS", "ExamConfig"]
 
 AGGREGATORS = ("mlp", "mean", "sum", "max", "logsumexp", "top", "attention", "max_pool")
 OWN_ENCODERS = ("region", "gru")
+MULTI_HIDDEN = 60  # width of the aggregation MLP in the paper's multi-label models
 MULTI = "multi_label_classification"
 LEAST = {"width": 1, "radius": 0, "layers": 1, "words": 0, "buckets": 1, "length": 1, "hidden": 0, "top": 1, "chunk": 0}
 
