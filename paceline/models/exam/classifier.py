@@ -122,7 +122,7 @@ class Classifier:
     def classify(self, texts: Sequence[str]) -> list[list[Guess]]:
         """All labels of each text, the likeliest first."""
         rows = self.probabilities(self.logits(texts))
-        ranks = rows.argsort(-1, descending=True, stable=True)
+        ranks = rows.argsort(dim=-1, descending=True, stable=True)
         return [[Guess(self.labels[i], float(row[i])) for i in rank.tolist()] for row, rank in zip(rows, ranks, strict=True)]
 
     def chosen(self, guesses: Sequence[Guess]) -> list[Guess]:
@@ -142,7 +142,7 @@ class Classifier:
             logits, parts, rest = self.model.evidence(ids, mask)
             chances = self.probabilities(logits)
             for row, own in enumerate(spans):
-                best = chances[row].argsort(descending=True, stable=True)[:labels].tolist()
+                best = chances[row].argsort(dim=-1, descending=True, stable=True)[:labels].tolist()
                 told = [merged(own, parts[row, i].tolist()) for i in best]
                 found.append([Explained(texts[start * ROWS + row], self.labels[i], float(chances[row, i]), float(logits[row, i]), words,
                                         float(rest[row, i]) + marks) for i, (words, marks) in zip(best, told, strict=True)])

@@ -28,8 +28,8 @@ class Region(nn.Module):
     def __init__(self, config: ExamConfig) -> None:
         super().__init__()
         rows, self.size = 1 + config.words + config.buckets, 2 * config.radius + 1
-        self.words = nn.Embedding(rows, config.width, padding_idx=0)
-        self.units = nn.Embedding(rows, config.width * self.size, padding_idx=0)
+        self.words = nn.Embedding(rows, config.width, padding_idx=0, sparse=True)
+        self.units = nn.Embedding(rows, config.width * self.size, padding_idx=0, sparse=True)
         self.width = config.width
 
     def forward(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
@@ -43,7 +43,7 @@ class Gru(nn.Module):
 
     def __init__(self, config: ExamConfig) -> None:
         super().__init__()
-        self.words = nn.Embedding(1 + config.words + config.buckets, config.width, padding_idx=0)
+        self.words = nn.Embedding(1 + config.words + config.buckets, config.width, padding_idx=0, sparse=True)
         self.gru = nn.GRU(config.width, config.width, config.layers, batch_first=True)
         self.width = config.width
 
