@@ -51,7 +51,7 @@ class Texts(NamedTuple):
 
 def fit(classifier: Classifier, learned: Labelled, held: Labelled, lesson: Lesson,
         report: Callable[[Progress], None] = lambda progress: None) -> dict[str, float]:
-    """Train it; returns step -> figure on `held` (accuracy, or the usual F1 of the first five), 0 = untrained. It is left with its
+    """Train it; returns step -> figure on `held` (accuracy, or the ranking's precision), 0 = untrained. It is left with its
     best weights, and with tuned thresholds where a text has several labels.
 
     Raises DataError for a label that the classifier does not have.
@@ -69,7 +69,7 @@ def fit(classifier: Classifier, learned: Labelled, held: Labelled, lesson: Lesso
 
     def check() -> float:
         figures = figures_of(classifier, classifier.logits(held.texts), truth)
-        return figures["f1_at_5" if model.config.multi else "accuracy"]
+        return figures["precision" if model.config.multi else "accuracy"]
 
     best = Best(model, lesson.folder, check, lesson.patience, (epoch, steps))
     loop = Loop(lesson.folder, steps, other_lr=lesson.lr, muon=False, autocast=False)

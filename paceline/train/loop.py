@@ -91,7 +91,7 @@ def train(
     """
     keep_memory()
     matrices, others = partition(model) if loop.muon else ([], [p for p in model.parameters() if p.requires_grad])
-    optimizer = Muon(matrices, others, lr=loop.matrix_lr, others_lr=loop.other_lr)
+    optimizer = Muon(matrices, others, lr=loop.matrix_lr, others_lr=loop.other_lr, half=loop.autocast)
     first, spent, autocast = _resume(model, optimizer, loop)
     for group in optimizer.param_groups:
         group["half"] = autocast  # chosen once, also for several processes and for a run that goes on
