@@ -53,7 +53,7 @@ class Config:
     rows: int = 16  # Texts in a step; small batches matter, says the paper.
     epochs: int = 20  # At most.
     patience: int = 3  # Epochs without a gain on held-out texts before it ends.
-    lr: float | None = None  # Peak rate; 1e-3, or 1e-4 for an encoder that is trained already.
+    lr: float | None = None  # Peak rate; 3e-3, or 1e-4 for an encoder that is trained already.
     seed: int = 0  # Of the weights and the order of the texts.
     skip_bad: bool = False  # Leave out rows without a text or a label, instead of stopping.
     limit: int | None = None  # At most so many steps: a smoke run.
@@ -128,7 +128,7 @@ def settings(config: Config, data: Labelled) -> dict[str, str]:
 
 
 def rate(config: Config) -> float:
-    return config.lr or (1e-3 if config.encoder in OWN_ENCODERS else 1e-4)
+    return config.lr or (3e-3 if config.encoder in OWN_ENCODERS else 1e-4)
 
 
 def commonest(learned: Labelled, test: Labelled) -> float:

@@ -35,7 +35,7 @@ class Lesson:
     rows: int = 16
     epochs: int = 20
     patience: int = 3
-    lr: float = 1e-3
+    lr: float = 3e-3
     seed: int = 0
     limit: int | None = None
 
