@@ -47,7 +47,7 @@ def classify(options: Options) -> None:
         write_text(page(found, held.labels), options.html, "--html")
     chosen = [held.chosen(some) for some in guesses]
     if options.json:
-        write_json([record(*row) for row in zip(texts, chosen, found or [()] * len(texts), strict=True)], options.json)
+        write_json([record(*row) for row in zip(texts, chosen, found or [[]] * len(texts), strict=True)], options.json)
     if options.json == "-":
         return
     if options.explain:

@@ -28,8 +28,8 @@ FIELD = re.compile(r"^([A-Za-z0-9-]+):(.*(?:\n[ \t].*)*)", re.M)
 
 
 def debian(spec: str) -> Labelled:
-    """`debian:` or `debian:tags` (several labels), `debian:section` (one), from the index that apt knows, or from a Packages file:
-    `debian:tags@FILE`, plain, `.gz` or `.xz`.
+    """`debian:` or `debian:tags` (several labels), `debian:section` (one), from the index that apt knows, or from a file
+    of packages, plain, `.gz` or `.xz`: `debian:tags@FILE`.
 
     A package's name is taken out of its description, packages of one source are one group, and labels of fewer than 50 packages
     are dropped, with packages that have no other. Raises DataError where there is no index or no label.
@@ -44,8 +44,8 @@ def debian(spec: str) -> Labelled:
     kept = [tuple(label for label in some if seen[label] >= LEAST) for some in labels]
     rows = [(described(entry), some, source(entry)) for entry, some in zip(packages.values(), kept, strict=True) if some]
     if len({label for _, some, _ in rows for label in some}) < 2:
-        raise DataError(f"Expected packages with a {task.rstrip('s')} that {LEAST} of them share in {file or 'the index of apt'}, found "
-                        "none; name a Packages file of a whole archive.")
+        raise DataError(f"Expected packages with a {task.rstrip('s')} that {LEAST} of them share in {file or 'apt'}, "
+                        "found none; name a Packages file of a whole archive.")
     texts, chosen, groups = (list(column) for column in zip(*[row for row in rows if row[0]], strict=True))
     return Labelled(texts, chosen, task == "tags", f"descriptions and {task} of {len(texts)} Debian packages", groups)
 
@@ -62,7 +62,7 @@ def index(file: str) -> str:
     try:
         done = subprocess.run(["apt-cache", "dumpavail"], capture_output=True, check=True)
     except (OSError, subprocess.CalledProcessError) as error:
-        raise DataError("Expected apt-cache, which lists the packages of Debian; here, name a Packages file: debian:tags@FILE.") from error
+        raise DataError("Expected apt-cache, which lists Debian's packages; name a Packages file: debian:tags@FILE.") from error
     return decoded(done.stdout, "apt-cache dumpavail")
 
 

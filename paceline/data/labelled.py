@@ -67,8 +67,8 @@ class Row:
 
 
 def split(data: Labelled, percent: int, salt: str = "") -> tuple[Labelled, Labelled]:
-    """(the others, `percent` of the groups), by a hash of the group, or of the text where there are none: the same everywhere, and
-    texts that are alike stay together. Raises DataError where a side is empty.
+    """(the others, `percent` of the groups), by a hash of the group, or of the text where there are none: the same everywhere,
+    and texts that are alike stay together. Raises DataError where a side is empty.
     """
     held = [held_out(salt + group, percent) for group in data.groups or data.texts]
     sides = [data.only(i for i, away in enumerate(held) if away == side) for side in (False, True)]
@@ -109,8 +109,8 @@ def from_json(path: Path, columns: Columns) -> tuple[list[Row], str]:
     for where, record in json_lines(path):
         label, texts = chosen(list(record), columns, where)
         if label is None:
-            raise DataError(f"{where}: expected a field for the label and one for the text; found {listed(record)}. Name them with "
-                            "--label and --text.")
+            raise DataError(f"{where}: expected a field for the label and one for the text; found {listed(record)}. Name them "
+                            "with --label and --text.")
         how = how or described(label, texts)
         value = record[label]
         labels = tuple(map(str, value)) if isinstance(value, list) else parted(value, columns)
@@ -170,8 +170,8 @@ def chosen(names: Sequence[str], columns: Columns, where: str) -> tuple[str | No
     texts = list(columns.text) or [name for name in names if name.lower() in TEXTS and name != label]
     named = columns.label is not None or bool(columns.text)
     if named and (label is None or not texts):
-        raise DataError(f"{where}: which column holds the {'label' if label is None else 'text'}? Found {listed(names)}; name it with "
-                        f"--{'label' if label is None else 'text'}.")
+        lacks = "label" if label is None else "text"
+        raise DataError(f"{where}: which column holds the {lacks}? Found {listed(names)}; name it with --{lacks}.")
     return (label, texts) if label is not None and texts else (None, [])
 
 

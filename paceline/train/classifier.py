@@ -82,8 +82,8 @@ def fit(classifier: Classifier, learned: Labelled, held: Labelled, lesson: Lesso
 
 
 class Best:
-    """Asked after every step: measures at each epoch's end and at the last step, keeps the best weights, and says when there was no
-    gain for long. due: steps in an epoch, and in all.
+    """Asked after every step: measures at each epoch's end and at the last step, keeps the best weights, and says when there was
+    no gain for long. due: steps in an epoch, and in all.
     """
 
     def __init__(self, model: Exam, folder: Path, check: Callable[[], float], patience: int, due: tuple[int, int]) -> None:
@@ -130,7 +130,7 @@ def encoded(classifier: Classifier, data: Labelled) -> Encoded:
 
 
 def targets_of(data: Labelled, labels: Sequence[str]) -> torch.Tensor:
-    """Class numbers [N], or 0/1 [N, c] where texts may have several labels. Raises DataError for a label that is not among them."""
+    """Class numbers [N], or 0/1 [N, c] where texts may have several labels. Raises DataError for a label that is not there."""
     numbers = {label: i for i, label in enumerate(labels)}
     if strange := next((label for some in data.labels for label in some if label not in numbers), None):
         raise DataError(f"Some texts have the label {strange!r}, which the classifier was not trained for; it knows "

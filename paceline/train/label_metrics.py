@@ -1,4 +1,4 @@
-"""How good a classifier's scores are: for one label a text, and for several, as EXAM's paper counts and as everybody else does."""
+"""How good a classifier's scores are, with one label a text or several: as EXAM's paper counts, and as everybody else does."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def with_thresholds(chances: np.ndarray, truth: np.ndarray, thresholds: np.ndarr
 
 
 def tuned(chances: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """The threshold [c] of each label that gives the best F1 on these texts; labels that are rare here share the best common one."""
+    """The threshold [c] of each label that gives the best F1 on these texts; labels that are rare here share the common one."""
     truth = truth.astype(bool)
     common = max(GRID, key=lambda level: f1(chances >= level, truth))
     best = np.full(truth.shape[1], common)

@@ -83,8 +83,8 @@ def train(
 
     ``gradient(batch, autocast)`` adds a batch's gradient to the parameters and says what was lost, as ``add_gradient`` does.
     Goes on from the newest checkpoint in ``loop.folder``. Since batch ``i`` depends on ``i`` alone and a step draws
-    nothing, the result is that of an unbroken run. The last step is always saved. ``stop(step)`` is asked after so many steps, 0 and
-    the last included, whether to end there.
+    nothing, the result is that of an unbroken run. The last step is always saved. ``stop(step)`` is asked after so many steps,
+    0 and the last included, whether to end there.
 
     Raises:
         DataError: the checkpoint is of another model.

@@ -142,7 +142,8 @@ class Muon(torch.optim.Optimizer):
             if not state:
                 state.update(step=0, mean=torch.zeros_like(p), square=torch.zeros_like(p))
             state["step"] += 1
-            grad = p.grad.coalesce() if p.grad.is_sparse else p.grad
+            given: Any = p.grad
+            grad = given.coalesce() if given.is_sparse else given
             rows = grad.indices()[0] if grad.is_sparse else slice(None)
             weight, mean, square = p[rows], state["mean"][rows], state["square"][rows]  # copies of rows, or views of all
             values = grad.values() if grad.is_sparse else grad

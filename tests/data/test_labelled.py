@@ -32,7 +32,8 @@ def test_tables_with_and_without_a_header(tmp_path: Path) -> None:
 def test_several_labels_a_text(tmp_path: Path) -> None:
     (tmp_path / "a.tsv").write_text("text\tlabels\na cup\ttea;sports\na pot\ttea\n")
     assert read_labelled(tmp_path / "a.tsv", Columns(several=";")).labels == [("tea", "sports"), ("tea",)]
-    (tmp_path / "a.jsonl").write_text("".join(json.dumps({"text": t, "label": v}) + "\n" for t, v in [("a", ["x", "y"]), ("b", ["x"])]))
+    records = [{"text": "a", "label": ["x", "y"]}, {"text": "b", "label": ["x"]}]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
     found = read_labelled(tmp_path / "a.jsonl")
     assert found.multi and found.labels == [("x", "y"), ("x",)]
 
@@ -77,7 +78,8 @@ def test_a_split_keeps_groups_together() -> None:
 
 PACKAGES = "\n\n".join(
     f"Package: tool{i}\nSource: suite{i // 2} (1.0)\nSection: {'contrib/games' if i % 2 else 'net'}\n"
-    f"Description: tool{i}: a suite{i // 2} thing number {i}\n Longer words.\nTag: role::program,\n game::board{', rare::tag' * (i == 0)}"
+    f"Description: tool{i}: a suite{i // 2} thing number {i}\n Longer words.\n"
+    f"Tag: role::program,\n game::board{', rare::tag' * (i == 0)}"
     for i in range(120)
 )  # fmt: skip
 

@@ -81,7 +81,7 @@ def test_it_ends_when_nothing_is_gained_and_keeps_the_best(tmp_path: Path) -> No
         answers.append(best(step))
         with torch.no_grad():
             model.classes.fill_(float(step))
-    assert answers == [False, False, False, False, False, False, True] and best.seen == {"0": 0.1, "10": 0.5, "20": 0.4, "30": 0.5}
+    assert answers == [False] * 6 + [True] and best.seen == {"0": 0.1, "10": 0.5, "20": 0.4, "30": 0.5}
     assert float(torch.load(tmp_path / "best.pt")["classes"].mean()) == 5.0  # as it stood at step 10
 
 

@@ -27,11 +27,6 @@ def test_a_perfect_ranking_of_five_labels() -> None:
     assert found["f1_printed"] == pytest.approx(found["precision"] / (found["precision"] + 1)) and found["f1_at_5"] == 1
 
 
-def test_the_papers_printed_f1_follows_from_its_precision_and_recall() -> None:
-    """Table 3's rows: 1.360 and .561 give .397."""
-    assert 1.360 * 0.561 / (1.360 + 0.561) == pytest.approx(0.397, abs=5e-4)
-
-
 def test_ranks_by_hand_with_ties_and_fewer_than_five_labels() -> None:
     scores, truth = np.array([[0.5, 0.5, 0.1], [0.2, 0.1, 0.9]]), np.array([[0, 1, 1], [1, 0, 0]])
     found = several_labels(scores, truth)  # the tie goes to the first label: wrong, right, right; then wrong, right, wrong

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,7 +72,7 @@ class Classifier:
             return cls(Exam(ExamConfig(encoder=encoder, words=len(own.words), **settings)), own)
         body, pieces = weights_of(encoder), Pieces.open(encoder)
         model = Exam(ExamConfig(encoder="pretrained", pretrained=body.config.to_dict(), **settings))
-        model.encoder.body.load_state_dict(body.state_dict())  # type: ignore[union-attr, operator]
+        model.encoder.get_submodule("body").load_state_dict(body.state_dict())
         return cls(model, pieces)
 
     @classmethod
@@ -94,7 +95,8 @@ class Classifier:
 
     def save(self, folder: Path) -> None:
         """Write config.json, model.safetensors and the vocabulary."""
-        self.model.save_pretrained(folder)
+        with quiet():
+            self.model.save_pretrained(folder)
         self.vocabulary.save(folder)
 
     @property
@@ -114,7 +116,7 @@ class Classifier:
     def logits(self, texts: Sequence[str]) -> torch.Tensor:
         """[N, c], in the order of `labels`. Raises DataError for a text without words."""
         self.model.eval()
-        return torch.cat([self.model(ids, mask).logits for ids, mask, _ in self.batches(texts)] or [torch.empty(0, len(self.labels))])
+        return torch.cat([self.model(ids, mask).logits for ids, mask, _ in self.batches(texts)])
 
     def probabilities(self, logits: torch.Tensor) -> torch.Tensor:
         return logits.sigmoid() if self.model.config.multi else logits.softmax(-1)
@@ -137,15 +139,15 @@ class Classifier:
     def explain(self, texts: Sequence[str], labels: int = 1) -> list[list[Explained]]:
         """Of each text the likeliest labels, so many, each with what every word gave to it."""
         self.model.eval()
-        found = []
-        for start, (ids, mask, spans) in enumerate(self.batches(texts)):
+        found, waiting = list[list[Explained]](), iter(texts)
+        for ids, mask, spans in self.batches(texts):
             logits, parts, rest = self.model.evidence(ids, mask)
             chances = self.probabilities(logits)
-            for row, own in enumerate(spans):
-                best = chances[row].argsort(dim=-1, descending=True, stable=True)[:labels].tolist()
-                told = [merged(own, parts[row, i].tolist()) for i in best]
-                found.append([Explained(texts[start * ROWS + row], self.labels[i], float(chances[row, i]), float(logits[row, i]), words,
-                                        float(rest[row, i]) + marks) for i, (words, marks) in zip(best, told, strict=True)])
+            ranks = logits.argsort(dim=-1, descending=True, stable=True)[:, :labels].tolist()
+            for row, best in enumerate(ranks):
+                text, told = next(waiting), {i: merged(spans[row], parts[row, i].tolist()) for i in best}
+                found.append([Explained(text, self.labels[i], float(chances[row, i]), float(logits[row, i]), words,
+                                        float(rest[row, i]) + marks) for i, (words, marks) in told.items()])
         return found
 
     def name_labels(self) -> None:
@@ -161,7 +163,7 @@ class Classifier:
 
 def spoken(label: str) -> str:
     """A label's name as words: `game::strategy` reads "game strategy"."""
-    return " ".join(part for part in label.replace("_", " ").replace(":", " ").replace("/", " ").replace("-", " ").split()) or label
+    return " ".join(re.split(r"[\W_]+", label)).strip() or label
 
 
 def merged(spans: Sequence[tuple[int, int]], weights: Sequence[float]) -> tuple[tuple[Part, ...], float]:

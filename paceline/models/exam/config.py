@@ -1,4 +1,4 @@
-"""What an EXAM classifier is made of; the paper's way is the default, and where paper and released code differ there is an option."""
+"""What an EXAM classifier is made of; the paper's way is the default, with an option wherever the released code differs."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ AGGREGATORS = ("mlp", "mean", "sum", "max", "logsumexp", "top", "attention", "ma
 OWN_ENCODERS = ("region", "gru")
 MULTI_HIDDEN = 60  # width of the aggregation MLP in the paper's multi-label models
 MULTI = "multi_label_classification"
+CHOICES = {"encoder": (*OWN_ENCODERS, "pretrained"), "aggregator": AGGREGATORS, "keep": ("first", "last")}
 LEAST = {"width": 1, "radius": 0, "layers": 1, "words": 0, "buckets": 1, "length": 1, "hidden": 0, "top": 1, "chunk": 0}
 
 
@@ -59,9 +60,8 @@ class ExamConfig(PreTrainedConfig):
 
     def __post_init__(self, **kwargs: Any) -> None:
         super().__post_init__(**kwargs)
-        for name, value, known in (("encoder", self.encoder, (*OWN_ENCODERS, "pretrained")), ("keep", self.keep, ("first", "last")),
-                                   ("aggregator", self.aggregator, AGGREGATORS)):
-            if value not in known:
+        for name, known in CHOICES.items():
+            if (value := getattr(self, name)) not in known:
                 raise RequestError(f"There is no {name} {value!r}.{did_you_mean(str(value), known)}")
         for name, least in LEAST.items():
             if getattr(self, name) < least:

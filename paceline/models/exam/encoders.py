@@ -7,14 +7,14 @@ from pathlib import Path
 import torch
 from torch import nn
 from torch.nn.functional import pad
-from transformers import AutoConfig, AutoModel
+from transformers import AutoConfig, AutoModel, PreTrainedModel
 
 from paceline.errors import ModelError
 from paceline.lm.load import quiet, resolve
 from paceline.lm.places import MINILM, minilm
 from paceline.models.exam.config import ExamConfig
 
-__all__ = ["Gru", "Pretrained", "Region", "encoder_for", "encoder_place"]
+__all__ = ["Gru", "Pretrained", "Region", "encoder_for", "encoder_place", "weights_of"]
 
 
 class Region(nn.Module):
@@ -39,7 +39,7 @@ class Region(nn.Module):
 
 
 class Gru(nn.Module):
-    """H_i = the state of a GRU behind word i. Source: EXAM, section 4.2; the paper does not say how many layers, the code has 2."""
+    """H_i = the state of a GRU behind word i. Source: EXAM, section 4; the paper does not say how many layers, the code has 2."""
 
     def __init__(self, config: ExamConfig) -> None:
         super().__init__()
@@ -77,7 +77,7 @@ def encoder_place(name: str) -> Path:
     return minilm() if name == MINILM else Path(resolve(name))
 
 
-def weights_of(name: str) -> nn.Module:
+def weights_of(name: str) -> PreTrainedModel:
     """A Hugging Face encoder with its weights, in fp32. Raises ModelError where it cannot be had."""
     try:
         with quiet():

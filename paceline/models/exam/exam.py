@@ -45,7 +45,7 @@ class Exam(PreTrainedModel):
     def __init__(self, config: ExamConfig) -> None:
         super().__init__(config)
         self.encoder = encoder_for(config)
-        self.classes = nn.Parameter(torch.empty(len(config.labels), self.encoder.width))
+        self.classes = nn.Parameter(torch.empty(len(config.labels), int(self.encoder.width)))
         self.class_bias = nn.Parameter(torch.zeros(len(config.labels))) if config.class_bias else None
         self.aggregator = aggregator_for(config)
         nn.init.xavier_uniform_(self.classes)
@@ -120,13 +120,13 @@ class Exam(PreTrainedModel):
 
     @torch.no_grad()
     def meanings(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """Class vectors [B, k] that stand for these texts, such as names of labels: the mean of H, as long as class vectors are."""
+        """Class vectors [B, k] that stand for these texts, such as labels' names: the mean of H, as long as class vectors are."""
         mean = self.hidden(ids, mask).sum(1) / mask.sum(1, keepdim=True).clamp_min(1)
         return mean * (self.classes.norm(dim=-1).mean() / mean.norm(dim=-1, keepdim=True).clamp_min(1e-6))
 
     @torch.no_grad()
     def add_label(self, name: str, vector: torch.Tensor) -> None:
-        """One more class, without training: a row of T. All other logits stay as they are. Raises RequestError for a known name."""
+        """One more class without training, a row of T: no other logit changes. Raises RequestError for a known name."""
         if name in self.config.labels:
             raise RequestError(f"The classifier has a label {name!r} already.")
         labels = [*self.config.labels, name]

@@ -84,8 +84,8 @@ def run(config: Config) -> Path:
 def tasks(config: Config) -> dict[str, Task]:
     """The texts at hand; in the fast form made-up ones."""
     if config.fast:
-        made = keywords(TASKS[0], 8, 400, 0)
-        some = (made.only(range(200)), made.only(range(200, 300)), made.only(range(300, 400)))
+        made = keywords(TASKS[0], 8, 120, 0)
+        some = (made.only(range(60)), made.only(range(60, 90)), made.only(range(90, 120)))
         several = tuple(Labelled(part.texts, part.labels, True) for part in some)
         return {NEWS: Task(some, {"width": 8, "length": 64}), TAGS: Task(several, {"width": 8, "length": 16})}  # type: ignore[arg-type]
     found = {}
@@ -132,7 +132,8 @@ def ablated(config: Config, name: str, task: Task, rate: float) -> dict[str, lis
     """Change of EXAM -> its runs, at EXAM's own rate."""
     chosen = dict(list(ABLATIONS.items())[:1]) if config.fast else ABLATIONS
     seeds = range(1 if config.fast else min(FEW_SEEDS, config.seeds))
-    return {change: [one(config, name, task, (change, settings, rate, seed)) for seed in seeds] for change, settings in chosen.items()}
+    return {change: [one(config, name, task, (change, settings, rate, seed)) for seed in seeds]
+            for change, settings in chosen.items()}
 
 
 def one(config: Config, name: str, task: Task, asked: tuple[str, dict[str, Any], float, int]) -> dict[str, Any]:
@@ -151,5 +152,5 @@ def kept(config: Config, name: str, make: Any) -> dict[str, Any]:
 
 def short(task: dict[str, Any]) -> dict[str, Any]:
     """A task's record without the figures of single texts."""
-    runs = {arm: [{key: value for key, value in run.items() if key != "each"} for run in runs] for arm, runs in task["runs"].items()}
+    runs = {arm: [{key: run[key] for key in run if key != "each"} for run in runs] for arm, runs in task["runs"].items()}
     return task | {"runs": runs}

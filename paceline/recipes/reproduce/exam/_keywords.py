@@ -17,14 +17,14 @@ KEYS, NOISE = ("amber", "birch", "cedar", "delta"), 500
 def keywords(task: str, n: int, count: int, seed: int) -> Labelled:
     """`count` texts of n words, all of them noise but one keyword at a random place; four classes.
 
-    "keyword": the class is the keyword: whatever pools words can learn it, an average the worse the longer the text. "keyword and
-    place": two keywords, and for each the halves of the text tell two classes apart, so that what knows no places is right for one
-    in two.
+    "keyword": the class is the keyword: whatever pools words can learn it, an average the worse the longer the text. "keyword
+    and place": two keywords, and for each the halves of the text tell two classes apart, so that what knows no places is right
+    for one in two.
     """
     if task not in TASKS:
         raise SpecError(f"There is no task {task!r}.{did_you_mean(task, TASKS)}")
     rng = Random(f"{task} {n} {seed}")
-    texts, labels = [], []
+    texts, labels = list[str](), list[tuple[str, ...]]()
     for _ in range(count):
         words, at, kind = [f"w{rng.randrange(NOISE)}" for _ in range(n)], rng.randrange(n), rng.randrange(4)
         key = kind if task == TASKS[0] else kind % 2

@@ -19,7 +19,7 @@ NO_PERCENT = ("precision", "f1_printed")
 def written_up(found: dict[str, Any], exam: str) -> str:
     """The page."""
     tasks = [part(name, task, exam) for name, task in found["tasks"].items()]
-    keywords = [[task, arm, *(accuracy(values) for values in by.values())] for task, arms in found["keywords"].items()
+    keywords = [[task, arm, *(points(values) for values in by.values())] for task, arms in found["keywords"].items()
                 for arm, by in arms.items()]
     lengths = list(next(iter(next(iter(found["keywords"].values())).values())))
     return rendered(str(Path(__file__).with_name("__init__.py")), found=found, tasks=tasks, keywords=keywords, lengths=lengths,
@@ -31,7 +31,7 @@ def part(name: str, task: dict[str, Any], exam: str) -> dict[str, Any]:
     shown = [figure for figure in SHOWN if figure in task["runs"][exam][0]["figures"]]
     rows = [[arm, *(figure_of(runs, figure) for figure in shown), *compared(task, arm, exam), rate_of(task, arm)]
             for arm, runs in task["runs"].items()]
-    first = {arm: mean_of([list(run["checks"].values())[1] for run in runs]) for arm, runs in task["runs"].items() if "checks" in runs[0]}
+    first = {arm: mean_of([list(run["checks"].values())[1] for run in task["runs"][arm]]) for arm in task["rates"]}
     looks = {arm: [run["deleted"] for run in runs if run.get("deleted")] for arm, runs in task["runs"].items()}
     falls = [[arm, *(points([one[how] for one in some]) for how in ("loudest", "random"))] for arm, some in looks.items() if some]
     return {"name": name, "head": ["arm", *(SHOWN[f] for f in shown), "EXAM over it, seeds", "EXAM over it, texts", "rate"],
@@ -49,10 +49,6 @@ def points(values: list[float]) -> str:
     return str(mean_of([100 * value for value in values]))
 
 
-def accuracy(values: list[float]) -> str:
-    return points(values)
-
-
 def scaled(value: Mean, multi: bool) -> str:
     return f"{value:.2f}" if multi else f"{100 * value:.1f} %"
 
@@ -62,8 +58,8 @@ def rate_of(task: dict[str, Any], arm: str) -> str:
 
 
 def beside(task: dict[str, Any], arm: str, exam: str) -> tuple[Mean, Mean]:
-    """EXAM less another arm in the figure that texts are scored by: with its interval over seeds, seed by seed, and over the texts of
-    the test set, each text's mean over the seeds.
+    """EXAM less another arm in the figure that texts are scored by: with its interval over seeds, seed by seed, and over the
+    texts of the test set, each text's mean over the seeds.
     """
     ours, theirs = ([np.array(run["each"]) for run in task["runs"][name]] for name in (exam, arm))
     pairs = [a - theirs[i % len(theirs)] for i, a in enumerate(ours)]
@@ -107,5 +103,5 @@ def draw(found: dict[str, Any], exam: str, axes: Any) -> None:
         _, lead = beside(task, arm, exam)
         axes[1].errorbar(base * lead, y, xerr=base * lead.bar, fmt="o", color="C0")
     axes[1].axvline(0, color="grey", linewidth=0.8)
-    axes[1].set(yticks=range(len(places)), yticklabels=[f"{name}: {arm}" for name, arm in places], xlabel="EXAM over it, % of its score")
+    axes[1].set(yticks=range(len(places)), yticklabels=[f"{name}: {arm}" for name, arm in places], xlabel="EXAM over it, %")
     axes[1].tick_params(axis="y", labelsize=7)

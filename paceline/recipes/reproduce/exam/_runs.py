@@ -54,7 +54,7 @@ def figures(scores: np.ndarray, truth: np.ndarray, multi: bool) -> dict[str, Any
 
 
 def each(scores: np.ndarray, truth: np.ndarray, multi: bool) -> np.ndarray:
-    """What each text adds to the figure that arms are compared by, [N]: right or wrong, or its part of the ranking's precision."""
+    """What each text adds to the figure that arms are compared by, [N]: right or wrong, or its part of the precision."""
     if not multi:
         return (scores.argmax(1) == truth).astype(float)
     order = np.argsort(-scores, axis=1, kind="stable")[:, :DEPTH]
@@ -63,8 +63,8 @@ def each(scores: np.ndarray, truth: np.ndarray, multi: bool) -> np.ndarray:
 
 
 def deleted(classifier: Classifier, test: Labelled) -> dict[str, float]:
-    """How much probability the likeliest label loses without the words that spoke loudest for it, and without as many random ones:
-    whether the evidence is evidence.
+    """How much probability the likeliest label loses without the words that spoke loudest for it, and without as many random
+    ones: whether the evidence is evidence.
     """
     rng, texts = Random(0), [text for text in test.texts if len(text.split()) > 2 * DELETED][:LOOKED_AT]
     if not texts:
