@@ -37,9 +37,9 @@ def test_texts_from_everywhere(paceline_cli: Callable, folder: Path, tmp_path: P
 def test_reasons(paceline_cli: Callable, folder: Path, tmp_path: Path) -> None:
     files = ["--json", tmp_path / "a.json", "--html", tmp_path / "a.html"]
     out = paceline_cli("classify", "--model", folder, "--explain", "--labels", 2, *files, "final <final")
-    assert out.code == 0 and out.out.startswith("sports ") and "final +" in out.out and "logit" in out.out
+    assert out.code == 0 and "final +" in out.out and "logit" in out.out
     [record] = json.loads((tmp_path / "a.json").read_text())
-    assert record["labels"][0]["label"] == "sports" and len(record["why"]) == 2
+    assert out.out.startswith(record["labels"][0]["label"]) and len(record["why"]) == 2
     assert record["why"][0]["parts"][0]["start"] == 0
     page = (tmp_path / "a.html").read_text()
     assert '<mark class="for"' in page and "&lt;" in page and "<final" not in page and "http" not in page

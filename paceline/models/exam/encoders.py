@@ -64,10 +64,11 @@ class Pretrained(nn.Module):
         return self.body(input_ids=ids, attention_mask=mask.long()).last_hidden_state
 
 
-KINDS = {"region": Region, "gru": Gru, "pretrained": Pretrained}
+Encoder = Region | Gru | Pretrained
+KINDS: dict[str, type[Encoder]] = {"region": Region, "gru": Gru, "pretrained": Pretrained}
 
 
-def encoder_for(config: ExamConfig) -> nn.Module:
+def encoder_for(config: ExamConfig) -> Encoder:
     """An encoder with fresh weights; `width` is its k."""
     return KINDS[config.encoder](config)
 

@@ -45,7 +45,7 @@ class Exam(PreTrainedModel):
     def __init__(self, config: ExamConfig) -> None:
         super().__init__(config)
         self.encoder = encoder_for(config)
-        self.classes = nn.Parameter(torch.empty(len(config.labels), int(self.encoder.width)))
+        self.classes = nn.Parameter(torch.empty(len(config.labels), self.encoder.width))
         self.class_bias = nn.Parameter(torch.zeros(len(config.labels))) if config.class_bias else None
         self.aggregator = aggregator_for(config)
         nn.init.xavier_uniform_(self.classes)
