@@ -6,6 +6,7 @@ What is killed goes on from its newest checkpoint with the same command and ends
 from __future__ import annotations
 
 import dataclasses
+import os
 import sys
 import zlib
 from dataclasses import dataclass
@@ -38,7 +39,7 @@ class Config:
 
     data: str = "data.csv"  # A .csv, .tsv or .jsonl file, or debian:, debian:section, debian:tags@FILE (the package index).
     test: str | None = None  # A file of the same kind to measure on; else 20 % of the texts are kept apart for it.
-    out: Path = Path("classifier")  # Receives the classifier; checkpoints go into its neighbour OUT.work.
+    out: Path = Path("classifier")  # Receives the classifier; checkpoints go into its folder work.
     label: str | None = None  # The column of the label; guessed from usual names if not given.
     text: tuple[str, ...] = ()  # The column of the text; given again, texts are joined.
     several: str | None = None  # What parts the labels of one text, like ; or |. Lists in .jsonl need none.
@@ -72,7 +73,7 @@ def run(config: Config) -> Path:
     rest, test = split(data, TEST, "test ") if config.test is None else (data, read(config.test, config))
     learned, held = split(rest, SHARE)
     classifier = fresh(config, learned, data.names)
-    work = claim_folder(config.out.with_name(config.out.name + ".work"), settings(config, data))
+    work = claim_folder(config.out / "work", settings(config, data))
     steps = -(-len(learned.texts) // config.rows) * config.epochs
     lesson = Lesson(work, config.rows, config.epochs, config.patience, rate(config), config.seed, config.limit)
     before = measured(classifier, test)  # also refuses labels of the test file that are unknown, before any work
@@ -86,7 +87,9 @@ def run(config: Config) -> Path:
         classifier.save(folder)
         replace_json(folder / "training.json", figures, indent=2)
 
-    return replace_folder(config.out, write)
+    for file in replace_folder(work / "classifier", write).iterdir():
+        os.replace(file, config.out / file.name)
+    return config.out
 
 
 def check(config: Config) -> None:

@@ -57,7 +57,7 @@ def fit(classifier: Classifier, learned: Labelled, held: Labelled, lesson: Lesso
     Raises DataError for a label that the classifier does not have.
     """
     model, texts = classifier.model, encoded(classifier, learned)
-    targets, truth = targets_of(learned, classifier.labels), targets_of(held, classifier.labels)
+    targets, truth = (targets_of(part, classifier.labels, model.config.multi) for part in (learned, held))
     epoch = -(-len(learned.texts) // lesson.rows)
     steps = epoch * lesson.epochs if lesson.limit is None else min(lesson.limit, epoch * lesson.epochs)
 
@@ -129,13 +129,17 @@ def encoded(classifier: Classifier, data: Labelled) -> Encoded:
     return classifier.vocabulary.encode(data.texts, classifier.model.config)
 
 
-def targets_of(data: Labelled, labels: Sequence[str]) -> torch.Tensor:
-    """Class numbers [N], or 0/1 [N, c] where texts may have several labels. Raises DataError for a label that is not there."""
+def targets_of(data: Labelled, labels: Sequence[str], multi: bool) -> torch.Tensor:
+    """Class numbers [N], or 0/1 [N, c] where texts may have several labels. Raises DataError for labels that a classifier with
+    these cannot give.
+    """
     numbers = {label: i for i, label in enumerate(labels)}
     if strange := next((label for some in data.labels for label in some if label not in numbers), None):
         raise DataError(f"Some texts have the label {strange!r}, which the classifier was not trained for; it knows "
                         f"{', '.join(labels[:8])}{' …' if len(labels) > 8 else ''}. Train with it, or leave those texts out.")
-    if not data.multi:
+    if not multi:
+        if several := next((some for some in data.labels if len(some) > 1), None):
+            raise DataError(f"Some texts have several labels ({', '.join(several)}), and the classifier gives one.")
         return torch.tensor([numbers[some[0]] for some in data.labels])
     targets = torch.zeros(len(data.texts), len(labels))
     for row, some in enumerate(data.labels):
@@ -154,5 +158,5 @@ def figures_of(classifier: Classifier, logits: torch.Tensor, truth: torch.Tensor
 
 def measured(classifier: Classifier, data: Labelled) -> dict[str, float]:
     """How good it is on these texts. Raises DataError for a label that it does not have."""
-    truth = targets_of(data, classifier.labels)
+    truth = targets_of(data, classifier.labels, classifier.model.config.multi)
     return figures_of(classifier, classifier.logits(data.texts), truth)

@@ -89,3 +89,5 @@ def test_labels_that_it_does_not_have(tmp_path: Path) -> None:
     strange = Labelled(["a", "b"], [("x",), ("w",)])
     with pytest.raises(DataError, match="label 'w', which the classifier was not trained for; it knows x, y, z"):
         measured(fresh(), strange)
+    with pytest.raises(DataError, match=r"several labels \(x, y\), and the classifier gives one"):
+        measured(fresh(), Labelled(["a"], [("x", "y")]))

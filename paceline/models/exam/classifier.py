@@ -41,7 +41,9 @@ class Part(NamedTuple):
 
 @dataclass(frozen=True)
 class Explained:
-    """Why a text has a label: its parts' weights and `rest` (biases and marks that are no word) add up to `logit`."""
+    """Why a text has a label: its parts' weights and `rest` (biases and marks that are no word) add up to `logit`. With one label a
+    text, all three are told beyond the mean of all labels, since softmax looks at differences alone.
+    """
 
     text: str
     label: str
@@ -143,6 +145,8 @@ class Classifier:
         for ids, mask, spans in self.batches(texts):
             logits, parts, rest = self.model.evidence(ids, mask)
             chances = self.probabilities(logits)
+            if not self.model.config.multi:  # what all labels have in common decides nothing between them
+                logits, parts, rest = (some - some.mean(1, keepdim=True) for some in (logits, parts, rest))
             ranks = logits.argsort(dim=-1, descending=True, stable=True)[:, :labels].tolist()
             for row, best in enumerate(ranks):
                 text, told = next(waiting), {i: merged(spans[row], parts[row, i].tolist()) for i in best}

@@ -107,9 +107,9 @@ def by_keyword(config: Config) -> dict[str, dict[str, dict[str, list[float]]]]:
     for task in TASKS:
         for name, settings in arms.items():
             for n in PLACES[:1] if config.fast else PLACES:
-                size = 60 if config.fast else 2000
+                size = 60 if config.fast else 1000
                 parts = [keywords(task, n, count, seed) for seed, count in enumerate((size, size // 4, size // 4))]
-                ours = Trained({"width": 16, "radius": 0, "length": n, **settings}, config.epochs, 16, 5e-3)
+                ours = Trained({"width": 16, "radius": 0, "length": n, **settings}, config.epochs, 16, 1e-2)
                 runs = [kept(config, f"keywords {task} {name} {n} {seed}", partial(trained, parts, ours, seed))
                         for seed in range(1 if config.fast else FEW_SEEDS)]
                 found.setdefault(task, {}).setdefault(name, {})[str(n)] = [run["figures"]["accuracy"] for run in runs]

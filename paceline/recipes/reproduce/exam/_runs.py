@@ -42,7 +42,7 @@ def trained(parts: Sequence[Labelled], ours: Trained, seed: int) -> dict[str, An
     classifier = Classifier.made(learned.texts, labels, multi=learned.multi, **ours.settings)
     with tempfile.TemporaryDirectory() as folder:
         checks = fit(classifier, learned, held, Lesson(Path(folder), ours.rows, ours.epochs, lr=ours.rate, seed=seed))
-    truth = targets_of(test, labels).numpy()
+    truth = targets_of(test, labels, test.multi).numpy()
     scores = classifier.logits(test.texts).numpy()
     count = sum(parameter.numel() for parameter in classifier.model.parameters())
     return {"checks": checks, **figures(scores, truth, test.multi), "deleted": deleted(classifier, test), "parameters": count}
@@ -100,7 +100,7 @@ def tfidf(parts: Sequence[Labelled]) -> dict[str, Any]:
     labels = sorted({name for part in parts for name in part.names})
     words = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, min_df=1)
     x, *others = words.fit_transform(learned.texts), words.transform(held.texts), words.transform(test.texts)
-    y, *truths = (targets_of(part, labels).numpy() for part in parts)
+    y, *truths = (targets_of(part, labels, learned.multi).numpy() for part in parts)
     best: tuple[float, dict[str, Any]] | None = None
     for strength in (1.0, 10.0, 100.0):
         plain = LogisticRegression(C=strength, max_iter=300, solver="liblinear" if learned.multi else "lbfgs")
