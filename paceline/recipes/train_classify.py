@@ -73,22 +73,15 @@ def run(config: Config) -> Path:
     rest, test = split(data, TEST, "test ") if config.test is None else (data, read(config.test, config))
     learned, held = split(rest, SHARE)
     classifier = fresh(config, learned, data.names)
-    work = claim_folder(config.out / "work", settings(config, data))
-    steps = -(-len(learned.texts) // config.rows) * config.epochs
+    work = claim_folder(config.out / "work", settings(config, rest, data.names))
     lesson = Lesson(work, config.rows, config.epochs, config.patience, rate(config), config.seed, config.limit)
     before = measured(classifier, test)  # also refuses labels of the test file that are unknown, before any work
-    with reporter("classifier", steps if config.limit is None else config.limit) as report:
+    with reporter("classifier", lesson.steps(len(learned.texts))[1]) as report:
         checks = fit(classifier, learned, held, lesson, report)
     figures = {"test": measured(classifier, test), "untrained": before, "validation": checks, "texts": len(learned.texts),
                "read": data.how, "null": commonest(learned, test)}
     print(told(figures), file=sys.stderr)
-
-    def write(folder: Path) -> None:
-        classifier.save(folder)
-        replace_json(folder / "training.json", figures, indent=2)
-
-    for file in replace_folder(work / "classifier", write).iterdir():
-        os.replace(file, config.out / file.name)
+    keep(classifier, figures, work / "classifier", config.out)
     return config.out
 
 
@@ -122,12 +115,23 @@ def fresh(config: Config, learned: Labelled, labels: list[str]) -> Classifier:
     return made
 
 
-def settings(config: Config, data: Labelled) -> dict[str, str]:
+def keep(classifier: Classifier, figures: dict[str, Any], beside: Path, out: Path) -> None:
+    """Write it whole elsewhere, then move each file to its place: nothing else in the folder is touched."""
+
+    def write(folder: Path) -> None:
+        classifier.save(folder)
+        replace_json(folder / "training.json", figures, indent=2)
+
+    for file in replace_folder(beside, write).iterdir():
+        os.replace(file, out / file.name)
+
+
+def settings(config: Config, data: Labelled, labels: list[str]) -> dict[str, str]:
     """What a work folder belongs to: the options that shape the weights, and the texts with their labels."""
     free = ("out", "test", "limit", "skip_bad", "data")
     chosen = {key: str(value) for key, value in dataclasses.asdict(config).items() if key not in free}
-    content = "\n".join(f"{text}\t{labels}" for text, labels in zip(data.texts, data.labels, strict=True))
-    return chosen | {"labels": ", ".join(data.names), "texts": f"{zlib.crc32(content.encode('utf-8', 'surrogatepass')):08x}"}
+    content = "\n".join(f"{text}\t{some}" for text, some in zip(data.texts, data.labels, strict=True))
+    return chosen | {"labels": ", ".join(labels), "texts": f"{zlib.crc32(content.encode('utf-8', 'surrogatepass')):08x}"}
 
 
 def rate(config: Config) -> float:

@@ -28,7 +28,7 @@ __all__ = ["Lesson", "fit", "measured", "targets_of"]
 @dataclass(frozen=True)
 class Lesson:
     """How to train: rows in a step, epochs at most, epochs without a gain before it ends, peak rate of Adam, seed, where
-    checkpoints go. The paper: 16, 20, by the validation set, 1e-4.
+    checkpoints go, steps at most. The paper: 16, 20, by the validation set, 1e-4.
     """
 
     folder: Path
@@ -38,6 +38,11 @@ class Lesson:
     lr: float = 3e-3
     seed: int = 0
     limit: int | None = None
+
+    def steps(self, texts: int) -> tuple[int, int]:
+        """In an epoch, and in all."""
+        epoch = -(-texts // self.rows)
+        return epoch, min(epoch * self.epochs, self.limit or epoch * self.epochs)
 
 
 class Texts(NamedTuple):
@@ -58,8 +63,7 @@ def fit(classifier: Classifier, learned: Labelled, held: Labelled, lesson: Lesso
     """
     model, texts = classifier.model, encoded(classifier, learned)
     targets, truth = (targets_of(part, classifier.labels, model.config.multi) for part in (learned, held))
-    epoch = -(-len(learned.texts) // lesson.rows)
-    steps = epoch * lesson.epochs if lesson.limit is None else min(lesson.limit, epoch * lesson.epochs)
+    epoch, steps = lesson.steps(len(learned.texts))
 
     def batch(step: int) -> Texts:
         rows = drawn(len(learned.texts), lesson, step, epoch)

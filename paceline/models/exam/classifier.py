@@ -41,8 +41,9 @@ class Part(NamedTuple):
 
 @dataclass(frozen=True)
 class Explained:
-    """Why a text has a label: its parts' weights and `rest` (biases and marks that are no word) add up to `logit`. With one label a
-    text, all three are told beyond the mean of all labels, since softmax looks at differences alone.
+    """Why a text has a label: its parts' weights and `rest` (biases and marks that are no word) add up to `logit`.
+
+    With one label a text, all three are told beyond the mean of all labels, since softmax looks at differences alone.
     """
 
     text: str
@@ -72,7 +73,7 @@ class Classifier:
         if encoder in OWN_ENCODERS:
             own = Words.of(texts, words, settings.get("buckets", ExamConfig.buckets))
             return cls(Exam(ExamConfig(encoder=encoder, words=len(own.words), **settings)), own)
-        body, pieces = weights_of(encoder), Pieces.open(encoder)
+        body, pieces = weights_of(encoder), Pieces.of(encoder)
         model = Exam(ExamConfig(encoder="pretrained", pretrained=body.config.to_dict(), **settings))
         model.encoder.get_submodule("body").load_state_dict(body.state_dict())
         return cls(model, pieces)

@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import torch
-from transformers import AutoTokenizer
+from transformers import PreTrainedTokenizerFast
 
+from paceline.errors import ModelError
 from paceline.files import read_json, replace_json
+from paceline.lm.load import load_tokenizer
 from paceline.models.exam.config import ExamConfig
 from paceline.models.exam.encoders import encoder_place
 
@@ -80,9 +82,17 @@ class Pieces:
         self.tokenizer = tokenizer
 
     @classmethod
-    def open(cls, place: str | Path) -> Pieces:
-        """From a folder, or by an encoder's name."""
-        return cls(AutoTokenizer.from_pretrained(str(place if isinstance(place, Path) else encoder_place(place))))
+    def of(cls, encoder: str) -> Pieces:
+        """An encoder's own. Raises ModelError where there is none, or one that cannot tell where its pieces stand."""
+        found = load_tokenizer(str(encoder_place(encoder)))
+        if not found.is_fast:
+            raise ModelError(f"The tokenizer of {encoder!r} does not tell where its pieces stand: it has no tokenizer.json.")
+        return cls(found)
+
+    @classmethod
+    def open(cls, folder: Path) -> Pieces:
+        """What `save` wrote."""
+        return cls(PreTrainedTokenizerFast.from_pretrained(folder))
 
     def save(self, folder: Path) -> None:
         self.tokenizer.save_pretrained(folder)
