@@ -73,9 +73,9 @@ def run(config: Config) -> Path:
     rest, test = split(data, TEST, "test ") if config.test is None else (data, read(config.test, config))
     learned, held = split(rest, SHARE)
     classifier = fresh(config, learned, data.names)
+    before = measured(classifier, test)  # labels of the test file that are unknown are refused before a folder is claimed
     work = claim_folder(config.out / "work", settings(config, rest, data.names))
     lesson = Lesson(work, config.rows, config.epochs, config.patience, rate(config), config.seed, config.limit)
-    before = measured(classifier, test)  # also refuses labels of the test file that are unknown, before any work
     with reporter("classifier", lesson.steps(len(learned.texts))[1]) as report:
         checks = fit(classifier, learned, held, lesson, report)
     figures = {"test": measured(classifier, test), "untrained": before, "validation": checks, "texts": len(learned.texts),

@@ -16,7 +16,7 @@ from paceline.recipes.reproduce.exam._runs import each, without
 
 
 def test_exam(tmp_path: Path) -> None:
-    config = exam.Config(out=tmp_path / "out", work=tmp_path / "work", fast=True, seeds=2, epochs=2)
+    config = exam.Config(out=tmp_path / "out", work=tmp_path / "work", fast=True, seeds=2, epochs=1)
     page = exam.run(config)
     text, data = page.read_text(), json.loads(page.with_suffix(".json").read_text())
     assert "EXAM over it" in text and "residual" in text and page.with_suffix(".png").stat().st_size > 5000
@@ -25,7 +25,7 @@ def test_exam(tmp_path: Path) -> None:
     before = {file: file.stat().st_mtime_ns for file in (tmp_path / "work").iterdir() if file.name != "settings.json"}
     exam.run(config)
     assert all(file.stat().st_mtime_ns == time for file, time in before.items())  # what was done is not done again
-    with pytest.raises(DataError, match="epochs = 2, not 3"):
+    with pytest.raises(DataError, match="epochs = 1, not 3"):
         exam.run(exam.Config(out=tmp_path / "out", work=tmp_path / "work", fast=True, epochs=3))
 
 
