@@ -68,7 +68,8 @@ def test_of_a_sparse_gradient_only_its_rows_move_as_sparse_adam_moves_them() -> 
     start = ours[0].detach().clone()
     for rows in ([0, 2], [2, 4], [2, 2]):
         for p in (*ours, *theirs):
-            p.grad = torch.sparse_coo_tensor(torch.tensor([rows]), torch.ones(2, 3) * (1 + rows[1]), (6, 3))
+            values = torch.ones(2, 3) * (1 + rows[1])
+            p.grad = torch.sparse_coo_tensor(torch.tensor([rows]), values, (6, 3), check_invariants=True)
         mine.step()
         reference.step()
     torch.testing.assert_close(ours[0], theirs[0], atol=1e-6, rtol=1e-5)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from safetensors import SafetensorError
 
-from paceline.errors import DataError, ModelError
+from paceline.errors import DataError, ModelError, RequestError
 from paceline.files import read_json
 from paceline.lm.load import quiet
 from paceline.models.exam.config import OWN_ENCODERS, ExamConfig
@@ -64,7 +64,8 @@ class Classifier:
     def made(cls, texts: Sequence[str], labels: Sequence[str], encoder: str = "region", words: int = 30_000,
              multi: bool = False, **settings: Any) -> Classifier:
         """A fresh one. texts: where its words are counted. encoder: region, gru, minilm, a folder or a hub id. settings: any of
-        `ExamConfig`. Raises DataError for fewer than two labels, ModelError for an encoder that cannot be had.
+        `ExamConfig`. Raises DataError for fewer than two labels, ModelError for an encoder that cannot be had, RequestError for
+        settings that make no model.
         """
         if len(set(labels)) < 2:
             raise DataError(f"A classifier tells at least two labels apart; found {', '.join(labels) or 'none'}.")
@@ -74,6 +75,9 @@ class Classifier:
             own = Words.of(texts, words, settings.get("buckets", ExamConfig.buckets))
             return cls(Exam(ExamConfig(encoder=encoder, words=len(own.words), **settings)), own)
         body, pieces = weights_of(encoder), Pieces.of(encoder)
+        most, length = getattr(body.config, "max_position_embeddings", None), settings.get("length", ExamConfig.length)
+        if most is not None and length > most:
+            raise RequestError(f"The encoder {encoder!r} reads {most} tokens at most; found a length of {length}.")
         model = Exam(ExamConfig(encoder="pretrained", pretrained=body.config.to_dict(), **settings))
         model.encoder.get_submodule("body").load_state_dict(body.state_dict())
         return cls(model, pieces)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from transformers import BertConfig, BertModel, BertTokenizerFast
 
-from paceline.errors import DataError, ModelError
+from paceline.errors import DataError, ModelError, RequestError
 from paceline.lm.places import minilm
 from paceline.models.exam.classifier import Classifier, spoken
 from paceline.models.exam.config import ExamConfig
@@ -86,6 +86,8 @@ def test_any_hugging_face_encoder(tmp_path: Path) -> None:
     torch.manual_seed(0)
     shape = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
     BertModel(BertConfig(vocab_size=len(vocabulary), **shape)).save_pretrained(tmp_path / "body")
+    with pytest.raises(RequestError, match="reads 512 tokens at most; found a length of 513"):
+        made(encoder=str(tmp_path / "body"), length=513)
     held = made(encoder=str(tmp_path / "body"), aggregator="mean")
     held.name_labels()
     [[told]] = held.explain(["The cup final"])

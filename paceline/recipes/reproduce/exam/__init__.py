@@ -1,8 +1,8 @@
 """EXAM (arXiv 1811.09386) against the same encoder pooled, on AG News and Debian's tags, and on texts that one keyword decides.
 
 Arms share encoder, texts, seeds and a choice of rate by held-out texts: EXAM, its baseline (maximum over words, then a linear
-layer), fastText's form (the average), and bigram TF-IDF with a linear model of scikit-learn. Then the points where paper and
-released code differ, and aggregators that know no places.
+layer), fastText's form (the average), and bigram TF-IDF with a linear model of scikit-learn; null level: the commonest labels. Then
+the points where paper and released code differ, and aggregators that know no places.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from paceline.errors import DataError, RequestError
 from paceline.recipes.reproduce._record import once, picture, write_record
 from paceline.recipes.reproduce.exam._keywords import PLACES, TASKS, keywords
 from paceline.recipes.reproduce.exam._page import draw, written_up
-from paceline.recipes.reproduce.exam._runs import Trained, tfidf, trained
+from paceline.recipes.reproduce.exam._runs import Trained, popular, tfidf, trained
 from paceline.train.checkpoint import claim_folder
 from paceline.train.precision import flush_denormals
 
 __all__ = ["Config", "run"]
 
-EXAM, POOLED, MEAN, TFIDF = "EXAM", "max-pool", "mean (fastText)", "bigram TF-IDF"
+EXAM, POOLED, MEAN, TFIDF, NULL = "EXAM", "max-pool", "mean (fastText)", "bigram TF-IDF", "commonest labels"
 ARMS: dict[str, dict[str, Any]] = {
     EXAM: {"aggregator": "mlp"}, POOLED: {"aggregator": "max_pool", "class_bias": True},
     MEAN: {"aggregator": "mean", "class_bias": True},
@@ -124,6 +124,7 @@ def compared(config: Config, name: str, task: Task) -> dict[str, Any]:
         rates[arm] = max(tried, key=lambda rate: max(tried[rate]["checks"].values()))  # noqa: B023
         runs[arm] = [one(config, name, task, (arm, settings, rates[arm], seed)) for seed in range(config.seeds)]
     runs[TFIDF] = [kept(config, f"{name} {TFIDF}", partial(tfidf, task.parts))]
+    runs[NULL] = [popular(task.parts)]
     counts = {"texts": [len(part.texts) for part in task.parts], "labels": len(task.parts[0].names), "multi": task.parts[0].multi}
     return {"rates": rates, "runs": runs, **counts}
 

@@ -94,9 +94,10 @@ def draw(found: dict[str, Any], exam: str, axes: Any) -> None:
             axes[0].plot(list(map(int, by)), [100 * float(np.mean(v)) for v in by.values()], line, marker="o", color=f"C{i}",
                          label=arm if line == "-" else None)
     axes[0].axhline(25, color="grey", linewidth=0.8)
-    axes[0].set(xscale="log", xlabel="words in a text", ylabel="accuracy, %", title="one keyword decides (dashed: and its place)")
+    ticks = list(map(int, by))
+    axes[0].set(xscale="log", xticks=ticks, xticklabels=ticks, xlabel="words in a text", ylabel="accuracy, %", title="one keyword decides (dashed: and its place)")
     axes[0].legend(fontsize=7)
-    places = [(name, arm) for name, task in found["tasks"].items() for arm in task["runs"] if arm != exam]
+    places = [(name, arm) for name, task in found["tasks"].items() for arm in list(task["runs"])[1:-1]]  # not EXAM, nor the null
     for y, (name, arm) in enumerate(places):
         task = found["tasks"][name]
         base = 100 / float(np.mean([np.mean(run["each"]) for run in task["runs"][arm]]) or 1.0)

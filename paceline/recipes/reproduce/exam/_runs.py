@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import tempfile
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ from paceline.models.exam.classifier import Classifier
 from paceline.train.classifier import Lesson, fit, targets_of
 from paceline.train.label_metrics import DEPTH, one_label, several_labels
 
-__all__ = ["Trained", "each", "tfidf", "trained"]
+__all__ = ["Trained", "each", "popular", "tfidf", "trained"]
 
 DELETED, LOOKED_AT = 3, 200  # words taken out of a text, and of how many texts
 
@@ -86,6 +87,15 @@ def without(text: str, spans: Sequence[tuple[int, int]]) -> str:
     for start, stop in sorted(spans, reverse=True):
         text = text[:start] + text[stop:]
     return text if text.strip() else "."
+
+
+def popular(parts: Sequence[Labelled]) -> dict[str, Any]:
+    """The null level: every text gets the labels that are most frequent in training, in that order."""
+    learned, _, test = parts
+    labels = sorted({name for part in parts for name in part.names})
+    seen = Counter(name for some in learned.labels for name in some)
+    scores = np.tile([float(seen[name]) for name in labels], (len(test.texts), 1))
+    return figures(scores, targets_of(test, labels, test.multi).numpy(), test.multi)
 
 
 def tfidf(parts: Sequence[Labelled]) -> dict[str, Any]:
