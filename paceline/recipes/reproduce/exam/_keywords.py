@@ -17,7 +17,7 @@ KEYS, NOISE = ("amber", "birch", "cedar", "delta"), 500
 def keywords(task: str, n: int, count: int, seed: int) -> Labelled:
     """`count` texts of n words, all of them noise but one keyword at a random place; four classes.
 
-    "keyword": the class is the keyword: whatever pools words can learn it, an average the worse the longer the text. "keyword
+    "keyword": the class is the keyword: whatever pools words can learn it, some the slower the longer the text. "keyword
     and place": two keywords, and for each the halves of the text tell two classes apart, so that what knows no places is right
     for one in two.
     """

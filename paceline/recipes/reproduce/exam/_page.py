@@ -88,21 +88,31 @@ def ablations(found: dict[str, Any], exam: str) -> list[list[str]]:
 
 
 def draw(found: dict[str, Any], exam: str, axes: Any) -> None:
-    """Keywords by length of the text, solid: anywhere, dashed: with its place; and EXAM's lead over the others by task."""
-    for task, line in zip(found["keywords"], ("-", "--"), strict=True):
-        for i, (arm, by) in enumerate(found["keywords"][task].items()):
-            axes[0].plot(list(map(int, by)), [100 * float(np.mean(v)) for v in by.values()], line, marker="o", color=f"C{i}",
-                         label=arm if line == "-" else None)
-    axes[0].axhline(25, color="grey", linewidth=0.8)
-    ticks = list(map(int, by))
-    axes[0].set(xscale="log", xticks=ticks, xticklabels=ticks, xlabel="words in a text", ylabel="accuracy, %", title="one keyword decides (dashed: and its place)")
-    axes[0].legend(fontsize=7)
-    places = [(name, arm) for name, task in found["tasks"].items() for arm in list(task["runs"])[1:-1]]  # not EXAM, nor the null
+    """Keywords by length of the text, and EXAM's lead over the others by task."""
+    draw_keywords(found["keywords"], axes[0])
+    draw_leads(found["tasks"], exam, axes[1])
+
+
+def draw_keywords(keywords: dict[str, Any], axis: Any) -> None:
+    """Solid: the keyword decides wherever it stands; dashed: together with its place."""
+    for arms, line in zip(keywords.values(), ("-", "--"), strict=True):
+        for i, (arm, by) in enumerate(arms.items()):
+            ticks = list(map(int, by))
+            axis.plot(ticks, [100 * float(np.mean(v)) for v in by.values()], line, marker="o", color=f"C{i}",
+                      label=arm if line == "-" else None)
+    axis.axhline(25, color="grey", linewidth=0.8)
+    axis.set(xscale="log", xticks=ticks, xticklabels=ticks, xlabel="words in a text", ylabel="accuracy, %",
+             title="one keyword decides (dashed: and its place)")
+    axis.legend(fontsize=7)
+
+
+def draw_leads(tasks: dict[str, Any], exam: str, axis: Any) -> None:
+    """In percent of the other arm's score, with the interval over texts."""
+    places = [(name, arm) for name, task in tasks.items() for arm in list(task["runs"])[1:-1]]  # not EXAM itself, nor the null
     for y, (name, arm) in enumerate(places):
-        task = found["tasks"][name]
-        base = 100 / float(np.mean([np.mean(run["each"]) for run in task["runs"][arm]]) or 1.0)
-        _, lead = beside(task, arm, exam)
-        axes[1].errorbar(base * lead, y, xerr=base * lead.bar, fmt="o", color="C0")
-    axes[1].axvline(0, color="grey", linewidth=0.8)
-    axes[1].set(yticks=range(len(places)), yticklabels=[f"{name}: {arm}" for name, arm in places], xlabel="EXAM over it, %")
-    axes[1].tick_params(axis="y", labelsize=7)
+        base = 100 / float(np.mean([np.mean(run["each"]) for run in tasks[name]["runs"][arm]]) or 1.0)
+        _, lead = beside(tasks[name], arm, exam)
+        axis.errorbar(base * lead, y, xerr=base * lead.bar, fmt="o", color="C0")
+    axis.axvline(0, color="grey", linewidth=0.8)
+    axis.set(yticks=range(len(places)), yticklabels=[f"{name}: {arm}" for name, arm in places], xlabel="EXAM over it, %")
+    axis.tick_params(axis="y", labelsize=7)
