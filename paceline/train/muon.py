@@ -56,7 +56,8 @@ def partition(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]
 
 
 class Muon(torch.optim.Optimizer):
-    """Steps ``matrices`` by orthogonalised Nesterov momentum and ``others`` by AdamW.
+    """Steps ``matrices`` by orthogonalised Nesterov momentum and ``others`` by AdamW; of a sparse gradient only the rows that it
+    names, so that a large embedding costs what a batch reads of it (lazy Adam: the others' moments wait).
 
     Args:
         matrices: 2-D parameters; their step is ``lr * sqrt(max(1, rows / cols))`` times a semi-orthogonal matrix.
@@ -141,8 +142,15 @@ class Muon(torch.optim.Optimizer):
             if not state:
                 state.update(step=0, mean=torch.zeros_like(p), square=torch.zeros_like(p))
             state["step"] += 1
-            state["mean"].lerp_(p.grad, 1 - beta1)
-            state["square"].mul_(beta2).addcmul_(p.grad, p.grad, value=1 - beta2)
-            denominator = (state["square"] / (1 - beta2 ** state["step"])).sqrt_().add_(group["eps"])
-            p.mul_(1 - group["lr"] * group["weight_decay"])
-            p.addcdiv_(state["mean"], denominator, value=-group["lr"] / (1 - beta1 ** state["step"]))
+            given: Any = p.grad
+            grad = given.coalesce() if given.is_sparse else given
+            rows = grad.indices()[0] if grad.is_sparse else slice(None)
+            weight, mean, square = p[rows], state["mean"][rows], state["square"][rows]  # copies of rows, or views of all
+            values = grad.values() if grad.is_sparse else grad
+            mean.lerp_(values, 1 - beta1)
+            square.mul_(beta2).addcmul_(values, values, value=1 - beta2)
+            denominator = (square / (1 - beta2 ** state["step"])).sqrt_().add_(group["eps"])
+            weight.mul_(1 - group["lr"] * group["weight_decay"])
+            weight.addcdiv_(mean, denominator, value=-group["lr"] / (1 - beta1 ** state["step"]))
+            if grad.is_sparse:
+                p[rows], state["mean"][rows], state["square"][rows] = weight, mean, square

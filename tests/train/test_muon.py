@@ -61,6 +61,21 @@ def test_other_parameters_follow_adamw() -> None:
         torch.testing.assert_close(p, q, atol=1e-6, rtol=1e-5)
 
 
+def test_of_a_sparse_gradient_only_its_rows_move_as_sparse_adam_moves_them() -> None:
+    ours, theirs = twins([(6, 3)])
+    mine = Muon([], ours, others_lr=3e-3)
+    reference = torch.optim.SparseAdam(theirs, lr=3e-3, betas=(0.9, 0.95), eps=1e-8)
+    start = ours[0].detach().clone()
+    for rows in ([0, 2], [2, 4], [2, 2]):
+        for p in (*ours, *theirs):
+            values = torch.ones(2, 3) * (1 + rows[1])
+            p.grad = torch.sparse_coo_tensor(torch.tensor([rows]), values, (6, 3), check_invariants=True)
+        mine.step()
+        reference.step()
+    torch.testing.assert_close(ours[0], theirs[0], atol=1e-6, rtol=1e-5)
+    assert torch.equal(ours[0][[1, 3, 5]], start[[1, 3, 5]]) and (ours[0][[0, 2, 4]] != start[[0, 2, 4]]).all()
+
+
 @pytest.mark.parametrize("shape", [(2, 32, 32), (2, 64, 24), (2, 24, 64)])
 def test_singular_values_become_about_equal(shape: tuple[int, ...]) -> None:
     torch.manual_seed(1)
