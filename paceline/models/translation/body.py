@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import dropout, linear
+from torch.nn.utils.rnn import pad_sequence
 
 from paceline.errors import ShapeError
 from paceline.models.translation.config import PAD, TranslationConfig
 from paceline.models.translation.layers import DecoderLayer, EncoderLayer, Keys, SourceLayer
 
-__all__ = ["Body", "Source", "real_tokens"]
+__all__ = ["Body", "Source", "padded", "real_tokens"]
 
 
 class Body(nn.Module):
@@ -73,6 +74,11 @@ class Source:
     def pick(self, rows: Tensor) -> Source:
         """Some of the sentences, also several times."""
         return Source([(k[rows], v[rows]) for k, v in self.layers], self.seen[rows, 0, 0])
+
+
+def padded(sentences: Sequence[Sequence[int]]) -> Tensor:
+    """Ids ``[B, T]`` of sentences."""
+    return pad_sequence([torch.tensor(some, dtype=torch.long) for some in sentences], batch_first=True, padding_value=PAD)
 
 
 def real_tokens(tokens: Tensor) -> Tensor:
