@@ -19,7 +19,7 @@ import torch
 from paceline import plugins
 from paceline.core.progress import waiting
 from paceline.data.parallel import Pairs, read_pairs, split
-from paceline.errors import DataError, RequestError
+from paceline.errors import DataError, RequestError, SpecError, did_you_mean
 from paceline.files import replace_json
 from paceline.models.translation.config import TranslationConfig
 from paceline.models.translation.markov import Markov
@@ -37,6 +37,7 @@ __all__ = ["Config", "run"]
 
 log = logging.getLogger("paceline")
 
+OBJECTIVES = ("xe", "oaxe", "ngram_oaxe")
 HELD = 2  # percent of the pairs that are held out where no test texts are given
 BEAM = 4  # of the teacher
 TUNED = 0.25  # of the peak rates, for the objective after cross-entropy
@@ -106,6 +107,9 @@ def checked(config: Config) -> Any:
             raise RequestError(f"Expected {name} to be at least 1, found {getattr(config, name)}.")
     if (config.test_src is None) != (config.test_tgt is None):
         raise RequestError("Expected both --test-src and --test-tgt, or neither.")
+    name = plugins.parse(config.objective)[0]
+    if name not in OBJECTIVES:
+        raise SpecError(f"There is no objective {name!r} for translation.{did_you_mean(name, OBJECTIVES)}")
     return None if config.objective == "xe" else plugins.make("objective", config.objective)
 
 
@@ -167,7 +171,7 @@ class Job:
         models["xe"] = self._at_once("xe", pairs, None, c.steps)
         if objective is not None:
             name, start = c.objective.partition(":")[0], models["xe"].state_dict()
-            models[name] = self._at_once(folder_of(c.objective), pairs, objective, c.tuning_steps, start)
+            models[name] = self._at_once(folder_of(f"{c.objective} {c.tuning_steps}"), pairs, objective, c.tuning_steps, start)
         return models
 
     def _token_by_token(self, name: str, **options: Any) -> Markov:

@@ -34,7 +34,8 @@ def scored(texts: Sequence[str], references: Sequence[str], samples: int = 1000)
     found: dict[str, float] = {}
     for name, metric in (("bleu", BLEU()), ("chrf", CHRF())):
         score = metric.corpus_score(list(texts), [list(references)], n_bootstrap=samples)
-        found |= {name: round(score.score, 2), f"{name}_interval": round(score._ci, 2)}  # sacrebleu has no other name for it
+        found[name] = round(float(score.score), 2)
+        found[f"{name}_interval"] = round(float(score._ci), 2)  # sacrebleu has no other name for it
     return found
 
 

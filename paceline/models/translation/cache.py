@@ -52,11 +52,15 @@ class Cache:
                 for keys, start in zip(self.keys, self.starts, strict=True)]
         self.keys, self.length = kept, length
 
+    def reorder(self, rows: Tensor) -> None:
+        """Let each row go on from another one of the same source."""
+        self.keys = [None if keys is None else (keys[0][rows], keys[1][rows]) for keys in self.keys]
+
     def pick(self, rows: Tensor) -> Cache:
         """The same for some of its rows, also several times."""
         other = Cache(self.source.pick(rows), self.patterns, self.length)
-        other.keys = [None if keys is None else (keys[0][rows], keys[1][rows]) for keys in self.keys]
-        other.starts, other.floor = list(self.starts), self.floor
+        other.keys, other.starts, other.floor = self.keys, list(self.starts), self.floor
+        other.reorder(rows)
         return other
 
     @property

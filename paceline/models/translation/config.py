@@ -20,8 +20,7 @@ class TranslationConfig(PreTrainedConfig):
 
     vocabulary: subwords of both languages. width, heads, ffn; layers of the encoder; decoder_layers. longest: places on either
     side. dropout. pre_norm: norms stand in front of each part; else behind it, as in the papers. order: tokens that the next one
-    may depend on, 0 = all; leak_free: how a decoder of several layers keeps to them (`Markov`). languages: source and target, as
-    far as they are known.
+    may depend on, 0 = all; leak_free: how a decoder of several layers keeps to them (`Markov`).
 
     Raises RequestError for values that make no model.
     """
@@ -38,7 +37,6 @@ class TranslationConfig(PreTrainedConfig):
     pre_norm: bool = True
     order: int = 0
     leak_free: str = "none"
-    languages: list | None = None
 
     def __post_init__(self, **kwargs: Any) -> None:
         super().__post_init__(**kwargs)

@@ -125,6 +125,6 @@ class _Beam:
         on = best.values.masked_fill(tokens == EOS, -math.inf).topk(self.width)
         parents, tokens, self.scores = parents.gather(1, on.indices), tokens.gather(1, on.indices), on.values
         rows = torch.arange(len(total), device=total.device)[:, None]
-        self.cache = self.cache.pick((rows * self.width + parents).flatten())
+        self.cache.reorder((rows * self.width + parents).flatten())
         self.written = torch.cat([self.written[rows, parents], tokens[..., None]], -1)
         return ended

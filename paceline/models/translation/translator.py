@@ -75,7 +75,8 @@ class Translator:
         return cls(model, subwords)
 
     def save(self, folder: Path) -> None:
-        self.model.save_pretrained(folder)
+        with quiet():
+            self.model.save_pretrained(folder)
         self.subwords.save(folder)
 
     def translate(self, texts: Sequence[str], asked: Asked = Asked()) -> list[Translated]:  # noqa: B008
