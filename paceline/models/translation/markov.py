@@ -52,6 +52,11 @@ class Markov(PreTrainedModel):
         order, layers = self.config.order if order is None else order, self.config.decoder_layers
         return [*bands.shared(order, layers)] if self.config.leak_free == "band-budget" else [bands.Markov(order)] * layers
 
+    def horizon(self, order: int | None = None) -> int:
+        """How many tokens the next one does depend on, 0 = all: the order, or what a band of it reaches through the layers."""
+        order = self.config.order if order is None else order
+        return self.config.decoder_layers * (order - 1) + 1 if order and self.config.leak_free == "none" else order
+
     def read(self, source: Tensor) -> Source:
         """The source sentences ``[B, S]``, encoded."""
         real = real_tokens(source)

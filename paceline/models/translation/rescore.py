@@ -26,14 +26,14 @@ def changed_scores(model: Markov, source: Source, target: Tensor, before: Tensor
     """`token_scores` of targets that were scored as `before` when other tokens stood at these places. A place is felt by the k
     that follow, so these and their windows are all that is computed, however long the sentence.
 
-    Raises ModelError for a model of no order, or one whose order leaks.
+    Raises ModelError for a model that looks back without end.
     """
-    order = model.config.order if order is None else order
-    if not order or (model.config.leak_free == "none" and model.config.decoder_layers > 1):
-        raise ModelError("A change is scored by itself only by a model of order k >= 1 whose layers keep to it; found order "
-                         f"{order}, leak_free={model.config.leak_free}. Score the whole sentence.")
-    last, after = min(target.shape[1] + 1, places.stop + order), before.clone()
-    fresh = _scored(model, source, target, order, max(0, places.start - order + 1), last)
+    horizon = model.horizon(order)
+    if not horizon:
+        raise ModelError("A change is scored by itself only by a model of order k >= 1; this one sees all tokens before. Score "
+                         "the whole sentence.")
+    last, after = min(target.shape[1] + 1, places.stop + horizon), before.clone()
+    fresh = _scored(model, source, target, order, max(0, places.start - horizon + 1), last)
     after[:, places.start : last] = fresh[:, places.start - last :]
     return after
 

@@ -23,8 +23,9 @@ class Candidate(NamedTuple):
     score: float
 
 
-def score_of(candidate: Candidate) -> float:
-    return candidate.score
+def best_of(candidates: list[Candidate]) -> Candidate:
+    """Of the highest score."""
+    return max(candidates, key=lambda candidate: candidate.score)
 
 
 def check_beam(width: int) -> None:
@@ -33,9 +34,9 @@ def check_beam(width: int) -> None:
         raise RequestError(f"Expected a beam of at least 1, found {width}.")
 
 
-def steps_for(model: Markov, source: Tensor) -> int:
-    """Tokens after which a translation is ended at the latest."""
-    return min(model.config.longest, 2 * int(real_tokens(source).sum(1).max()) + 10)
+def steps_for(model: Markov, source: Tensor) -> Tensor:
+    """Tokens after which each translation ``[B]`` is ended at the latest."""
+    return (2 * real_tokens(source).sum(1) + 10).clamp_max(model.config.longest)
 
 
 def allowed(logits: Tensor) -> Tensor:
@@ -49,9 +50,10 @@ def greedy(model: Markov, source: Tensor, order: int | None = None) -> list[Cand
     """The likeliest token at each step for sentences ``[B, S]``; scores are means over tokens and the end."""
     cache = model.start(model.read(source), order)
     tokens, score = source.new_full((len(source), 1), BOS), torch.zeros(len(source), device=source.device)
-    for _ in range(steps_for(model, source)):
+    limits = steps_for(model, source)
+    for length in range(1, int(limits.max()) + 1):
         best = allowed(model.decode(tokens[:, -1:], cache)[:, -1]).max(-1)
-        going = (tokens[:, 1:] != EOS).all(1)
+        going = (tokens[:, 1:] != EOS).all(1) & (length <= limits)
         score = score + best.values.where(going, 0)
         tokens = torch.cat([tokens, best.indices.where(going, EOS)[:, None]], 1)
         if not (going & (best.indices != EOS)).any():
@@ -76,42 +78,42 @@ def beam(model: Markov, source: Tensor, width: int = 4, penalty: float = 1.0, or
     none can become better. Raises RequestError for a width below 1.
     """
     check_beam(width)
-    order, limit = model.config.order if order is None else order, steps_for(model, source)
-    live = _Beam(model, source, width, order)
+    live, limits = _Beam(model, source, width, order), steps_for(model, source)
     found: list[list[Candidate]] = [[] for _ in source]
-    for length in range(1, limit + 2):
-        total = live.totals(merge)
-        if length > limit:
-            total[..., torch.arange(total.shape[-1], device=total.device) != EOS] = -math.inf
-        for row, tokens, score in live.step(total):
-            found[row].append(Candidate(tokens, score / length**penalty))
-        reach = (live.scores[:, 0] / (limit + 1) ** penalty).tolist()
-        if all(len(some) >= width or (some and max(some, key=score_of).score >= best)
-               for some, best in zip(found, reach, strict=True)):
+    going = set(range(len(source)))
+    for length in range(1, int(limits.max()) + 2):
+        for row, tokens, score in live.step(live.totals(merge, length > limits)):
+            if row in going:
+                found[row].append(Candidate(tokens, score / length**penalty))
+        reach = (live.scores[:, 0] / (limits + 1) ** penalty).tolist()
+        going -= {row for row in going if len(found[row]) >= width or (found[row] and best_of(found[row]).score >= reach[row])}
+        if not going:
             break
-    return [max(some, key=score_of) for some in found]
+    return [best_of(some) for some in found]
 
 
 class _Beam:
     """Translations that go on: their tokens ``[B, W, n]``, scores ``[B, W]``, and the keys of all of them."""
 
-    def __init__(self, model: Markov, source: Tensor, width: int, order: int) -> None:
+    def __init__(self, model: Markov, source: Tensor, width: int, order: int | None) -> None:
         rows = torch.arange(len(source), device=source.device).repeat_interleave(width)
-        self.model, self.width, self.order = model, width, order
+        self.model, self.width, self.horizon = model, width, model.horizon(order)
         self.cache = model.start(model.read(source).pick(rows), order)
         self.written = source.new_full((len(source), width, 1), BOS)
         self.scores = torch.full((len(source), width), -math.inf, device=source.device)
         self.scores[:, 0] = 0
 
-    def totals(self, merge: bool) -> Tensor:
-        """Scores ``[B, W, V]`` of each with each token behind it."""
+    def totals(self, merge: bool, over: Tensor) -> Tensor:
+        """Scores ``[B, W, V]`` of each with each token behind it; sentences that are over ``[B]`` can only end."""
         logits = self.model.decode(self.written.flatten(0, 1)[:, -1:], self.cache)[:, -1]
         total = self.scores[..., None] + allowed(logits).unflatten(0, (-1, self.width))
-        return self._merged(total) if merge and self.order else total
+        goes_on = torch.arange(total.shape[-1], device=total.device) != EOS
+        total = total.masked_fill(over[:, None, None] & goes_on, -math.inf)
+        return self._merged(total) if merge and self.horizon else total
 
     def _merged(self, total: Tensor) -> Tensor:
         """Of those that would end in the same k tokens only the best goes on."""
-        ends = self.written[..., max(0, self.written.shape[-1] - self.order + 1) :]
+        ends = self.written[..., max(0, self.written.shape[-1] - self.horizon + 1) :]
         same = (ends[:, :, None] == ends[:, None]).all(-1)
         kept = [total.masked_fill(~same[:, w, :, None], -math.inf).argmax(1) == w for w in range(self.width)]
         return total.masked_fill(~torch.stack(kept, 1), -math.inf)

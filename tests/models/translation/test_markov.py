@@ -48,7 +48,8 @@ def test_logits_depend_on_exactly_k_tokens(leak_free: str, order: int, pre_norm:
 
 def test_a_band_alone_reaches_further_with_each_layer() -> None:
     for layers in (1, 2, 4):
-        assert reach(made("none", 3, layers)) == set(range(layers * 2 + 1))
+        model = made("none", 3, layers)
+        assert reach(model) == set(range(layers * 2 + 1)) == set(range(model.horizon()))
 
 
 @pytest.mark.parametrize("leak_free", KEPT)
@@ -113,7 +114,7 @@ def test_padding_of_the_source_changes_nothing() -> None:
 @pytest.mark.parametrize("penalty", [0.0, 1.0])
 def test_a_beam_of_all_states_is_exhaustive_search(order: int, penalty: float, monkeypatch: pytest.MonkeyPatch) -> None:
     model, longest = made(order=order, vocabulary=7, layers=1), 4
-    monkeypatch.setattr("paceline.models.translation.search.steps_for", lambda model, source: longest)
+    monkeypatch.setattr("paceline.models.translation.search.steps_for", lambda model, source: torch.tensor([longest, longest]))
     source = torch.tensor([[4, 5, 6], [6, 5, PAD]])
     texts = [text for n in range(longest + 1) for text in itertools.product([4, 5, 6], repeat=n)]
     for row, best in enumerate(beam(model, source, 7**order, penalty)):
@@ -139,7 +140,17 @@ def test_merging_finds_no_worse_and_a_beam_of_one_without_penalty_is_greedy() ->
         beam(model, source, 0)
 
 
-@pytest.mark.parametrize("leak_free", KEPT)
+@pytest.mark.parametrize("search", [greedy, beam])
+def test_a_sentence_is_translated_as_if_alone(search) -> None:
+    model = made("none", order=2, vocabulary=9)
+    sources = [[4, 5, 6, 7, 8, 4, 5], [8], [6, 6, 6], [5, 4, 8, 7]]
+    together = search(model, torch.tensor([row + [PAD] * (7 - len(row)) for row in sources]))
+    for one, row in zip(together, sources, strict=True):
+        (alone,) = search(model, torch.tensor([row]))
+        assert one.tokens == alone.tokens and one.score == pytest.approx(alone.score, abs=1e-5)
+
+
+@pytest.mark.parametrize("leak_free", LEAK_FREE)
 def test_a_change_is_scored_by_its_neighbourhood(leak_free: str, monkeypatch: pytest.MonkeyPatch) -> None:
     model = made(leak_free, 3)
     source, target = model.read(SOURCE), TARGET.clone()
@@ -149,7 +160,7 @@ def test_a_change_is_scored_by_its_neighbourhood(leak_free: str, monkeypatch: py
     decode = model.decode
     monkeypatch.setattr(model, "decode", lambda tokens, cache: fed.append(tokens.shape[1]) or decode(tokens, cache))
     assert torch.allclose(changed_scores(model, source, target, before, range(6, 8)), whole, atol=1e-12)
-    assert fed == [2 + 3 + 2]
+    assert fed == [15 if leak_free == "none" else 2 + 3 + 2]
     target[:, 13] = 4
     last = changed_scores(model, source, target, whole, range(13, 14))
     assert torch.allclose(last, token_scores(model, source, target), atol=1e-12)
