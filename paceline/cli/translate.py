@@ -29,6 +29,7 @@ class Options:
     beam: int = flag(5, "Lengths that a one-pass model tries, or translations that another follows; 1 = greedy.")
     iterations: int = flag(1, "Passes of a one-pass model; from 2 on it writes its least likely words anew.")
     collapse: bool = flag(False, "Write a word once that stands twice in a row.", "--collapse")
+    order: int | None = flag(None, "Tokens that a Markov model looks back, 0 = all, where it was trained for several orders.")
     reference: str | None = flag(None, "A file with the right translations: BLEU and chrF are told, with intervals.")
     json: str | None = flag(None, "Write sources, translations and scores to a file, or to the terminal with -.")
 
@@ -38,7 +39,7 @@ def translate(options: Options) -> None:
     from paceline.models.translation.translator import Asked, Translator
 
     check_writable(options.json)
-    asked = Asked(options.beam, options.iterations, options.collapse)
+    asked = Asked(options.beam, options.iterations, options.collapse, options.order)
     with waiting(f"opening {options.model}"):
         held = Translator.open(options.model)
     if options.text == "-" and sys.stdin.isatty():

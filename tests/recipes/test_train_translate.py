@@ -16,6 +16,7 @@ from paceline.cli import main
 from paceline.errors import DataError, ModelError, RequestError, SpecError
 from paceline.models.translation.markov import Markov
 from paceline.models.translation.nat import Nat
+from paceline.models.translation.search import beam
 from paceline.models.translation.translator import Asked, Translator
 from paceline.recipes import train_translate
 from paceline.recipes.train_translate import Config, run
@@ -94,6 +95,10 @@ def test_one_markov_model_for_several_orders(few: Config) -> None:
     held = Translator.open(folder)
     assert isinstance(held.model, Markov) and held.model.config.order == 2 and held.model.config.leak_free == "transparent"
     assert list(json.loads((folder / "training.json").read_text())["measured"]) == ["markov"]
+    source = torch.tensor([held.subwords.encode("the car")])
+    for order in (1, None, 0):
+        asked = held.translate(["the car"], Asked(2, order=order))[0]
+        assert asked.tokens == beam(held.model, source, 2, order=order)[0].tokens
 
 
 def test_what_cannot_be_trained(made: Path, config: Config, tmp_path: Path) -> None:
@@ -133,6 +138,8 @@ def said(options: list[str]) -> None:
     [
         (["--beam", "0"], "Expected a beam of at least 1, found 0."),
         (["--iterations", "0"], "Expected at least 1 iteration, found 0."),
+        (["--order", "2"], "A model that writes in one pass has no order"),
+        (["--order", "-1"], "Expected an order of at least 0, found -1."),
         (["--reference", "{src}"], "as there are texts, 1; found 160."),
     ],
 )

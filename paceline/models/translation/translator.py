@@ -31,17 +31,21 @@ ROWS = 32  # sentences translated at once
 @dataclass(frozen=True)
 class Asked:
     """How to translate. beam: lengths that a `Nat` tries, or translations that a `Markov` follows, 1 = greedy. iterations: of a
-    `Nat`'s refinement. collapse: drop tokens equal to the one before. Raises RequestError for a beam or iterations below 1.
+    `Nat`'s refinement. collapse: drop tokens equal to the one before. order: that a `Markov` looks back, in place of its own; 0 =
+    all. Raises RequestError for a beam or iterations below 1, or an order below 0.
     """
 
     beam: int = 5
     iterations: int = 1
     collapse: bool = False
+    order: int | None = None
 
     def __post_init__(self) -> None:
         check_beam(self.beam)
         if self.iterations < 1:
             raise RequestError(f"Expected at least 1 iteration, found {self.iterations}.")
+        if self.order is not None and self.order < 0:
+            raise RequestError(f"Expected an order of at least 0, found {self.order}.")
 
 
 class Translated(NamedTuple):
@@ -92,8 +96,12 @@ class Translator:
     def _written(self, ids: list[list[int]], asked: Asked) -> list[Candidate]:
         source = padded([some[: self.model.config.longest] for some in ids])
         if isinstance(self.model, Nat):
+            if asked.order is not None:
+                raise RequestError("A model that writes in one pass has no order; leave --order out.")
             return [some[0] for some in mask_predict(self.model, source, asked.beam, asked.iterations)]
-        return greedy(self.model, source) if asked.beam == 1 else beam(self.model, source, asked.beam)
+        if asked.beam == 1:
+            return greedy(self.model, source, asked.order)
+        return beam(self.model, source, asked.beam, order=asked.order)
 
     def _told(self, source: str, candidate: Candidate, asked: Asked) -> Translated:
         tokens = collapsed(candidate.tokens) if asked.collapse else candidate.tokens
