@@ -1,0 +1,86 @@
+"""What all translation models share: embeddings of both languages, learned places, an encoder, decoder layers, tied output."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import dropout, linear
+from torch.nn.utils.rnn import pad_sequence
+
+from paceline.errors import ShapeError
+from paceline.models.translation.config import PAD, TranslationConfig
+from paceline.models.translation.layers import DecoderLayer, EncoderLayer, Keys, SourceLayer
+
+__all__ = ["Body", "Source", "padded", "real_tokens"]
+
+
+class Body(nn.Module):
+    """An encoder and the layers of a decoder; what its tokens may see is the model's own."""
+
+    def __init__(self, config: TranslationConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.tokens = nn.Embedding(config.vocabulary, config.width)
+        self.source_places, self.target_places = (nn.Embedding(config.longest + 1, config.width) for _ in range(2))
+        self.source_norm, self.target_norm = nn.LayerNorm(config.width), nn.LayerNorm(config.width)
+        self.encoder = nn.ModuleList(EncoderLayer(config) for _ in range(config.layers))
+        self.decoder = nn.ModuleList(DecoderLayer(config) for _ in range(config.decoder_layers))
+        self.encoded, self.decoded = (nn.LayerNorm(config.width) if config.pre_norm else nn.Identity() for _ in range(2))
+
+    @property
+    def layers(self) -> list[DecoderLayer]:
+        """The decoder's."""
+        return list(self.decoder)  # type: ignore[arg-type]
+
+    def embed_source(self, source: Tensor) -> Tensor:
+        return self._embed(source, self.source_places, self.source_norm, torch.arange(source.shape[1], device=source.device))
+
+    def embed_target(self, target: Tensor, places: Tensor) -> Tensor:
+        """Tokens ``[B, T]`` at places that broadcast to them."""
+        return self._embed(target, self.target_places, self.target_norm, places)
+
+    def _embed(self, tokens: Tensor, table: nn.Embedding, norm: nn.Module, places: Tensor) -> Tensor:
+        if places.numel() and int(places.max()) > self.config.longest:
+            raise ShapeError(f"This model reads and writes {self.config.longest} tokens a sentence; found {int(places.max())}.")
+        return dropout(norm(self.tokens(tokens) + table(places)), self.config.dropout, self.training)
+
+    def encode(self, x: Tensor, real: Tensor) -> Tensor:
+        """Hidden states ``[B, S, D]`` of embedded tokens, of which those marked in ``real [B, S]`` are no padding."""
+        for layer in self.encoder:
+            x = layer(x, real[:, None, None])
+        return self.encoded(x)
+
+    def logits(self, x: Tensor) -> Tensor:
+        """``[B, T, V]`` by the embedding's own weights."""
+        return linear(self.decoded(x), self.tokens.weight)
+
+
+class Source:
+    """A batch of source sentences as the decoder sees them: keys of each layer, and which places are real."""
+
+    def __init__(self, layers: list[Keys], real: Tensor) -> None:
+        self.layers, self.seen = layers, real[:, None, None]
+
+    @classmethod
+    def of(cls, hidden: Tensor, real: Tensor, layers: Iterable[SourceLayer]) -> Source:
+        """From hidden states, by the layers that will read them."""
+        return cls([layer.source(hidden) for layer in layers], real)
+
+    def __len__(self) -> int:
+        return len(self.seen)
+
+    def pick(self, rows: Tensor) -> Source:
+        """Some of the sentences, also several times."""
+        return Source([(k[rows], v[rows]) for k, v in self.layers], self.seen[rows, 0, 0])
+
+
+def padded(sentences: Sequence[Sequence[int]]) -> Tensor:
+    """Ids ``[B, T]`` of sentences."""
+    return pad_sequence([torch.tensor(some, dtype=torch.long) for some in sentences], batch_first=True, padding_value=PAD)
+
+
+def real_tokens(tokens: Tensor) -> Tensor:
+    """Which are no padding."""
+    return tokens != PAD
