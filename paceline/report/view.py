@@ -8,7 +8,7 @@ from paceline.report.advice import Advice, advice, lazy_layers
 from paceline.report.look import Look
 from paceline.report.roles import Head, evidence, heads, strongest, tally
 from paceline.report.sections import sections
-from paceline.report.table import Bar, Section, Table, figure, number
+from paceline.report.table import Bar, Section, Table, figure, number, ticks
 
 __all__ = ["View"]
 
@@ -67,8 +67,8 @@ class View:
         """The five laziest layers."""
         if (ratio := figure(self.readings, "lazy", "lazy")) is None:
             return ""
-        order = ratio.mean.argsort(descending=True)[:5].tolist()
-        return f"Laziest layers: {', '.join(f'{layer} ({number(float(ratio.mean[layer]))})' for layer in order)}."
+        order, layers = ratio.mean.argsort(descending=True)[:5].tolist(), ticks(ratio, "layer")
+        return f"Laziest layers: {', '.join(f'{layers[i]} ({number(float(ratio.mean[i]))})' for i in order)}."
 
     @property
     def strongest(self) -> Table:
