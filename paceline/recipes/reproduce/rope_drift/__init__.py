@@ -59,10 +59,7 @@ def run(config: Config) -> Path:
     long, short = ((64, 128), (32, 64)) if config.fast else (LONG, SHORT)
     settings = {name: getattr(config, name) for name in ("model", "texts", "every", "fast")}
     work, looked = claim_folder(config.work / "rope_drift", settings), subject(config.model)
-    drift = RopeDrift(lengths=long, every=config.every)
     found: dict[str, Any] = {"settings": settings}
-    found["long"] = [once(work / f"long-{i}.json", partial(figures, looked, drift, [text]))
-                     for i, text in enumerate(texts(looked, config.texts, long[-1]))]
     few = texts(looked, config.texts, short[-1])
     shifts = RopeDrift(shifts=SHIFTS, modes=("bf16",), lengths=short[-1:])
     found["shifts"] = once(work / "shifts.json", partial(figures, looked, shifts, few))
@@ -70,6 +67,9 @@ def run(config: Config) -> Path:
     for name in ("pretrained, bf16", "pretrained, fp32", *(f"untrained, bf16, {seed}" for seed in range(SEEDS))):
         given = few[: 1 if name.startswith("untrained") else None]
         found[name] = once(work / f"{name.replace(', ', '-')}.json", partial(whole, config.model, name, short, given))
+    drift = RopeDrift(lengths=long, every=config.every)
+    found["long"] = [once(work / f"long-{i}.json", partial(figures, looked, drift, [text]))
+                     for i, text in enumerate(texts(looked, config.texts, long[-1]))]
     page = config.out / "rope_drift.md"
     write_record(config.out, "rope_drift", found, written_up(found))
     picture(page.with_suffix(".png"), partial(draw, found), 3)
