@@ -21,8 +21,8 @@ from paceline.probes._shifted import PRECISIONS, differences, shifted, still
 
 __all__ = ["RopeDrift"]
 
-HOW = ("Attention that a shift of all positions moves, summed over heads: nothing in exact arithmetic. `first_share` above its "
-       "null level says that the first key is hit most; `sinks`, whether it is in the heads that look at it most.")
+HOW = ("Attention that a shift of all positions moves, summed over heads: nothing in exact arithmetic. A first_share above its "
+       "null level says that the first key is hit most; sinks, whether it is in the heads that look at it most.")
 
 
 @dataclass(frozen=True)

@@ -116,7 +116,11 @@ def heads(found: Sequence[Evidence]) -> list[Head]:
     layers, count = torch.broadcast_shapes(*(e.mean.shape for e in found))
     means, holds = ({e.word: part(e).expand(layers, count) for e in found} for part in (lambda e: e.mean, lambda e: e.holds))
     least = {e.word: e.least for e in found}
-    return [_head(layer, j, *({w: float(e[i, j]) for w, e in of.items()} for of in (means, holds)), least)
+
+    def at(each: Mapping[str, torch.Tensor], i: int, j: int) -> dict[str, float]:
+        return {word: float(share[i, j]) for word, share in each.items()}
+
+    return [_head(layer, j, at(means, i, j), at(holds, i, j), least)
             for i, layer in enumerate(found[0].layers) for j in range(count)]
 
 

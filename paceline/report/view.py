@@ -14,7 +14,10 @@ __all__ = ["View"]
 
 
 class View:
-    """Everything that is shown of a `Look`, derived from its readings alone."""
+    """Everything that is shown of a `Look`, derived from its readings alone. ringed: heads that stand out."""
+
+    atlas = "Every head, by what it does"
+    ringed: tuple[Head, ...] = ()
 
     def __init__(self, look: Look) -> None:
         self.look, self.readings, self.model = look, look.readings, look.config.model
