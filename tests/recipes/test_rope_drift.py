@@ -33,4 +33,4 @@ def test_rope_drift(tmp_path: Path) -> None:
 def test_a_key_is_held_against_an_even_share() -> None:
     part = {"by_key": [[[[4.0, 1.0, 0.5]]]], "drift": [[[[9.9, 8.0]]]], "ticks": {"length": [2, 4]}}
     assert over_even(part).tolist() == [[2.0, 0.5, 0.25]]
-    assert cells(torch.tensor([[1.0, 2.0], [3.0, 2.0]])) == ["2 ± 1e+01", "2"]
+    assert cells(torch.tensor([[1.0, 2.0], [3.0, 2.0]])) == ["2 ± 13", "2"]

@@ -25,7 +25,8 @@ def cells(values: torch.Tensor) -> list[str]:
 
 
 def cell(mean: Mean) -> str:
-    return f"{float(mean):.3g}" if mean.bar == 0.0 else f"{float(mean):.3g} ± {mean.half:.1g}"
+    value = f"{float(mean):,.0f}" if mean >= 1000 else f"{float(mean):.3g}"
+    return value if mean.bar == 0.0 else f"{value} ± {float(f'{mean.half:.2g}'):g}"
 
 
 def written_up(found: dict[str, Any]) -> str:
@@ -96,7 +97,8 @@ def draw(found: dict[str, Any], axes: Any) -> None:
     for arm, part in found["sinks"].items():
         line(axes[1], range(len(part["ticks"]["key"])), over_even(part), arm)
     axes[1].axhline(1.0, color="grey", linewidth=0.8)
-    axes[1].set(xlabel="key, and those up to the next", ylabel="D of a key, times an even share", yscale="log")
+    axes[1].set(xlabel="key, and those up to the next", ylabel="D of a key, times an even share")
+    axes[1].set_yscale("log", nonpositive="mask")  # of a masked key there is none
     axes[1].set_xticks(range(len(part["ticks"]["key"])), [str(key) for key in part["ticks"]["key"]])
     shifts = found["shifts"]["ticks"]["shift"]
     line(axes[2], range(len(shifts)), each([found["shifts"]], "drift")[:, 0, :, 0], "bf16")
