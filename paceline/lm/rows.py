@@ -11,8 +11,8 @@ from paceline.lm.seen import Seen
 
 __all__ = ["rows"]
 
-BLOCK = 1 << 22  # probabilities in a block, 16 MB: with fewer, products have too few rows to be fast; more leave the cache
-FEWEST = 8  # rows
+BLOCK = 1 << 22  # probabilities in a block, at most: 16 MB
+FEWEST, MOST = 8, 64  # rows: with fewer, products are slow; with more, scores leave the cache, and many are of keys not seen
 
 
 def rows(seen: Seen) -> Iterator[tuple[int, torch.Tensor]]:
@@ -20,7 +20,7 @@ def rows(seen: Seen) -> Iterator[tuple[int, torch.Tensor]]:
     its place. A row sums to 1, or to less where the layer has sink logits.
     """
     (hq, t, d), g = seen.q.shape, seen.k.shape[0]
-    count = min(t, max(FEWEST, BLOCK // (hq * t)))
+    count = min(t, MOST, max(FEWEST, BLOCK // (hq * t)))
     q, k = (seen.q.float() * seen.scale).unflatten(0, (g, -1)), seen.k.float()
     held = q.new_empty(hq * count * t)
     for start in range(0, t, count):

@@ -82,7 +82,7 @@ class Subject:
 
     def _ids(self, tokens: Sequence[int], start: int = 0) -> torch.Tensor:
         if not 0 < len(tokens) <= self.context - start:
-            raise RequestError(f"A text must have 1 to {self.context - start} tokens here; found one of {len(tokens)}.")
+            raise RequestError(f"{self.name} reads texts of 1 to {self.context - start} tokens; found one of {len(tokens)}.")
         if bad := [token for token in tokens if not 0 <= token < self.vocab]:
             raise RequestError(f"A text has token {bad[0]}; this model's ids run from 0 to {self.vocab - 1}.")
         return token_ids([list(tokens)]).to(self.device)

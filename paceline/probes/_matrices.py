@@ -41,8 +41,9 @@ def matrices(subject: Subject) -> Iterator[dict[str, torch.Tensor]]:
 
 
 def heads_of(settings: Any) -> Heads:
-    """As a configuration says it, whatever it calls them."""
-    queries = settings.num_attention_heads
+    """As a configuration says it, whatever it calls them. Raises ModelError for one without attention heads."""
+    if (queries := getattr(settings, "num_attention_heads", None)) is None:
+        raise ModelError(f"Spectra need attention heads; found a model of type {settings.model_type}, which has none.")
     dim = getattr(settings, "head_dim", None) or settings.hidden_size // queries
     return Heads(queries, getattr(settings, "num_key_value_heads", None) or queries, dim)
 
@@ -66,12 +67,13 @@ def by_layer(model: Any) -> list[dict[str, Any]]:
 
 
 def parts_of(what: str, module: Any, heads: Heads) -> Mapping[str, torch.Tensor]:
-    """One module's matrices by role. Raises ModelError where queries, keys and values together have another size."""
+    """One module's matrices by role. Raises ModelError where queries, alone or with keys and values, have another size."""
     weight = module.weight.detach().float()
     weight = weight.T if type(module).__name__ == "Conv1D" else weight  # GPT-2's lie as [in, out]
     sizes = [heads.queries * heads.dim, *[heads.keys * heads.dim] * 2]
-    if what.startswith("q") and len(what) > 1 and len(weight) != sum(sizes):
-        raise ModelError(f"Spectra expected {sum(sizes)} outputs of queries, keys and values together; found {len(weight)}.")
+    whose, expected = ("queries", sizes[0]) if what == "q" else ("queries, keys and values together", sum(sizes))
+    if what.startswith("q") and len(weight) != expected:  # a gate may be among them
+        raise ModelError(f"Spectra expected {expected} outputs of {whose}; found {len(weight)}.")
     if what == "q k v":
         return dict(zip(what.split(), weight.split(sizes), strict=True))
     if what == "qkv of each head":

@@ -14,7 +14,7 @@ from paceline.lm.rotary import Rope
 from paceline.lm.rows import rows
 from paceline.lm.seen import Seen
 
-__all__ = ["PRECISIONS", "Difference", "differences", "shifted"]
+__all__ = ["PRECISIONS", "Difference", "differences", "shifted", "still"]
 
 
 class Precision(NamedTuple):
@@ -47,12 +47,19 @@ def rotated(x: torch.Tensor, positions: torch.Tensor, rope: Rope, precision: Pre
     return rope.placed(torch.complex(*turned), x)
 
 
-def shifted(seen: Seen, shift: int, precision: Precision) -> Seen:
-    """A layer as it would have been with all positions later by `shift`, for the same input. `seen.rope` is not None."""
+def still(seen: Seen) -> Seen:
+    """A layer before its rotation, which is not None."""
     assert seen.rope is not None
-    places, rope = seen.positions, seen.rope
-    q, k = (rotated(rope.unrotate(x.float(), places), places + shift, rope, precision) for x in (seen.q, seen.k))
-    return replace(seen, q=q, k=k, positions=places + shift)
+    q, k = (seen.rope.unrotate(x.float(), seen.positions) for x in (seen.q, seen.k))
+    return replace(seen, q=q, k=k)
+
+
+def shifted(seen: Seen, shift: int, precision: Precision) -> Seen:
+    """A layer that is `still`, as it would have been with all positions later by `shift`, for the same input."""
+    assert seen.rope is not None
+    places = seen.positions + shift
+    q, k = (rotated(x, places, seen.rope, precision) for x in (seen.q, seen.k))
+    return replace(seen, q=q, k=k, positions=places)
 
 
 class Difference(NamedTuple):
@@ -75,14 +82,15 @@ def differences(one: Seen, other: Seen, lengths: Sequence[int]) -> Iterator[Diff
     logit = (first_scores(one) - first_scores(other)).abs()
     moved, sink = logit.new_zeros(heads, t), logit.new_zeros(heads)
     for (start, a), (_, b) in zip(rows(one), rows(other), strict=True):
-        delta, stop = (a - b).abs_(), a.shape[-1]
+        first = a[..., 0].clone()
+        delta, stop = a.sub_(b).abs_(), a.shape[-1]
         for length in (n for n in lengths if start < n <= stop):
             seen_by = torch.arange(length, 0, -1, device=a.device).clamp_max(one.window or length)
             keys = moved[:, :length] + delta[:, : length - start, :length].sum(1)
-            first = sink + a[:, : length - start, 0].sum(1)
-            yield Difference(length, keys / seen_by, logit[:, : seen_by[0]].mean(1), first / length)
+            share = (sink + first[:, : length - start].sum(1)) / length
+            yield Difference(length, keys / seen_by, logit[:, : seen_by[0]].mean(1), share)
         moved[:, :stop] += delta.sum(1)
-        sink += a[..., 0].sum(1)
+        sink += first.sum(1)
 
 
 def first_scores(seen: Seen) -> torch.Tensor:

@@ -51,9 +51,10 @@ class LazyWatch:
         if len(seen.positions) <= o.sinks + o.recent:
             return
         q, positions = seen.q[:, -o.last :].float() * seen.scale, seen.positions[-o.last :].tolist()
-        for kept, by in ((self.found, q), (self.uniform, torch.zeros_like(q))):
-            ratios = [lazy_ratio(by, seen.k, positions, sinks, recent, seen.window, seen.cap)
-                      for sinks, recent in ((o.sinks, o.recent), (0, o.recent), (o.sinks, 0))]
+        parts = (o.sinks, o.recent), (0, o.recent), (o.sinks, 0)
+        found = [lazy_ratio(q, seen.k, positions, *part, seen.window, seen.cap) for part in parts]
+        even = [sum(uniform(at, *part, seen.window) for at in positions) / len(positions) for part in parts]
+        for kept, ratios in ((self.found, found), (self.uniform, even)):
             kept.add(seen.text, seen.layer, torch.tensor(ratios))
 
     def reading(self) -> Reading:
@@ -65,3 +66,10 @@ class LazyWatch:
         how = ("Near 1, a layer would lose little without the keys between the first and the latest; at the null level it looks "
                "at all alike.")
         return Reading("lazy", values, how, len(self.found.texts))
+
+
+def uniform(position: int, sinks: int, recent: int, window: int | None) -> float:
+    """The ratio of a query that gives all keys it sees the same."""
+    first = max(0, position + 1 - window) if window else 0
+    kept = min(recent, position + 1 - first) + max(0, min(sinks, position + 1 - recent) - first)
+    return kept / (position + 1 - first)

@@ -17,12 +17,12 @@ from paceline.errors import ModelError, SpecError
 from paceline.lm.trace import Seen, Subject
 from paceline.probes import Watch
 from paceline.probes._kept import Kept
-from paceline.probes._shifted import PRECISIONS, differences, shifted
+from paceline.probes._shifted import PRECISIONS, differences, shifted, still
 
 __all__ = ["RopeDrift"]
 
-HOW = ("Attention that a shift of all positions moves, summed over heads: nothing in exact arithmetic. `first_share` above its "
-       "null level says that the first key is hit most; `sinks`, whether it is in the heads that look at it most.")
+HOW = ("Attention that a shift of all positions moves, summed over heads: nothing in exact arithmetic. A first_share above its "
+       "null level says that the first key is hit most; sinks, whether it is in the heads that look at it most.")
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class RopeDrift:
     modes: bf16 (as transformers computes), fp32-rotation (only what comes out of the rotation is rounded to bf16: the paper's),
     fp32, bf16-angles (angles rounded, too: an error of old code). Dot products and softmax are in fp32 in all of them. whole: the
     paper's own measure in their place, of the whole model as it is at other position ids, for which queries and keys of all
-    layers are held.
+    layers are held. every: look at every so many-th layer only, which long texts need.
     """
 
     base: int = 16
@@ -41,13 +41,14 @@ class RopeDrift:
     modes: tuple[str, ...] = tuple(PRECISIONS)
     lengths: tuple[int, ...] = (64, 128, 256, 512, 1024, 2048, 4096, 8192)
     whole: bool = False
+    every: int = 1
 
     def __post_init__(self) -> None:
         if not self.modes or not set(self.modes) <= set(PRECISIONS):
             raise SpecError(f"rope_drift has the modes {', '.join(PRECISIONS)}; found {', '.join(self.modes) or 'none'}.")
-        if not self.shifts or min(self.base, *self.shifts) < 0 or min(self.lengths, default=0) < 1:
-            raise SpecError(f"rope_drift needs base >= 0, shifts >= 0 and lengths >= 1; found base={self.base}, "
-                            f"shifts={list(self.shifts)}, lengths={list(self.lengths)}.")
+        if not self.shifts or min(self.base, *self.shifts) < 0 or min(self.every, *self.lengths, len(self.lengths)) < 1:
+            raise SpecError(f"rope_drift needs base >= 0, shifts >= 0, lengths >= 1 and every >= 1; found base={self.base}, "
+                            f"shifts={list(self.shifts)}, lengths={list(self.lengths)}, every={self.every}.")
 
     def start(self, subject: Subject) -> Watch:
         drifts = Drifts(self, subject)
@@ -66,7 +67,7 @@ class Drifts:
         self.heads, self.keys = Kept(), Kept()
 
     def layer(self, seen: Seen) -> None:
-        if seen.rope is not None:
+        if seen.rope is not None and seen.layer % self.options.every == 0:
             self.add(seen, by_mode(seen, self.options))
 
     def add(self, seen: Seen, pairs: Iterable[tuple[int, int, Seen, Seen]]) -> None:
@@ -120,8 +121,9 @@ class Whole:
         self.held: defaultdict[int, dict[int, Seen]] = defaultdict(dict)
 
     def layer(self, seen: Seen) -> None:
-        nothing = seen.q.new_empty(0)
-        self.held[seen.layer][int(seen.positions[0])] = replace(seen, v=nothing, hidden=nothing)
+        if seen.layer % self.drifts.options.every == 0:
+            nothing = seen.q.new_empty(0)
+            self.held[seen.layer][int(seen.positions[0])] = replace(seen, v=nothing, hidden=nothing)
 
     def end(self, text: int) -> None:
         for at in self.held.values():
@@ -134,6 +136,7 @@ class Whole:
 
 
 def by_mode(seen: Seen, options: RopeDrift) -> Iterator[tuple[int, int, Seen, Seen]]:
+    seen = still(seen)
     for m, mode in enumerate(options.modes):
         one = shifted(seen, options.base, PRECISIONS[mode])
         for s, shift in enumerate(options.shifts):

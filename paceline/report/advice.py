@@ -9,7 +9,7 @@ import torch
 
 from paceline.core.reading import Reading
 from paceline.report.roles import ROLES, evidence
-from paceline.report.table import figure, number
+from paceline.report.table import figure, marks, number
 
 __all__ = ["Advice", "advice", "lazy_layers"]
 
@@ -72,8 +72,9 @@ def _massive(readings: Sequence[Reading]) -> Advice | None:
     if massive is None or float(massive.mean.max()) < MASSIVE:
         return None
     most, at = massive.mean.max(0)
-    layers = ranges((massive.mean >= MASSIVE).nonzero()[:, 0].tolist())
-    return Advice(f"At the sink, what enters layer {int(at)} is {float(most):,.0f} times as large as elsewhere.",
+    numbers = marks(massive, "layer")
+    layers = ranges([numbers[i] for i in (massive.mean >= MASSIVE).nonzero()[:, 0].tolist()])
+    return Advice(f"At the sink, what enters layer {numbers[int(at)]} is {float(most):,.0f} times as large as elsewhere.",
                   f"A few channels there would set the scale of a whole row or tensor of activations (layers {layers}): quantise "
                   "activations per block of channels instead.")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import cached_property
+from functools import cache, cached_property
 
 import torch
 
@@ -13,12 +13,12 @@ from paceline.errors import ModelError
 from paceline.report.advice import Advice
 from paceline.report.look import Look
 from paceline.report.roles import Head
+from paceline.report.sections import in_order, title
 from paceline.report.table import Bar, Section, Table, number, ticks
 from paceline.report.view import View
 
 __all__ = ["Diff", "changes", "difference"]
 
-CHANCE = 0.05  # share of figures that lie beyond their 95 % interval where nothing changed
 MOST = 10  # changes listed of a figure
 
 
@@ -36,9 +36,19 @@ def changes(figure: Figure) -> torch.Tensor:
     return ((low > 0) | (high < 0)) & (len(figure.each) > 1)
 
 
+@cache
+def chance(texts: int) -> float:
+    """Share of figures that lie beyond their interval where nothing changed: one in twenty of many texts, more of few, whose
+    bootstrap intervals are too short.
+    """
+    noise = torch.randn((texts, 2000), generator=torch.Generator().manual_seed(0), dtype=torch.float32, device="cpu")
+    return float(changes(Figure(noise, ("figure",), "")).float().mean())
+
+
 class Diff:
     """What is shown of two looks; it has what a page shows of one (`View`)."""
 
+    atlas = "Every head afterwards, by what it does; ringed: something else than before"
     advice: tuple[Advice, ...] = ()
 
     def __init__(self, before: Look, after: Look) -> None:
@@ -53,13 +63,17 @@ class Diff:
     def pairs(self) -> list[tuple[Reading, Reading]]:
         """Readings of both by the same probe."""
         later = {reading.name: reading for reading in self.after.readings}
-        return [(reading, later[reading.name]) for reading in self.before.readings if reading.name in later]
+        return [(reading, later[reading.name]) for reading in in_order(self.before.readings) if reading.name in later]
 
     @cached_property
     def renamed(self) -> list[tuple[Head, Head]]:
         """Heads whose role is another now, surely so in both."""
         both = zip(self.before.heads, self.after.heads, strict=True)
         return [(a, b) for a, b in both if a.word != b.word and a.sure and b.sure]
+
+    @property
+    def ringed(self) -> list[Head]:
+        return [after for _, after in self.renamed]
 
     @cached_property
     def sections(self) -> list[Section]:
@@ -68,13 +82,14 @@ class Diff:
     @property
     def headline(self) -> list[str]:
         beyond, count = (sum(int(str(row[column])) for s in self.sections for row in s.tables[0].rows) for column in (2, 1))
-        return [f"{beyond} of {count} figures changed by more than their interval; by chance {CHANCE * count:.0f} would.",
+        expected = chance(max(before.texts for before, _ in self.pairs)) * count
+        return [f"{beyond:,} of {count:,} figures changed by more than their interval; by chance {expected:,.0f} would.",
                 f"{len(self.renamed)} of {len(self.heads)} heads have another role now."]
 
     @property
     def strongest(self) -> Table:
         rows = [(f"{b.layer}.{b.head}", a.word, b.word, number(a.strength), number(b.strength)) for a, b in self.renamed]
-        return Table("Heads with another role", ["layer.head", "before", "after", "share before", "share after"], rows)
+        return Table("Heads with another role", ["layer.head", "before", "after", "share before", "share after"], rows, open=True)
 
     @property
     def lines(self) -> list[str]:
@@ -99,7 +114,8 @@ def section(before: Reading, after: Reading) -> Section:
     largest = [row for name, f in made.items() for row in rows(name, before.values[name], f)]
     tables = [Table("How many changed", ["figure", "values", "beyond their interval"], counts, open=True),
               Table("The largest changes", ["figure", "at", "before", "after", "change"], largest)]
-    return Section(before.name, plugins.parse(before.name)[0], after.how, (), tables)
+    name = plugins.parse(before.name)[0]
+    return Section(name, title(name), after.how, (), tables)
 
 
 def rows(name: str, before: Figure, change: Figure) -> Iterator[tuple[str, str, str, str, Bar]]:

@@ -89,10 +89,11 @@ def tokens(words: Any, prompts: Sequence[Any], config: Config) -> tuple[list[lis
         return [opening(words, config.length)] * config.texts, 0
     if words is None:
         raise RequestError(f"{config.model!r} has no tokenizer, so it can read no text: add --random-tokens.")
-    texts = [encode(words, prompt) for prompt in prompts]
+    if not (texts := [encode(words, prompt) for prompt in prompts]):
+        raise RequestError(f"{config.prompts} holds no text.")
     long = [text for text in texts if len(text) >= config.length]
     if not long:
-        longest = max(map(len, texts), default=0)
+        longest = max(map(len, texts))
         raise RequestError(f"No text has {config.length} tokens, the longest of {len(texts)} has {longest}: give a smaller "
                            "--length, or longer texts.")
     return long[: config.texts], len(texts) - len(long)

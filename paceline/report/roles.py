@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from paceline.core.reading import Figure, Reading
-from paceline.report.table import figure
+from paceline.report.table import figure, marks
 
 __all__ = ["MIXED", "ROLES", "SURE", "Evidence", "Head", "evidence", "heads", "strongest", "tally"]
 
@@ -51,11 +51,14 @@ ROLES = {
 
 @dataclass(frozen=True)
 class Evidence:
-    """How much of its attention each head gives to a pattern: share [texts, layers, heads], NaN where a text says nothing."""
+    """How much of its attention each head gives to a pattern: share [texts, layers, heads], NaN where a text says nothing, of
+    the layers of these numbers.
+    """
 
     word: str
     share: torch.Tensor
     least: float
+    layers: Sequence[int]
 
     @property
     def mean(self) -> torch.Tensor:
@@ -91,7 +94,8 @@ class Head:
 def evidence(readings: Sequence[Reading]) -> list[Evidence]:
     """What these readings say of each word that they can tell."""
     found = [(word, role, figure(readings, role.probe, role.figure)) for word, role in ROLES.items()]
-    return [Evidence(word, role.share(f), role.least) for word, role, f in found if f is not None and tells(role, f)]
+    return [Evidence(word, role.share(f), role.least, marks(f, "layer")) for word, role, f in found
+            if f is not None and tells(role, f)]
 
 
 def tells(role: Role, found: Figure) -> bool:
@@ -112,8 +116,12 @@ def heads(found: Sequence[Evidence]) -> list[Head]:
     layers, count = torch.broadcast_shapes(*(e.mean.shape for e in found))
     means, holds = ({e.word: part(e).expand(layers, count) for e in found} for part in (lambda e: e.mean, lambda e: e.holds))
     least = {e.word: e.least for e in found}
-    return [_head(i, j, {w: float(m[i, j]) for w, m in means.items()}, {w: float(h[i, j]) for w, h in holds.items()}, least)
-            for i in range(layers) for j in range(count)]
+
+    def at(each: Mapping[str, torch.Tensor], i: int, j: int) -> dict[str, float]:
+        return {word: float(share[i, j]) for word, share in each.items()}
+
+    return [_head(layer, j, at(means, i, j), at(holds, i, j), least)
+            for i, layer in enumerate(found[0].layers) for j in range(count)]
 
 
 def _head(layer: int, head: int, shares: dict[str, float], holds: dict[str, float], least: Mapping[str, float]) -> Head:

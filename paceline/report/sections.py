@@ -14,23 +14,31 @@ from paceline.report.advice import lazy_layers
 from paceline.report.roles import ROLES
 from paceline.report.table import Cell, Section, Table, along, bars, number, ticks
 
-__all__ = ["sections"]
+__all__ = ["in_order", "sections", "title"]
 
 SHORT = 12  # rows of a table that is shown at once
 Parts = tuple[list[Table], list[str]]  # tables and charts
 
 
 def sections(readings: Sequence[Reading]) -> list[Section]:
+    return [section(reading) for reading in in_order(readings)]
+
+
+def in_order(readings: Sequence[Reading]) -> list[Reading]:
     """Those that this file knows first, in its order."""
     kinds = [*SPECIAL, *plugins.names("probe")]
-    return [section(reading) for reading in sorted(readings, key=lambda r: kinds.index(plugins.parse(r.name)[0]))]
+    return sorted(readings, key=lambda r: kinds.index(plugins.parse(r.name)[0]))
+
+
+def title(probe: str) -> str:
+    """What a probe looks at, by the first words of its file."""
+    return plugins.summary("probe", probe).partition(":")[0].partition(" (")[0]
 
 
 def section(reading: Reading) -> Section:
     name = plugins.parse(reading.name)[0]
-    title = plugins.summary("probe", name).partition(":")[0].partition(" (")[0]
     tables, charts = SPECIAL.get(name, plain)(reading)
-    return Section(name, title, reading.how, reading.notes, tables, charts)
+    return Section(name, title(name), reading.how, reading.notes, tables, charts)
 
 
 def plain(reading: Reading) -> Parts:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
 from paceline import plugins
 from paceline.core.reading import Figure, Reading
 
-__all__ = ["Bar", "Cell", "Section", "Table", "along", "bars", "figure", "number", "ticks"]
+__all__ = ["Bar", "Cell", "Section", "Table", "along", "bars", "figure", "marks", "number", "ticks"]
 
 WIDTH, HEIGHT = 100, 12
 
@@ -111,6 +112,10 @@ def bars(figure: Figure, full: float | None = None) -> list[Bar]:
 
 
 def ticks(figure: Figure, axis: str) -> list[str]:
-    """What stands along an axis."""
-    marks = figure.ticks.get(axis) or range(figure.mean.shape[figure.axes.index(axis)])
-    return [str(mark) for mark in marks]
+    """What stands along an axis, as text."""
+    return [str(mark) for mark in marks(figure, axis)]
+
+
+def marks(figure: Figure, axis: str) -> Sequence[Any]:
+    """What stands along an axis: where some layers do not attend, the numbers of those that do."""
+    return figure.ticks.get(axis) or range(figure.mean.shape[figure.axes.index(axis)])

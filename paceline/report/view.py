@@ -8,13 +8,16 @@ from paceline.report.advice import Advice, advice, lazy_layers
 from paceline.report.look import Look
 from paceline.report.roles import Head, evidence, heads, strongest, tally
 from paceline.report.sections import sections
-from paceline.report.table import Bar, Section, Table, figure, number
+from paceline.report.table import Bar, Section, Table, figure, number, ticks
 
 __all__ = ["View"]
 
 
 class View:
-    """Everything that is shown of a `Look`, derived from its readings alone."""
+    """Everything that is shown of a `Look`, derived from its readings alone. ringed: heads that stand out."""
+
+    atlas = "Every head, by what it does"
+    ringed: tuple[Head, ...] = ()
 
     def __init__(self, look: Look) -> None:
         self.look, self.readings, self.model = look, look.readings, look.config.model
@@ -67,8 +70,8 @@ class View:
         """The five laziest layers."""
         if (ratio := figure(self.readings, "lazy", "lazy")) is None:
             return ""
-        order = ratio.mean.argsort(descending=True)[:5].tolist()
-        return f"Laziest layers: {', '.join(f'{layer} ({number(float(ratio.mean[layer]))})' for layer in order)}."
+        order, layers = ratio.mean.argsort(descending=True)[:5].tolist(), ticks(ratio, "layer")
+        return f"Laziest layers: {', '.join(f'{layers[i]} ({number(float(ratio.mean[i]))})' for i in order)}."
 
     @property
     def strongest(self) -> Table:

@@ -53,6 +53,7 @@ def test_two_checkpoints_that_are_the_same_have_changed_nothing(
     (["snks"], 2, "Did you mean 'sinks'"), (["--html", "/no/where/x.html"], 1, "Give --html another place"),
     (["--prompts", "/no/where.jsonl"], 1, "Cannot read"), (["--length", "1"], 1, "length must be"),
     (["--length", "200"], 1, "the longest of 3 has 136"), (["--texts", "0"], 1, "texts must be"), (["--diff", "one"], 2, "diff"),
+    (["--length", "2000", "--random-tokens"], 1, "reads texts of 1 to"), (["--prompts", "/dev/null"], 1, "holds no text"),
     (["lazy", "--length", "40"], 1, "Lazy layers show in texts of more than 68 tokens"),
 ])  # fmt: skip
 def test_bad_input_is_one_sentence(

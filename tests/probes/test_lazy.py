@@ -7,6 +7,8 @@ import torch
 
 import paceline
 from paceline.errors import DataError, SpecError
+from paceline.lm.capture import lazy_ratio
+from paceline.probes.lazy import uniform
 from paceline.testing import tiny_lm
 from tests.tiny import shared_lm
 
@@ -27,6 +29,14 @@ def test_shares_are_those_of_transformers() -> None:
                 assert float(found.values[name].each[each, layer]) == pytest.approx(theirs, abs=1e-4)
     uniform = sum(12 / t for n in (40, 50) for t in range(n - 5, n + 1)) / 12
     assert found.values["lazy"].null.tolist() == pytest.approx([uniform] * 3)
+
+
+@pytest.mark.parametrize("window", [None, 5, 12])
+@pytest.mark.parametrize(("sinks", "recent"), [(2, 8), (0, 8), (4, 0), (30, 3)])
+def test_the_null_level_is_what_equal_scores_give(sinks: int, recent: int, window: int | None) -> None:
+    places, k = [0, 3, 7, 19], torch.randn(1, 20, 4)
+    even = sum(uniform(place, sinks, recent, window) for place in places) / 4
+    assert even == pytest.approx(lazy_ratio(torch.zeros(1, 4, 4), k, places, sinks, recent, window), abs=1e-6)
 
 
 def test_texts_have_to_be_longer_than_what_is_kept() -> None:

@@ -70,7 +70,7 @@ def test_what_it_cannot_say() -> None:
         paceline.probe(shared_lm("gpt2"), "rope_drift", TEXTS)
     with pytest.raises(ModelError, match="no text has 512 tokens"):
         paceline.probe(shared_lm(), "rope_drift:lengths=[512]", TEXTS)
-    for options in ("modes=[bf15]", "modes=[]", "shifts=[]", "shifts=[-1]", "base=-1", "lengths=[]", "lengths=[0]"):
+    for options in ("modes=[bf15]", "modes=[]", "shifts=[]", "shifts=[-1]", "base=-1", "lengths=[]", "lengths=[0]", "every=0"):
         with pytest.raises(SpecError, match="rope_drift (has|needs)"):
             plugins.make("probe", f"rope_drift:{options}")
 

@@ -8,7 +8,7 @@ import torch
 from paceline.lm import rows as rows_module
 from paceline.lm.rotary import Rope
 from paceline.lm.seen import Seen
-from paceline.probes._shifted import PRECISIONS, differences, rotated, shifted
+from paceline.probes._shifted import PRECISIONS, differences, rotated, shifted, still
 
 ROPE = Rope(1.0 / 10000 ** (torch.arange(0, 16, 2) / 16))
 
@@ -26,7 +26,7 @@ def test_differences_are_those_of_materialised_attention(
     window: int | None, cap: float | None, block: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rows_module, "BLOCK", block)
-    versions = [shifted(layer(window=window, cap=cap), shift, PRECISIONS["bf16"]) for shift in (0, 16)]
+    versions = [shifted(still(layer(window=window, cap=cap)), shift, PRECISIONS["bf16"]) for shift in (0, 16)]
     found = list(differences(*versions, [30, 64, 90]))
     assert [each.length for each in found] == [30, 64, 90]
     for each in found:
@@ -43,7 +43,7 @@ def test_differences_are_those_of_materialised_attention(
 
 def test_rounding_is_what_breaks_the_invariance() -> None:
     def total(name: str, scale: float, shift: int = 16) -> float:
-        one, other = (shifted(layer(scale), by, PRECISIONS[name]) for by in (0, shift))
+        one, other = (shifted(still(layer(scale)), by, PRECISIONS[name]) for by in (0, shift))
         return float(next(differences(one, other, [96])).keys.sum())
 
     assert total("bf16", 1.0, shift=0) == 0
@@ -57,7 +57,7 @@ def test_rounding_is_what_breaks_the_invariance() -> None:
 def test_full_precision_gives_what_the_layer_had(interleaved: bool) -> None:
     seen = layer(rope=Rope(ROPE.frequencies, 1.1, interleaved))
     for shift in (0, 16):  # 4 of 20 numbers are not rotated
-        again = shifted(shifted(seen, shift, PRECISIONS["fp32"]), -shift, PRECISIONS["fp32"])
+        again = shifted(still(shifted(still(seen), shift, PRECISIONS["fp32"])), -shift, PRECISIONS["fp32"])
         torch.testing.assert_close(again.q, seen.q, atol=1e-4, rtol=1e-4)
         torch.testing.assert_close(again.k, seen.k, atol=1e-4, rtol=1e-4)
 

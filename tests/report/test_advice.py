@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 
 from paceline.core.reading import Figure, Reading
@@ -29,6 +31,9 @@ def test_a_sink_stays_in_the_cache_only_where_there_is_one() -> None:
 def test_massive_activations_ask_for_blocks() -> None:
     assert "50 times" in said(sinks()) and "(layers 1 to 2)" in said(sinks())
     assert "per block" not in said(sinks(massive=3.0))
+    hybrid = sinks()
+    massive = replace(hybrid.values["massive"], ticks={"layer": [2, 5, 8]})
+    assert "(layers 5, 8)" in said(replace(hybrid, values={"massive": massive}))
 
 
 def test_slash_heads_name_the_window_that_holds_them() -> None:

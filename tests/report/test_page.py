@@ -13,7 +13,7 @@ from rich.console import Console
 
 from paceline.core.reading import Figure, Reading
 from paceline.errors import ModelError
-from paceline.report.diff import Diff, changes, difference
+from paceline.report.diff import Diff, chance, changes, difference
 from paceline.report.page import page
 from paceline.report.show import show
 from paceline.report.table import Bar, along, bars, number
@@ -77,6 +77,11 @@ def test_two_checkpoints_are_told_by_what_changed() -> None:
     text = checked(page(Diff(seen(), seen(sinks(), slash(0.05), lazy(), model="later"))))
     assert "made → later" in text and "1 of 6 heads have another role now." in text
     assert "layer 0, head 0, lag 1" in text and "-0.45" in text
+    assert len(re.findall(r'class="cell \w+( unsure)? ringed"', text)) == 1 and "<h2 id=\"lazy\">Lazy layers" in text
+
+
+def test_chance_finds_more_in_few_texts() -> None:
+    assert 0.04 < chance(64) < 0.06 < chance(16) < 0.09 < 0.15 < chance(4) and chance(1) == 0
 
 
 def test_bars_carry_interval_null_and_scale() -> None:

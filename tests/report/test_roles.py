@@ -13,7 +13,7 @@ from tests.report.made import lazy, sinks, slash
 
 def one(word: str, per_text: list[float], least: float = 0.3) -> Evidence:
     """Of a model of one layer and one head."""
-    return Evidence(word, torch.tensor(per_text)[:, None, None], least)
+    return Evidence(word, torch.tensor(per_text)[:, None, None], least, [0])
 
 
 def test_the_largest_share_that_counts_names_the_head() -> None:
@@ -67,3 +67,10 @@ def test_lags_that_were_not_asked_for_tell_nothing() -> None:
     score = reading.values["score"]
     own = replace(reading, values={"score": replace(score, each=score.each[..., :1], ticks={"lag": (0,)})})
     assert {h.word for h in heads(evidence([own]))} == {"mixed"}
+
+
+def test_heads_keep_the_numbers_of_the_layers_that_attend() -> None:
+    reading = slash()
+    score = reading.values["score"]
+    hybrid = replace(reading, values={"score": replace(score, ticks={**score.ticks, "layer": [1, 3, 5]})})
+    assert [(h.layer, h.word) for h in heads(evidence([hybrid]))][::2] == [(1, "slash"), (3, "mixed"), (5, "mixed")]
