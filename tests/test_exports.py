@@ -12,7 +12,8 @@ import pytest
 import paceline
 
 MODULES = [name for _, name, _ in pkgutil.walk_packages(paceline.__path__, "paceline.") if ".zoo" not in name]
-OUTER = {"typer", "rich", "fastapi", "uvicorn", "datasets", "accelerate", "matplotlib", "llguidance", "peft", "sacrebleu", "pytest"}
+OUTER = {"typer", "rich", "fastapi", "uvicorn", "datasets", "accelerate", "matplotlib", "llguidance", "peft", "sacrebleu",
+         "pytest"}
 
 
 def test_public_names_exist() -> None:
