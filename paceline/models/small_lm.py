@@ -25,12 +25,12 @@ Weights = Literal["softmax", "sigmoid", "normalised_sigmoid", "elu", "normalised
 class Shape:
     """Sizes, and what attention is like.
 
-    weights: softmax; sigmoid of the scores, as they are or divided by their sum; elu + 1 of queries and keys, whose product is the
-    weight, likewise; or the bare product. bias: a learned key ("k", its value zero), key and value ("kv") that every query sees in
-    front of the first token, or a value added to the output ("v"), one for each head. prefix: so many first keys are seen by every
-    query. window: so many last keys are seen, 0 = all. content: "free"; "fixed" gives all tokens one query and one key for each
-    head (rank one before rotation); "centred" takes their mean over the text away. wavelengths: rotary pairs turn whose
-    wavelength in tokens lies from the first to below the second.
+    weights: softmax; sigmoid of the scores, as they are or divided by their sum; elu + 1 of queries and keys, whose product is
+    the weight, likewise; or the bare product. bias: a learned key ("k", its value zero), key and value ("kv") that every query
+    sees in front of the first token, or a value added to the output ("v"), one for each head. prefix: so many first keys are seen
+    by every query. window: so many last keys are seen, 0 = all. content: "free"; "fixed" gives all tokens one query and one key
+    for each head (rank one before rotation); "centred" takes away the mean over the text so far. wavelengths: rotary pairs turn
+    whose wavelength in tokens lies from the first to below the second. Raises ShapeError for heads of an odd width.
     """
 
     vocabulary: int = 4096
@@ -127,7 +127,8 @@ class Attention(nn.Module):
         if self.fixed is not None:
             return self.fixed[0].expand_as(q), self.fixed[1].expand_as(k)
         if self.shape.content == "centred":
-            return q - q.mean(2, keepdim=True), k - k.mean(2, keepdim=True)
+            counts = torch.arange(1, q.shape[2] + 1, dtype=q.dtype, device=q.device)[:, None]  # of tokens so far: no query
+            return q - q.cumsum(2) / counts, k - k.cumsum(2) / counts  # may learn of later ones
         return q, k
 
 
