@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -13,11 +13,11 @@ from torch.nn import functional as F
 from paceline.data.read import stdlib
 from paceline.lm.interventions import BANDS
 from paceline.models.small_lm import Shape, SmallLM
-from paceline.recipes.reproduce.slash_heads._heads import Heads, heads_of, meant, without
+from paceline.recipes.reproduce.slash_heads._heads import heads_of, meant, without
 
 __all__ = ["Setting", "Sizes", "corpora", "trained"]
 
-LOOKS, HELD = 12, 8  # moments that are looked at, and on so many rows
+LOOKS, HELD = 8, 8  # moments that are looked at, and on so many rows
 RATE, WARM = 2e-3, 50
 SYMBOLS, RANDOM = 32, 1 << 20  # tokens to copy, as many again that are never learned; how many are drawn
 
@@ -42,8 +42,8 @@ class Sizes:
     """Of every run: rows x length tokens a step."""
 
     shape: Shape = Shape(vocabulary=256, width=64, layers=2, heads=4, ffn=172)
-    steps: int = 600
-    rows: int = 8
+    steps: int = 500
+    rows: int = 4
     length: int = 128
 
 
@@ -60,7 +60,7 @@ def corpora(copying: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def trained(setting: Setting, sizes: Sizes, seed: int, texts: tuple[np.ndarray, np.ndarray, np.ndarray]) -> dict[str, Any]:
-    """Train, and look about 12 times, closer at the start. texts: as `corpora` gives them."""
+    """Train, and look about 8 times, closer at the start. texts: as `corpora` gives them."""
     model = SmallLM(Shape(**asdict(sizes.shape) | setting.shape), seed)
     optimizer, schedule = optimized(model)
     held, other = (rows(text, HELD, sizes.length, [0]) for text in texts[1:])

@@ -1,0 +1,124 @@
+"""Where slash heads come from (arXiv 2601.08297): the default model's, and how they arise in small models trained here.
+
+On the default model: how many heads look back by a fixed distance, and each of the paper's claims of them. Then three trainings.
+A toy with the theory's two conditions, queries and keys that are nearly one vector each and rotary pairs that turn within the
+text, and without each. Small models on text, with rank-one, free or centred queries and keys and with some rotary pairs only.
+Small models that copy the token 8, 32 or 128 before, where nothing but the distance tells which. Null levels: uniform
+attention, random vectors, the heads before the first step.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from paceline.errors import RequestError
+from paceline.lm.memory import keep_memory
+from paceline.lm.places import SMOL, smol_is_installed
+from paceline.models.small_lm import Shape
+from paceline.recipes.reproduce._record import once, picture, write_record
+from paceline.recipes.reproduce.slash_heads._page import draw, written_up
+from paceline.recipes.reproduce.slash_heads._real import real
+from paceline.recipes.reproduce.slash_heads._toy import Toy, learned
+from paceline.recipes.reproduce.slash_heads._trained import Setting, Sizes, corpora, trained
+from paceline.train.checkpoint import claim_folder
+from paceline.train.precision import flush_denormals
+
+__all__ = ["Config", "run"]
+
+EVER = float("inf")
+CONTENTS = ("free", "fixed", "centred")
+DISTANCES = (8, 32, 128)
+TEXT = Sizes()
+COPYING = replace(TEXT, shape=replace(TEXT.shape, vocabulary=64), steps=250, length=192)
+TINY = Shape(vocabulary=256, width=16, layers=1, heads=2, ffn=16)
+
+
+@dataclass(frozen=True)
+class Config:
+    """Options of the run."""
+
+    out: Path = Path("benchmarks/reproduce")  # Receives slash_heads.json, .md and .png.
+    work: Path = Path("slash_heads")  # Keeps what every part found, so that a run that was killed goes on.
+    prompts: Path | None = None  # Texts for the default model, as for `paceline probe`; None = documents and code.
+    texts: int = 16  # Of them, 512 tokens each.
+    seeds: int = 3
+    fast: bool = False  # Tiny models, a few steps and the embedded model in place of the default one, to see that all works.
+
+
+def run(config: Config) -> Path:
+    """Look, train what is missing and write the record; returns the page's path."""
+    if min(config.texts, config.seeds) < 1:
+        raise RequestError(f"Expected texts and seeds of at least 1, found {config.texts} and {config.seeds}.")
+    flush_denormals()
+    keep_memory()
+    claim_folder(config.work, {"texts": config.texts, "fast": config.fast, "prompts": str(config.prompts)})
+    found = {"seeds": config.seeds, "real": looked_at(config), "toys": toys(config), "text": on_text(config),
+             "copying": copying(config)}
+    page = config.out / "slash_heads.md"
+    write_record(config.out, "slash_heads", found, written_up(found))
+    picture(page.with_suffix(".png"), partial(draw, found), 3)
+    return page
+
+
+def looked_at(config: Config) -> dict[str, Any] | None:
+    """None where the default model is not installed."""
+    if not (config.fast or smol_is_installed()):
+        return None
+    name, length = ("zoo:tiny", 64) if config.fast else (SMOL, 512)
+    prompts = None if config.prompts is None else str(config.prompts)
+    return once(config.work / "real.json", partial(real, name, prompts, config.texts, length))
+
+
+def toys(config: Config) -> dict[str, list[dict[str, Any]]]:
+    """Both conditions at many distances, and without either."""
+    arms = {f"both, {lag}": Toy(lag) for lag in (0, 1, 2, 4, 8, 16, 32)}
+    for lag in (1, 8, 32):
+        arms |= {f"wide cone, {lag}": Toy(lag, cone=0.5), f"no cone, {lag}": Toy(lag, cone=0.0),
+                 f"slow pairs only, {lag}": Toy(lag, wavelengths=(64, EVER)),
+                 f"no slow pairs, {lag}": Toy(lag, wavelengths=(0, 64))}
+    arms = {name: arms[name] for name in ("both, 8", "no cone, 8")} if config.fast else arms
+    steps = 40 if config.fast else 150
+    return runs(config, "toy", {name: partial(learned, toy, steps) for name, toy in arms.items()})
+
+
+def on_text(config: Config) -> dict[str, list[dict[str, Any]]]:
+    """What queries and keys may be, and which pairs turn."""
+    length = TEXT.length
+    shapes: dict[str, dict[str, Any]] = {
+        "free": {}, "fixed": {"content": "fixed"}, "centred": {"content": "centred"},
+        "free, slow pairs only": {"wavelengths": (length, EVER)}, "free, fast pairs only": {"wavelengths": (0, 16)},
+        "fixed, slow pairs only": {"content": "fixed", "wavelengths": (length, EVER)}, "free, no rotation": {"wavelengths": (0, 0)},
+        "free, base 100": {"base": 1e2}, "free, base 1,000,000": {"base": 1e6},
+    }
+    sizes = Sizes(TINY, 4, 2, 48) if config.fast else TEXT
+    names = ("free", "centred") if config.fast else tuple(shapes)
+    texts = corpora(copying=False)
+    return runs(config, "text", {name: partial(on, texts, Setting(shapes[name]), sizes) for name in names})
+
+
+def copying(config: Config) -> dict[str, list[dict[str, Any]]]:
+    """From each distance with each kind of queries and keys; from one with some pairs only."""
+    sizes = Sizes(TINY, 4, 2, 48) if config.fast else COPYING
+    arms = {f"{content}, {lag}": Setting({"content": content}, lag) for lag in DISTANCES for content in CONTENTS}
+    for name, waves in (("slow", (COPYING.length, EVER)), ("fast", (0, 16))):
+        arms[f"free, {name} pairs only, 32"] = Setting({"wavelengths": waves}, 32)
+    arms = {"free, 8": arms["free, 8"]} if config.fast else arms
+    texts = corpora(copying=True)
+    return runs(config, "copying", {name: partial(on, texts, setting, sizes) for name, setting in arms.items()})
+
+
+def on(texts: Any, setting: Setting, sizes: Sizes, seed: int) -> dict[str, Any]:
+    return trained(setting, sizes, seed, texts)
+
+
+def runs(config: Config, kind: str, arms: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
+    """Each arm with every seed, all of them once before any twice."""
+    found: dict[str, list[dict[str, Any]]] = {name: [] for name in arms}
+    for seed in range(config.seeds):
+        for name, work in arms.items():
+            path = config.work / f"{kind}-{name.replace(', ', '-').replace(',', '').replace(' ', '_')}-{seed}.json"
+            found[name].append(once(path, partial(work, seed=seed)))
+    return found
