@@ -16,7 +16,7 @@ def directions(x: torch.Tensor) -> dict[str, torch.Tensor]:
     squares = torch.linalg.eigvalsh(x.mT @ x).flip(-1).clamp_min(0)
     shares = squares / squares.sum(-1, keepdim=True)
     axis = torch.nn.functional.normalize(x.mean(-2), dim=-1)
-    along = (x @ axis[..., None]).square().sum((-2, -1)) / squares.sum(-1)
+    along = (x @ axis[..., None]).square().sum((-2, -1)) / x.square().sum((-2, -1))
     return {"energy": shares[..., 0], "rank": (shares.cumsum(-1) < ENERGY).sum(-1).float() + 1, "mean_energy": along,
             "cosine": cosine(x)}
 
