@@ -9,8 +9,10 @@ attention, random vectors, the heads before the first step.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +34,9 @@ EVER = float("inf")
 CONTENTS = ("free", "fixed", "centred")
 DISTANCES = (8, 32, 128)
 TEXT = Sizes()
-COPYING = replace(TEXT, shape=replace(TEXT.shape, vocabulary=64), steps=250, length=192)
-TINY = Shape(vocabulary=256, width=16, layers=1, heads=2, ffn=16)
+COPYING = replace(TEXT, shape=replace(TEXT.shape, vocabulary=64), steps=200, length=192)
+TINY = Sizes(Shape(vocabulary=256, width=16, layers=1, heads=2, ffn=16), 4, 2, 48)
+Arms = dict[str, Callable[..., dict[str, Any]]]
 
 
 @dataclass(frozen=True)
@@ -55,8 +58,7 @@ def run(config: Config) -> Path:
     flush_denormals()
     keep_memory()
     claim_folder(config.work, {"texts": config.texts, "fast": config.fast, "prompts": str(config.prompts)})
-    found = {"seeds": config.seeds, "real": looked_at(config), "toys": toys(config), "text": on_text(config),
-             "copying": copying(config)}
+    found = {"seeds": config.seeds, "real": looked_at(config)} | learned_by(config)
     page = config.out / "slash_heads.md"
     write_record(config.out, "slash_heads", found, written_up(found))
     picture(page.with_suffix(".png"), partial(draw, found), 3)
@@ -72,53 +74,48 @@ def looked_at(config: Config) -> dict[str, Any] | None:
     return once(config.work / "real.json", partial(real, name, prompts, config.texts, length))
 
 
-def toys(config: Config) -> dict[str, list[dict[str, Any]]]:
+def learned_by(config: Config) -> dict[str, dict[str, list[dict[str, Any]]]]:
+    """Kind of training, arm -> what each seed gave; every arm once before any twice."""
+    kinds = {"toys": toys(config.fast), "text": on_text(config.fast), "copying": copying(config.fast)}
+    found: dict[str, dict[str, list[dict[str, Any]]]] = {kind: {arm: [] for arm in arms} for kind, arms in kinds.items()}
+    for seed, (kind, arms) in product(range(config.seeds), kinds.items()):
+        for arm, work in arms.items():
+            path = config.work / f"{kind}-{arm.replace(',', '').replace(' ', '_')}-{seed}.json"
+            found[kind][arm].append(once(path, partial(work, seed=seed)))
+    return found
+
+
+def toys(fast: bool) -> Arms:
     """Both conditions at many distances, and without either."""
-    arms = {f"both, {lag}": Toy(lag) for lag in (0, 1, 2, 4, 8, 16, 32)}
+    if fast:
+        return {"both, 8": partial(learned, Toy(8), 40)}
+    made = {f"both, {lag}": Toy(lag) for lag in (0, 1, 2, 4, 8, 16, 32)}
     for lag in (1, 8, 32):
-        arms |= {f"wide cone, {lag}": Toy(lag, cone=0.5), f"no cone, {lag}": Toy(lag, cone=0.0),
+        made |= {f"wide cone, {lag}": Toy(lag, cone=0.5), f"no cone, {lag}": Toy(lag, cone=0.0),
                  f"slow pairs only, {lag}": Toy(lag, wavelengths=(64, EVER)),
                  f"no slow pairs, {lag}": Toy(lag, wavelengths=(0, 64))}
-    arms = {name: arms[name] for name in ("both, 8", "no cone, 8")} if config.fast else arms
-    steps = 40 if config.fast else 150
-    return runs(config, "toy", {name: partial(learned, toy, steps) for name, toy in arms.items()})
+    return {name: partial(learned, toy, 150) for name, toy in made.items()}
 
 
-def on_text(config: Config) -> dict[str, list[dict[str, Any]]]:
+def on_text(fast: bool) -> Arms:
     """What queries and keys may be, and which pairs turn."""
-    length = TEXT.length
-    shapes: dict[str, dict[str, Any]] = {
+    slow = (TEXT.length, EVER)
+    shapes: dict[str, dict[str, Any]] = {"free": {}} if fast else {
         "free": {}, "fixed": {"content": "fixed"}, "centred": {"content": "centred"},
-        "free, slow pairs only": {"wavelengths": (length, EVER)}, "free, fast pairs only": {"wavelengths": (0, 16)},
-        "fixed, slow pairs only": {"content": "fixed", "wavelengths": (length, EVER)}, "free, no rotation": {"wavelengths": (0, 0)},
+        "free, slow pairs only": {"wavelengths": slow}, "free, fast pairs only": {"wavelengths": (0, 16)},
+        "fixed, slow pairs only": {"content": "fixed", "wavelengths": slow}, "free, no rotation": {"wavelengths": (0, 0)},
         "free, base 100": {"base": 1e2}, "free, base 1,000,000": {"base": 1e6},
-    }
-    sizes = Sizes(TINY, 4, 2, 48) if config.fast else TEXT
-    names = ("free", "centred") if config.fast else tuple(shapes)
-    texts = corpora(copying=False)
-    return runs(config, "text", {name: partial(on, texts, Setting(shapes[name]), sizes) for name in names})
+    }  # fmt: skip
+    work = partial(trained, corpora(copying=False), TINY if fast else TEXT)
+    return {name: partial(work, Setting(shape)) for name, shape in shapes.items()}
 
 
-def copying(config: Config) -> dict[str, list[dict[str, Any]]]:
+def copying(fast: bool) -> Arms:
     """From each distance with each kind of queries and keys; from one with some pairs only."""
-    sizes = Sizes(TINY, 4, 2, 48) if config.fast else COPYING
-    arms = {f"{content}, {lag}": Setting({"content": content}, lag) for lag in DISTANCES for content in CONTENTS}
+    work = partial(trained, corpora(copying=True), TINY if fast else COPYING)
+    if fast:
+        return {"free, 8": partial(work, Setting(copy=8))}
+    made = {f"{content}, {lag}": Setting({"content": content}, lag) for lag in DISTANCES for content in CONTENTS}
     for name, waves in (("slow", (COPYING.length, EVER)), ("fast", (0, 16))):
-        arms[f"free, {name} pairs only, 32"] = Setting({"wavelengths": waves}, 32)
-    arms = {"free, 8": arms["free, 8"]} if config.fast else arms
-    texts = corpora(copying=True)
-    return runs(config, "copying", {name: partial(on, texts, setting, sizes) for name, setting in arms.items()})
-
-
-def on(texts: Any, setting: Setting, sizes: Sizes, seed: int) -> dict[str, Any]:
-    return trained(setting, sizes, seed, texts)
-
-
-def runs(config: Config, kind: str, arms: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
-    """Each arm with every seed, all of them once before any twice."""
-    found: dict[str, list[dict[str, Any]]] = {name: [] for name in arms}
-    for seed in range(config.seeds):
-        for name, work in arms.items():
-            path = config.work / f"{kind}-{name.replace(', ', '-').replace(',', '').replace(' ', '_')}-{seed}.json"
-            found[name].append(once(path, partial(work, seed=seed)))
-    return found
+        made[f"free, {name} pairs only, 32"] = Setting({"wavelengths": waves}, 32)
+    return {name: partial(work, setting) for name, setting in made.items()}

@@ -5,31 +5,30 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import torch
+
 from paceline.bench.report import interval
 from paceline.probes._directions import no_direction
+from paceline.probes._stability import correlation, ranks
 from paceline.probes.slash import uniform
-from paceline.recipes.reproduce._record import mean_of, rendered
+from paceline.recipes.reproduce._record import Mean, mean_of, rendered
 from paceline.recipes.reproduce.slash_heads._real import CHANGES
 
 __all__ = ["draw", "written_up"]
 
 Runs = Sequence[dict[str, Any]]
-BANDS = ("high", "medium", "low")
+PARTS = ("whole", "high", "medium", "low", "mean")
 
 
 def written_up(found: dict[str, Any]) -> str:
     """Tables beside the paper's claims."""
     toys = [[name, *(of_seeds(runs, key) for key in ("learned", "foretold")),
              *(mean_of([run[key] for run in runs]) for key in ("score", "others"))] for name, runs in found["toys"].items()]
-    text = [[name, *trained_row(runs), *(mean_of([run["losses"][part] for run in runs]) for part in ("whole", *BANDS, "mean"))]
-            for name, runs in found["text"].items()]
-    copying = [[name, *trained_row(runs), *(mean_of([100 * run["right"][part] for run in runs]) for part in ("whole", *BANDS, "mean"))]
-               for name, runs in found["copying"].items()]
-    begun = [run["history"][0] for runs in (*found["text"].values(), *found["copying"].values()) for run in runs]
-    null = {"text": float(uniform(128, (1,), None, True)), "energy": no_direction(128, 16)["energy"],
-            "begun": mean_of([look["score"] for look in begun])}
-    return rendered(__file__, found=found, real=found["real"], lags=real_rows(found["real"]), toys=toys, text=text, copying=copying,
-                    null=null, interval=interval, percent=percent)
+    begun = [run["history"][0]["score"] for runs in found["text"].values() for run in runs]
+    null = {"even": float(uniform(128, (1,), None, True)), "energy": no_direction(128, 16)["energy"], "begun": mean_of(begun)}
+    return rendered(__file__, found=found, real=found["real"], lags=real_rows(found["real"]), toys=toys, null=null,
+                    text=trained_rows(found["text"], "losses"), copying=trained_rows(found["copying"], "right", 100),
+                    along=among_heads(found["text"]["free"]), interval=interval)
 
 
 def real_rows(real: dict[str, Any] | None) -> list[list[Any]]:
@@ -37,26 +36,32 @@ def real_rows(real: dict[str, Any] | None) -> list[list[Any]]:
     if real is None:
         return []
     return [[lag, "{} ({} to {})".format(*real["counts"][lag]), f"{of['best']:.2f}", f"{of['lift']:.0f}",
-             interval(of["random"], unit=""), percent(of["keep"]), f"{of['overlap']:.2f}",
+             interval(of["random"], unit=""), f"{of['keep']:.0%}", f"{of['overlap']:.2f}",
              *(interval(of["changed"][name], unit="") for name in CHANGES), f"{of['told']} and {of['near']}"]
             for lag, of in real["lags"].items()]
 
 
-def trained_row(runs: Runs) -> list[Any]:
-    """Of the head with the best score at the watched distance."""
-    last = [run["history"][-1] for run in runs]
-    return [*(mean_of([look[name] for look in last]) for name in ("score", "query", "key")), of_seeds(runs, "learned"),
-            of_seeds(runs, "foretold"), mean_of([run["other"] for run in runs])]
+def trained_rows(arms: dict[str, Runs], figure: str, scale: float = 1.0) -> list[list[Any]]:
+    """Of every arm the head with the best score at the watched distance, and what the whole model does, changed and as it is."""
+    def row(runs: Runs) -> list[Any]:
+        last = [run["history"][-1] for run in runs]
+        return [*(mean_of([look[name] for look in last]) for name in ("score", "query", "key")), of_seeds(runs, "learned"),
+                of_seeds(runs, "foretold"), mean_of([run["other"] for run in runs]),
+                *(mean_of([scale * run[figure][part] for run in runs]) for part in PARTS)]
+
+    return [[name, *row(runs)] for name, runs in arms.items()]
+
+
+def among_heads(runs: Runs) -> Mean:
+    """Rank correlation, over the heads of each model, of the score with the product of both rank-one energies."""
+    each = [torch.tensor(run["heads"]).T for run in runs]
+    return mean_of([float(correlation(ranks(score), ranks(query * key))) for score, query, key in each])
 
 
 def of_seeds(runs: Runs, name: str) -> str:
     """A figure of every seed; once where it is always the same."""
     values = [str(run[name]) for run in runs]
     return ", ".join(values if len(set(values)) > 1 else values[:1])
-
-
-def percent(share: float) -> str:
-    return f"{100 * share:.0f} %"
 
 
 def draw(found: dict[str, Any], axes: Any) -> None:

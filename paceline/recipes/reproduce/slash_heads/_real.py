@@ -1,7 +1,8 @@
-"""Slash heads of a model that others trained: how many, and whether what the paper says of them holds, with intervals over texts."""
+"""Slash heads of a model that others trained: how many, and whether what the paper says of them holds; intervals over texts."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -50,51 +51,54 @@ def of_lag(given: Reading, other: Reading, lag: int) -> dict[str, Any]:
     own, random = (reading.values["score"].each[..., place][:, here] for reading in (given, other))
     changed = values["score_changed"].each[..., place, :][:, here].unbind(-1)
     named = dict(zip(values["score_changed"].ticks["change"], changed, strict=True))
+    shares = bounded(torch.stack((random, *(named[name] for name in CHANGES), own), -1), of_last)
     told = values["predicted"].mean[here]
     apart = (torch.tensor(score.ticks["lag"])[told.nan_to_num(-1).argmax(-1)] - lag).abs()
-    return {"heads": int(here.sum()), "lift": float(values["lift"].mean[..., place][here].mean()), "random": share(random, own),
+    return {"heads": int(here.sum()), "lift": float(values["lift"].mean[..., place][here].mean()), "random": shares[0],
             "keep": float((random.mean(0) >= 0.7 * own.mean(0)).float().mean()), "told": int((apart == 0).sum()),
-            "near": int((apart <= 1).sum()), "changed": {name: share(named[name], own) for name in CHANGES}}
+            "near": int((apart <= 1).sum()), "changed": dict(zip(CHANGES, shares[1:], strict=True))}
 
 
-def share(changed: Tensor, own: Tensor) -> dict[str, float]:
-    """Mean of scores [texts, heads] over the mean of others."""
-    return bounded(torch.stack((changed, own), -1), lambda each: each.mean((0, 1))[0] / each.mean((0, 1))[1])
+def of_last(each: Tensor) -> Tensor:
+    """Means of scores [texts, heads, n] as shares of the last one's, [n - 1]."""
+    means = each.mean((0, 1))
+    return means[:-1] / means[-1]
 
 
-def ranked(values: dict[str, Figure]) -> dict[str, dict[str, float]]:
-    """Rank correlation over all heads of the score at distance 1 with rank-one energies, of queries, of keys, of both together."""
+def ranked(values: Mapping[str, Figure]) -> dict[str, dict[str, float]]:
+    """Rank correlation over all heads of the score at distance 1 with the rank-one energy of queries, of keys, of both."""
     score = values["score"].each[..., list(values["score"].ticks["lag"]).index(1)]
     query, key = energies(values)
-    return {name: bounded(torch.stack((score, energy), -1), correlated)
-            for name, energy in (("queries", query), ("keys", key), ("both", query * key))}
+    found = bounded(torch.stack((query, key, query * key, score), -1), with_last)
+    return dict(zip(("queries", "keys", "both"), found, strict=True))
 
 
-def correlated(each: Tensor) -> Tensor:
-    a, b = each.mean(0).flatten(0, 1).T
-    return correlation(ranks(a), ranks(b))
+def with_last(each: Tensor) -> Tensor:
+    """Rank correlations [n - 1] of means over texts, of [texts, layers, heads, n], with the last one's."""
+    places = ranks(each.mean(0).flatten(0, 1).T)
+    return correlation(places[:-1], places[-1:])
 
 
-def energies(values: Any, measure: str = "energy") -> tuple[Tensor, Tensor]:
+def energies(values: Mapping[str, Figure], measure: str = "energy") -> tuple[Tensor, Tensor]:
     """Of the queries and the keys of every query head."""
     query, key = (values[f"{name}_{measure}"].each for name in ("query", "key"))
     return query, key.repeat_interleave(query.shape[-1] // key.shape[-1], -1)
 
 
-def directions(values: dict[str, Figure]) -> dict[str, Any]:
-    """Medians over slash heads and over others of the first direction's share of the energy and of the mean's, with null levels; and
-    by layer, how near to one axis lies what they are projected from, where that is known.
+def directions(values: Mapping[str, Figure]) -> dict[str, Any]:
+    """Medians over slash heads and over others of the first direction's share of the energy, and of the mean's, with null levels;
+    and by layer, how near to one axis lies what they are projected from, where that is known.
     """
     here = (values["score"].mean[..., 1:] >= KAPPA).any(-1)
     found: dict[str, Any] = {"cone": values["hidden_cosine"].mean.tolist() if "hidden_cosine" in values else None}
     for measure in ("energy", "mean_energy"):
         each = [x.mean(0) for x in energies(values, measure)]
         found[measure] = {"slash": [float(x[here].median()) for x in each], "others": [float(x[~here].median()) for x in each],
-                          "null": float(values[f"query_{measure}"].null.mean())}
+                          "null": float(torch.as_tensor(values[f"query_{measure}"].null).mean())}
     return found
 
 
-def pairs(values: dict[str, Figure]) -> dict[str, Any]:
+def pairs(values: Mapping[str, Figure]) -> dict[str, Any]:
     """Of the heads with the best scores at distance 1, what each rotary pair adds to it: the score less that without the pair."""
     score = values["score"].mean[..., 0]
     best = score.flatten().argsort(descending=True)[:SHOWN]
@@ -104,7 +108,8 @@ def pairs(values: dict[str, Figure]) -> dict[str, Any]:
             "added": [[round(x, 3) for x in row] for row in added.tolist()]}
 
 
-def bounded(each: Tensor, statistic: Statistic) -> dict[str, float]:
-    """A statistic of [texts, …] with its interval over texts."""
-    low, high = Figure(each, (), "").interval(statistic)
-    return {"value": float(statistic(each)), "low": float(low), "high": float(high)}
+def bounded(each: Tensor, statistic: Statistic) -> list[dict[str, float]]:
+    """Values of a statistic of [texts, …], with their intervals over texts."""
+    ends = Figure(each, (), "").interval(statistic)
+    found = zip(statistic(each).tolist(), *(x.tolist() for x in ends), strict=True)
+    return [dict(zip(("value", "low", "high"), bounds, strict=True)) for bounds in found]

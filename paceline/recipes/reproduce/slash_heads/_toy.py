@@ -27,7 +27,8 @@ RATE = 0.1
 
 @dataclass(frozen=True)
 class Toy:
-    """lag: how many tokens before the asked one stands. cone: cosine of every token with the axis. wavelengths: as `Shape` says."""
+    """lag: how many tokens before stands the asked one. cone: cosine of every token with the axis. wavelengths: as `Shape` says.
+    """
 
     lag: int
     cone: float = 0.95
@@ -35,8 +36,8 @@ class Toy:
 
 
 def learned(toy: Toy, steps: int, seed: int) -> dict[str, Any]:
-    """After so many steps: the lag with the best score, the one that mean vectors foretell, and the score at the asked one, on the
-    tokens that were trained on and on others of the same cone.
+    """After so many steps: the lag with the best score, the one that mean vectors foretell, and the score at the asked one, on
+    the tokens that were trained on and on others of the same cone.
     """
     random = torch.Generator().manual_seed(seed)
     rope, axis = rope_of(Shape(width=WIDTH, heads=1, wavelengths=toy.wavelengths)), torch.randn(WIDTH, generator=random)

@@ -21,11 +21,13 @@ LOOKS, HELD = 8, 8  # moments that are looked at, and on so many rows
 RATE, WARM = 2e-3, 50
 SYMBOLS, RANDOM = 32, 1 << 20  # tokens to copy, as many again that are never learned; how many are drawn
 
+Texts = tuple[np.ndarray, np.ndarray, np.ndarray]
+
 
 @dataclass(frozen=True)
 class Setting:
-    """What one run changes of the shape, and what it learns: with `copy` n the token n before, of random ones, so that nothing but
-    the distance tells which; with 0 the next byte of text.
+    """What one run changes of the shape, and what it learns: with `copy` n the token n before, of random ones, so that nothing
+    but the distance tells which; with 0 the next byte of text.
     """
 
     shape: dict[str, Any] = field(default_factory=dict)
@@ -42,14 +44,14 @@ class Sizes:
     """Of every run: rows x length tokens a step."""
 
     shape: Shape = Shape(vocabulary=256, width=64, layers=2, heads=4, ffn=172)
-    steps: int = 500
+    steps: int = 300
     rows: int = 4
     length: int = 128
 
 
-def corpora(copying: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Tokens to learn, held out, and of another kind: bytes of Python's standard library and random ones of those that occur in it,
-    or random symbols and random other symbols.
+def corpora(copying: bool) -> Texts:
+    """Tokens to learn, held out, and of another kind: bytes of Python's standard library, and random ones of those that occur in
+    it; or random symbols, and random ones of others.
     """
     rng = np.random.default_rng(0)
     if copying:
@@ -59,7 +61,7 @@ def corpora(copying: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return learned, held, rng.choice(np.unique(held), RANDOM)
 
 
-def trained(setting: Setting, sizes: Sizes, seed: int, texts: tuple[np.ndarray, np.ndarray, np.ndarray]) -> dict[str, Any]:
+def trained(texts: Texts, sizes: Sizes, setting: Setting, seed: int) -> dict[str, Any]:
     """Train, and look about 8 times, closer at the start. texts: as `corpora` gives them."""
     model = SmallLM(Shape(**asdict(sizes.shape) | setting.shape), seed)
     optimizer, schedule = optimized(model)
@@ -78,10 +80,10 @@ def trained(setting: Setting, sizes: Sizes, seed: int, texts: tuple[np.ndarray, 
 
 def optimized(model: SmallLM) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LambdaLR]:
     """AdamW. Fixed queries and keys move as far in a step as projected ones, which all numbers of a token move together."""
-    named = list(model.named_parameters())
-    fixed = {"params": [each for name, each in named if name.endswith("fixed")], "lr": RATE * model.shape.width, "weight_decay": 0.0}
-    others = {"params": [each for name, each in named if not name.endswith("fixed")]}
-    optimizer = torch.optim.AdamW([others, fixed], RATE, betas=(0.9, 0.95), weight_decay=0.1)
+    fixed = [each for name, each in model.named_parameters() if name.endswith("fixed")]
+    others = [each for name, each in model.named_parameters() if not name.endswith("fixed")]
+    groups: list[dict[str, Any]] = [{"params": others}, {"params": fixed, "lr": RATE * model.shape.width, "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, RATE, betas=(0.9, 0.95), weight_decay=0.1)
     return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(1.0, (step + 1) / WARM))
 
 
@@ -110,9 +112,9 @@ def strongest(model: SmallLM, setting: Setting, held: Tensor) -> dict[str, Any]:
 
 @torch.no_grad()
 def explained(model: SmallLM, setting: Setting, held: Tensor, other: Tensor) -> dict[str, Any]:
-    """After training. learned, foretold: the distance at which that head scores best, and the one its mean vectors foretell. other:
-    its score on the other kind of tokens. heads: of each, score and energies. right, losses: of the whole model as it is, without
-    each rotary band, and with every head's mean query and key at all tokens.
+    """After training. learned, foretold: the distance at which that head scores best, and the one its mean vectors foretell, with
+    the score `law` at the watched one. other: its score on the other kind of tokens. heads: of each, score and energies. losses,
+    right: of the model as it is, without each rotary band, and with each head's mean query and key at all tokens.
     """
     heads, lag = heads_of(model, held[:, :-1]), setting.lag
     at = heads.best(lag)
