@@ -102,9 +102,9 @@ def on_text(fast: bool) -> Arms:
     slow = (TEXT.length, EVER)
     shapes: dict[str, dict[str, Any]] = {"free": {}} if fast else {
         "free": {}, "fixed": {"content": "fixed"}, "centred": {"content": "centred"},
-        "free, slow pairs only": {"wavelengths": slow}, "free, fast pairs only": {"wavelengths": (0, 16)},
-        "fixed, slow pairs only": {"content": "fixed", "wavelengths": slow}, "free, no rotation": {"wavelengths": (0, 0)},
-        "free, base 100": {"base": 1e2}, "free, base 1,000,000": {"base": 1e6},
+        "free, slow pairs only": {"wavelengths": slow}, "fixed, slow pairs only": {"content": "fixed", "wavelengths": slow},
+        "free, no slow pairs": {"wavelengths": (0, TEXT.length)}, "free, fast pairs only": {"wavelengths": (0, 16)},
+        "free, no rotation": {"wavelengths": (0, 0)}, "free, base 100": {"base": 1e2}, "free, base 1,000,000": {"base": 1e6},
     }  # fmt: skip
     work = partial(trained, corpora(copying=False), TINY if fast else TEXT)
     return {name: partial(work, Setting(shape)) for name, shape in shapes.items()}
@@ -116,6 +116,7 @@ def copying(fast: bool) -> Arms:
     if fast:
         return {"free, 8": partial(work, Setting(copy=8))}
     made = {f"{content}, {lag}": Setting({"content": content}, lag) for lag in DISTANCES for content in CONTENTS}
-    for name, waves in (("slow", (COPYING.length, EVER)), ("fast", (0, 16))):
-        made[f"free, {name} pairs only, 32"] = Setting({"wavelengths": waves}, 32)
+    for name, waves in (("slow pairs only", (COPYING.length, EVER)), ("no slow pairs", (0, COPYING.length)),
+                        ("fast pairs only", (0, 16))):
+        made[f"free, {name}, 32"] = Setting({"wavelengths": waves}, 32)
     return {name: partial(work, setting) for name, setting in made.items()}
