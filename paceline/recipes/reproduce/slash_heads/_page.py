@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import torch
-
 from paceline.bench.report import interval
 from paceline.probes._directions import no_direction
-from paceline.probes._stability import correlation, ranks
 from paceline.probes.slash import uniform
-from paceline.recipes.reproduce._record import Mean, mean_of, rendered
+from paceline.recipes.reproduce._record import mean_of, rendered
 from paceline.recipes.reproduce.slash_heads._real import CHANGES
 
 __all__ = ["draw", "written_up"]
@@ -27,8 +24,8 @@ def written_up(found: dict[str, Any]) -> str:
     begun = [run["history"][0]["score"] for runs in found["text"].values() for run in runs]
     null = {"even": float(uniform(128, (1,), None, True)), "energy": no_direction(128, 16)["energy"], "begun": mean_of(begun)}
     return rendered(__file__, found=found, real=found["real"], lags=real_rows(found["real"]), toys=toys, null=null,
-                    text=trained_rows(found["text"], "losses"), copying=trained_rows(found["copying"], "right", 100),
-                    along=among_heads(found["text"]["free"]), interval=interval)
+                    text=trained_rows(found["text"]), copying=trained_rows(found["copying"], 100), interval=interval,
+                    along=mean_of([run["along"] for run in found["text"]["free"]]))
 
 
 def real_rows(real: dict[str, Any] | None) -> list[list[Any]]:
@@ -41,21 +38,15 @@ def real_rows(real: dict[str, Any] | None) -> list[list[Any]]:
             for lag, of in real["lags"].items()]
 
 
-def trained_rows(arms: dict[str, Runs], figure: str, scale: float = 1.0) -> list[list[Any]]:
+def trained_rows(arms: dict[str, Runs], scale: float = 1.0) -> list[list[Any]]:
     """Of every arm the head with the best score at the watched distance, and what the whole model does, changed and as it is."""
     def row(runs: Runs) -> list[Any]:
         last = [run["history"][-1] for run in runs]
         return [*(mean_of([look[name] for look in last]) for name in ("score", "query", "key")), of_seeds(runs, "learned"),
                 of_seeds(runs, "foretold"), mean_of([run["other"] for run in runs]),
-                *(mean_of([scale * run[figure][part] for run in runs]) for part in PARTS)]
+                *(mean_of([scale * run["model"][part] for run in runs]) for part in PARTS)]
 
     return [[name, *row(runs)] for name, runs in arms.items()]
-
-
-def among_heads(runs: Runs) -> Mean:
-    """Rank correlation, over the heads of each model, of the score with the product of both rank-one energies."""
-    each = [torch.tensor(run["heads"]).T for run in runs]
-    return mean_of([float(correlation(ranks(score), ranks(query * key))) for score, query, key in each])
 
 
 def of_seeds(runs: Runs, name: str) -> str:

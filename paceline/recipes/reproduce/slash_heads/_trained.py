@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from paceline.data.read import stdlib
 from paceline.lm.interventions import BANDS
 from paceline.models.small_lm import Shape, SmallLM
+from paceline.probes._stability import correlation, ranks
 from paceline.recipes.reproduce.slash_heads._heads import heads_of, meant, without
 
 __all__ = ["Setting", "Sizes", "corpora", "trained"]
@@ -75,7 +76,7 @@ def trained(texts: Texts, sizes: Sizes, setting: Setting, seed: int) -> dict[str
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         schedule.step()
-    return {"setting": asdict(setting), "history": history} | explained(model, setting, held, other)
+    return {"history": history} | explained(model, setting, held, other)
 
 
 def optimized(model: SmallLM) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LambdaLR]:
@@ -113,18 +114,17 @@ def strongest(model: SmallLM, setting: Setting, held: Tensor) -> dict[str, Any]:
 @torch.no_grad()
 def explained(model: SmallLM, setting: Setting, held: Tensor, other: Tensor) -> dict[str, Any]:
     """After training. learned, foretold: the distance at which that head scores best, and the one its mean vectors foretell, with
-    the score `law` at the watched one. other: its score on the other kind of tokens. heads: of each, score and energies. losses,
-    right: of the model as it is, without each rotary band, and with each head's mean query and key at all tokens.
+    the score `law` at the watched one. other: its score on the other kind of tokens. along: over all heads, rank correlation of
+    the score with the product of the energies. model: loss on text, share that is right of what is copied, as it is, without
+    each rotary band, and with each head's mean query and key at all tokens.
     """
     heads, lag = heads_of(model, held[:, :-1]), setting.lag
     at = heads.best(lag)
     models = {"whole": model} | {band: without(model, band, held.shape[1] - 1) for band in BANDS} | {"mean": meant(model, heads)}
-    results = {name: asked(each, setting, held) for name, each in models.items()}
     return {"learned": int(heads.scores[at].argmax()), "foretold": int(heads.law[at].argmax()), "law": told(heads.law[at, lag]),
             "other": told(heads_of(model, other[:, :-1]).scores[at, lag]),
-            "heads": [[told(x) for x in each] for each in zip(heads.scores[:, lag], heads.query, heads.key, strict=True)],
-            "losses": {name: told(loss) for name, (loss, _) in results.items()},
-            "right": {name: told(right) for name, (_, right) in results.items()}}
+            "along": told(correlation(ranks(heads.scores[:, lag]), ranks(heads.query * heads.key))),
+            "model": {name: told(asked(each, setting, held)[bool(setting.copy)]) for name, each in models.items()}}
 
 
 def told(x: Tensor) -> float:
