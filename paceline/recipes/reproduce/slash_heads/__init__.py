@@ -90,9 +90,10 @@ def toys(fast: bool) -> Arms:
     if fast:
         return {"both, 8": partial(learned, Toy(8), 40)}
     made = {f"both, {lag}": Toy(lag) for lag in (0, 1, 2, 4, 8, 16, 32)}
-    for name, change in {"wide cone": {"cone": 0.5}, "no cone": {"cone": 0.0}, "slow pairs only": {"wavelengths": (64, EVER)},
-                         "no slow pairs": {"wavelengths": (0, 64)}}.items():
-        made |= {f"{name}, {lag}": Toy(lag, **change) for lag in (1, 8, 32)}
+    changes: dict[str, dict[str, Any]] = {"wide cone": {"cone": 0.5}, "no cone": {"cone": 0.0},
+                                          "slow pairs only": {"wavelengths": (64, EVER)},
+                                          "no slow pairs": {"wavelengths": (0, 64)}}  # fmt: skip
+    made |= {f"{name}, {lag}": Toy(lag, **change) for name, change in changes.items() for lag in (1, 8, 32)}
     return {name: partial(learned, toy, 150) for name, toy in made.items()}
 
 

@@ -63,8 +63,8 @@ def draw(found: dict[str, Any], axes: Any) -> None:
         steps = [look["step"] for look in runs[0]["history"]]
         each = zip(*([look["score"] for look in run["history"]] for run in runs), strict=True)
         axes[1].plot(steps, [mean_of(values) for values in each], label=name)
-    axes[1].set(xlabel="step", ylabel="best head's score at distance 1, text", ylim=(0, None))
-    axes[1].legend(fontsize=6)
+    axes[1].set(xlabel="step", ylabel="best head's score at distance 1, text", ylim=(0, 1.5))
+    axes[1].legend(fontsize=6, ncols=2, loc="upper left")
     means = {name: mean_of([run["history"][-1]["score"] for run in runs]) for name, runs in found["copying"].items()}
     axes[2].barh(list(means), list(means.values()), xerr=[mean.bar for mean in means.values()])
     axes[2].invert_yaxis()
