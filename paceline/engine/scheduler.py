@@ -17,6 +17,7 @@ from paceline.engine.timing import Timing
 from paceline.lm import LM
 from paceline.lm.kv import KV, slot_of
 from paceline.lm.lm import CHUNK
+from paceline.selectors import LayerSelector
 
 __all__ = ["Scheduler"]
 
@@ -28,8 +29,8 @@ class Scheduler:
     prompt no longer than that waits for one chunk of every longer one, however long. While nobody decodes, everybody's next chunk
     is read, so that rows that came together go on together. watched: a drafter wants to see what attention asks in a prompt.
 
-    A row with a selector gets its plan when its prompt is read. It shares no keys with others, since it has to see itself what
-    attention asks, and what it then holds is its own.
+    A row with a selector gets its plan when its prompt is read, or as much of it as the selector waits for. It shares no keys,
+    since it has to see itself what attention asks, and what it then holds is its own.
     """
 
     def __init__(self, lm: LM, kv: KV, prefixes: PrefixCache, slots: int, watched: bool) -> None:
@@ -59,8 +60,6 @@ class Scheduler:
             clock.share(row.stats.seconds)
             self.reading.remove(row)
             whole = all(slot_of(text).length == len(text.tokens) - 1 for text in row.texts)
-            if whole and row.request.selector is not None:
-                self._plan(row)
             (rows if whole else self.reading).append(row)
 
     def cancel(self, row: Row) -> None:
@@ -98,23 +97,34 @@ class Scheduler:
         """The next chunk of each of a row's prompts."""
         for text in row.texts:
             watch = {"watch": wanted} if (wanted := self._wanted(row, text)) else {}
-            asked = self.lm.prefill(self.kv, slot_of(text), chunk_of(text), **watch)
+            slot, chunk = slot_of(text), chunk_of(text)
+            asked = self.lm.prefill(self.kv, slot, chunk, **watch)
             if text.trace is not None:
                 text.trace.add(asked.queries, asked.positions)
+            selector = row.request.selector
+            if selector is not None and slot.length == telling(text, selector).stop and (chunk or not slot.length):
+                self._plan(row, text)
 
     def _wanted(self, row: Row, text: Text) -> frozenset[int]:
         """Positions of a text's prompt at which somebody wants to see what attention asks."""
-        stop, selector = len(text.tokens) - 1, row.request.selector
-        last = range(0) if selector is None else range(max(0, stop - selector.last), stop)
+        selector = row.request.selector
+        last = range(0) if selector is None else telling(text, selector)
         return frozenset(last) | (row.request.kept if self.watched and text is row else frozenset())
 
-    def _plan(self, row: Row) -> None:
-        """Let some layers of a row's texts go on with few keys. The last token of a prompt, still to come, sees all of them."""
-        for text in row.texts:
-            slot = slot_of(text)
-            plan = row.request.selector.select(text.trace, slot, since=slot.length + 1)
-            self.kv.follow(slot, plan)
-            row.stats.cut_layers = sorted({*row.stats.cut_layers, *plan})
+    def _plan(self, row: Row, text: Text) -> None:
+        """Let some layers of a text go on with few keys. Where its prompt is read, its last token, still to come, sees all."""
+        slot = slot_of(text)
+        whole = slot.length == len(text.tokens) - 1
+        plan = row.request.selector.select(text.trace, slot, since=slot.length + whole)
+        self.kv.follow(slot, plan)
+        row.stats.cut_layers = sorted({*row.stats.cut_layers, *plan})
+
+
+def telling(text: Text, selector: LayerSelector) -> range:
+    """Which tokens of a prompt tell its layers apart: the last ones of what is read when the selector is asked."""
+    whole = len(text.tokens) - 1
+    stop = whole if selector.early is None else min(whole, -(-selector.early // CHUNK) * CHUNK)
+    return range(max(0, stop - selector.last), stop)
 
 
 def chunk_of(text: Text) -> list[int]:

@@ -17,10 +17,15 @@ __all__ = ["LayerSelector", "choosing_layers"]
 
 
 class LayerSelector(Protocol):
-    """last: of how many of a prompt's last tokens it wants to see the queries."""
+    """last: of how many of a prompt's last tokens it wants to see the queries. early: it is asked when so many tokens of a prompt
+    are read, in whole chunks; None = all.
+    """
 
     @property
     def last(self) -> int: ...
+
+    @property
+    def early(self) -> int | None: ...
 
     def select(self, trace: Trace, slot: Slot, since: int = 0) -> Plan:
         """Of the text in `slot`, by what was asked there; queries at positions below `since` see every key."""

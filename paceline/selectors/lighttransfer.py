@@ -8,8 +8,8 @@ a prompt see everything whatever is cut, so this is sorting, one layer at a time
 Departures: the prompt's very last token is read in the first round of decoding, so the last queries end before it; it sees all
 keys, and the first new token's law stays the model's own, as in the paper. Prompts are read in chunks and all layers of a chunk
 at once, so layers are told apart when the last chunk is read and cut once that token is: at its peak a prompt has all layers in
-full, where the paper's single chunk has one more than are kept. A prompt of no more than `sinks` + `recent` keys tells no layers
-apart, and none is cut.
+full, where the paper's single chunk has one more than are kept. `early` bounds that peak another way. A prompt of no more than
+`sinks` + `recent` keys tells no layers apart, and none is cut.
 """
 
 import random
@@ -40,7 +40,9 @@ class LightTransfer:
     threshold: instead of `keep`, cut each layer that has more than this share of its attention on what it would keep (SimLayerKV,
     the same paper's first version). budget: instead of `keep`, cut the laziest layers as long as what they lose of their
     attention adds up to no more than this. layers: cut these, whatever the text. by: what is cut first: the laziest, or, as
-    controls, the least lazy, layers by lot (`seed`), evenly spread, or from both ends inwards.
+    controls, the least lazy, layers by lot (`seed`), evenly spread, or from both ends inwards. early: choose when so many tokens
+    of a prompt are read, in whole chunks, and read the rest under the plan: from there on no layer that is cut holds more than it
+    keeps, and less is computed; but what follows is the hybrid model's own reading of the prompt, its first token too.
     """
 
     keep: float = 0.5
@@ -52,6 +54,7 @@ class LightTransfer:
     layers: tuple[int, ...] = ()
     by: Literal["lazy", "reversed", "random", "uniform", "ends"] = "lazy"
     seed: int = 0
+    early: int | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.keep <= 1 or min(self.sinks, self.recent - 1, self.last - 1) < 0:
@@ -59,6 +62,9 @@ class LightTransfer:
                             f"sinks={self.sinks}, recent={self.recent}, last={self.last}.")
         if self.by != "lazy" and (self.threshold, self.budget) != (None, None) or None not in (self.threshold, self.budget):
             raise SpecError("lighttransfer takes one of threshold, budget and by: each says in its own way which layers are cut.")
+        if self.early is not None and self.early <= self.sinks + self.recent:
+            raise SpecError(f"lighttransfer tells layers apart behind sinks + recent = {self.sinks + self.recent} tokens; found "
+                            f"early={self.early}.")
 
     def share(self, length: int) -> float:
         """Of the keys of so long a text, how much a token then reads, over all layers; as `keep` has it."""

@@ -20,6 +20,7 @@ from paceline.lm.batch import Batch
 from paceline.lm.capture import lazy_ratio
 from paceline.lm.forwards.fused import compiler
 from paceline.lm.kv import KV, MARGIN
+from paceline.lm.lm import CHUNK
 from paceline.patterns.sliding import Sliding
 from paceline.selectors import choosing_layers
 from paceline.selectors.lighttransfer import LightTransfer, queued
@@ -155,6 +156,31 @@ def test_a_cut_layer_sees_what_a_mask_would_show(forward: str, exact: bool) -> N
     torch.testing.assert_close(found[0], found[1], atol=0 if forward == "fused" else 1e-4, rtol=0 if forward == "fused" else 1e-4)
 
 
+@pytest.mark.parametrize("forward", FORWARDS)
+@torch.inference_mode()
+def test_layers_chosen_early_hold_little_while_the_rest_is_read(forward: str) -> None:
+    """What is decoded is what comes of following the plan from there on by hand; with all layers kept it is the model's own."""
+    lm, prompts, new = model(forward), [ids(3 * CHUNK + 200, 10), ids(CHUNK + 90, 11), PROMPTS[1], [7]], 12
+    early, held = chosen(early=CHUNK - 9), list[int]()
+    engine = Engine(lm, "none")
+    rows = [engine.submit(paceline.Request(prompt, max_new_tokens=new, selector=early, eos=())) for prompt in prompts]
+    while rows[0].finish_reason is None:
+        engine.step()
+        held += [kept.bytes for pattern, kept in rows[0].slot.held.items() if pattern.anchored]
+    assert [row.new_tokens for row in rows] == [g.tokens for g in decoded(lm, prompts, early, SparseSelf(selector=early), new)]
+    assert max(held) <= 2 * BYTES * (2 * CHUNK + SINKS + RECENT + MARGIN + 3 * 64) < 2 * BYTES * len(prompts[0])
+    for prompt, row in zip(prompts[:2], rows, strict=False):
+        slot, trace = read(lm, prompt[:CHUNK])
+        slot.kv.follow(slot, plan := early.select(trace, slot, since=CHUNK))
+        lm.prefill(slot.kv, slot, prompt[CHUNK:-1])
+        found = prompt[-1:]
+        for _ in range(new):
+            found.append(int(lm.forward(Batch.of([slot], [found[-1:]]), slot.kv)[0].argmax()))
+            slot.kv.keep([slot], [[0]])
+        assert found[1:] == row.new_tokens and row.stats.cut_layers == sorted(plan)
+    assert rows[2].stats.cut_layers and not rows[3].stats.cut_layers  # a shorter prompt is told by all of it
+
+
 @pytest.mark.parametrize("length", [200, 512])
 @torch.inference_mode()
 def test_keys_held_are_the_formulas_and_stay_as_many(length: int) -> None:
@@ -201,7 +227,7 @@ def test_both_branches_of_a_guided_row_have_plans() -> None:
     assert decoded(lm, PROMPTS[:1], None, new=40, **options)[0].tokens != plain
 
 
-@pytest.mark.parametrize("bad", ["keep=1.5", "recent=0", "threshold=0.5,budget=1", "threshold=0.5,by=ends", "by=size"])
+@pytest.mark.parametrize("bad", ["keep=1.5", "recent=0", "threshold=0.5,budget=1", "threshold=0.5,by=ends", "by=size", "early=9"])
 def test_options_that_say_nothing_are_refused(bad: str) -> None:
     with pytest.raises(SpecError, match="lighttransfer"):
         plugins.make("selector", f"lighttransfer:{bad}")
