@@ -2,7 +2,7 @@
 
 Each is a function of what a layer's attention was given, so the same ones change a whole forward (`intervene`) and one layer's
 scores alone. A rotary band is a set of pairs told by their wavelength 2 pi / frequency against the text: "high" turns at least
-once in 16 tokens, "low" not once in the whole text, "medium" is between (cut points of our own).
+once in 16 tokens, "low" not once in the whole text, "medium" is between (cut points of our own); a number is that one pair.
 """
 
 import copy
@@ -73,13 +73,13 @@ def in_heads(seen: Seen, change: Change, heads: Collection[tuple[int, int]] | No
     return replace(seen, q=joined(other.q, seen.q), k=joined(other.k, seen.k), v=joined(other.v, seen.v), masked=masked)
 
 
-def drop(seen: Seen, *, band: Band = "all") -> Seen:
+def drop(seen: Seen, *, band: Band | int = "all") -> Seen:
     """Scores without what the pairs of a band add to them."""
     rope = rotation(seen)
     return replace(seen, q=rope.turned(seen.q, (~of_band(rope, len(seen.positions), band)).float()))
 
 
-def freeze(seen: Seen, *, band: Band = "all") -> Seen:
+def freeze(seen: Seen, *, band: Band | int = "all") -> Seen:
     """Scores of queries and keys in which the pairs of a band do not turn."""
     rope = rotation(seen)
     angles = rope.angles(seen.positions) * of_band(rope, len(seen.positions), band)
@@ -130,10 +130,13 @@ def rotation(seen: Seen) -> Rope:
     return seen.rope
 
 
-def of_band(rope: Rope, length: int, band: Band) -> torch.Tensor:
-    """Which pairs [P] belong to a band, for texts of so many tokens. Raises SpecError for a name that is none."""
-    if band not in (*BANDS, "all"):
-        raise SpecError(f"band must be one of {', '.join(BANDS)} and all; found {band!r}.")
+def of_band(rope: Rope, length: int, band: Band | int) -> torch.Tensor:
+    """Which pairs [P] belong to a band, for texts of so many tokens. Raises SpecError for a name or number that is none."""
+    pairs = torch.arange(len(rope.frequencies), dtype=torch.long, device=rope.frequencies.device)
+    if band not in (*BANDS, "all", *range(len(pairs))):
+        raise SpecError(f"band must be one of {', '.join(BANDS)} and all, or a pair from 0 to {len(pairs) - 1}; found {band!r}.")
+    if isinstance(band, int):
+        return pairs == band
     waves = 2 * math.pi / rope.frequencies
     high, low = waves <= FASTEST, (waves >= length) & (waves > FASTEST)
     return {"high": high, "low": low, "medium": ~(high | low), "all": torch.ones_like(high)}[band]

@@ -108,8 +108,8 @@ class Attention(nn.Module):
         self.fixed = nn.Parameter(torch.randn(2, *each)) if shape.content == "fixed" else None
 
     def forward(self, x: Tensor, rotation: Tensor, hidden: Tensor, maps: list[Tensor] | None) -> Tensor:
-        q, k, v = self.qkv(x).unflatten(-1, (3, self.shape.heads, -1)).permute(2, 0, 3, 1, 4)  # each [B, H, T, D]
-        q, k = (turned(each, rotation) for each in self.before_rotation(q, k))
+        q, k, v = self.projected(x)
+        q, k = turned(q, rotation), turned(k, rotation)
         if self.key is not None:  # not rotated, so that it is the same from everywhere
             k = torch.cat((self.key.expand(len(x), -1, -1, -1), k), 2)
             first = v.new_zeros(v[:, :, :1].shape) if self.value is None else self.value.expand(len(x), -1, -1, -1)
@@ -122,14 +122,15 @@ class Attention(nn.Module):
             out = out + self.value
         return self.out(out.transpose(1, 2).flatten(2))
 
-    def before_rotation(self, q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
-        """Queries and keys as the shape's `content` has them."""
+    def projected(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries and keys before they turn, as the shape's `content` has them, and values; each [B, H, T, D]."""
+        q, k, v = self.qkv(x).unflatten(-1, (3, self.shape.heads, -1)).permute(2, 0, 3, 1, 4)
         if self.fixed is not None:
-            return self.fixed[0].expand_as(q), self.fixed[1].expand_as(k)
+            return self.fixed[0].expand_as(q), self.fixed[1].expand_as(k), v
         if self.shape.content == "centred":
             counts = torch.arange(1, q.shape[2] + 1, dtype=q.dtype, device=q.device)[:, None]  # of tokens so far: no query
-            return q - q.cumsum(2) / counts, k - k.cumsum(2) / counts  # may learn of later ones
-        return q, k
+            return q - q.cumsum(2) / counts, k - k.cumsum(2) / counts, v  # may learn of later ones
+        return q, k, v
 
 
 def attention_weights(kind: Weights, q: Tensor, k: Tensor, hidden: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ turn, its queries and its keys are nearly one vector each, so the rotary pairs a
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -20,7 +20,7 @@ from paceline.lm.interventions import BANDS, FASTEST, Change, drop, freeze, mask
 from paceline.lm.rows import rows
 from paceline.lm.trace import Seen, Subject
 from paceline.probes import Watch
-from paceline.probes._directions import directions, no_direction
+from paceline.probes._directions import cosine, directions, no_direction
 from paceline.probes._fourier import shares, slash_law, waves
 from paceline.probes._kept import Kept
 from paceline.probes._stability import correlation
@@ -35,12 +35,13 @@ CHANGES: dict[str, Change] = {f"{change.__name__} {band}": partial(change, band=
 class Slash:
     """lags: distances in tokens. kappa: the score from which a head counts as slash-dominant. changes: score each layer again,
     without a rotary band, with one that does not turn, with queries and keys of rank one or all equal, and with the first key
-    masked.
+    masked. pairs: and without each single rotary pair.
     """
 
     lags: tuple[int, ...] = (0, 1, 2, 3, 4, 8, 16, 64)
     kappa: float = 0.1
     changes: bool = False
+    pairs: bool = False
 
     def __post_init__(self) -> None:
         if not self.lags or min(self.lags) < 0:
@@ -63,7 +64,7 @@ class SlashWatch:
         self.found[name].add(seen.text, seen.layer, value)
         self.axes[name] = ("layer", *axes), unit
         if null is not None:
-            self.nulls[name].add(seen.text, seen.layer, torch.as_tensor(null)[None])
+            self.nulls[name].add(seen.text, seen.layer, torch.as_tensor(null)[(None,) * bool(axes)])
 
     def rows(self, seen: Seen, start: int, probs: torch.Tensor) -> None:
         lags, length = self.options.lags, len(seen.positions)
@@ -79,9 +80,23 @@ class SlashWatch:
         if seen.biases is not None:
             self._directions(seen, "_without_bias", [x - bias[:, None] for x, bias in zip(before, seen.biases, strict=True)])
         self._waves(seen, *(x.mean(1) for x in before))
+        self._cone(seen)
         if self.options.changes:
-            scores = torch.stack([slash_scores(change(seen), self.options.lags) for change in CHANGES.values()], -1)
-            self.keep(seen, "score_changed", scores, ("head", "lag", "change"), "attention")
+            self._changed(seen, "score_changed", "change", CHANGES.values())
+        if self.options.pairs:
+            without = (partial(drop, band=pair) for pair in range(len(seen.rope.frequencies)))
+            self._changed(seen, "score_without_pair", "pair", without)
+
+    def _changed(self, seen: Seen, name: str, axis: str, changes: Iterable[Change]) -> None:
+        scores = torch.stack([slash_scores(change(seen), self.options.lags) for change in changes], -1)
+        self.keep(seen, name, scores, ("head", "lag", axis), "attention")
+
+    def _cone(self, seen: Seen) -> None:
+        """How near to one axis lies what queries and keys are projected from; where the norm before them is known."""
+        decoder = self.subject.decoder
+        if decoder is not None and (norm := decoder.layers[seen.layer].before_attention) is not None:
+            found = cosine(norm(seen.hidden).float())
+            self.keep(seen, "hidden_cosine", found, (), "cosine", len(seen.positions) ** -0.5)
 
     def _directions(self, seen: Seen, suffix: str, vectors: Sequence[torch.Tensor]) -> None:
         for name, axis, x in zip(("query", "key"), ("head", "key_head"), vectors, strict=True):

@@ -156,7 +156,7 @@ def test_what_cannot_be_changed() -> None:
         pass
     with pytest.raises(paceline.ModelError, match="needs rotary positions"), intervene(tiny_model("gpt2"), drop) as changed:
         changed.logits(TEXT)
-    with pytest.raises(paceline.SpecError, match="high, medium, low and all; found 'fast'"), \
+    with pytest.raises(paceline.SpecError, match="high, medium, low and all, or a pair from 0 to 7; found 'fast'"), \
             intervene(tiny_model(), drop, band="fast") as changed:
         changed.logits(TEXT)
     with pytest.raises(paceline.RequestError, match="at least 2 tokens"):

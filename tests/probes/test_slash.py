@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,10 +12,11 @@ import torch
 
 from paceline import SpecError, probe
 from paceline.core.reading import Figure, Reading
-from paceline.lm.interventions import BANDS, drop, of_band
+from paceline.lm.interventions import BANDS, drop, intervene, of_band
 from paceline.lm.places import smol_is_installed
 from paceline.lm.rotary import Rope
-from paceline.lm.trace import Seen
+from paceline.lm.sources.transformers import Module
+from paceline.lm.trace import Seen, of_decoder
 from paceline.probes._directions import directions, no_direction
 from paceline.probes._fourier import slash_law, waves
 from paceline.probes._stability import stability
@@ -94,7 +96,7 @@ def test_equal_queries_and_keys_see_distances_alone() -> None:
 
 @pytest.mark.parametrize("interleaved", [False, True])
 def test_waves_add_up_to_the_rotated_product(interleaved: bool) -> None:
-    """With numbers that do not turn and a scale of cosines too; and the bands to the whole."""
+    """With numbers that do not turn and a scale of cosines too; and the bands, or the single pairs, to the whole."""
     q, k, rope = torch.randn(3, 20), torch.randn(3, 20), rope_of(8, scale=1.2, interleaved=interleaved)
     seen = seen_of(q[:, None].expand(-1, 30, -1), k[:, None].expand(-1, 30, -1), rope)
     found, lags = waves(q, k, rope, seen.scale), torch.arange(30)
@@ -102,6 +104,14 @@ def test_waves_add_up_to_the_rotated_product(interleaved: bool) -> None:
     torch.testing.assert_close(found.at(lags), direct, atol=1e-5, rtol=1e-5)
     kept = [(drop(seen, band=band).q[:, -1:] * seen.k.flip(1)).sum(-1) * seen.scale for band in (*BANDS, "all")]
     torch.testing.assert_close(sum(direct - part for part in kept[:3]), direct - kept[3], atol=1e-5, rtol=1e-5)
+    single = [(drop(seen, band=pair).q[:, -1:] * seen.k.flip(1)).sum(-1) * seen.scale for pair in range(8)]
+    torch.testing.assert_close(sum(direct - part for part in single), direct - kept[3], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("band", [8, -1])
+def test_a_pair_that_is_none(band: int) -> None:
+    with pytest.raises(SpecError, match="high, medium, low and all, or a pair from 0 to 7"):
+        of_band(rope_of(8), 30, band)
 
 
 REFERENCE = {(0, 1.0): (0.733, 0.732, 0.241, 0.311), (1, 1.0): (0.587, 0.587, 0.218, 0.243),
@@ -132,10 +142,11 @@ def test_directions_of_known_rows() -> None:
     found = directions(torch.stack((one.expand(400, 8), one * torch.tensor([1.0, -1]).repeat(200)[:, None])))
     torch.testing.assert_close(found["energy"], torch.ones(2))
     assert found["rank"].tolist() == [1, 1] and float(found["cosine"][0]) == pytest.approx(1)
+    assert float(found["mean_energy"][0]) == pytest.approx(1, abs=1e-5)
     none, level = directions(torch.randn(4, 400, 8)), no_direction(400, 8)
     assert none["rank"].tolist() == [8.0] * 4
     assert none["energy"].max() < 1.1 * level["energy"] and none["cosine"].mean() == pytest.approx(level["cosine"], rel=0.5)
-    assert none["cosine"].mean() < 0.1
+    assert none["cosine"].mean() < 0.1 and none["mean_energy"].mean() == pytest.approx(level["mean_energy"], rel=0.1)
 
 
 def test_a_reading_equals_dense_attention_and_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -158,6 +169,37 @@ def test_a_reading_equals_dense_attention_and_says_why(monkeypatch: pytest.Monke
     assert reading.notes[0].startswith("Of 12 heads") and f"{count} (" in reading.notes[0].split(", ")[2]
     changed = reading.values["score_changed"]
     assert changed.ticks["change"][-1] == "mask" and changed.mean[..., 0, -1].sub(made["score"][..., 0]).min() > 0
+
+
+def test_scores_without_a_pair_are_those_of_a_model_without_it() -> None:
+    """In the first layer; later ones of that model read other states."""
+    model = tiny_model()
+    (reading,) = probe(model, "slash:lags=[0,1,5],pairs=true", [TEXT])
+    left = reading.values["score_without_pair"].mean
+    assert left.shape == (*reading.values["score"].mean.shape, 8)
+    with intervene(model, drop, band=2) as changed:
+        (other,) = probe(changed, "slash:lags=[0,1,5]", [TEXT])
+    torch.testing.assert_close(left[0, ..., 2], other.values["score"].mean[0])
+    assert (left[0, ..., 2] - reading.values["score"].mean[0]).abs().max() > 1e-4
+
+
+def test_the_cone_that_queries_are_made_of() -> None:
+    """Its axis, projected, explains the share that the mean query does; a norm's output is told by its cosine with that axis."""
+    source = Module(tiny_model())
+    of = of_decoder(source, source.decoder(64)[0])
+    entered: list[Seen] = []
+    of.read(TEXT, 0, [SimpleNamespace(layer=entered.append)])
+    (reading,) = probe(of, "slash", [TEXT])
+    layer = of.decoder.layers[1]
+    states = layer.before_attention(entered[1].hidden)
+    torch.testing.assert_close(reading.values["hidden_cosine"].mean[1],
+                               torch.cosine_similarity(states, states.mean(0, keepdim=True), dim=-1).mean())
+    heads = of.decoder.heads
+    queries, axes = (layer.qkv.linear(x)[:, : heads.queries * heads.dim].view(len(x), heads.queries, heads.dim)
+                     for x in (states, states.mean(0, keepdim=True)))
+    along = (queries * axes / axes.norm(dim=-1, keepdim=True)).sum(-1).square().sum(0) / queries.square().sum((0, 2))
+    torch.testing.assert_close(reading.values["query_mean_energy"].mean[1], along)
+    assert along.max() < 0.99
 
 
 def test_a_head_of_mean_vectors_does_as_predicted() -> None:
