@@ -24,7 +24,7 @@ __all__ = ["ASKED_KINDS", "TEXTS", "LongText", "Question", "long_text"]
 
 TEXTS = ("facts", "files")
 ASKED_KINDS = ("needle", "keys", "passage", "labels", "completion")
-EACH = 6  # questions of a kind
+EACH, ASKED = 6, 4  # sentences of a kind; questions
 LEAST = 1024  # tokens; below, the facts do not fit into a text
 SPAN, LINE = 40, 16  # lines of a file in which lines to complete are looked for; characters that one has at least
 NAMES = ("Maria Keller", "Anton Weiss", "Clara Novak", "Peter Lund", "Irene Costa", "Oscar Blum", "Nina Ferro", "Hugo Brandt")
@@ -93,7 +93,7 @@ def long_text(name: str, tokens: int, tokenizer: Any, seed: int = 0) -> LongText
     made = [make(lots) for make in (_needle, _keys, _passage, _labels)]
     facts = [encode(f"\n{fact}\n") for some, _ in made for fact in some]
     lots.shuffle(facts)
-    return LongText(_spread(facts, encode, tokens, lots), [question for _, some in made for question in some])
+    return LongText(_spread(facts, encode, tokens, lots), [question for _, some in made for question in lots.sample(some, ASKED)])
 
 
 def _needle(lots: random.Random) -> Made:
@@ -127,7 +127,7 @@ def _labels(lots: random.Random) -> Made:
     mixed = {sort: lots.sample(words, len(words)) for sort, words in SORTS.items()}
     others = [(word, sort) for sort, words in mixed.items() for word in words[SHOWN:]]
     return ([f"Word: {word}\nKind: {sort}" for sort, words in mixed.items() for word in words[:SHOWN]],
-            [Question("labels", f"\n\nWord: {word}\nKind:", sort) for word, sort in lots.sample(others, EACH)])
+            [Question("labels", f"\n\nWord: {word}\nKind:", sort) for word, sort in others])
 
 
 def _spread(facts: list[list[int]], encode: Callable[[str], list[int]], tokens: int, lots: random.Random) -> list[int]:
@@ -145,8 +145,8 @@ def _files(tokens: int, lots: random.Random) -> tuple[str, list[Question]]:
     lines, reach = library().split("\n"), tokens // 24  # lines that are in the text for sure, about
     while True:
         start = lots.randrange(2 * reach, len(lines) - SPAN)
-        found = [i for i in range(start, start + SPAN) if _is_told(lines, i, reach)][:EACH]
-        if len(found) > EACH // 2:
+        found = [i for i in range(start, start + SPAN) if _is_told(lines, i, reach)][:ASKED]
+        if len(found) == ASKED:
             break
     before = "\n".join(lines[: found[0]])[-CHARACTERS * 6 * tokens :] + "\n"
     questions = []

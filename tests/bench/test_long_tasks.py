@@ -32,9 +32,9 @@ def test_a_text_holds_the_answers_and_a_question_ends_before_its_own(name: str, 
 def test_five_kinds_are_asked(tokenizer: Any) -> None:
     texts = [long_text(name, 2000, tokenizer) for name in TEXTS]
     counts = {kind: sum(question.kind == kind for text in texts for question in text.questions) for kind in ASKED_KINDS}
-    assert counts.pop("completion") in range(4, 7) and set(counts.values()) == {6}
+    assert set(counts.values()) == {4}
     written = tokenizer.decode(texts[0].tokens)
-    for question in texts[0].questions[:12]:  # needles and keys
+    for question in texts[0].questions[:8]:  # needles and keys
         assert written.count(f"{question.tail.strip()} {question.answer}.") == 1
     assert written.count("The secret number of the") == 6 and written.count("Kind: tool") == 6
 

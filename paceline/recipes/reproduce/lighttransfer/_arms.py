@@ -26,16 +26,14 @@ ARMS: dict[str, dict[str, Any]] = {  # half of the layers keep all, where nothin
     f"{OURS}, 75 %": {"keep": 0.75}, "random, 75 %": {"keep": 0.75, "by": "random"},
 }  # fmt: skip
 LAST = 32  # queries that tell how lazy a layer is
-BEHIND = 256  # tokens at a text's end whose loss is taken
+BEHIND = 128  # tokens at a text's end whose loss is taken
 
 Selectors = Mapping[str, LightTransfer]
 Cut = dict[str, list[int]]  # arm -> layers
 
 
 def arms(recents: Sequence[int], draw: int) -> dict[str, LightTransfer]:
-    """`full`, and each arm as RECENT/NAME. recents: how many keys cut layers keep beside four sinks. draw: by which lot the random
-    arms choose.
-    """
+    """`full`, and each arm as RECENT/NAME. recents: how many keys cut layers keep beside four sinks. draw: the random arms' lot."""
     cut = {f"{recent}/{name}": LightTransfer(recent=recent, last=LAST, seed=draw, **options)
            for recent in recents for name, options in ARMS.items()}
     return {FULL: LightTransfer(keep=1.0)} | cut
@@ -62,8 +60,8 @@ def told(lm: LM, text: LongText, selectors: Selectors) -> dict[str, Any]:
 
 
 def answered(lm: LM, text: Slot, end: Sequence[int], question: Question, selectors: Selectors) -> tuple[dict[str, str], Cut]:
-    """Arm -> what it writes behind the text and the question, and the layers that it cuts. end: tokens of the text that are not read
-    yet, for the question may be too short to tell the layers apart.
+    """Arm -> what it writes behind the text and the question, and the layers that it cuts. end: tokens of the text that are not
+    read yet, since the question may be too short to tell the layers apart.
     """
     tail, answer = (lm.tokenizer(each, add_special_tokens=False)["input_ids"] for each in (question.tail, f" {question.answer}"))
     tokens = [*end, *tail]
