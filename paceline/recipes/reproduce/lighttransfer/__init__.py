@@ -7,7 +7,6 @@ formula, tokens a second of the largest batch that fits into a given memory, and
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -28,14 +27,15 @@ __all__ = ["Config", "run"]
 
 
 class Length(NamedTuple):
-    """recents: keys that cut layers keep beside the sinks. texts: of each sort in a set."""
+    """recents: keys that cut layers keep beside the sinks. texts: of each sort in a set. every: which questions are asked."""
 
     recents: tuple[int, ...]
     texts: int
+    every: int = 1
 
 
 LENGTHS = {2048: Length((252, 1020), 2), 4096: Length((1020,), 1), 7680: Length((1020,), 1)}  # by tokens of a text
-FAST = {1100: Length((60,), 1)}
+FAST = {1100: Length((60,), 1, every=2)}
 MEASURES = {"memory": memory, "throughput": throughput, "lossless": lossless}
 
 
@@ -81,11 +81,12 @@ def tasks(config: Config, lm: LM) -> dict[str, Any]:
         for tokens, length in lengths.items():
             for number in range(seed * length.texts, (seed + 1) * length.texts):
                 for name in TEXTS:
-                    path = config.work / f"{name}-{tokens}-{number}.json"
-                    found[str(tokens)].append(once(path, partial(one, lm, name, tokens, number, length.recents)))
+                    make = partial(one, lm, name, tokens, number, length)
+                    found[str(tokens)].append(once(config.work / f"{name}-{tokens}-{number}.json", make))
     return found
 
 
-def one(lm: LM, name: str, tokens: int, number: int, recents: Sequence[int]) -> dict[str, Any]:
+def one(lm: LM, name: str, tokens: int, number: int, length: Length) -> dict[str, Any]:
     """What every arm did with one text."""
-    return told(lm, long_text(name, tokens, lm.tokenizer, number), arms(recents, number))
+    text = long_text(name, tokens, lm.tokenizer, number)
+    return told(lm, replace(text, questions=text.questions[:: length.every]), arms(length.recents, number))

@@ -33,7 +33,7 @@ Cut = dict[str, list[int]]  # arm -> layers
 
 
 def arms(recents: Sequence[int], draw: int) -> dict[str, LightTransfer]:
-    """`full`, and each arm as RECENT/NAME. recents: how many keys cut layers keep beside four sinks. draw: the random arms' lot."""
+    """`full`, and each arm as RECENT/NAME. recents: keys that cut layers keep beside four sinks. draw: the random arms' lot."""
     cut = {f"{recent}/{name}": LightTransfer(recent=recent, last=LAST, seed=draw, **options)
            for recent in recents for name, options in ARMS.items()}
     return {FULL: LightTransfer(keep=1.0)} | cut
