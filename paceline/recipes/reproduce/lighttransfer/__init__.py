@@ -7,6 +7,7 @@ formula, tokens a second of the largest batch that fits into a given memory, and
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -36,7 +37,6 @@ class Length(NamedTuple):
 
 LENGTHS = {2048: Length((252, 1020), 2), 4096: Length((1020,), 1), 7680: Length((1020,), 1)}  # by tokens of a text
 FAST = {1100: Length((60,), 1, every=2)}
-MEASURES = {"memory": memory, "throughput": throughput, "lossless": lossless}
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Config:
     work: Path = Path("lighttransfer")  # Keeps finished parts, so that a run that was killed goes on.
     model: str = "smol"  # Which model.
     seeds: int = 3  # Sets of texts, up to four.
-    only: str = ""  # Do one part and write no page: tasks, memory, throughput or lossless.
+    only: str = ""  # Do one part and write no page: tasks, memory, throughput, lossless or lossless_float.
     fast: bool = False  # A text of each sort, to see that all works.
 
 
@@ -60,7 +60,7 @@ def run(config: Config) -> Path:
     config = replace(config, seeds=1) if config.fast else config
     claim_folder(config.work, {"model": config.model, "fast": config.fast})
     lm = load(config.model)
-    parts = {name: partial(once, config.work / f"{name}.json", partial(part, lm, config.fast)) for name, part in MEASURES.items()}
+    parts = {name: partial(once, config.work / f"{name}.json", partial(part, config, lm)) for name, part in MEASURES.items()}
     parts["tasks"] = partial(tasks, config, lm)
     if config.only:
         parts[config.only]()
@@ -89,4 +89,15 @@ def tasks(config: Config, lm: LM) -> dict[str, Any]:
 def one(lm: LM, name: str, tokens: int, number: int, length: Length) -> dict[str, Any]:
     """What every arm did with one text."""
     text = long_text(name, tokens, lm.tokenizer, number)
-    return told(lm, replace(text, questions=text.questions[:: length.every]), arms(length.recents, number))
+    return told(lm, replace(text, questions=text.questions[:: length.every]), arms(length.recents, tokens + number))
+
+
+def lossless_float(config: Config, lm: LM) -> dict[str, Any]:
+    """The same with float activations, whose keys are twice as many bytes; nothing where they are floats anyway."""
+    return lossless(load(config.model, activations="float"), config.fast) if "activations" in lm.describe() else {}
+
+
+MEASURES: dict[str, Callable[[Config, LM], dict[str, Any]]] = {
+    "memory": lambda config, lm: memory(lm, config.fast), "throughput": lambda config, lm: throughput(lm, config.fast),
+    "lossless": lambda config, lm: lossless(lm, config.fast), "lossless_float": lossless_float,
+}  # fmt: skip

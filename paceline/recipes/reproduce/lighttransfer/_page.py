@@ -23,7 +23,8 @@ def written_up(found: dict[str, Any]) -> str:
                     ours={unit: against_rows(tasks, unit) for unit in units}, told=[told_line(one) for one in tasks],
                     kinds=list(tasks[0]["arms"][FULL]["kinds"]), by_kind=kind_rows(tasks),
                     layers=[layer_line(one) for one in tasks], memory=memory_rows(found["memory"]),
-                    rates=rate_rows(found["throughput"]), drafts=draft_rows(found["lossless"]["drafts"]))
+                    rates=rate_rows(found["throughput"]), drafts={"default activations": draft_rows(found["lossless"])} | (
+                        {"float activations": draft_rows(found["lossless_float"])} if found["lossless_float"] else {}))
 
 
 def head(one: dict[str, Any]) -> str:
@@ -81,9 +82,9 @@ def rate_rows(budgets: dict[str, Any]) -> list[list[str]]:
             for budget, each in budgets.items()]
 
 
-def draft_rows(drafts: dict[str, Any]) -> list[list[str]]:
+def draft_rows(found: dict[str, Any]) -> list[list[str]]:
     return [[name, f"{each['accepted']:.0%}", f"{each['acceptance_length']:.2f}", interval(each["speedup"])]
-            for name, each in drafts.items()]
+            for name, each in found["drafts"].items()]
 
 
 def draw(found: dict[str, Any], axes: Any) -> None:
