@@ -48,15 +48,17 @@ def told(lm: LM, text: LongText, selectors: Selectors) -> dict[str, Any]:
     slot = kv.take()
     nats = losses(lm, slot, tokens, selectors)
     lm.prefill(kv, slot, tokens[slot.length : -LAST])
-    asked = [answered(lm, slot, tokens[-LAST:], question, selectors) for question in text.questions]
-    null = []
-    for question, (written, _) in zip(text.questions, asked, strict=True):
-        others = [each for each in text.questions if each.kind == question.kind and each is not question]
-        null.append(sum(other.score(written[FULL]) for other in others) / len(others))
-    scores = {name: [question.score(written[name]) for question, (written, _) in zip(text.questions, asked, strict=True)]
-              for name in selectors}
-    return {"nats": nats, "kinds": [question.kind for question in text.questions], "null": null, "scores": scores,
-            "cut": {name: [cut[name] for _, cut in asked] for name in selectors}}
+    asked = [(question, *answered(lm, slot, tokens[-LAST:], question, selectors)) for question in text.questions]
+    return {"nats": nats, "kinds": [question.kind for question in text.questions],
+            "null": [by_others(text, question, written[FULL]) for question, written, _ in asked],
+            "scores": {name: [question.score(written[name]) for question, written, _ in asked] for name in selectors},
+            "cut": {name: [cut[name] for _, _, cut in asked] for name in selectors}}
+
+
+def by_others(text: LongText, question: Question, written: str) -> float:
+    """How well this would answer the other questions of its kind."""
+    scores = [other.score(written) for other in text.questions if other.kind == question.kind and other is not question]
+    return sum(scores) / len(scores)
 
 
 def answered(lm: LM, text: Slot, end: Sequence[int], question: Question, selectors: Selectors) -> tuple[dict[str, str], Cut]:
