@@ -16,7 +16,7 @@ from pathlib import Path
 from paceline.bench.tasks import Prompt
 from paceline.errors import DataError, RequestError, did_you_mean
 
-__all__ = ["LONG_KINDS", "long_prompts"]
+__all__ = ["LONG_KINDS", "library", "long_prompts", "reference"]
 
 LONG_KINDS = ("needle", "completion", "document")
 COUNT = 8  # prompts of a kind
@@ -38,7 +38,7 @@ def long_prompts(kind: str, tokens: int) -> list[Prompt]:
 def _needle(i: int, tokens: int) -> Prompt:
     """A sentence hidden at one of eight depths, and the beginning of its repetition at the end."""
     number, thing = random.Random(i).randint(10_000, 99_999), THINGS[i % len(THINGS)]
-    text = _from(_reference(), i, tokens)
+    text = _from(reference(), i, tokens)
     place = text.find("\n", int(tokens * CHARACTERS * (i + 0.5) / COUNT)) + 1
     needle = f"The secret number of the {thing} is {number}.\n"
     question = f"\n\nThe secret number of the {thing} is"
@@ -47,11 +47,11 @@ def _needle(i: int, tokens: int) -> Prompt:
 
 def _completion(i: int, tokens: int) -> Prompt:
     """Files of the library one after the other, the last broken off."""
-    return Prompt("completion", text=_from(_library(), i, tokens), tokens=tokens)
+    return Prompt("completion", text=_from(library(), i, tokens), tokens=tokens)
 
 
 def _document(i: int, tokens: int) -> Prompt:
-    return Prompt("document", text=_from(_reference(), i, tokens), tokens=tokens)
+    return Prompt("document", text=_from(reference(), i, tokens), tokens=tokens)
 
 
 def _from(text: str, i: int, tokens: int) -> str:
@@ -61,7 +61,7 @@ def _from(text: str, i: int, tokens: int) -> str:
 
 
 @lru_cache(maxsize=1)
-def _reference() -> str:
+def reference() -> str:
     """The language reference in plain text."""
     from pydoc_data.topics import topics
 
@@ -69,7 +69,7 @@ def _reference() -> str:
 
 
 @lru_cache(maxsize=1)
-def _library() -> str:
+def library() -> str:
     return "\n".join(_sources(Path(json.__file__).parents[1]))
 
 

@@ -1,6 +1,7 @@
 """How much of its attention each key gets, from what was asked for (`core/trace.py`)."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 
@@ -23,14 +24,18 @@ def lazy_ratio(q: torch.Tensor, k: torch.Tensor, positions: Sequence[int], sinks
     """
     rows = q.float().unflatten(0, (k.shape[0], -1)).flatten(1, 2)  # [G, H / G * w, D]
     last = torch.tensor(positions, dtype=torch.long, device=q.device).repeat(q.shape[0] // k.shape[0])[:, None]
-    own, streaming = Sliding(window or k.shape[1]), Sliding(recent, sinks)
+    own, streaming, n, first = Sliding(window or k.shape[1]), Sliding(recent, sinks), k.shape[1], min(positions)
+    near = min(max(first + 1 - recent, sinks), n - 1)  # what stands before it is in no query's window
     whole, kept = [], []
-    for start in range(0, k.shape[1], BLOCK):
-        scores = rows @ k[:, start : start + BLOCK].float().mT
+    for start, stop in pairwise(sorted({0, *range(min(sinks, n), near, BLOCK), *range(near, n, BLOCK), n})):
+        scores = rows @ k[:, start:stop].float().mT
         scores = scores if cap is None else cap * (scores / cap).tanh()
-        keys = torch.arange(start, start + scores.shape[-1], dtype=torch.long, device=q.device)
-        whole.append(scores.masked_fill_(~own.visible(last, keys), -torch.inf).logsumexp(-1))
-        kept.append(scores.masked_fill_(~streaming.visible(last, keys), -torch.inf).logsumexp(-1))
+        keys = torch.arange(start, stop, dtype=torch.long, device=q.device)
+        if window is not None or stop > first:
+            scores.masked_fill_(~own.visible(last, keys), -torch.inf)
+        whole.append(scores.logsumexp(-1))
+        if start < sinks or start >= near:
+            kept.append(scores.masked_fill_(~streaming.visible(last, keys), -torch.inf).logsumexp(-1))
     return float((torch.stack(kept).logsumexp(0) - torch.stack(whole).logsumexp(0)).exp().mean())
 
 

@@ -80,14 +80,14 @@ class LightTransfer:
         return dict.fromkeys(self.layers or self._lazy(trace, slot, full), Sliding(self.recent, self.sinks, since))
 
     def _lazy(self, trace: Trace, slot: Slot, full: list[int]) -> list[int]:
-        ratios = self._ratios(trace, slot, full)
+        ratios, kept = self._ratios(trace, slot, full), round(self.keep * len(full))
         if self.threshold is not None:
             return [layer for layer, ratio in ratios if ratio > self.threshold]
         if self.budget is not None:
             ranked = sorted(ratios, key=lambda one: -one[1])
             spent = accumulate(1 - ratio for _, ratio in ranked)
             return [layer for (layer, _), total in zip(ranked, spent, strict=True) if total <= self.budget]
-        return list(queued(ratios, round(self.keep * len(full))))
+        return list(queued(ratios, kept)) if 0 < kept < len(full) else full[kept:]  # all or none: nothing need be measured
 
     def _ratios(self, trace: Trace, slot: Slot, full: list[int]) -> Ratios:
         lots, middle = random.Random(self.seed), (len(full) - 1) / 2

@@ -263,6 +263,7 @@ def test_every_target_names_a_benchmark_of_the_suite() -> None:
         (["--suite", "smoll"], 1, "Did you mean 'smol'"),
         (["--curve", "--shape", "8"], 1, "Did you mean '8b'"),
         (["--rows", "many"], 2, "rows"),
+        (["--selector", "topk"], 2, "scores keys"),
     ],
 )
 def test_bad_values_on_the_command_line(
@@ -292,6 +293,14 @@ def test_the_verb_prints_a_table_and_writes_json(paceline_cli: Callable, folder:
     assert outcome.code == 0, outcome.err
     assert "paceline/ngram" in outcome.out and "node budget" in outcome.out
     assert set(json.loads(path.read_text())["methods"]) == {PLAIN, "paceline/ngram"}
+
+
+def test_a_selector_is_measured_beside_the_whole_model(paceline_cli: Callable, folder: Path) -> None:
+    spec = "lighttransfer:layers=[1],sinks=2,recent=10"
+    flags = ["--task", "code", "--limit", 1, "--max-new-tokens", 4, "--repeats", 1, "--drafter", "ngram", "--threads", 1]
+    outcome = paceline_cli("bench", "--model", folder, *flags, "--selector", spec, "--json", "-")
+    assert outcome.code == 0, outcome.err
+    assert set(json.loads(outcome.out)["methods"]) == {PLAIN, "paceline/ngram", f"{PLAIN}, {spec}", f"paceline/ngram, {spec}"}
 
 
 def test_repeats_of_a_prompt_do_not_draft_from_each_other() -> None:

@@ -38,6 +38,12 @@ def test_a_talk_of_two_turns(go: Callable, monkeypatch: pytest.MonkeyPatch, tmp_
     assert messages[2]["content"] in outcome.out
 
 
+def test_each_turn_says_which_layers_were_cut(go: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines(monkeypatch, "0123456789" * 9, "and on")
+    outcome = go("--selector", "lighttransfer:layers=[1],sinks=2,recent=10")
+    assert outcome.code == 0 and outcome.err.count("for each output these: 1.") == 2
+
+
 @pytest.mark.parametrize("word", ["/bye", "/exit", "/quit"])
 def test_leaving(go: Callable, monkeypatch: pytest.MonkeyPatch, word: str) -> None:
     lines(monkeypatch, word, "never asked")

@@ -75,6 +75,28 @@ def test_a_relaxed_rule_is_compared_as_one(go: Callable) -> None:
     assert "departs from the plain law" in outcome.err and "same law" not in outcome.err
 
 
+CUT = "lighttransfer:keep=0.5,sinks=2,recent=10,last=4"
+
+
+def test_a_selector_cuts_layers_and_says_so(go: Callable, tmp_path: Path) -> None:
+    """A prompt that is too short for it stays the whole model's."""
+    for prompt, cut in (("0123456789" * 24, 1), ("abc", 0)):
+        outcome = go(prompt, "--selector", CUT, "--json", tmp_path / "out.json")
+        report = json.loads((tmp_path / "out.json").read_text())
+        [stats] = [generation["stats"] for generation in report["generations"]]
+        assert len(stats["cut_layers"]) == cut and (stats["saved_bytes"] > 0) is not report["lossless"]
+        assert ("NOT LOSSLESS" in outcome.err) is bool(cut)
+
+
+@pytest.mark.parametrize(("spec", "code", "complaint"), [
+    ("lighttransfr", 2, "Did you mean 'lighttransfer'"), ("lighttransfer:kept=1", 2, "Did you mean 'keep'"),
+    ("topk", 2, "scores keys"), ("lighttransfer:layers=[0,7]", 2, "cannot cut layer 7: the layers in full attention are [0, 1]"),
+])  # fmt: skip
+def test_a_selector_that_does_not_fit_is_one_sentence(go: Callable, spec: str, code: int, complaint: str) -> None:
+    outcome = go("0123456789" * 24, "--selector", spec)
+    assert outcome.code == code and complaint in outcome.err and outcome.err.count("\n") <= 2
+
+
 def test_several_texts(go: Callable) -> None:
     outcome = go("abc", "--n", 2, "--temperature", 1, "--seed", 3, "--json", "-")
     assert len(json.loads(outcome.out)["generations"]) == 2

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -44,6 +46,21 @@ def test_stock_transformers_opens_it_and_ours_adds_the_first_keys(family: str, t
     assert not torch.allclose(theirs[72], whole[72], atol=1e-4) and not torch.allclose(logits[-1], whole[-1], atol=1e-4)
     with pytest.raises(ModelError, match="windows already"):
         convert(str(out), tmp_path / "twice", SPEC, TEXTS)
+
+
+def test_the_verb_converts_once_and_the_result_is_generated_with(paceline_cli: Callable, tmp_path: Path) -> None:
+    before, out = saved(tmp_path, "llama"), tmp_path / "hybrid"
+    texts = tmp_path / "texts.jsonl"
+    texts.write_text("\n".join(json.dumps({"prompt": text}) for text in TEXTS))
+    asked = ("--prompts", texts, "--context", 150, "--out", out)
+    done = paceline_cli("convert", before, "--selector", SPEC, *asked)
+    assert done.code == 0 and "NOT LOSSLESS" in done.err and "told by 4 texts" in done.err
+    assert paceline_cli("generate", TEXTS[0], "--model", out, "--max-new-tokens", 4).code == 0
+    for model, spec, code, complaint in ((out, SPEC, 1, "windows already"), (before, "topk", 2, "scores keys"),
+                                         (before, "lighttransfer:layers=[1,9]", 2, "cannot cut layer 9")):
+        refused = paceline_cli("convert", model, "--selector", spec, *asked)
+        assert refused.code == code and complaint in refused.err and refused.err.count("\n") <= 2
+    assert paceline_cli("convert", before, "--selector", SPEC, "--out", tmp_path / "hybrid.gguf").code == 2
 
 
 def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:

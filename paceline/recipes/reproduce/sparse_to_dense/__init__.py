@@ -20,22 +20,20 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from paceline.bench.long_prompts import LONG_KINDS, long_prompts
-from paceline.bench.metrics import ratio
 from paceline.bench.tasks import encode
-from paceline.core.arms import Arm, Outcome, View
 from paceline.core.request import RECENT, Request
 from paceline.core.row import Generation, Row
 from paceline.core.sampling import Sampling
 from paceline.drafters._follow import Follower
 from paceline.drafters.small_model import SmallModel
 from paceline.drafters.sparse_self import SparseSelf
-from paceline.engine import Engine
-from paceline.errors import ModelError, RequestError
+from paceline.errors import RequestError
 from paceline.lm import LM, Slot
 from paceline.lm.batch import Batch
 from paceline.lm.cost import behind
 from paceline.lm.load import load_tokenizer
 from paceline.recipes.reproduce._record import mean_of, picture, rendered, write_record
+from paceline.recipes.reproduce._side import PLAIN, Side, beside_plain, per_forward, share_accepted
 from paceline.recipes.reproduce._stretched import stretched, ungrouped
 
 __all__ = ["Config", "run"]
@@ -44,7 +42,7 @@ LENGTHS, MIDDLE = (1024, 2048, 4096, 8192, 16384), 8192
 SHARES, STEPS = (0.01, 0.02, 0.05, 0.1), (3, 5, 9, 13)
 SELECTED = {"Sparse-to-Dense": "topk", "streaming": "streaming", "evenly spaced": "uniform", "random": "random"}
 LOSS = "the target's loss on the documents' ends, nats"
-PLAIN, SKIP, BY_LAYER = "plain", "LayerSkip", "Sparse-to-Dense, keys by layer"
+SKIP, BY_LAYER = "LayerSkip", "Sparse-to-Dense, keys by layer"
 SHORT, GATED = f"Sparse-to-Dense, {STEPS[0]} at once", "Sparse-to-Dense, gated"
 
 
@@ -137,50 +135,12 @@ class Lower:
     def forget(self, row: Row) -> None: ...
 
 
-class Side:
-    """Arms side by side on one engine, so that a prompt is read once for all of them."""
-
-    timed = True
-
-    def __init__(self, lm: LM, tried: dict[str, Any]) -> None:
-        self.arms, self.which = list(tried), 0
-        self.engine = Engine(lm, list(tried.values()), controller=self, slots=1, max_cached=1)
-
-    def pick(self, views: Sequence[View]) -> list[Arm]:
-        return [Arm(self.which, 0 if self.arms[self.which] == PLAIN else 64)] * len(views)
-
-    def learn(self, outcomes: Sequence[Outcome]) -> None: ...
-
-    def forget(self, row: int) -> None: ...
-
-    def decoded(self, asked: Sequence[Request], turns: int) -> list[dict[str, list[Generation]]]:
-        """For every turn what each arm wrote. Raises ModelError where a greedy text is not the first arm's."""
-        found: list[dict[str, list[Generation]]] = [{arm: [] for arm in self.arms} for _ in range(turns)]
-        for request in asked:
-            self.engine.run([replace(request, max_new_tokens=1)])
-            for turn, got in enumerate(found):
-                for which in range(len(self.arms))[:: -1 if turn else 1]:
-                    self.which = which
-                    got[self.arms[which]] += self.engine.run([request])
-                self._check(got)
-        return found
-
-    def _check(self, got: dict[str, list[Generation]]) -> None:
-        for arm, out in got.items():
-            if out[-1].tokens != got[self.arms[0]][-1].tokens or out[-1].stats.failures:
-                raise ModelError(f"{arm} wrote another answer than {self.arms[0]}, or failed: that must not be.")
-
-
 def by_length(config: Config, lm: LM, length: int, seed: int) -> dict[str, Any]:
     """What every arm did with prompts of one length: acceptance, speed, and the speed that costs predict."""
     asked = requests(config, lm, length, seed)
-    turns = Side(lm, arms(config, lm)).decoded(asked, 2)
-    best = {arm: np.array([[min(out.stats.decoding_seconds for out in same), config.tokens]
-                           for same in zip(*(turn[arm] for turn in turns), strict=True)]) for arm in turns[0]}
-    costs = step_costs(config, lm, length)
-    found = {arm: {"accepted": share_accepted(out), "acceptance_length": per_forward(out),
-                   "speedup": ratio(best[arm], best[PLAIN], rounds(out)), "predicted": predicted(config, arm, out, costs)}
-             for arm, out in turns[0].items()}
+    turns, costs = Side(lm, arms(config, lm)).decoded(asked, 2), step_costs(config, lm, length)
+    found = {arm: {**figures, "predicted": predicted(config, arm, turns[0][arm], costs)}
+             for arm, figures in beside_plain(turns).items()}
     return {"arms": found, "costs": costs, "loss": loss(lm, asked[-1:])}
 
 
@@ -194,20 +154,6 @@ def loss(lm: LM, asked: Sequence[Request]) -> float:
         logits = lm.forward(Batch.of([slot], [prompt[-RECENT - 1 : -1]]), kv)
         found.append(float(cross_entropy(logits.float(), torch.tensor(prompt[-RECENT:]))))
     return float(np.mean(found))
-
-
-def share_accepted(out: Sequence[Generation]) -> float:
-    """Accepted tokens over drafted ones; the last round's surplus counts as drafted."""
-    return sum(g.stats.accepted for g in out) / max(1, sum(g.stats.drafted for g in out))
-
-
-def rounds(out: Sequence[Generation]) -> np.ndarray:
-    """Rounds and tokens of each text, which bound the speed."""
-    return np.array([[g.stats.rounds, g.stats.new_tokens] for g in out])
-
-
-def per_forward(out: Sequence[Generation]) -> float:
-    return sum(g.stats.new_tokens for g in out) / sum(g.stats.rounds for g in out)
 
 
 def step_costs(config: Config, lm: LM, length: int) -> dict[str, float]:
