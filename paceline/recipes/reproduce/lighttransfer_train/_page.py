@@ -68,7 +68,7 @@ def gap_rows(found: dict[str, Any]) -> list[list[str]]:
 
 
 def draw(found: dict[str, Any], axes: Any) -> None:
-    """Lazy ratios by layer; the mean of the tasks by layers kept; scratchpads right before and after the short training."""
+    """Lazy ratios by layer; the mean of the tasks by layers kept; the loss on scratchpads before and after the short training."""
     layers = found["layers"][0]
     axes[0].bar(range(len(layers["kept"])), layers["kept"], label=f"{CUT.sinks} first and {CUT.recent} last keys")
     axes[0].bar(range(len(layers["sinks"])), layers["sinks"], label="the first ones")
@@ -83,8 +83,8 @@ def draw(found: dict[str, Any], axes: Any) -> None:
     axes[1].set_xticks(found["keeps"])
     axes[1].legend(fontsize=7)
     for place, when in enumerate(("before", "after")):
-        means = [mean_of([seed[who][when]["right"] for seed in found["tuned"]]) for who in found["tuned"][0]]
+        means = [mean_of([seed[who][when]["nats"] for seed in found["tuned"]]) for who in found["tuned"][0]]
         axes[2].bar([i + 0.4 * place for i in range(len(means))], means, 0.38, yerr=[m.bar for m in means], capsize=2, label=when)
     axes[2].set_xticks([i + 0.2 for i in range(len(found["tuned"][0]))], list(found["tuned"][0]))
-    axes[2].set(ylabel="scratchpads right, %")
+    axes[2].set(ylabel="scratchpads, nats a token")
     axes[2].legend(fontsize=7, title="training")
