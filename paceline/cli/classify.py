@@ -38,7 +38,7 @@ def classify(options: Options) -> None:
     texts = texts_of(options.text)
     from paceline.models.exam.classifier import Classifier
 
-    held = Classifier.open(options.model)
+    held = Classifier.load(options.model)
     guesses = held.classify(texts)
     found = held.explain(texts, options.labels) if options.explain or options.html else []
     if options.html:

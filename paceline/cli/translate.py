@@ -41,7 +41,7 @@ def translate(options: Options) -> None:
     check_writable(options.json)
     asked = Asked(options.beam, options.iterations, options.collapse, options.order)
     with waiting(f"opening {options.model}"):
-        held = Translator.open(options.model)
+        held = Translator.load(options.model)
     if options.text == "-" and sys.stdin.isatty():
         talk(held, asked)
         return

@@ -141,7 +141,7 @@ class Job:
             with waiting("finding subwords"):
                 made = Subwords.trained(self.learned.source + self.learned.target, self.config.vocabulary)
             replace_folder(folder, made.save)
-        return Subwords.open(folder)
+        return Subwords.load(folder)
 
     def _encoded(self) -> Encoded:
         """Ids of the pairs that are short enough."""

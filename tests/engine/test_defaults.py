@@ -20,6 +20,7 @@ from tests.contracts.test_greedy import prompts
 from tests.test_layers import PACKAGE, room, sources
 
 ELSEWHERE = {"bench", "cli", "data", "objectives", "probes", "recipes", "report", "testing", "train"}
+NEVER_DECODED = {"exam", "small_lm"}  # models
 MAKERS = {"arange", "as_tensor", "empty", "eye", "full", "linspace", "ones", "rand", "randint", "randn", "randperm", "tensor",
           "zeros"}  # fmt: skip
 
@@ -34,7 +35,7 @@ def unnamed(path: Path) -> Iterator[int]:
 
 
 def test_every_tensor_names_its_dtype_and_device() -> None:
-    decoding = [path for path in sources() if room(path) not in ELSEWHERE]
+    decoding = [path for path in sources() if room(path) not in ELSEWHERE and not NEVER_DECODED & {path.stem, path.parent.name}]
     found = [f"{path.relative_to(PACKAGE)}:{line}" for path in decoding for line in unnamed(path)]
     assert len(decoding) > 50 and not found
 

@@ -30,7 +30,7 @@ def test_a_table_becomes_a_classifier(tmp_path: Path, capsys: pytest.CaptureFixt
     folder = run(config(tmp_path))
     figures = json.loads((folder / "training.json").read_text())
     assert figures["test"]["accuracy"] > 0.9 > figures["null"] + 0.2 and "the text from 'text'" in capsys.readouterr().err
-    held = Classifier.open(folder)
+    held = Classifier.load(folder)
     assert held.classify(["b1 c2 goal"])[0][0].label == "sports" and held.model.config.length == 8
     again = run(config(tmp_path))  # goes on from the end, to the same
     assert json.loads((again / "training.json").read_text()) == figures

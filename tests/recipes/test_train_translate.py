@@ -53,7 +53,7 @@ def made(config: Config) -> Path:
 
 
 def test_it_translates(made: Path, config: Config) -> None:
-    held = Translator.open(made)
+    held = Translator.load(made)
     texts, right = (Path(str(path)).read_text().split("\n")[:-1] for path in (config.src, config.tgt))
     written = [one.text for one in held.translate(texts, Asked(iterations=3))]
     assert sum(a == b for a, b in zip(written, right, strict=True)) / len(right) > 0.5
@@ -82,9 +82,9 @@ def test_what_is_killed_goes_on_to_the_same_weights(few: Config, tmp_path: Path,
         with pytest.raises(Killed):
             run(again)
     folders.append(run(again))
-    first, second = (Translator.open(folder).model.state_dict() for folder in folders)
+    first, second = (Translator.load(folder).model.state_dict() for folder in folders)
     assert len(killed) == 3 and all(torch.equal(first[key], second[key]) for key in first)
-    kinds = [type(Translator.open(folders[0] / name).model) for name in ("teacher", "xe", "")]
+    kinds = [type(Translator.load(folders[0] / name).model) for name in ("teacher", "xe", "")]
     assert kinds == [Markov, Nat, Nat]
     figures = json.loads((folders[0] / "training.json").read_text())
     assert list(figures["measured"]) == ["teacher", "xe", "oaxe"] and figures["pairs"] == 20
@@ -92,7 +92,7 @@ def test_what_is_killed_goes_on_to_the_same_weights(few: Config, tmp_path: Path,
 
 def test_one_markov_model_for_several_orders(few: Config) -> None:
     folder = run(replace(few, model="markov", order=2, orders=(1, 2, 0), limit=3))
-    held = Translator.open(folder)
+    held = Translator.load(folder)
     assert isinstance(held.model, Markov) and held.model.config.order == 2 and held.model.config.leak_free == "transparent"
     assert list(json.loads((folder / "training.json").read_text())["measured"]) == ["markov"]
     source = torch.tensor([held.subwords.encode("the car")])
@@ -116,7 +116,7 @@ def test_what_cannot_be_trained(made: Path, config: Config, tmp_path: Path) -> N
 
 def test_a_pipe_a_file_and_json(made: Path, config: Config, tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch) -> None:
     texts = Path(config.src).read_text().split("\n")[:3]
-    expected = [one.text for one in Translator.open(made).translate(texts, Asked(3, 2))]
+    expected = [one.text for one in Translator.load(made).translate(texts, Asked(3, 2))]
     options = ["--model", str(made), "--beam", "3", "--iterations", "2"]
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(("\n".join(texts) + "\n").encode())))
     said(options)
@@ -151,7 +151,7 @@ def test_what_cannot_be_asked(made: Path, config: Config, options: list[str], co
 
 def test_a_folder_of_something_else(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="Cannot read the file"):
-        Translator.open(tmp_path)
+        Translator.load(tmp_path)
     (tmp_path / "config.json").write_text('{"architectures": ["LlamaForCausalLM"]}')
     with pytest.raises(ModelError, match=r"a translation model \(Nat or Markov\) in .*, found LlamaForCausalLM"):
-        Translator.open(tmp_path)
+        Translator.load(tmp_path)

@@ -55,7 +55,7 @@ class Explained:
 
 
 class Classifier:
-    """A model and its vocabulary, `Classifier.open(folder)` or `Classifier.made(…)`."""
+    """A model and its vocabulary, `Classifier.load(folder)` or `Classifier.made(…)`."""
 
     def __init__(self, model: Exam, vocabulary: Vocabulary) -> None:
         self.model, self.vocabulary = model, vocabulary
@@ -83,7 +83,7 @@ class Classifier:
         return cls(model, pieces)
 
     @classmethod
-    def open(cls, folder: Path | str) -> Classifier:
+    def load(cls, folder: Path | str) -> Classifier:
         """What `save` wrote. Raises ModelError for a folder of anything else."""
         folder = Path(folder)
         try:
@@ -98,7 +98,7 @@ class Classifier:
                 model = Exam.from_pretrained(folder).eval()
         except (OSError, ValueError, RuntimeError, SafetensorError) as error:
             raise ModelError(f"The classifier in {folder} cannot be read: {str(error).splitlines()[0]}") from error
-        return cls(model, (Pieces if model.config.encoder == "pretrained" else Words).open(folder))
+        return cls(model, (Pieces if model.config.encoder == "pretrained" else Words).load(folder))
 
     def save(self, folder: Path) -> None:
         """Write config.json, model.safetensors and the vocabulary."""

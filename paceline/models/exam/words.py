@@ -58,7 +58,7 @@ class Words:
         return cls([word for word, seen in counts.most_common(most) if seen >= least], buckets)
 
     @classmethod
-    def open(cls, folder: Path) -> Words:
+    def load(cls, folder: Path) -> Words:
         held = read_json(folder / FILE)
         return cls(held["words"], held["buckets"])
 
@@ -90,7 +90,7 @@ class Pieces:
         return cls(found)
 
     @classmethod
-    def open(cls, folder: Path) -> Pieces:
+    def load(cls, folder: Path) -> Pieces:
         """What `save` wrote."""
         return cls(PreTrainedTokenizerFast.from_pretrained(folder))
 

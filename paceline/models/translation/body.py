@@ -35,7 +35,8 @@ class Body(nn.Module):
         return list(self.decoder)  # type: ignore[arg-type]
 
     def embed_source(self, source: Tensor) -> Tensor:
-        return self._embed(source, self.source_places, self.source_norm, torch.arange(source.shape[1], device=source.device))
+        places = torch.arange(source.shape[1], dtype=torch.long, device=source.device)
+        return self._embed(source, self.source_places, self.source_norm, places)
 
     def embed_target(self, target: Tensor, places: Tensor) -> Tensor:
         """Tokens ``[B, T]`` at places that broadcast to them."""
@@ -78,7 +79,8 @@ class Source:
 
 def padded(sentences: Sequence[Sequence[int]]) -> Tensor:
     """Ids ``[B, T]`` of sentences."""
-    return pad_sequence([torch.tensor(some, dtype=torch.long) for some in sentences], batch_first=True, padding_value=PAD)
+    rows = [torch.tensor(some, dtype=torch.long, device="cpu") for some in sentences]
+    return pad_sequence(rows, batch_first=True, padding_value=PAD)
 
 
 def real_tokens(tokens: Tensor) -> Tensor:

@@ -36,7 +36,8 @@ class Cache:
             fresh = torch.cat([held[0][:, :, gone:], fresh[0]], 2), torch.cat([held[1][:, :, gone:], fresh[1]], 2)
             self.starts[layer] = first
         self.keys[layer] = fresh
-        places = torch.arange(self.starts[layer], self.starts[layer] + fresh[0].shape[2], device=fresh[0].device)
+        start, count = self.starts[layer], fresh[0].shape[2]
+        places = torch.arange(start, start + count, dtype=torch.long, device=fresh[0].device)
         return fresh, self.patterns[layer].visible(places[self.length - self.starts[layer] :, None], places)
 
     def advance(self, count: int) -> None:

@@ -74,7 +74,7 @@ class Markov(PreTrainedModel):
 
     def decode(self, tokens: Tensor, cache: Cache) -> Tensor:
         """Logits ``[B, T, V]`` of what follows each of the tokens, which are added to the cache: one, or several at once."""
-        places = torch.arange(cache.length, cache.length + tokens.shape[1], device=tokens.device)
+        places = torch.arange(cache.length, cache.length + tokens.shape[1], dtype=torch.long, device=tokens.device)
         x = self.body.embed_target(tokens, places)
         x = (self._unrolled if self.config.leak_free == "unroll" else self._through)(x, cache)
         cache.advance(tokens.shape[1])
@@ -97,9 +97,9 @@ class Markov(PreTrainedModel):
         count, width = visible.shape
         own = torch.eye(width, dtype=torch.bool, device=x.device)  # what is not in a window sees itself: no row is empty
         mask = visible[:, None] & torch.ones_like(own).tril() | own
-        source = cache.source.pick(torch.arange(len(x), device=x.device).repeat_interleave(count))
+        source = cache.source.pick(torch.arange(len(x), dtype=torch.long, device=x.device).repeat_interleave(count))
         mask, x = mask.repeat(len(x), 1, 1)[:, None], held[:, 0].repeat_interleave(count, 0)
         for layer, keys in zip(self.body.layers, source.layers, strict=True):
             x = layer(x, layer.own.keys(x), mask, keys, source.seen)
-        rows = torch.arange(count, device=x.device)
+        rows = torch.arange(count, dtype=torch.long, device=x.device)
         return x.unflatten(0, (-1, count))[:, rows, rows + width - count]

@@ -30,7 +30,7 @@ def mask_predict(model: Nat, source: Tensor, beam: int = 5, iterations: int = 1,
         raise RequestError(f"Expected at least 1 iteration, found {iterations}.")
     read, lengths = model.read(source)
     likely = lengths.topk(min(beam, lengths.shape[1] - 1)).indices if sizes is None else sizes[:, None]
-    rows = torch.arange(len(source), device=source.device).repeat_interleave(likely.shape[1])
+    rows = torch.arange(len(source), dtype=torch.long, device=source.device).repeat_interleave(likely.shape[1])
     tokens, chances = refine(model, read.pick(rows), likely.flatten(), iterations)
     scores = chances.log().where(tokens != PAD, 0).sum(1) / likely.flatten()
     found = [Candidate([t for t in row if t != PAD], score) for row, score in zip(tokens.tolist(), scores.tolist(), strict=True)]
@@ -44,7 +44,7 @@ def refine(model: Nat, source: Source, sizes: Tensor, iterations: int) -> tuple[
     All is masked at first. After pass t of T the max(1, floor(L (1 - t / T))) least likely of L tokens are masked and written
     anew; the others keep their tokens and probabilities.
     """
-    inside = torch.arange(int(sizes.max()), device=sizes.device) < sizes[:, None]
+    inside = torch.arange(int(sizes.max()), dtype=torch.long, device=sizes.device) < sizes[:, None]
     tokens, chances = _predicted(model, source, inside.long() * MASK)
     for done in range(1, iterations):
         again = (sizes * (iterations - done) // iterations).clamp_min(1)
@@ -55,7 +55,7 @@ def refine(model: Nat, source: Source, sizes: Tensor, iterations: int) -> tuple[
 
 
 def _predicted(model: Nat, source: Source, target: Tensor) -> tuple[Tensor, Tensor]:
-    marks = torch.tensor([PAD, BOS, EOS, MASK], device=target.device)
+    marks = torch.tensor([PAD, BOS, EOS, MASK], dtype=torch.long, device=target.device)
     best = model.decode(target, source).float().index_fill(-1, marks, -math.inf).softmax(-1).max(-1)
     return best.indices.where(target != PAD, PAD), best.values
 

@@ -46,7 +46,7 @@ class Nat(PreTrainedModel):
         asked = self.lengths.weight[:1].expand(len(source), 1, -1)
         hidden = self.body.encode(torch.cat([asked, self.body.embed_source(source)], 1), real)
         lengths = linear(hidden[:, 0], self.lengths.weight)
-        impossible = torch.arange(lengths.shape[1], device=lengths.device) == 0
+        impossible = torch.arange(lengths.shape[1], dtype=torch.long, device=lengths.device) == 0
         read = Source.of(hidden[:, 1:], real[:, 1:], [layer.rest for layer in self.body.layers])
         return read, lengths.masked_fill(impossible, -math.inf).log_softmax(-1)
 
@@ -57,7 +57,7 @@ class Nat(PreTrainedModel):
     def decode(self, target: Tensor, source: Source) -> Tensor:
         """Logits for all places of a target, one pass."""
         visible = real_tokens(target)[:, None, None]
-        x = self.body.embed_target(target, torch.arange(target.shape[1], device=target.device))
+        x = self.body.embed_target(target, torch.arange(target.shape[1], dtype=torch.long, device=target.device))
         for layer, keys in zip(self.body.layers, source.layers, strict=True):
             x = layer(x, layer.own.keys(x), visible, keys, source.seen)
         return self.body.logits(x)

@@ -41,7 +41,7 @@ def steps_for(model: Markov, source: Tensor) -> Tensor:
 
 def allowed(logits: Tensor) -> Tensor:
     """Log-probabilities without the marks that no sentence holds."""
-    marks = torch.tensor([PAD, BOS, MASK], device=logits.device)
+    marks = torch.tensor([PAD, BOS, MASK], dtype=torch.long, device=logits.device)
     return logits.float().index_fill(-1, marks, -math.inf).log_softmax(-1)
 
 
@@ -49,7 +49,7 @@ def allowed(logits: Tensor) -> Tensor:
 def greedy(model: Markov, source: Tensor, order: int | None = None) -> list[Candidate]:
     """The likeliest token at each step for sentences ``[B, S]``; scores are means over tokens and the end."""
     cache = model.start(model.read(source), order)
-    tokens, score = source.new_full((len(source), 1), BOS), torch.zeros(len(source), device=source.device)
+    tokens, score = source.new_full((len(source), 1), BOS), torch.zeros(len(source), dtype=torch.float32, device=source.device)
     limits = steps_for(model, source)
     for length in range(1, int(limits.max()) + 1):
         best = allowed(model.decode(tokens[:, -1:], cache)[:, -1]).max(-1)
@@ -96,18 +96,18 @@ class _Beam:
     """Translations that go on: their tokens ``[B, W, n]``, scores ``[B, W]``, and the keys of all of them."""
 
     def __init__(self, model: Markov, source: Tensor, width: int, order: int | None) -> None:
-        rows = torch.arange(len(source), device=source.device).repeat_interleave(width)
+        rows = torch.arange(len(source), dtype=torch.long, device=source.device).repeat_interleave(width)
         self.model, self.width, self.horizon = model, width, model.horizon(order)
         self.cache = model.start(model.read(source).pick(rows), order)
         self.written = source.new_full((len(source), width, 1), BOS)
-        self.scores = torch.full((len(source), width), -math.inf, device=source.device)
+        self.scores = torch.full((len(source), width), -math.inf, dtype=torch.float32, device=source.device)
         self.scores[:, 0] = 0
 
     def totals(self, merge: bool, over: Tensor) -> Tensor:
         """Scores ``[B, W, V]`` of each with each token behind it; sentences that are over ``[B]`` can only end."""
         logits = self.model.decode(self.written.flatten(0, 1)[:, -1:], self.cache)[:, -1]
         total = self.scores[..., None] + allowed(logits).unflatten(0, (-1, self.width))
-        goes_on = torch.arange(total.shape[-1], device=total.device) != EOS
+        goes_on = torch.arange(total.shape[-1], dtype=torch.long, device=total.device) != EOS
         total = total.masked_fill(over[:, None, None] & goes_on, -math.inf)
         return self._merged(total) if merge and self.horizon else total
 
@@ -126,7 +126,7 @@ class _Beam:
                  for b, w in (tokens[:, : self.width] == EOS).nonzero() if best.values[b, w] > -math.inf]
         on = best.values.masked_fill(tokens == EOS, -math.inf).topk(self.width)
         parents, tokens, self.scores = parents.gather(1, on.indices), tokens.gather(1, on.indices), on.values
-        rows = torch.arange(len(total), device=total.device)[:, None]
+        rows = torch.arange(len(total), dtype=torch.long, device=total.device)[:, None]
         self.cache.reorder((rows * self.width + parents).flatten())
         self.written = torch.cat([self.written[rows, parents], tokens[..., None]], -1)
         return ended

@@ -42,7 +42,7 @@ class Subwords:
         return cls(tokenizer)
 
     @classmethod
-    def open(cls, folder: Path) -> Subwords:
+    def load(cls, folder: Path) -> Subwords:
         """From a model's folder. Raises DataError where it has none."""
         try:
             return cls(Tokenizer.from_file(str(folder / FILE)))

@@ -64,13 +64,13 @@ class Translator:
         self.model, self.subwords = model.eval(), subwords
 
     @classmethod
-    def open(cls, folder: str | Path) -> Translator:
+    def load(cls, folder: str | Path) -> Translator:
         """Raises DataError where there is no model, ModelError for one of another kind."""
         settings = read_json(Path(folder) / "config.json")
         kind = next(iter(settings.get("architectures") or ["nothing"]))
         if kind not in KINDS:
             raise ModelError(f"Expected a translation model ({' or '.join(KINDS)}) in {folder}, found {kind}.")
-        subwords = Subwords.open(Path(folder))
+        subwords = Subwords.load(Path(folder))
         with quiet():
             model: Any = KINDS[kind].from_pretrained(folder, dtype=torch.float32)
         if len(subwords) > model.config.vocabulary:

@@ -39,7 +39,7 @@ def test_a_folder_keeps_all(tmp_path: Path, multi: bool) -> None:
     held.model.config.thresholds = [0.3, 0.4, 0.5] if multi else None
     held.add_label("chess", ["A game of chess."])
     held.save(tmp_path)
-    again = Classifier.open(tmp_path)
+    again = Classifier.load(tmp_path)
     torch.testing.assert_close(again.logits(TEXTS), held.logits(TEXTS))
     assert again.labels == ["business", "sports", "tea", "chess"] and again.model.config.multi == multi
     guesses = again.classify(TEXTS)[0]
@@ -51,13 +51,13 @@ def test_a_folder_keeps_all(tmp_path: Path, multi: bool) -> None:
 
 def test_a_folder_of_another_kind_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="no classifier in .*no config.json.*paceline train classify"):
-        Classifier.open(tmp_path)
+        Classifier.load(tmp_path)
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "llama"}))
     with pytest.raises(ModelError, match="a model of the kind 'llama'"):
-        Classifier.open(tmp_path)
+        Classifier.load(tmp_path)
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "paceline_exam"}))
     with pytest.raises(ModelError, match="cannot be read"):
-        Classifier.open(tmp_path)
+        Classifier.load(tmp_path)
 
 
 def test_texts_and_labels_that_make_no_sense() -> None:
@@ -94,7 +94,7 @@ def test_any_hugging_face_encoder(tmp_path: Path) -> None:
     assert [(part.start, part.stop) for part in told.parts] == [(0, 3), (4, 7), (8, 13)]
     assert sum(part.weight for part in told.parts) + told.rest == pytest.approx(told.logit, abs=1e-5)
     held.save(tmp_path / "whole")
-    torch.testing.assert_close(Classifier.open(tmp_path / "whole").logits(TEXTS), held.logits(TEXTS))
+    torch.testing.assert_close(Classifier.load(tmp_path / "whole").logits(TEXTS), held.logits(TEXTS))
 
 
 def test_names_of_labels_as_words() -> None:

@@ -22,9 +22,9 @@ def test_text_comes_back_and_marks_have_their_places(subwords: Subwords, tmp_pat
     assert [subwords.tokenizer.token_to_id(mark) for mark in MARKS] == [PAD, BOS, EOS, MASK] and len(subwords) <= 320
     subwords.save(tmp_path)
     for text in (*TEXTS[:3], "日本 100% sure, ok?"):
-        assert Subwords.open(tmp_path).decode(subwords.encode(text), text) == text
+        assert Subwords.load(tmp_path).decode(subwords.encode(text), text) == text
     with pytest.raises(DataError, match="Expected the subwords of a translation model"):
-        Subwords.open(tmp_path / "none")
+        Subwords.load(tmp_path / "none")
 
 
 def test_placeholders_are_one_token_each_and_move(subwords: Subwords) -> None:
