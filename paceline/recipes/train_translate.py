@@ -58,16 +58,16 @@ class Config:
     orders: tuple[int, ...] = ()  # Orders that a Markov model is trained for at once, 0 = all; given again.
     leak_free: str = "transparent"  # How a Markov model keeps its order: transparent, content-mlp, band-budget or unroll.
     raw: bool = False  # Let the one-pass model learn from the references, without a teacher.
-    vocabulary: int = 8000  # Subwords of both languages.
-    width: int = 256  # Of the models.
+    vocabulary: int = 4000  # Subwords of both languages.
+    width: int = 128  # Of the models.
     layers: int = 3  # Of the encoder, and of the decoder.
     longest: int = 80  # Tokens of a sentence; pairs with longer ones are left out.
     dropout: float = 0.1  # While training.
     smoothing: float = 0.1  # Of labels, in cross-entropy.
-    rows: int = 64  # Pairs in a step.
-    teacher_steps: int = 8000  # Of the model that writes token by token.
-    steps: int = 12000  # Of the one-pass model by cross-entropy.
-    tuning_steps: int = 3000  # Of the objective after that.
+    rows: int = 128  # Pairs in a step.
+    teacher_steps: int = 2700  # Of the model that writes token by token.
+    steps: int = 3400  # Of the one-pass model by cross-entropy.
+    tuning_steps: int = 900  # Of the objective after that.
     seed: int = 0  # Of weights, batches and masks.
     limit: int | None = None  # At most so many steps in each stage: a smoke run.
 
@@ -192,7 +192,7 @@ class Job:
         c = self.config
         torch.manual_seed(c.seed)
         return kind(TranslationConfig(
-            vocabulary=len(self.subwords), width=c.width, heads=max(1, c.width // 64), ffn=4 * c.width, layers=c.layers,
+            vocabulary=len(self.subwords), width=c.width, heads=max(1, c.width // 32), ffn=4 * c.width, layers=c.layers,
             decoder_layers=c.layers, longest=c.longest, dropout=c.dropout, **options,
         ))  # fmt: skip
 
