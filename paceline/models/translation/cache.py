@@ -28,6 +28,10 @@ class Cache:
         self.keys: list[Keys | None] = [None] * len(patterns)
         self.starts = [start] * len(patterns)
 
+    def places(self, count: int) -> Tensor:
+        """Of the next tokens."""
+        return torch.arange(self.length, self.length + count, dtype=torch.long, device=self.source.seen.device)
+
     def extend(self, layer: int, fresh: Keys) -> tuple[Keys, Tensor]:
         """The layer's keys, with those of the tokens now fed, and which of them each of these sees ``[T, S]``."""
         held, first = self.keys[layer], max(self.patterns[layer].keep(self.length)[1], self.starts[layer])

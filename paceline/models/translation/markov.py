@@ -74,8 +74,7 @@ class Markov(PreTrainedModel):
 
     def decode(self, tokens: Tensor, cache: Cache) -> Tensor:
         """Logits ``[B, T, V]`` of what follows each of the tokens, which are added to the cache: one, or several at once."""
-        places = torch.arange(cache.length, cache.length + tokens.shape[1], dtype=torch.long, device=tokens.device)
-        x = self.body.embed_target(tokens, places)
+        x = self.body.embed_target(tokens, cache.places(tokens.shape[1]))
         x = (self._unrolled if self.config.leak_free == "unroll" else self._through)(x, cache)
         cache.advance(tokens.shape[1])
         return self.body.logits(x)
