@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -12,7 +13,20 @@ from paceline.models.translation.body import Source
 from paceline.models.translation.layers import Keys
 from paceline.patterns import Pattern
 
-__all__ = ["Cache"]
+__all__ = ["Cache", "Past"]
+
+
+class Past(Protocol):
+    """What a decoder asks of whoever keeps a target's keys: a `Cache`, or the engine (`lm.py`)."""
+
+    @property
+    def source(self) -> Source: ...
+
+    def places(self, count: int) -> Tensor: ...
+
+    def extend(self, layer: int, fresh: Keys) -> tuple[Keys, Tensor]: ...
+
+    def advance(self, count: int) -> None: ...
 
 
 class Cache:
@@ -29,7 +43,7 @@ class Cache:
         self.starts = [start] * len(patterns)
 
     def places(self, count: int) -> Tensor:
-        """Of the next tokens."""
+        """Of the next tokens, ``[T]``."""
         return torch.arange(self.length, self.length + count, dtype=torch.long, device=self.source.seen.device)
 
     def extend(self, layer: int, fresh: Keys) -> tuple[Keys, Tensor]:

@@ -25,11 +25,12 @@ from paceline.lm.batch import Batch
 from paceline.lm.cost import Costs
 from paceline.lm.kv import Slot
 from paceline.models.translation.body import Source, padded
-from paceline.models.translation.config import BOS, EOS, MASK, PAD
+from paceline.models.translation.config import BOS, MASK, PAD
 from paceline.models.translation.layers import Keys
 from paceline.models.translation.markov import Markov
+from paceline.models.translation.translator import Translator
 
-__all__ = ["TranslationLM", "prompt_of", "source_of"]
+__all__ = ["TranslationLM", "parts_of", "prompt_of"]
 
 
 def prompt_of(source: Sequence[int]) -> list[int]:
@@ -37,9 +38,10 @@ def prompt_of(source: Sequence[int]) -> list[int]:
     return [*source, BOS]
 
 
-def source_of(tokens: Sequence[int]) -> list[int]:
-    """The source in such a prompt, or in a text that goes on from it."""
-    return list(tokens[: tokens.index(BOS)])
+def parts_of(tokens: Sequence[int]) -> tuple[list[int], list[int]]:
+    """The source in such a prompt, and what has been written behind it."""
+    begins = tokens.index(BOS)
+    return list(tokens[:begins]), list(tokens[begins + 1 :])
 
 
 @dataclass(eq=False)
@@ -51,12 +53,12 @@ class Read:
 
 
 class TranslationLM:
-    """A `Markov` of any order with what the engine and drafters use of `LM`. Keys of the target live in the engine's cache, of
-    which a position counts the source's tokens too: `Slot.first` is where the translation begins. A text shares another's keys
-    only where it has the same source, since an encoder reads a sentence as a whole.
+    """A translator with what the engine and drafters use of `LM`. order: as for `Asked`.
 
-    Linears of torch's sum by shape, so a draft's logits may differ from plain ones in the last bits: equal in law, not exact.
-    Raises ModelError for `leak_free="unroll"`, which keeps no keys.
+    Keys of the target live in the engine's cache, where a position counts the source's tokens too: `Slot.first` is where the
+    translation begins. A text shares another's keys only where it has the same source, since an encoder reads a sentence as a
+    whole. Linears of torch's sum by shape, so logits may differ in their last bits by how many tokens are scored together.
+    Raises ModelError for a one-pass model, and for `leak_free="unroll"`, which keeps no keys.
     """
 
     exact, exact_trees, why_not_exact = False, False, "a translator's sums depend on how many tokens are scored together"
@@ -64,16 +66,18 @@ class TranslationLM:
     backend: Any = SimpleNamespace(extend=None)
     score, extend, grammars = LM.score, LM.extend, LM.grammars
 
-    def __init__(self, model: Markov) -> None:
+    def __init__(self, translator: Translator, order: int | None = None) -> None:
+        model = translator.model
+        if not isinstance(model, Markov):
+            raise ModelError("The engine decodes models that write token by token; a one-pass model drafts for one: drafter nat.")
         if model.config.leak_free == "unroll":
             raise ModelError("leak_free='unroll' computes each window anew and keeps no keys; train with another, such as "
                              "'transparent'.")
-        self.model, self.longest = model.eval(), model.config.longest
+        self.model, self.subwords, self.patterns = model, translator.subwords, dict(enumerate(model.patterns(order)))
         self.vocab, self.dtype, self.device = model.config.vocabulary, model.dtype, model.device
-        self.context = self.reach = 2 * self.longest + 2  # the source, BOS, the translation, and its end
+        self.context = self.reach = 2 * model.config.longest + 2  # the source, BOS, the translation, and its end
         self.draft_models: dict[Any, Any] = {}
         self.notes: list[str] = []
-        self.text_config = SimpleNamespace(eos_token_id=EOS)
 
     @cached_property
     def costs(self) -> Costs:
@@ -81,7 +85,7 @@ class TranslationLM:
         return Costs(self)
 
     def cache(self, exact: bool = False) -> KV:
-        return KV(capacity=64, quantum=16, limit=self.context + 64, patterns=dict(enumerate(self.model.patterns())))
+        return KV(capacity=64, quantum=16, limit=self.context + 64, patterns=self.patterns)
 
     def prefill(self, kv: KV, slot: Slot, tokens: Sequence[int], watch: Container[int] = ()) -> Trace:
         """Commit these tokens: those of the source are noted, those of a translation that is begun go through the decoder."""
@@ -100,12 +104,12 @@ class TranslationLM:
     def forward(self, batch: Batch, kv: KV) -> Tensor:
         """Logits [tokens asked for, V] of what follows tokens of translations; no mark but EOS follows any.
 
-        Raises RequestError for a translation beyond the model's length, ModelError for queries, which no drafter here reads.
+            Raises RequestError for a translation beyond the model's length, ModelError for queries, which no drafter here reads.
         """
         if batch.queries is not None:
             raise ModelError("A translator shows no queries of its attention; use a drafter that reads none.")
         rows = Rows(self.model, Call(batch, kv, self.context))
-        logits = batch.picked(self.model.decode(batch.tokens, rows).flatten(0, 1))  # type: ignore[arg-type]
+        logits = batch.picked(self.model.decode(batch.tokens, rows).flatten(0, 1))
         return logits.index_fill(-1, self._marks, -math.inf)
 
     @cached_property
@@ -122,6 +126,8 @@ class Rows:
 
     def places(self, count: int) -> Tensor:
         """Of the new tokens in their translations ``[B, T]``; padding beyond the model's length takes the last one."""
+        if any(slot.length - slot.first > self.longest for slot in self.call.slots):
+            raise RequestError(f"This model writes {self.longest} tokens a sentence: ask for at most that many.")
         rows = zip(self.call.slots, self.call.positions, strict=True)
         found = [[min(p - slot.first, self.longest) for p in row] for slot, row in rows]
         return torch.tensor(found, dtype=torch.long, device=self.source.seen.device)
@@ -135,7 +141,7 @@ class Rows:
                 for start, slot, pattern in zip(self.call.starts, slots, patterns, strict=True)]
         key, most = tuple(patterns), max(ends)
         if key not in self._visible:
-            masks = [self.call.mask(b, pattern, end, fresh[0], 1) for b, (pattern, end) in enumerate(zip(patterns, ends))]
+            masks = [self.call.mask(b, patterns[b], end, fresh[0], 1) for b, end in enumerate(ends)]
             self._visible[key] = side_by_side(masks, most, -math.inf)[:, None]
         keys, values = (side_by_side([row[part, :, :end] for row, end in zip(held, ends, strict=True)], most, 0.0, -2)
                         for part in range(2))
