@@ -18,7 +18,7 @@ from paceline.errors import ModelError
 from paceline.models.translation.body import Source, padded
 from paceline.models.translation.config import EOS, MASK
 from paceline.models.translation.lm import TranslationLM, parts_of
-from paceline.models.translation.mask_predict import masks, predicted
+from paceline.models.translation.mask_predict import allowed, masks
 from paceline.models.translation.nat import Nat as OnePass
 from paceline.models.translation.translator import Translator
 
@@ -109,7 +109,7 @@ class Sentences:
         sources = [parts_of(row.tokens)[0] for row in rows]
         read, lengths = self.model.read(padded(sources).to(self.model.device))
         sizes = lengths.argmax(-1)
-        tokens = predicted(self.model, read, masks(sizes))[0].tolist()
+        tokens = allowed(self.model, read, masks(sizes)).argmax(-1).tolist()
         for b, row in enumerate(rows):
             self._rows[row.id] = Draft(read.row(b, len(sources[b])), tokens[b][: int(sizes[b])])
 
@@ -118,7 +118,7 @@ class Sentences:
         most = self.model.config.longest
         left = [min(len(draft.tokens) - n, most - len(text)) for draft, text, n in zip(drafts, texts, used, strict=True)]
         target = padded([[*text, *[MASK] * n] for text, n in zip(texts, left, strict=True)]).to(self.model.device)
-        tokens = predicted(self.model, Source.together([draft.source for draft in drafts]), target)[0].tolist()
+        tokens = allowed(self.model, Source.together([draft.source for draft in drafts]), target).argmax(-1).tolist()
         for draft, text, n, row in zip(drafts, texts, left, tokens, strict=True):
             draft.begin_with(text, row[len(text) : len(text) + n])
 

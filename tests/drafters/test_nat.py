@@ -60,11 +60,11 @@ def test_a_draft_with_one_mistake_takes_two_rounds(again: bool, monkeypatch: pyt
     right, asked = written("none", eos=frozenset())[0][2], list[torch.Tensor]()
     draft = [*right[:3], 4 + (right[3] == 4), *right[4:]]
 
-    def predicted(model: Any, source: Any, masked: torch.Tensor) -> tuple[torch.Tensor, None]:
+    def allowed(model: Any, source: Any, masked: torch.Tensor) -> torch.Tensor:
         asked.append(masked)
-        return torch.tensor([draft if len(asked) == 1 else right]), None
+        return torch.eye(20)[torch.tensor([draft if len(asked) == 1 else right])]
 
-    monkeypatch.setattr(nat, "predicted", predicted)
+    monkeypatch.setattr(nat, "allowed", allowed)
     one_pass = filled(OnePass(config()))
     monkeypatch.setattr(one_pass, "read", lambda source: (Whole(), one_hot(LIMIT)))
     engine = Engine(target(), Nat(Translator(one_pass, WORDS), again), controller="fixed:budget=12")

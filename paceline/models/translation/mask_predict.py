@@ -14,7 +14,7 @@ from paceline.models.translation.config import BOS, EOS, MASK, PAD
 from paceline.models.translation.nat import Nat
 from paceline.models.translation.search import Candidate, check_beam
 
-__all__ = ["collapsed", "mask_predict", "masks", "predicted", "refine"]
+__all__ = ["allowed", "collapsed", "mask_predict", "masks", "refine"]
 
 
 @torch.no_grad()
@@ -46,11 +46,11 @@ def refine(model: Nat, source: Source, sizes: Tensor, iterations: int) -> tuple[
     """
     hidden = masks(sizes)
     inside = hidden == MASK
-    tokens, chances = predicted(model, source, hidden)
+    tokens, chances = _predicted(model, source, hidden)
     for done in range(1, iterations):
         again = (sizes * (iterations - done) // iterations).clamp_min(1)
         unsure = chances.masked_fill(~inside, math.inf).argsort(1).argsort(1) < again[:, None]
-        fresh, sure = predicted(model, source, tokens.masked_fill(unsure, MASK))
+        fresh, sure = _predicted(model, source, tokens.masked_fill(unsure, MASK))
         tokens, chances = fresh.where(unsure, tokens), sure.where(unsure, chances)
     return tokens, chances
 
@@ -61,10 +61,14 @@ def masks(sizes: Tensor) -> Tensor:
     return torch.where(inside, MASK, PAD)
 
 
-def predicted(model: Nat, source: Source, target: Tensor) -> tuple[Tensor, Tensor]:
-    """The likeliest token at each place of targets ``[B, T]`` that are masked in whole or part, and its probability, one pass."""
+def allowed(model: Nat, source: Source, target: Tensor) -> Tensor:
+    """Logits ``[B, T, V]`` at all places of targets that are masked in whole or part, one pass; no mark is possible."""
     marks = torch.tensor([PAD, BOS, EOS, MASK], dtype=torch.long, device=target.device)
-    best = model.decode(target, source).float().index_fill(-1, marks, -math.inf).softmax(-1).max(-1)
+    return model.decode(target, source).float().index_fill(-1, marks, -math.inf)
+
+
+def _predicted(model: Nat, source: Source, target: Tensor) -> tuple[Tensor, Tensor]:
+    best = allowed(model, source, target).softmax(-1).max(-1)
     return best.indices.where(target != PAD, PAD), best.values
 
 
