@@ -15,7 +15,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
 
 from paceline.core.trace import Trace
 from paceline.errors import ModelError, RequestError
@@ -142,21 +141,24 @@ class Rows:
         key, most = tuple(patterns), max(ends)
         if key not in self._visible:
             masks = [self.call.mask(b, patterns[b], end, fresh[0], 1) for b, end in enumerate(ends)]
-            self._visible[key] = side_by_side(masks, most, -math.inf)[:, None]
-        keys, values = (side_by_side([row[part, :, :end] for row, end in zip(held, ends, strict=True)], most, 0.0, -2)
-                        for part in range(2))
-        return (keys, values), self._visible[key]
+            self._visible[key] = side_by_side(masks, -1, most, -math.inf)[:, None]
+        both = side_by_side([row[:, :, :end] for row, end in zip(held, ends, strict=True)], 2, most, 0.0)
+        return (both[:, 0], both[:, 1]), self._visible[key]
 
     def advance(self, count: int) -> None:
         """The engine commits what it accepts."""
 
 
-def side_by_side(rows: Sequence[Tensor], length: int, filling: float, dim: int = -1) -> Tensor:
+def side_by_side(rows: Sequence[Tensor], dim: int, length: int, filling: float) -> Tensor:
     """``[B, …]`` of rows that are padded to one length in a dimension; a view of a single one."""
     if len(rows) == 1:
         return rows[0][None]
-    before = (0, 0) * (-1 - dim)
-    return torch.stack([pad(row, (*before, 0, length - row.shape[dim]), value=filling) for row in rows])
+    shape = list(rows[0].shape)
+    shape[dim] = length
+    made = rows[0].new_full((len(rows), *shape), filling)
+    for place, row in zip(made, rows, strict=True):
+        place.narrow(dim, 0, row.shape[dim]).copy_(row)
+    return made
 
 
 def sources(model: Markov, call: Call) -> Source:
