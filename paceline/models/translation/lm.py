@@ -31,6 +31,8 @@ from paceline.models.translation.translator import Translator
 
 __all__ = ["TranslationLM", "parts_of", "prompt_of"]
 
+QUIET = "A translator does not show what its attention asks: use no selector, and a drafter that reads no queries."
+
 
 def prompt_of(source: Sequence[int]) -> list[int]:
     """What the engine is asked to go on from: a source's ids without marks, and BOS."""
@@ -87,7 +89,11 @@ class TranslationLM:
         return KV(capacity=64, quantum=16, limit=self.context + 64, patterns=self.patterns)
 
     def prefill(self, kv: KV, slot: Slot, tokens: Sequence[int], watch: Container[int] = ()) -> Trace:
-        """Commit these tokens: those of the source are noted, those of a translation that is begun go through the decoder."""
+        """Commit these tokens: those of the source are noted, those of a translation that is begun go through the decoder. Raises
+        ModelError where queries are to be watched.
+        """
+        if watch:
+            raise ModelError(QUIET)
         begun = slot.length > slot.first
         end = 0 if begun else tokens.index(BOS) if BOS in tokens else len(tokens)
         if end:
@@ -103,10 +109,10 @@ class TranslationLM:
     def forward(self, batch: Batch, kv: KV) -> Tensor:
         """Logits [tokens asked for, V] of what follows tokens of translations; no mark but EOS follows any.
 
-            Raises RequestError for a translation beyond the model's length, ModelError for queries, which no drafter here reads.
+            Raises RequestError for a translation beyond the model's length, ModelError where queries are asked for.
         """
         if batch.queries is not None:
-            raise ModelError("A translator shows no queries of its attention; use a drafter that reads none.")
+            raise ModelError(QUIET)
         rows = Rows(self.model, Call(batch, kv, self.context))
         logits = batch.picked(self.model.decode(batch.tokens, rows).flatten(0, 1))
         return logits.index_fill(-1, self._marks, -math.inf)
