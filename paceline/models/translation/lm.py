@@ -109,7 +109,7 @@ class TranslationLM:
     def forward(self, batch: Batch, kv: KV) -> Tensor:
         """Logits [tokens asked for, V] of what follows tokens of translations; no mark but EOS follows any.
 
-            Raises RequestError for a translation beyond the model's length, ModelError where queries are asked for.
+        Raises RequestError for a translation without a source or beyond the model's length, ModelError where queries are asked for.
         """
         if batch.queries is not None:
             raise ModelError(QUIET)
@@ -170,6 +170,8 @@ def side_by_side(rows: Sequence[Tensor], dim: int, length: int, filling: float) 
 def sources(model: Markov, call: Call) -> Source:
     """Keys of the sources of a batch; those that are new are encoded together, and what rows share is kept for the next round."""
     read = [slot.source for slot in call.slots]
+    if None in read:
+        raise RequestError("A translation needs a source: make the prompt by prompt_of(ids of the source).")
     if fresh := [each for each in dict.fromkeys(read) if each.keys is None]:
         encoded = model.read(padded([each.ids for each in fresh]).to(model.device))
         for b, each in enumerate(fresh):

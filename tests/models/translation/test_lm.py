@@ -109,6 +109,8 @@ def test_what_cannot_be_decoded_is_refused() -> None:
     with pytest.raises(ModelError, match="use no selector, and a drafter that reads no queries"):
         Engine(lm, "none").run([Request(prompt_of(SOURCES[0]), selector="lighttransfer")])
     engine = Engine(lm, "none")
+    with pytest.raises(RequestError, match="needs a source"):
+        engine.run([Request(prompt_of([]))])
     with pytest.raises(RequestError, match="writes 12 tokens a sentence"):
         engine.run([Request(prompt_of(SOURCES[1]), max_new_tokens=20)])
 
