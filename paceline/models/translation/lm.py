@@ -109,7 +109,7 @@ class TranslationLM:
     def forward(self, batch: Batch, kv: KV) -> Tensor:
         """Logits [tokens asked for, V] of what follows tokens of translations; no mark but EOS follows any.
 
-        Raises RequestError for a translation without a source or beyond the model's length, ModelError where queries are asked for.
+        Raises RequestError for a translation without a source or beyond the model's length, ModelError for queries.
         """
         if batch.queries is not None:
             raise ModelError(QUIET)
