@@ -43,8 +43,8 @@ class Sizes:
     width: int = 64
     layers: int = 2
     rows: int = 64
-    steps: int = 1000
-    tuning: int = 300
+    steps: int = 400
+    tuning: int = 100
     held: int = 1000
 
 
@@ -100,11 +100,11 @@ def measured(work: Path, grammar: Grammar, arm: Arm, sizes: Sizes, seed: int) ->
 
 
 def trained(work: Path, grammar: Grammar, arm: Arm, sizes: Sizes, seed: int) -> Nat:
-    """A model on fresh sentences in every step; one that was killed goes on."""
+    """A model on sentences that are new in every step, the same for all arms with this start; one that was killed goes on."""
     model = small(sizes, seed) if arm.start is None else trained(work, grammar, arm.start, sizes, seed)
     loop = Loop(folder(work, grammar, arm, seed), arm.steps, save_every_s=60)
     rate = 1.0 if arm.start is None else TUNED
-    train(model, partial(grammar.batch, sizes.rows, (seed, str(arm))), learning(model, arm),
+    train(model, partial(grammar.batch, sizes.rows, (seed, str(arm.start))), learning(model, arm),
           replace(loop, matrix_lr=rate * loop.matrix_lr, other_lr=rate * loop.other_lr))
     return model.eval()
 

@@ -55,19 +55,18 @@ def test_a_ratio_over_seeds_needs_something_to_divide_by() -> None:
 
 
 def test_both_run_through_and_share_what_they_trained(tmp_path: Path) -> None:
-    page = oaxe.run(oaxe.Config(out=tmp_path, work=tmp_path / "work", seeds=2, fast=True))
+    page = oaxe.run(oaxe.Config(out=tmp_path, work=tmp_path / "work", seeds=1, fast=True))
     trained = {path: path.stat().st_mtime_ns for path in (tmp_path / "work").rglob("step-*.pt")}
-    other = ngram_oaxe.run(ngram_oaxe.Config(out=tmp_path, work=tmp_path / "work", seeds=2, fast=True))
+    other = ngram_oaxe.run(ngram_oaxe.Config(out=tmp_path, work=tmp_path / "work", seeds=1, fast=True))
     assert trained and all(path.stat().st_mtime_ns == at for path, at in trained.items())
     data, phrases = (json.loads(path.with_suffix(".json").read_text()) for path in (page, other))
     assert phrases["free"]["n = 1, OaXE"] == data["runs"]["0.5"]["OaXE, no XE before"]
-    assert set(data["runs"]) == {"0.5", "0.8", "1.0"} and len(data["runs"]["0.8"]["OaXE"]) == 2
-    assert data["runs"]["0.5"]["XE"][0] != data["runs"]["0.5"]["XE"][1]
+    assert set(data["runs"]) == {"0.5", "1.0"} and len(data["runs"]["1.0"]["OaXE"]) == 1
     assert 0 < data["overhead"]["the grammar's"]["matching"] < 1
     for path in (page, other):
         assert path.with_suffix(".png").stat().st_size > 5000 and "nan" not in path.read_text()
     text = page.read_text()
-    oaxe.run(oaxe.Config(out=tmp_path, work=tmp_path / "work", seeds=2, fast=True))
+    oaxe.run(oaxe.Config(out=tmp_path, work=tmp_path / "work", seeds=1, fast=True))
     assert page.read_text() == text  # nothing was trained again
     with pytest.raises(RequestError, match="at least 1 seed"):
         ngram_oaxe.run(ngram_oaxe.Config(seeds=0))

@@ -21,7 +21,7 @@ from paceline.recipes.reproduce.ngram_oaxe._page import draw, written_up
 __all__ = ["Config", "run"]
 
 FREE, AGREEING = Grammar(), Grammar(agree=True)
-PHRASES = {"n = 1, OaXE": "oaxe", "n = 2": "ngram_oaxe:n=2", "n = 3": "ngram_oaxe:n=3", "whole, XE": XE}
+PHRASES = {"whole, XE": XE, "n = 1, OaXE": "oaxe", "n = 2": "ngram_oaxe:n=2", "n = 3": "ngram_oaxe:n=3"}
 
 
 @dataclass(frozen=True)
@@ -62,4 +62,4 @@ def free(sizes: Sizes) -> dict[str, Arm]:
 def agreeing(sizes: Sizes) -> dict[str, Arm]:
     """After little XE, when words are known and their places are not."""
     start = Arm(XE, max(1, sizes.steps // 4))
-    return {name: Arm(objective, sizes.steps // 2, start=start) for name, objective in PHRASES.items()}
+    return {name: Arm(objective, sizes.steps // 2, start=start) for name, objective in PHRASES.items() if name != "n = 3"}

@@ -38,7 +38,7 @@ def draw(found: dict[str, Any], axes: Any) -> None:
 
 def bars(axis: Any, runs: Runs, keys: dict[str, str]) -> None:
     """Of the arms that differ in the length of the phrases alone."""
-    names = [name for name in runs if name in (ONE, TWO, "n = 3", "whole, XE")]
+    names = [name for name in (ONE, TWO, "n = 3", "whole, XE") if name in runs]
     for key, label in keys.items():
         means = [mean_of([run[key] for run in runs[name]]) for name in names]
         axis.errorbar(names, means, yerr=[mean.bar for mean in means], marker="o", capsize=3, label=label)
