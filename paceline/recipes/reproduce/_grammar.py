@@ -121,7 +121,7 @@ def agreements(written: list[int]) -> Iterator[bool]:
     noun: int | None = None
     for word in reversed(written):
         if word - WORDS in N:
-            noun = word % 2
+            noun = word % 2  # as in the source, since WORDS is even
         elif word - WORDS in DT or word >= V.stop + WORDS:
             yield noun == (word >= V.stop + WORDS)
 
