@@ -21,14 +21,14 @@ from paceline.models.translation.nat import Nat
 from paceline.objectives import Loss
 from paceline.objectives.xent import xent
 from paceline.recipes.reproduce._grammar import LONGEST, VOCABULARY, Grammar, figures, held_out
-from paceline.recipes.reproduce._record import mean_of, once
+from paceline.recipes.reproduce._record import Mean, mean_of, once
 from paceline.train.checkpoint import claim_folder
 from paceline.train.loop import Loop, train
 from paceline.train.precision import flush_denormals
 from paceline.train.schedule import falling
 from paceline.train.translation import Gradient, Sentences, writes_at_once
 
-__all__ = ["XE", "Arm", "Runs", "Sizes", "begun", "compared", "each", "gained", "learning", "ratio", "small"]
+__all__ = ["XE", "Arm", "Runs", "Sizes", "begun", "compared", "gained", "learning", "points", "ratio", "small"]
 
 XE = "xe"
 TUNED = 0.25  # of the rates, for weights that were trained before
@@ -131,9 +131,9 @@ def in_order(logits: Tensor, target: Tensor) -> Loss:
     return xent(logits.flatten(0, 1), target.flatten())
 
 
-def each(runs: Sequence[dict[str, float]], key: str) -> str:
-    """A figure, mean over seeds."""
-    return str(mean_of([run[key] for run in runs]))
+def points(runs: Sequence[dict[str, float]], key: str) -> Mean:
+    """A figure in percent, mean over seeds."""
+    return mean_of([100 * run[key] for run in runs])
 
 
 def ratio(ours: Sequence[dict[str, float]], theirs: Sequence[dict[str, float]], key: str) -> str:
@@ -143,5 +143,5 @@ def ratio(ours: Sequence[dict[str, float]], theirs: Sequence[dict[str, float]], 
 
 
 def gained(ours: Sequence[dict[str, float]], theirs: Sequence[dict[str, float]], key: str) -> str:
-    """How much more than theirs ours is, seed by seed."""
-    return str(mean_of([one[key] - other[key] for one, other in zip(ours, theirs, strict=True)]))
+    """How many points more than theirs ours is, seed by seed."""
+    return str(mean_of([100 * (one[key] - other[key]) for one, other in zip(ours, theirs, strict=True)]))

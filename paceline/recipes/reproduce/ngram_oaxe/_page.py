@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from paceline.recipes.reproduce._free_order import Runs, each, gained, ratio
-from paceline.recipes.reproduce._record import mean_of, rendered
+from paceline.recipes.reproduce._free_order import Runs, gained, points, ratio
+from paceline.recipes.reproduce._record import rendered
 
 __all__ = ["draw", "written_up"]
 
@@ -19,27 +19,27 @@ def written_up(found: dict[str, Any]) -> str:
     """Tables beside the paper's claims."""
     return rendered(__file__, found=found, free=rows(found["free"], SHOWN), free_head=["arm", *SHOWN.values()],
                     agreeing=rows(found["agreeing"], FITS), agreeing_head=["arm", *FITS.values()],
-                    null={kind: {key: f"{value:.2f}" for key, value in of.items()} for kind, of in found["null"].items()},
+                    null={kind: {key: f"{100 * value:.1f}" for key, value in of.items()} for kind, of in found["null"].items()},
                     gained={key: gained(found["free"][TWO], found["free"][ONE], key) for key in ("lcs", "ordered")},
                     ratios={key: ratio(found["agreeing"][ONE], found["agreeing"][TWO], key) for key in ("lost", "disagree")})
 
 
-def rows(runs: Runs, shown: dict[str, str]) -> list[list[str]]:
-    return [[name, *(each(of, key) for key in shown)] for name, of in runs.items()]
+def rows(runs: Runs, shown: dict[str, str]) -> list[list[Any]]:
+    return [[name, *(points(of, key) for key in shown)] for name, of in runs.items()]
 
 
 def draw(found: dict[str, Any], axes: Any) -> None:
     """What longer phrases give and take; errors inside phrases."""
     bars(axes[0], found["free"], {"bag": "right words", "ordered": "in a right order, given them", "exact": "both"})
-    axes[0].set(title="no XE before", ylim=(0, 1))
+    axes[0].set(title="no XE before", ylabel="%", ylim=(0, 100))
     bars(axes[1], found["agreeing"], {key: FITS[key] for key in ("lost", "disagree")})
-    axes[1].set(title="after little XE: errors inside phrases", ylim=(0, None))
+    axes[1].set(title="after little XE: errors inside phrases", ylabel="%", ylim=(0, None))
 
 
 def bars(axis: Any, runs: Runs, keys: dict[str, str]) -> None:
     """Of the arms that differ in the length of the phrases alone."""
     names = [name for name in (ONE, TWO, "n = 3", "whole, XE") if name in runs]
     for key, label in keys.items():
-        means = [mean_of([run[key] for run in runs[name]]) for name in names]
+        means = [points(runs[name], key) for name in names]
         axis.errorbar(names, means, yerr=[mean.bar for mean in means], marker="o", capsize=3, label=label)
     axis.legend(fontsize=7)

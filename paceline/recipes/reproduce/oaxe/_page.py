@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from paceline.recipes.reproduce._free_order import Runs, each, gained, ratio
-from paceline.recipes.reproduce._record import mean_of, rendered
+from paceline.recipes.reproduce._free_order import Runs, gained, points, ratio
+from paceline.recipes.reproduce._record import rendered
 from paceline.recipes.reproduce.oaxe._overhead import ARMS
 
 __all__ = ["draw", "written_up"]
@@ -16,15 +16,12 @@ DRAWN = ("XE, then more XE", "OaXE", "OaXE, margin 0.15")
 
 def written_up(found: dict[str, Any]) -> str:
     """Tables beside the paper's claims."""
-    tables = {share: [[name, *figures(of)] for name, of in runs.items()] for share, runs in found["runs"].items()}
+    tables = {share: [[name, *(points(of, key) for key in SHOWN)] for name, of in runs.items()]
+              for share, runs in found["runs"].items()}
     claims = [[share, *beside(runs)] for share, runs in found["runs"].items()]
     costs = [[name, *(f"{of[arm]:.0f}" for arm in ARMS), f"{of['matching']:.0%}"] for name, of in found["overhead"].items()]
-    nulls = {share: [f"{of[key]:.2f}" for key in ("exact", "lcs", "repetition")] for share, of in found["null"].items()}
+    nulls = {share: [f"{100 * of[key]:.1f}" for key in ("exact", "lcs", "repetition")] for share, of in found["null"].items()}
     return rendered(__file__, found=found, head=["arm", *SHOWN.values()], tables=tables, claims=claims, costs=costs, nulls=nulls)
-
-
-def figures(runs: list[dict[str, float]]) -> list[str]:
-    return [each(runs, key) for key in SHOWN]
 
 
 def beside(runs: Runs) -> list[str]:
@@ -38,7 +35,7 @@ def draw(found: dict[str, Any], axes: Any) -> None:
     shares = sorted(found["runs"])
     for axis, key in zip(axes, ("exact", "repetition", "confidence"), strict=True):
         for name in DRAWN:
-            means = [mean_of([run[key] for run in found["runs"][share][name]]) for share in shares]
+            means = [points(found["runs"][share][name], key) for share in shares]
             axis.errorbar(shares, means, yerr=[mean.bar for mean in means], marker="o", capsize=3, label=name)
-        axis.set(xlabel="share of sentences with the subject first", ylabel=SHOWN[key], ylim=(0, None))
+        axis.set(xlabel="share of sentences with the subject first", ylabel=f"{SHOWN[key]}, %", ylim=(0, None))
     axes[0].legend(fontsize=7)
