@@ -54,12 +54,13 @@ def free(sizes: Sizes) -> dict[str, Arm]:
     made = {name: Arm(objective, sizes.steps) for name, objective in PHRASES.items()}
     made["n = 2, tiling"] = Arm("ngram_oaxe:n=2,variant=tiling", sizes.steps)
     made["n from whole to 2"] = Arm("ngram_oaxe:n=2", sizes.steps, fades="curriculum")
-    after = {"n = 1, after XE": "oaxe", "n = 2, after XE": "ngram_oaxe:n=2",
+    after = {"n = 1, OaXE, after XE": "oaxe", "n = 2, after XE": "ngram_oaxe:n=2",
              "n = 2, margin 0.15, after XE": "ngram_oaxe:n=2,margin=0.15"}
     return made | {name: Arm(objective, sizes.tuning, start=start) for name, objective in after.items()}
 
 
 def agreeing(sizes: Sizes) -> dict[str, Arm]:
-    """After little XE, when words are known and their places are not."""
-    start = Arm(XE, max(1, sizes.steps // 4))
-    return {name: Arm(objective, sizes.steps // 2, start=start) for name, objective in PHRASES.items() if name != "n = 3"}
+    """Without XE before, and after a little."""
+    start, phrases = Arm(XE, max(1, sizes.steps // 4)), {name: PHRASES[name] for name in ("n = 1, OaXE", "n = 2")}
+    made = {name: Arm(objective, sizes.steps) for name, objective in phrases.items()}
+    return made | {f"{name}, after XE": Arm(objective, sizes.steps // 2, start=start) for name, objective in phrases.items()}

@@ -12,6 +12,7 @@ __all__ = ["draw", "written_up"]
 SHOWN = {"exact": "exact", "bag": "right words", "ordered": "order, given them", "lcs": "LCS", "lost": "pairs lost",
          "repetition": "repetition", "confidence": "confidence"}  # fmt: skip
 FITS = {"exact": "exact", "bag": "right words", "lost": "pairs lost", "disagree": "determiners that disagree", "lcs": "LCS"}
+ERRORS = {key: FITS[key] for key in ("lost", "disagree")}
 ONE, TWO = "n = 1, OaXE", "n = 2"
 
 
@@ -21,7 +22,8 @@ def written_up(found: dict[str, Any]) -> str:
                     agreeing=rows(found["agreeing"], FITS), agreeing_head=["arm", *FITS.values()],
                     null={kind: {key: f"{100 * value:.1f}" for key, value in of.items()} for kind, of in found["null"].items()},
                     gained={key: gained(found["free"][TWO], found["free"][ONE], key) for key in ("lcs", "ordered")},
-                    ratios={key: ratio(found["agreeing"][ONE], found["agreeing"][TWO], key) for key in ("lost", "disagree")})
+                    ratios=[[label, *(ratio(found["agreeing"][ONE + when], found["agreeing"][TWO + when], key)
+                                      for when in ("", ", after XE"))] for key, label in ERRORS.items()])
 
 
 def rows(runs: Runs, shown: dict[str, str]) -> list[list[Any]]:
@@ -30,16 +32,17 @@ def rows(runs: Runs, shown: dict[str, str]) -> list[list[Any]]:
 
 def draw(found: dict[str, Any], axes: Any) -> None:
     """What longer phrases give and take; errors inside phrases."""
-    bars(axes[0], found["free"], {"bag": "right words", "ordered": "in a right order, given them", "exact": "both"})
+    alone = {name: found["free"][name] for name in (ONE, TWO, "n = 3", "whole, XE")}
+    marks(axes[0], alone, {"bag": "right words", "ordered": "in a right order, given them", "exact": "both"})
     axes[0].set(title="no XE before", ylabel="%", ylim=(0, 100))
-    bars(axes[1], found["agreeing"], {key: FITS[key] for key in ("lost", "disagree")})
-    axes[1].set(title="after little XE: errors inside phrases", ylabel="%", ylim=(0, None))
+    marks(axes[1], found["agreeing"], ERRORS)
+    axes[1].set(title="errors inside phrases", ylabel="%", ylim=(0, None))
 
 
-def bars(axis: Any, runs: Runs, keys: dict[str, str]) -> None:
-    """Of the arms that differ in the length of the phrases alone."""
-    names = [name for name in (ONE, TWO, "n = 3", "whole, XE") if name in runs]
+def marks(axis: Any, runs: Runs, keys: dict[str, str]) -> None:
+    """Figures of each arm."""
     for key, label in keys.items():
-        means = [points(runs[name], key) for name in names]
-        axis.errorbar(names, means, yerr=[mean.bar for mean in means], marker="o", capsize=3, label=label)
+        means = [points(of, key) for of in runs.values()]
+        axis.errorbar(list(runs), means, yerr=[mean.bar for mean in means], fmt="o", capsize=3, label=label)
+    axis.tick_params(axis="x", labelsize=7)
     axis.legend(fontsize=7)
