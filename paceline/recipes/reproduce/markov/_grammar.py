@@ -1,0 +1,63 @@
+"""Sentences whose translation has a known order: words are translated one by one, but some endings follow earlier endings.
+
+A target token is a word with one of four endings. "agreement": the ending depends on the source word and on the ending `lag`
+tokens before; the first `lag` endings are free. "free choice": every ending follows from the source word, but the first one is
+free, and the one `lag` tokens later must suit it. "choice in the source": the same, but the first follows from its source word.
+For each word what an ending asks for is a permutation of the endings, so that who does not see the earlier ending, nor what it
+came from, is right for one in four, and no better way to guess exists.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from paceline.models.translation.config import MASK
+from paceline.train.translation import Encoded
+
+__all__ = ["ENDINGS", "LENGTH", "VOCABULARY", "Drawn", "Rule", "drawn", "taken_apart"]
+
+WORDS, ENDINGS, LENGTH = 8, 4, 12  # LENGTH: tokens of each sentence
+SOURCE = MASK + 1  # the first id of source words; those of target tokens follow
+TARGET = SOURCE + WORDS
+VOCABULARY = TARGET + WORDS * ENDINGS
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Which endings follow which."""
+
+    kind: Literal["agreement", "free choice", "choice in the source"]
+    lag: int
+
+
+class Drawn(NamedTuple):
+    """Sentences as ids, and the places ``[T]`` whose endings follow an earlier one."""
+
+    pairs: Encoded
+    ruled: np.ndarray
+
+
+def drawn(rule: Rule, count: int, seed: int, part: int) -> Drawn:
+    """`count` sentences; the seed makes the language, its parts have different sentences."""
+    tables = np.random.default_rng([seed, 0])
+    own = tables.permutation(np.arange(WORDS) % ENDINGS)
+    after = tables.permuted(np.tile(np.arange(ENDINGS), (WORDS, 1)), axis=1)
+    rng = np.random.default_rng([seed, 1 + part])
+    words, free = rng.integers(WORDS, size=(count, LENGTH)), rng.integers(ENDINGS, size=(count, LENGTH))
+    agreement, lag = rule.kind == "agreement", rule.lag
+    endings = free if agreement else own[words]
+    if rule.kind == "free choice":
+        endings[:, 0] = free[:, 0]
+    ruled = range(lag, LENGTH if agreement else lag + 1)
+    for n in ruled:
+        endings[:, n] = after[words[:, n], endings[:, n - lag]]
+    pairs = (SOURCE + words).tolist(), (TARGET + words * ENDINGS + endings).tolist()
+    return Drawn(pairs, np.isin(np.arange(LENGTH), ruled))
+
+
+def taken_apart(tokens: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Words and endings of target tokens; of other ids words that there are not."""
+    return (tokens - TARGET) // ENDINGS, (tokens - TARGET) % ENDINGS
