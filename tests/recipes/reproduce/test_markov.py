@@ -53,15 +53,12 @@ def test_without_texts_and_what_cannot_be_run(tmp_path: Path) -> None:
 def test_an_ending_follows_from_one_before_and_is_open_without_it(rule: Rule) -> None:
     made = drawn(rule, 800, 0, 0)
     source, (words, endings) = np.array(made.pairs[0]), taken_apart(np.array(made.pairs[1]))
-    follows: dict[tuple[int, int], set[int]] = {}
-    for n in np.flatnonzero(made.ruled):
-        for word, earlier, ending in zip(words[:, n], endings[:, n - rule.lag], endings[:, n], strict=True):
-            follows.setdefault((word, earlier), set()).add(ending)
-    for word in range(8):
-        assert sorted(ending for earlier in range(ENDINGS) for ending in follows[word, earlier]) == list(range(ENDINGS))
+    asked, answers = (endings[:, made.ruled.nonzero()[0] - back].ravel() for back in (rule.lag, 0))
+    follows = {earlier: set(answers[asked == earlier]) for earlier in range(ENDINGS)}
+    assert sorted(ending for [ending] in follows.values()) == list(range(ENDINGS))
     assert (source - source.min() == words).all()
-    first = {source[0, 0]: {ending for word, ending in zip(source[:, 0], endings[:, 0], strict=True) if word == source[0, 0]}}
-    assert {len(some) for some in first.values()} == {1 if rule.kind == "choice in the source" else ENDINGS}
+    first = {len(set(endings[words[:, 0] == word, 0])) for word in range(8)}
+    assert first == {1 if rule.kind == "choice in the source" else ENDINGS}
 
 
 def test_an_order_is_enough_where_a_model_reaches_what_the_rule_asks_for() -> None:

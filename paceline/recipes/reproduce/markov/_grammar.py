@@ -1,10 +1,10 @@
 """Sentences whose translation has a known order: words are translated one by one, but some endings follow earlier endings.
 
-A target token is a word with one of four endings. "agreement": the ending depends on the source word and on the ending `lag`
-tokens before; the first `lag` endings are free. "free choice": every ending follows from the source word, but the first one is
-free, and the one `lag` tokens later must suit it. "choice in the source": the same, but the first follows from its source word.
-For each word what an ending asks for is a permutation of the endings, so that who does not see the earlier ending, nor what it
-came from, is right for one in four, and no better way to guess exists.
+A target token is a word with one of four endings. "agreement": the ending follows from that `lag` tokens before, the first `lag`
+are free. "free choice": endings follow from the source words, but every `lag + 1` tokens one is free, and the one `lag` tokens
+later must suit it. "choice in the source": the same, but what was free follows from the source, too. What an ending asks for is a
+permutation of the endings, so that who sees neither the earlier one nor what it came from is right for one in four, and no
+better way to guess exists.
 """
 
 from __future__ import annotations
@@ -43,19 +43,17 @@ class Drawn(NamedTuple):
 def drawn(rule: Rule, count: int, seed: int, part: int) -> Drawn:
     """`count` sentences; the seed makes the language, its parts have different sentences."""
     tables = np.random.default_rng([seed, 0])
-    own = tables.permutation(np.arange(WORDS) % ENDINGS)
-    after = tables.permuted(np.tile(np.arange(ENDINGS), (WORDS, 1)), axis=1)
-    rng = np.random.default_rng([seed, 1 + part])
+    own, after = tables.permutation(np.arange(WORDS) % ENDINGS), tables.permutation(ENDINGS)
+    rng, places = np.random.default_rng([seed, 1 + part]), np.arange(LENGTH)
     words, free = rng.integers(WORDS, size=(count, LENGTH)), rng.integers(ENDINGS, size=(count, LENGTH))
-    agreement, lag = rule.kind == "agreement", rule.lag
-    endings = free if agreement else own[words]
-    if rule.kind == "free choice":
-        endings[:, 0] = free[:, 0]
-    ruled = range(lag, LENGTH if agreement else lag + 1)
-    for n in ruled:
-        endings[:, n] = after[words[:, n], endings[:, n - lag]]
+    agreement, block = rule.kind == "agreement", rule.lag + 1
+    ruled = places >= rule.lag if agreement else places % block == rule.lag
+    opened = agreement | ((rule.kind == "free choice") & (places % block == 0))
+    endings = np.where(opened, free, own[words])
+    for n in np.flatnonzero(ruled):
+        endings[:, n] = after[endings[:, n - rule.lag]]
     pairs = (SOURCE + words).tolist(), (TARGET + words * ENDINGS + endings).tolist()
-    return Drawn(pairs, np.isin(np.arange(LENGTH), ruled))
+    return Drawn(pairs, ruled)
 
 
 def taken_apart(tokens: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

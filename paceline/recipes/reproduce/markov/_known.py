@@ -74,7 +74,7 @@ def learned(line: Line, orders: tuple[int, ...], size: Size, seed: int) -> dict[
     model = made(line, size)
     feed: Any = batches(drawn(line.rule, size.learned, seed, 0).pairs, size.rows, seed)
     with tempfile.TemporaryDirectory() as folder:
-        train(model, feed, token_by_token(model, orders, 0.0), Loop(Path(folder), size.steps))
+        train(model, feed, token_by_token(model, orders, 0.0), Loop(Path(folder), size.steps, autocast=False))
     test = drawn(line.rule, size.asked, seed, 1)
     return {str(order): right(model.eval(), test, order) for order in orders}
 

@@ -35,7 +35,7 @@ def grown(lengths: tuple[int, ...] = LENGTHS, repeats: int = 5) -> dict[str, Any
 @torch.no_grad()
 def decoded(model: Markov, length: int) -> np.ndarray:
     """Bytes and milliseconds of every token, [T, 2]."""
-    tokens = torch.full((1, 20), model.config.vocabulary - 1, dtype=torch.long, device="cpu")
+    tokens = torch.full((1, 8), model.config.vocabulary - 1, dtype=torch.long, device="cpu")
     cache, found = model.start(model.read(tokens)), []
     for _ in range(length):
         began = time.perf_counter()

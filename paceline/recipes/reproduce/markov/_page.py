@@ -81,7 +81,7 @@ def draw(found: dict[str, Any], axes: Any) -> None:
     memory = found["memory"]
     for kind, name in (("markov", "k = 4"), ("ar", "usual decoder")):
         axes[2].plot(memory["lengths"], [size / 1024 for size in memory[kind]["bytes"]], marker="o", label=name)
-    axes[2].set(xlabel="tokens written", ylabel="kept keys, KiB", xscale="log", yscale="log")
+    axes[2].set(xlabel="tokens written", ylabel="kept keys, KiB")
     axes[2].legend(fontsize=7)
     if found["real"]:
         draw_bleu(found["real"]["systems"], axes[3])

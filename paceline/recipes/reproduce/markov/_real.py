@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -41,8 +42,12 @@ def compared(texts: Texts, work: Path, beam: int) -> dict[str, Any]:
     """Train what is not in `work`, translate what was not translated, and judge it."""
     test = read_pairs(texts.test_src, texts.test_tgt)
 
+    @cache
+    def model(kind: str) -> Translator:
+        return translator(texts, work / kind, KINDS[kind])
+
     def write(kind: str, order: int | None) -> dict[str, Any]:
-        found = translator(texts, work / kind, KINDS[kind]).translate(test.source, Asked(beam, order=order))
+        found = model(kind).translate(test.source, Asked(beam, order=order))
         return {"texts": [one.text for one in found], "tokens": [one.tokens for one in found]}
 
     asked: dict[str, tuple[str, int | None]] = {str(order): ("markov", order) for order in ORDERS} | {USUAL: ("ar", None)}
@@ -59,8 +64,8 @@ def translator(texts: Texts, out: Path, options: dict[str, Any]) -> Translator:
 
 
 def judged(written: Written, test: Pairs) -> dict[str, Any]:
-    """Of each order, and of the usual decoder: BLEU, how far it is from both full models by paired bootstrap, repeated tokens, and
-    length over the reference's in words; all with 95 % intervals over sentences, stricter than two one-sided tests at 5 %.
+    """Of each order, and of the usual decoder: BLEU, how far it is from both full models by paired bootstrap, repeated tokens,
+    and length over the reference's in words; all with 95 % intervals over sentences, stricter than two one-sided tests at 5 %.
     """
     bleu = {name: quality(of["texts"], test.target)["bleu"] for name, of in written.items()}
     systems = {name: {"bleu": interval(bleu[name]), **{f"less_{full}": beside(bleu[name] - bleu[full]) for full in (FULL, USUAL)},
