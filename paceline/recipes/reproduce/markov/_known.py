@@ -55,7 +55,6 @@ LINES = {
     "agreement over 2 tokens": Line(NEAR, APART[:3], 2),
     "agreement over 3, one model for all k": Line(FAR, TOGETHER, 3),
     "agreement over 3, content-mlp": Line(FAR, APART[1:3], 3, "content-mlp"),
-    "agreement over 3, band-budget": Line(FAR, APART[1:3], 3, "band-budget"),
 }
 
 
