@@ -19,7 +19,7 @@ from paceline.recipes.reproduce._record import once, picture, write_record
 from paceline.recipes.reproduce.markov._known import LINES, Size, learned
 from paceline.recipes.reproduce.markov._memory import grown
 from paceline.recipes.reproduce.markov._page import draw, written_up
-from paceline.recipes.reproduce.markov._real import Texts, compared
+from paceline.recipes.reproduce.markov._real import compared
 from paceline.train.checkpoint import claim_folder
 from paceline.train.precision import flush_denormals
 
@@ -28,7 +28,7 @@ __all__ = ["Config", "run"]
 log = logging.getLogger("paceline")
 
 TINY = Size(width=8, layers=1, rows=8, steps=2, learned=64, asked=16)
-SMALL = {"vocabulary": 300, "width": 16, "layers": 1, "rows": 8, "teacher_steps": 2}  # of translators in the fast form
+SMALL: dict[str, Any] = {"vocabulary": 300, "width": 16, "layers": 1, "rows": 8, "teacher_steps": 2}  # translators, fast
 
 
 @dataclass(frozen=True)
@@ -77,11 +77,10 @@ def memory(config: Config) -> dict[str, Any]:
 
 def on_text(config: Config) -> dict[str, Any] | None:
     """None where no texts are named. Raises RequestError where some are."""
-    files = (config.src, config.tgt, config.test_src, config.test_tgt)
-    if not any(files):
+    files = {name: getattr(config, name) for name in ("src", "tgt", "test_src", "test_tgt")}
+    if not any(files.values()):
         log.warning("Real text is left out: name parallel files with --src, --tgt, --test-src and --test-tgt.")
         return None
-    if not all(files):
+    if not all(files.values()):
         raise RequestError("Expected all of --src, --tgt, --test-src and --test-tgt, or none of them.")
-    texts = Texts(*map(str, files), SMALL if config.fast else {})
-    return compared(texts, config.work / "real", config.beam)
+    return compared(files | (SMALL if config.fast else {}), config.work / "real", config.beam)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,9 +12,10 @@ from paceline.data.parallel import Pairs, read_pairs
 from paceline.models.translation.translator import Asked, Translator
 from paceline.recipes import train_translate
 from paceline.recipes.reproduce._record import once
+from paceline.train.checkpoint import claim_folder
 from paceline.train.translation_metrics import interval, quality, repeated, resampled, share
 
-__all__ = ["FULL", "ORDERS", "USUAL", "Texts", "compared", "judged"]
+__all__ = ["FULL", "ORDERS", "USUAL", "compared", "judged"]
 
 ORDERS = (1, 2, 3, 4, 6, 8, 0)
 FULL, USUAL = "0", "usual"  # the same model when it sees all tokens before; the autoregressive one with hidden states as keys
@@ -27,24 +27,16 @@ BUCKETS = 4
 Written = dict[str, dict[str, Any]]
 
 
-@dataclass(frozen=True)
-class Texts:
-    """Where the pairs are, and options of `train translate`, the same for both models."""
-
-    src: str
-    tgt: str
-    test_src: str
-    test_tgt: str
-    options: dict[str, Any] = field(default_factory=dict)
-
-
-def compared(texts: Texts, work: Path, beam: int) -> dict[str, Any]:
-    """Train what is not in `work`, translate what was not translated, and judge it."""
-    test = read_pairs(texts.test_src, texts.test_tgt)
+def compared(shared: dict[str, Any], work: Path, beam: int) -> dict[str, Any]:
+    """Train what is not in `work`, translate what was not translated, and judge it. shared: options of `train translate` for both
+    models, the four files among them. Raises DataError where `work` was begun with others.
+    """
+    claim_folder(work, {key: str(value) for key, value in shared.items()})
+    test = read_pairs(shared["test_src"], shared["test_tgt"])
 
     @cache
     def model(kind: str) -> Translator:
-        return translator(texts, work / kind, KINDS[kind])
+        return translator(work / kind, shared | KINDS[kind])
 
     def write(kind: str, order: int | None) -> dict[str, Any]:
         found = model(kind).translate(test.source, Asked(beam, order=order))
@@ -55,11 +47,10 @@ def compared(texts: Texts, work: Path, beam: int) -> dict[str, Any]:
     return {"beam": beam, **judged(written, test)}
 
 
-def translator(texts: Texts, out: Path, options: dict[str, Any]) -> Translator:
+def translator(out: Path, options: dict[str, Any]) -> Translator:
     """What lies there, or is trained now."""
     if not out.exists():
-        files = {"src": texts.src, "tgt": texts.tgt, "test_src": texts.test_src, "test_tgt": texts.test_tgt}
-        train_translate.run(train_translate.Config(out=out, **files, **texts.options, **options))
+        train_translate.run(train_translate.Config(out=out, **options))
     return Translator.load(out)
 
 
