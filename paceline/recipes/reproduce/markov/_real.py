@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +43,7 @@ def compared(shared: dict[str, Any], work: Path, beam: int) -> dict[str, Any]:
         return {"texts": [one.text for one in found], "tokens": [one.tokens for one in found]}
 
     asked: dict[str, tuple[str, int | None]] = {str(order): ("markov", order) for order in ORDERS} | {USUAL: ("ar", None)}
-    written = {name: once(work / f"written-{name}-{beam}.json", lambda who=who: write(*who)) for name, who in asked.items()}
+    written = {name: once(work / f"written-{name}-{beam}.json", partial(write, *who)) for name, who in asked.items()}
     return {"beam": beam, **judged(written, test)}
 
 
