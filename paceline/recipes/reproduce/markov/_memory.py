@@ -19,7 +19,7 @@ BEFORE = 10  # tokens up to each length, whose median time is told
 KINDS: dict[str, dict[str, Any]] = {"markov": {"order": ORDER, "leak_free": "transparent"}, "ar": {}}
 
 
-def grown(lengths: tuple[int, ...] = LENGTHS, repeats: int = 5) -> dict[str, Any]:
+def grown(lengths: tuple[int, ...] = LENGTHS, repeats: int = 3) -> dict[str, Any]:
     """Of a Markov model and of the usual decoder, with random weights and one sentence: bytes of the target's keys behind so many
     tokens, and milliseconds of a token there.
     """

@@ -76,7 +76,7 @@ def buckets(real: dict[str, Any] | None) -> list[list[str]]:
 def draw(found: dict[str, Any], axes: Any) -> None:
     """Endings by order where a rule of 3 has to be kept, and where a choice has; memory by length; BLEU by order."""
     lines = list(found["known"].items())
-    for axis, some in ((axes[0], [lines[0], lines[1], lines[4]]), (axes[1], lines[2:4])):
+    for axis, some in ((axes[0], lines[:2]), (axes[1], lines[2:4])):
         draw_known(dict(some), axis)
     memory = found["memory"]
     for kind, name in (("markov", "k = 4"), ("ar", "usual decoder")):
