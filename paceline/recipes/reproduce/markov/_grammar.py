@@ -3,8 +3,8 @@
 A target token is a word with one of four endings. "agreement": the ending follows from that `lag` tokens before, the first `lag`
 are free. "free choice": endings follow from the source words, but every `lag + 1` tokens one is free, and the one `lag` tokens
 later must suit it. "choice in the source": the same, but what was free follows from the source, too. What an ending asks for is a
-permutation of the endings, so that who sees neither the earlier one nor what it came from is right for one in four, and no
-better way to guess exists.
+permutation of the endings, so that a model that sees neither the earlier one nor what it came from is right for one in four, and
+no guess is better.
 """
 
 from __future__ import annotations
