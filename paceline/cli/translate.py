@@ -30,6 +30,8 @@ class Options:
     iterations: int = flag(1, "Passes of a one-pass model; from 2 on it writes its least likely words anew.")
     collapse: bool = flag(False, "Write a word once that stands twice in a row.", "--collapse")
     order: int | None = flag(None, "Tokens that a Markov model looks back, 0 = all, where it was trained for several orders.")
+    rerank: str | None = flag(None, "A model that writes token by token, such as MODEL/teacher: it chooses among a one-pass model's "
+                              "translations of all lengths.")
     reference: str | None = flag(None, "A file with the right translations: BLEU and chrF are told, with intervals.")
     json: str | None = flag(None, "Write sources, translations and scores to a file, or to the terminal with -.")
 
@@ -39,9 +41,9 @@ def translate(options: Options) -> None:
     from paceline.models.translation.translator import Asked, Translator
 
     check_writable(options.json)
-    asked = Asked(options.beam, options.iterations, options.collapse, options.order)
     with waiting(f"opening {options.model}"):
-        held = Translator.load(options.model)
+        held, judge = Translator.load(options.model), Translator.load(options.rerank) if options.rerank else None
+    asked = Asked(options.beam, options.iterations, options.collapse, options.order, judge)
     if options.text == "-" and sys.stdin.isatty():
         talk(held, asked)
         return

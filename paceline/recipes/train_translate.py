@@ -12,16 +12,17 @@ import sys
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 
 from paceline import plugins
 from paceline.core.progress import waiting
-from paceline.data.parallel import Pairs, read_pairs, split
+from paceline.data.parallel import Pairs, languages, read_pairs, split
 from paceline.errors import DataError, RequestError, SpecError, did_you_mean
 from paceline.files import replace_json
 from paceline.models.translation.config import TranslationConfig
+from paceline.models.translation.direction import Direction
 from paceline.models.translation.markov import Markov
 from paceline.models.translation.nat import Nat
 from paceline.models.translation.subwords import Subwords
@@ -30,17 +31,21 @@ from paceline.train.checkpoint import claim_folder, replace_folder
 from paceline.train.loop import Loop, train
 from paceline.train.precision import flush_denormals
 from paceline.train.progress import reporter
-from paceline.train.translation import Encoded, Gradient, batches, distilled, token_by_token, writes_at_once
+from paceline.train.schedule import falling
+from paceline.train.translation import Encoded, Gradient, batches, distilled, fading, token_by_token, writes_at_once
 from paceline.train.translation_metrics import can_score, measured, told
 
 __all__ = ["Config", "run"]
 
 log = logging.getLogger("paceline")
 
+M = TypeVar("M", Nat, Markov)
+
 OBJECTIVES = ("xe", "oaxe", "ngram_oaxe")
 HELD = 2  # percent of the pairs that are held out where no test texts are given
 BEAM = 4  # of the teacher
 TUNED = 0.25  # of the peak rates, for the objective after cross-entropy
+FREE = ("out", "src", "tgt", "test_src", "test_tgt", "objective", "anneal", "curriculum", "tuning_steps", "limit")
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,8 @@ class Config:
     test_tgt: str | None = None  # Their translations.
     out: Path = Path("translator")  # Receives the model; checkpoints go into its neighbour OUT.work.
     objective: str = "xe"  # xe, or after it oaxe, ngram_oaxe, with options such as ngram_oaxe:n=2,margin=0.15.
+    anneal: str | None = None  # Let cross-entropy fade in the objective: linear, cosine, exponential, inverse_sigmoid.
+    curriculum: str | None = None  # Let the phrases of ngram_oaxe shrink from whole sentences to n, by the same shapes.
     model: Literal["nat", "markov", "ar"] = "nat"  # In one pass; token by token, by the last ones alone or by all.
     order: int = 5  # Of a Markov model, in tokens.
     orders: tuple[int, ...] = ()  # Orders that a Markov model is trained for at once, 0 = all; given again.
@@ -66,7 +73,7 @@ class Config:
     smoothing: float = 0.1  # Of labels, in cross-entropy.
     rows: int = 128  # Pairs in a step.
     teacher_steps: int = 2700  # Of the model that writes token by token.
-    steps: int = 3400  # Of the one-pass model by cross-entropy.
+    steps: int = 3400  # Of the one-pass model by cross-entropy; 0 = none, the objective starts from scratch.
     tuning_steps: int = 900  # Of the objective after that.
     seed: int = 0  # Of weights, batches and masks.
     limit: int | None = None  # At most so many steps in each stage: a smoke run.
@@ -84,17 +91,18 @@ def run(config: Config) -> Path:
     learned, test = texts(config)
     if not can_score():
         log.warning("BLEU and chrF are left out: they need sacrebleu, pip install 'paceline[translate]'")
-    job = Job(config, learned)
-    models = job.made(objective)
-    figures = {name: measured(Translator(model, job.subwords), test) for name, model in models.items()}
+    job = begun(config, learned)
+    check_sides(job, test)
+    made = {name: Translator(model, job.subwords, job.direction) for name, model in trained(job, objective).items()}
+    figures = {name: measured(translator, test) for name, translator in made.items()}
     print("\n".join(told(name, some) for name, some in figures.items()), file=sys.stderr)
 
     def write(folder: Path) -> None:
-        *others, last = models
-        Translator(models[last], job.subwords).save(folder)
+        *others, last = made
+        made[last].save(folder)
         for name in others:
             (folder / name).mkdir()
-            Translator(models[name], job.subwords).save(folder / name)
+            made[name].save(folder / name)
         replace_json(folder / "training.json", {"pairs": len(job.pairs[0]), "measured": figures}, indent=2)
 
     return replace_folder(config.out, write)
@@ -102,15 +110,26 @@ def run(config: Config) -> Path:
 
 def checked(config: Config) -> Any:
     """The objective after cross-entropy, or None."""
-    for name in ("width", "layers", "longest", "rows", "teacher_steps", "steps", "tuning_steps"):
-        if getattr(config, name) < 1:
-            raise RequestError(f"Expected {name} to be at least 1, found {getattr(config, name)}.")
+    name = plugins.parse(config.objective)[0]
+    for count in ("width", "layers", "longest", "rows", "teacher_steps", "steps", "tuning_steps"):
+        least = 0 if count == "steps" and name != "xe" else 1
+        if getattr(config, count) < least:
+            raise RequestError(f"Expected {count} to be at least {least}, found {getattr(config, count)}.")
     if (config.test_src is None) != (config.test_tgt is None):
         raise RequestError("Expected both --test-src and --test-tgt, or neither.")
-    name = plugins.parse(config.objective)[0]
     if name not in OBJECTIVES:
         raise SpecError(f"There is no objective {name!r} for translation.{did_you_mean(name, OBJECTIVES)}")
-    return None if config.objective == "xe" else plugins.make("objective", config.objective)
+    if (config.anneal and name == "xe") or (config.curriculum and name != "ngram_oaxe"):
+        raise RequestError("Expected --anneal with --objective oaxe or ngram_oaxe only, and --curriculum with ngram_oaxe only; "
+                           f"found {config.objective}.")
+    for shape in fades(config).values():
+        falling(0, 1, shape)  # an unknown one is refused
+    return None if name == "xe" else plugins.make("objective", config.objective)
+
+
+def fades(config: Config) -> dict[str, str]:
+    """What falls while the objective trains, and by which shape."""
+    return {name: shape for name, shape in (("mix", config.anneal), ("curriculum", config.curriculum)) if shape}
 
 
 def texts(config: Config) -> tuple[Pairs, Pairs]:
@@ -122,91 +141,111 @@ def texts(config: Config) -> tuple[Pairs, Pairs]:
     return learned, test
 
 
+@dataclass(frozen=True)
 class Job:
-    """The stages, each in its own folder of OUT.work."""
+    """What the stages share; each has its own folder of `work`."""
 
-    def __init__(self, config: Config, learned: Pairs) -> None:
-        self.config, self.learned = config, learned
-        free = ("out", "src", "tgt", "test_src", "test_tgt", "objective", "tuning_steps", "limit")
-        settings = {key: str(value) for key, value in dataclasses.asdict(config).items() if key not in free}
-        content = "\n".join(learned.source + learned.target).encode("utf-8", "surrogatepass")
-        settings |= {"texts": f"{zlib.crc32(content):08x}"}
-        self.work = claim_folder(config.out.with_name(config.out.name + ".work"), settings)
-        self.subwords = self._subwords()
-        self.pairs = self._encoded()
+    config: Config
+    work: Path
+    subwords: Subwords
+    pairs: Encoded
+    direction: Direction
 
-    def _subwords(self) -> Subwords:
-        folder = self.work / "subwords"
-        if not folder.exists():
-            with waiting("finding subwords"):
-                made = Subwords.trained(self.learned.source + self.learned.target, self.config.vocabulary)
-            replace_folder(folder, made.save)
-        return Subwords.load(folder)
 
-    def _encoded(self) -> Encoded:
-        """Ids of the pairs that are short enough."""
-        both = zip(self.learned.source, self.learned.target, strict=True)
-        ids = [(self.subwords.encode(source), self.subwords.encode(target, source)) for source, target in both]
-        kept = [pair for pair in ids if max(map(len, pair)) <= self.config.longest]
-        if len(kept) < len(ids):
-            log.warning("%d pairs with more than %d tokens were left out", len(ids) - len(kept), self.config.longest)
-        if not kept:
-            raise DataError(f"Expected pairs of at most {self.config.longest} tokens, found none; raise --longest.")
-        return [source for source, _ in kept], [target for _, target in kept]
+def begun(config: Config, learned: Pairs) -> Job:
+    """The work folder, claimed, with subwords in it and the texts in these."""
+    settings = {key: str(value) for key, value in dataclasses.asdict(config).items() if key not in FREE}
+    content = "\n".join(learned.source + learned.target).encode("utf-8", "surrogatepass")
+    settings |= {"texts": f"{zlib.crc32(content):08x}"}
+    work = claim_folder(config.out.with_name(config.out.name + ".work"), settings)
+    subwords = subwords_stage(work / "subwords", learned, config.vocabulary)
+    pairs = encoded(subwords, learned, config.longest)
+    return Job(config, work, subwords, pairs, Direction.of(pairs, len(subwords), languages(config.src, config.tgt)))
 
-    def made(self, objective: Any) -> dict[str, Nat | Markov]:
-        """The models by name, the one that was asked for last."""
-        c = self.config
-        if c.model == "markov":
-            return {"markov": self._token_by_token("markov", order=c.order, leak_free=c.leak_free)}
-        models: dict[str, Nat | Markov] = {}
-        pairs = self.pairs
-        if c.model == "ar" or not c.raw:
-            models["teacher"] = teacher = self._token_by_token("teacher")
-        if c.model == "ar":
-            return models
-        if not c.raw:
-            with reporter("distilled", len(pairs[0])) as report:
-                pairs = distilled(teacher, pairs, self.work / "distilled", BEAM, report)
-        models["xe"] = self._at_once("xe", pairs, None, c.steps)
-        if objective is not None:
-            name, start = c.objective.partition(":")[0], models["xe"].state_dict()
-            models[name] = self._at_once(folder_of(f"{c.objective} {c.tuning_steps}"), pairs, objective, c.tuning_steps, start)
+
+def subwords_stage(folder: Path, learned: Pairs, vocabulary: int) -> Subwords:
+    if not folder.exists():
+        with waiting("finding subwords"):
+            made = Subwords.trained(learned.source + learned.target, vocabulary)
+        replace_folder(folder, made.save)
+    return Subwords.load(folder)
+
+
+def encoded(subwords: Subwords, learned: Pairs, longest: int) -> Encoded:
+    """Ids of the pairs that are short enough."""
+    both = zip(learned.source, learned.target, strict=True)
+    ids = [(subwords.encode(source), subwords.encode(target, source)) for source, target in both]
+    kept = [pair for pair in ids if max(map(len, pair)) <= longest]
+    if len(kept) < len(ids):
+        log.warning("%d pairs with more than %d tokens were left out", len(ids) - len(kept), longest)
+    if not kept:
+        raise DataError(f"Expected pairs of at most {longest} tokens, found none; raise --longest.")
+    return [source for source, _ in kept], [target for _, target in kept]
+
+
+def check_sides(job: Job, test: Pairs) -> None:
+    """Raises DataError, before anything is trained, where the sources of the test are in the language of the targets."""
+    if job.direction.backwards(i for text in test.source for i in job.subwords.encode(text)):
+        raise DataError(f"Expected {job.config.test_src or job.config.src} in the language of {job.config.src}, found that of the "
+                        "translations; exchange --test-src and --test-tgt.")
+
+
+def trained(job: Job, objective: Any) -> dict[str, Nat | Markov]:
+    """The models by name, the one that was asked for last."""
+    c, pairs, models = job.config, job.pairs, dict[str, Nat | Markov]()
+    if c.model == "markov":
+        return {"markov": writer(job, "markov", c.orders, order=c.order, leak_free=c.leak_free)}
+    if c.model == "ar" or not c.raw:
+        models["teacher"] = teacher = writer(job, "teacher")
+    if c.model == "ar":
         return models
+    if not c.raw:
+        with reporter("distilled", len(pairs[0])) as report:
+            pairs = distilled(teacher, pairs, job.work / "distilled", BEAM, report)
+    if c.steps:
+        model = fresh(c, Nat, len(job.subwords))
+        models["xe"] = fit(job, "xe", model, writes_at_once(model, None, c.smoothing), pairs, c.steps)
+    if objective is not None:
+        models[c.objective.partition(":")[0]] = tuned(job, objective, pairs, models.get("xe"))
+    return models
 
-    def _token_by_token(self, name: str, **options: Any) -> Markov:
-        model = self._fresh(Markov, **options)
-        gradient = token_by_token(model, self.config.orders if options else (), self.config.smoothing)
-        self._trained(name, model, gradient, self.pairs, self.config.teacher_steps, 1.0)
-        return model
 
-    def _at_once(self, name: str, pairs: Encoded, objective: Any, steps: int, start: dict[str, Any] | None = None) -> Nat:
-        model = self._fresh(Nat)
-        if start is not None:
-            model.load_state_dict(start)
-        gradient = writes_at_once(model, objective, self.config.smoothing)
-        self._trained(name, model, gradient, pairs, steps, 1.0 if objective is None else TUNED)
-        return model
+def writer(job: Job, name: str, orders: tuple[int, ...] = (), **options: Any) -> Markov:
+    """A model that writes token by token."""
+    model = fresh(job.config, Markov, len(job.subwords), **options)
+    return fit(job, name, model, token_by_token(model, orders, job.config.smoothing), job.pairs, job.config.teacher_steps)
 
-    def _fresh(self, kind: type, **options: Any) -> Any:
-        c = self.config
-        torch.manual_seed(c.seed)
-        return kind(TranslationConfig(
-            vocabulary=len(self.subwords), width=c.width, heads=max(1, c.width // 32), ffn=4 * c.width, layers=c.layers,
-            decoder_layers=c.layers, longest=c.longest, dropout=c.dropout, **options,
-        ))  # fmt: skip
 
-    def _trained(self, name: str, model: Any, gradient: Gradient, pairs: Encoded, steps: int, rate: float) -> None:
-        steps = steps if self.config.limit is None else min(steps, self.config.limit)
-        feed: Any = batches(pairs, self.config.rows, self.config.seed)
-        loop = Loop(self.work / name, steps)
-        loop = dataclasses.replace(loop, matrix_lr=rate * (loop.matrix_lr or 0.0), other_lr=rate * loop.other_lr)
-        with reporter(name, steps) as report:
-            train(model, feed, gradient, loop, report=report)
-        model.eval()
+def tuned(job: Job, objective: Any, pairs: Encoded, start: Any) -> Nat:
+    """A one-pass model by an objective, from the weights of another or from scratch."""
+    c, model = job.config, fresh(job.config, Nat, len(job.subwords))
+    if start is not None:
+        model.load_state_dict(start.state_dict())
+    falls = fades(c)
+    folder = folder_of(" ".join([c.objective, str(c.tuning_steps), *(f"{name} {shape}" for name, shape in falls.items())]))
+    gradient = fading(model, objective, falls, c.tuning_steps)
+    return fit(job, folder, model, gradient, pairs, c.tuning_steps, TUNED if start else 1.0)
 
 
 def folder_of(objective: str) -> str:
     """Where its checkpoints go: other options, other folder."""
     return "".join(char if char.isalnum() else "-" for char in objective)
 
+
+def fresh(config: Config, kind: type[M], vocabulary: int, **options: Any) -> M:
+    """A model before training."""
+    torch.manual_seed(config.seed)
+    return kind(TranslationConfig(
+        vocabulary=vocabulary, width=config.width, heads=max(1, config.width // 32), ffn=4 * config.width, layers=config.layers,
+        decoder_layers=config.layers, longest=config.longest, dropout=config.dropout, **options,
+    ))  # fmt: skip
+
+
+def fit(job: Job, name: str, model: M, gradient: Gradient, pairs: Encoded, steps: int, rate: float = 1.0) -> M:
+    """The model, trained in its folder at this share of the peak rates."""
+    loop = Loop(job.work / name, steps if job.config.limit is None else min(steps, job.config.limit))
+    loop = dataclasses.replace(loop, matrix_lr=rate * (loop.matrix_lr or 0.0), other_lr=rate * loop.other_lr)
+    feed: Any = batches(pairs, job.config.rows, job.config.seed)
+    with reporter(name, loop.steps) as report:
+        train(model, feed, gradient, loop, report=report)
+    return model.eval()
