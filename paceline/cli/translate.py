@@ -30,8 +30,8 @@ class Options:
     iterations: int = flag(1, "Passes of a one-pass model; from 2 on it writes its least likely words anew.")
     collapse: bool = flag(False, "Write a word once that stands twice in a row.", "--collapse")
     order: int | None = flag(None, "Tokens that a Markov model looks back, 0 = all, where it was trained for several orders.")
-    rerank: str | None = flag(None, "A model that writes token by token, such as MODEL/teacher: it chooses among a one-pass model's "
-                              "translations of all lengths.")
+    rerank: str | None = flag(None, "A model that writes token by token, such as MODEL/teacher, to choose among a one-pass "
+                              "model's translations of all lengths.")
     reference: str | None = flag(None, "A file with the right translations: BLEU and chrF are told, with intervals.")
     json: str | None = flag(None, "Write sources, translations and scores to a file, or to the terminal with -.")
 

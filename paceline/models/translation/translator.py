@@ -130,11 +130,11 @@ class Translator:
 
     @torch.no_grad()
     def likelihoods(self, text: str, translations: Sequence[str]) -> list[float]:
-        """How likely a `Markov` finds translations of a text, from wherever they are: the mean log-probability of each one's tokens
-        and its end, by which beam search ranks, too. Raises ModelError for a model that writes in one pass.
+        """How likely a `Markov` finds translations of a text, wherever they come from: the mean log-probability of each one's
+        tokens and its end, as beam search ranks. Raises ModelError for a model that writes in one pass.
         """
         if isinstance(self.model, Nat):
-            raise ModelError("Expected a model that writes token by token to rank translations, found one that writes in one pass.")
+            raise ModelError("Expected a model that writes token by token to rerank by, found one that writes in one pass.")
         ids = [self.subwords.encode(text), *(self.subwords.encode(one, text) for one in translations)]
         source, target = ([some[: self.model.config.longest] for some in part] for part in (ids[:1], ids[1:]))
         read = self.model.read(padded(source)).pick(torch.zeros(len(target), dtype=torch.long, device="cpu"))
