@@ -68,8 +68,8 @@ def batches(pairs: Encoded, rows: int, seed: int) -> Callable[[int], Sentences]:
 
     def batch(step: int) -> Sentences:
         chosen = epoch(step // count)[step % count]
-        rows = (padded([side[i] for i in chosen]) for side in pairs)
-        return Sentences(*rows, seed * 1_000_003 + step, step)
+        rows, answers = (padded([side[i] for i in chosen]) for side in pairs)
+        return Sentences(rows, answers, seed * 1_000_003 + step, step)
 
     return batch
 
