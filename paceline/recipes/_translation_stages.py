@@ -84,9 +84,10 @@ def encoded(subwords: Subwords, learned: Pairs, longest: int) -> Encoded:
 
 def check_sides(job: Job, test: Pairs) -> None:
     """Raises DataError, before anything is trained, where the sources of the test are in the language of the targets."""
-    if job.direction.backwards(i for text in test.source for i in job.subwords.encode(text)):
-        raise DataError(f"Expected {job.config.test_src or 'texts held out'} in the language of {job.config.src}, found that of "
-                        "its translations; exchange --test-src and --test-tgt.")
+    c = job.config
+    if c.test_src and job.direction.backwards(i for text in test.source for i in job.subwords.encode(text)):
+        raise DataError(f"Expected {c.test_src} in the language of {c.src}, found that of its translations; exchange --test-src and "
+                        "--test-tgt.")
 
 
 def trained(job: Job, objective: Any) -> dict[str, Nat | Markov]:
@@ -115,7 +116,7 @@ def writer(job: Job, name: str, orders: tuple[int, ...] = (), **options: Any) ->
     return fit(job, name, model, token_by_token(model, orders, job.config.smoothing), job.pairs, job.config.teacher_steps)
 
 
-def tuned(job: Job, objective: Any, pairs: Encoded, start: Any) -> Nat:
+def tuned(job: Job, objective: Any, pairs: Encoded, start: Nat | Markov | None) -> Nat:
     """A one-pass model by an objective, from the weights of another or from scratch."""
     c, model = job.config, fresh(job.config, Nat, len(job.subwords))
     if start is not None:
