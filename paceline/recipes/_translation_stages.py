@@ -86,8 +86,8 @@ def check_sides(job: Job, test: Pairs) -> None:
     """Raises DataError, before anything is trained, where the sources of the test are in the language of the targets."""
     c = job.config
     if c.test_src and job.direction.backwards(i for text in test.source for i in job.subwords.encode(text)):
-        raise DataError(f"Expected {c.test_src} in the language of {c.src}, found that of its translations; exchange --test-src and "
-                        "--test-tgt.")
+        raise DataError(f"Expected {c.test_src} in the language of {c.src}, found that of its translations; exchange --test-src "
+                        "and --test-tgt.")
 
 
 def trained(job: Job, objective: Any) -> dict[str, Nat | Markov]:
