@@ -55,9 +55,9 @@ class Config:
     dropout: float = 0.1  # While training.
     smoothing: float = 0.1  # Of labels, in cross-entropy.
     rows: int = 128  # Pairs in a step.
-    teacher_steps: int = 2700  # Of the model that writes token by token.
-    steps: int = 3400  # Of the one-pass model by cross-entropy; 0 = none, the objective starts from scratch.
-    tuning_steps: int = 900  # Of the objective after that.
+    teacher_steps: int = 1800  # Of the model that writes token by token.
+    steps: int = 2400  # Of the one-pass model by cross-entropy; 0 = none, the objective starts from scratch.
+    tuning_steps: int = 600  # Of the objective after that.
     seed: int = 0  # Of weights, batches and masks.
     limit: int | None = None  # At most so many steps in each stage: a smoke run.
 

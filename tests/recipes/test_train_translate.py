@@ -22,7 +22,6 @@ from paceline.models.translation.search import beam
 from paceline.models.translation.translator import Asked, Translator
 from paceline.recipes import _translation_stages as stages
 from paceline.recipes.train_translate import Config, run
-from paceline.train.loop import Loop
 
 WORDS = {"red": "rot", "blue": "blau", "house": "Haus", "car": "Auto", "the": "das", "one": "ein"}
 
@@ -110,7 +109,7 @@ def test_cross_entropy_and_whole_phrases_fade_from_scratch(few: Config, monkeypa
         model, feed, gradient, loop, **options))
     run(replace(few, raw=True, steps=0, objective="ngram_oaxe:n=2", anneal="cosine", curriculum="linear"))
     [loop] = asked  # nothing before the objective, and at the full rate
-    assert (loop.folder.name, loop.steps, loop.other_lr) == ("ngram-oaxe-n-2-5-mix-cosine-curriculum-linear", 5, Loop.other_lr)
+    assert (loop.folder.name, loop.steps, loop.other_lr) == ("ngram-oaxe-n-2-5-mix-cosine-curriculum-linear", 5, stages.RATE)
 
 
 def test_what_cannot_be_trained(made: Path, config: Config, tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -23,12 +23,14 @@ from paceline.models.translation.rescore import token_scores
 from paceline.models.translation.search import Candidate, beam, best_of, check_beam, greedy
 from paceline.models.translation.subwords import Subwords
 
-__all__ = ["Asked", "Translated", "Translator"]
+__all__ = ["ROWS", "Asked", "Translated", "Translator", "Write"]
 
 log = logging.getLogger("paceline")
 
 KINDS = {"Nat": Nat, "Markov": Markov}
 ROWS = 32  # sentences translated at once
+
+Write = Callable[[list[list[int]]], list[Candidate]]
 
 
 @dataclass(frozen=True)
@@ -92,9 +94,10 @@ class Translator:
         if self.direction:
             self.direction.save(folder)
 
-    def translate(self, texts: Sequence[str], asked: Asked = Asked()) -> list[Translated]:  # noqa: B008
+    def translate(self, texts: Sequence[str], asked: Asked = Asked(), write: Write | None = None) -> list[Translated]:  # noqa: B008
         """One translation for each text, empty for an empty one; texts that are too long are cut, and counted in the log, where
-        it is said, too, if they read like the language that is translated into.
+        it is said, too, if they read like the language that is translated into. write: who translates ids in place of the model
+        itself, such as the engine (`engine/translating.py`).
         """
         ids, longest = [self.subwords.encode(text) if text.strip() else [] for text in texts], self.model.config.longest
         if cut := sum(len(some) > longest for some in ids):
@@ -103,26 +106,27 @@ class Translator:
             log.warning(self.direction.complaint())
         found = dict[int, Candidate]()
         for rows in _together(ids):
-            written = self._written([ids[i] for i in rows], asked)
+            some = [ids[i][:longest] for i in rows]
+            written = self._written(some, asked) if write is None else [[one] for one in write(some)]
+            if asked.collapse:
+                written = [[one._replace(tokens=collapsed(one.tokens)) for one in several] for several in written]
             if asked.rerank:
-                written = [self._reranked(asked.rerank, texts[i], some) for i, some in zip(rows, written, strict=True)]
+                written = [self._reranked(asked.rerank, texts[i], several) for i, several in zip(rows, written, strict=True)]
             found |= zip(rows, map(best_of, written), strict=True)
         return [self._told(text, found.get(i, Candidate([], 0.0))) for i, text in enumerate(texts)]
 
     def _written(self, ids: list[list[int]], asked: Asked) -> list[list[Candidate]]:
         """Of each sentence one translation or several."""
-        source = padded([some[: self.model.config.longest] for some in ids])
+        source = padded(ids)
         if isinstance(self.model, Nat):
             if asked.order is not None:
                 raise RequestError("A model that writes in one pass has no order; leave --order out.")
-            found = mask_predict(self.model, source, asked.beam, asked.iterations)
-        elif asked.rerank:
+            return mask_predict(self.model, source, asked.beam, asked.iterations)
+        if asked.rerank:
             raise RequestError("Only translations of a model that writes in one pass are reranked; leave --rerank out.")
-        elif asked.beam == 1:
-            found = [[one] for one in greedy(self.model, source, asked.order)]
-        else:
-            found = [[one] for one in beam(self.model, source, asked.beam, order=asked.order)]
-        return [[one._replace(tokens=collapsed(one.tokens)) for one in some] for some in found] if asked.collapse else found
+        if asked.beam == 1:
+            return [[one] for one in greedy(self.model, source, asked.order)]
+        return [[one] for one in beam(self.model, source, asked.beam, order=asked.order)]
 
     def _reranked(self, judge: Translator, text: str, found: list[Candidate]) -> list[Candidate]:
         scores = judge.likelihoods(text, [self.subwords.decode(one.tokens, text) for one in found])
