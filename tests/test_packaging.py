@@ -6,6 +6,7 @@ import ast
 import re
 import subprocess
 import tomllib
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ PROJECT, WHEEL = DECLARED["project"], DECLARED["tool"]["hatch"]["build"]["target
 MODULES = {"scikit-learn": "sklearn", "llama-cpp-python": "llama_cpp", "openvino-genai": "openvino_genai"}
 
 
+@cache
 def imported() -> set[str]:
     """The packages that the source imports, at the top of a file or inside a function, or looks for on another's behalf."""
     nodes = [node for path in (ROOT / "paceline").rglob("*.py") for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))]

@@ -25,7 +25,9 @@ class Options:
 
 
 def train(context: typer.Context, options: Options) -> None:
-    """Train draft heads for a model: `paceline train draft --data texts/`. `paceline train draft --help` lists its settings."""
+    """Train draft heads, a hybrid, a translator or a classifier: `paceline train translate --src train.en --tgt train.de`.
+    `paceline train WHAT --help` lists its settings.
+    """
     known = [name.removeprefix(PREFIX) for name in plugins.names("recipe") if name.startswith(PREFIX)]
     if options.what in (None, "--help"):
         lines = [f"  {name:<12} {plugins.summary('recipe', PREFIX + name)}" for name in known]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,6 +32,8 @@ class Options:
     iterations: int = flag(1, "Passes of a one-pass model; from 2 on it writes its least likely words anew.")
     collapse: bool = flag(False, "Write a word once that stands twice in a row.", "--collapse")
     order: int | None = flag(None, "Tokens that a Markov model looks back, 0 = all, where it was trained for several orders.")
+    rerank: str | None = flag(None, "A model that writes token by token, such as MODEL/teacher, to choose among a one-pass "
+                              "model's translations of all lengths.")
     reference: str | None = flag(None, "A file with the right translations: BLEU and chrF are told, with intervals.")
     json: str | None = flag(None, "Write sources, translations and scores to a file, or to the terminal with -.")
 
@@ -44,6 +46,7 @@ def translate(options: Options) -> None:
     asked = Asked(5 if options.beam is None else options.beam, options.iterations, options.collapse, options.order)
     with waiting(f"opening {options.model}"):
         held = Translator.load(options.model)
+        asked = replace(asked, rerank=Translator.load(options.rerank)) if options.rerank else asked
         drafted = with_drafts(held, options)
     if options.text == "-" and sys.stdin.isatty():
         talk(held, asked, drafted)
@@ -66,6 +69,8 @@ def with_drafts(held: Translator, options: Options) -> Drafted | None:
     """The engine at work on this model, where a drafter is named. Raises RequestError for a beam, which nothing drafts."""
     if options.drafter is None:
         return None
+    if options.rerank:
+        raise RequestError("Drafts are of one greedy translation, with nothing to rerank: leave --rerank out, or --drafter.")
     if options.beam not in (None, 1):
         raise RequestError(f"Drafts are of greedy translation: leave --beam {options.beam} out, or --drafter.")
     from paceline.engine.translating import Drafted

@@ -17,7 +17,7 @@ from paceline.data.read import held_out
 from paceline.errors import DataError
 from paceline.files import decoded, read_bytes
 
-__all__ = ["HUB", "Pairs", "catalogue", "read_pairs", "split"]
+__all__ = ["HUB", "Pairs", "catalogue", "languages", "read_pairs", "split"]
 
 log = logging.getLogger("paceline")
 
@@ -58,6 +58,15 @@ def read_pairs(source: str, target: str | None = None) -> Pairs:
         first = next(where for where, a, b in found if not (a and b))
         log.warning("%d pairs with an empty side were left out, the first of them: %s", len(found) - len(kept), first)
     return Pairs.of(kept)
+
+
+def languages(source: str, target: str | None = None) -> tuple[str, str]:
+    """What names call the two languages: train.en and train.de.gz, hub:NAME@en-de; both empty where they do not say."""
+    if target is not None:
+        names = [Path(name.removesuffix(".gz")).suffix[1:] for name in (source, target)]
+    else:
+        names = source.partition("@")[2].split("-") if source.startswith(HUB) else []
+    return (names[0], names[1]) if len(set(filter(None, names))) == 2 else ("", "")
 
 
 def split(pairs: Pairs, percent: int, salt: str = "") -> tuple[Pairs, Pairs]:

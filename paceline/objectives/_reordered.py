@@ -30,6 +30,8 @@ class Terms(Protocol):
     @property
     def margin(self) -> float: ...
     @property
+    def gate(self) -> float: ...
+    @property
     def smoothing(self) -> float: ...
     @property
     def mix(self) -> float: ...
@@ -39,9 +41,9 @@ class Terms(Protocol):
 
 def check(name: str, terms: Terms) -> None:
     """Raises SpecError for options out of range; a margin of 1 would drop every term."""
-    if not (0 <= terms.margin < 1 and 0 <= terms.smoothing < 1 and 0 <= terms.mix <= 1):
-        raise SpecError(f"{name} needs 0 <= margin < 1, 0 <= smoothing < 1 and 0 <= mix <= 1; found margin={terms.margin}, "
-                        f"smoothing={terms.smoothing}, mix={terms.mix}.")
+    if not (0 <= terms.margin < 1 and 0 <= terms.gate <= 1 and 0 <= terms.smoothing < 1 and 0 <= terms.mix <= 1):
+        raise SpecError(f"{name} needs 0 <= margin < 1, 0 <= gate <= 1, 0 <= smoothing < 1 and 0 <= mix <= 1; found "
+                        f"margin={terms.margin}, gate={terms.gate}, smoothing={terms.smoothing}, mix={terms.mix}.")
 
 
 def one_hot(order: Tensor) -> Tensor:
@@ -58,8 +60,8 @@ def reordered(logits: Tensor, target: Tensor, terms: Terms, weigh: Weigh) -> Los
     costs = _costs(log_probs, target)
     kept = weights * scored[..., None]
     moved = scored.sum() - kept.diagonal(dim1=1, dim2=2).sum()
-    if terms.margin:  # a term that is no number is not dropped: a model that diverged must show
-        kept = kept * ~(costs.detach() >= (math.log2 if terms.compat else math.log)(1 / terms.margin))
+    if terms.margin:
+        kept = _truncated(kept, costs.detach(), terms)
     own = torch.eye(target.shape[1], device=target.device) * scored[..., None]
     matched, xent = _weighted(costs.detach(), kept), _weighted(costs.detach(), own)
     total = _weighted(costs, terms.mix * own + (1 - terms.mix) * kept)
@@ -67,6 +69,14 @@ def reordered(logits: Tensor, target: Tensor, terms: Terms, weigh: Weigh) -> Los
         total = (1 - terms.smoothing) * total - terms.smoothing * log_probs.mean(-1)[scored].sum()
     sums = torch.stack([matched, xent, kept.sum(), moved]).tolist()
     return Loss(total, dict(zip(("matched", "xent", "kept", "moved"), sums, strict=True)))
+
+
+def _truncated(kept: Tensor, costs: Tensor, terms: Terms) -> Tensor:
+    """Without the terms that the margin drops, where it leaves a share of `gate`. One that is no number is not dropped: a model
+    that diverged must show.
+    """
+    sure = kept * ~(costs >= (math.log2 if terms.compat else math.log)(1 / terms.margin))
+    return sure.where(sure.sum() >= terms.gate * kept.sum(), kept)
 
 
 def _weighted(costs: Tensor, weights: Tensor) -> Tensor:

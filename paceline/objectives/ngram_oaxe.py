@@ -32,7 +32,7 @@ class NgramOaxe:
             22 for n = 3; above, the best of a beam, never worse than XE. On the CPU, and slow.
     curriculum: share c, 1 to 0, of a sentence's length L above n: phrases have n + c (L - n) tokens, rounded up. As it falls
         (`paceline.train.schedule.falling`) it leads from XE to phrases of n.
-    margin, smoothing, mix, compat: as for `oaxe`.
+    margin, gate, smoothing, mix, compat: as for `oaxe`.
 
     Source: the paper's idea. Its code is not to be had and the exact reduction not known to us, so all three variants are
     reconstructions. `windows` is the nearest, with weights of ours that make n = 1 OaXE, n = L XE, and the reference's own order
@@ -44,6 +44,7 @@ class NgramOaxe:
     variant: Literal["windows", "tiling", "blocks"] = "windows"
     curriculum: float = 0.0
     margin: float = 0.0
+    gate: float = 0.0
     smoothing: float = 0.0
     mix: float = 0.0
     compat: bool = False

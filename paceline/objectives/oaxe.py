@@ -22,9 +22,11 @@ class Oaxe:
     least -sum log p_i(y_s(i)); the gradient flows through the chosen terms alone, which is a subgradient of the minimum.
 
     margin: terms whose probability is not above it are dropped, after the matching. 0 drops none; the paper's is 0.15.
+    gate: the margin drops nothing of a call whose terms it would not leave this share of, as with a model that is sure of little
+        yet: truncated, it would only learn to be surer of that. 0 always truncates, as the paper does; 0.7 is a fair choice.
     smoothing: share of label smoothing, over all positions, dropped ones too. The paper's is 0.1.
     mix: share T of plain XE in T XE + (1 - T) OaXE, 1 to 0. OaXE alone never learns an order: start from a model trained by
-    XE, or let T fall as training goes on (`paceline.train.schedule.falling`). Truncate only what already predicts well.
+    XE, or let T fall as training goes on (`paceline.train.schedule.falling`).
     compat: read the margin as the released code does, log2(1 / margin) nats: 0.15 then acts like 0.065.
 
     Source: the paper's loss, truncation and joint training; smoothing as in the code released with it. Departures: a sum, to be
@@ -34,6 +36,7 @@ class Oaxe:
     """
 
     margin: float = 0.0
+    gate: float = 0.0
     smoothing: float = 0.0
     mix: float = 0.0
     compat: bool = False

@@ -6,31 +6,21 @@ the sources (sequence-level distillation), the one-pass model by masked cross-en
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import sys
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
-
 from paceline import plugins
-from paceline.core.progress import waiting
 from paceline.data.parallel import Pairs, read_pairs, split
 from paceline.errors import DataError, RequestError, SpecError, did_you_mean
 from paceline.files import replace_json
-from paceline.models.translation.config import TranslationConfig
-from paceline.models.translation.markov import Markov
-from paceline.models.translation.nat import Nat
-from paceline.models.translation.subwords import Subwords
 from paceline.models.translation.translator import Translator
-from paceline.train.checkpoint import claim_folder, replace_folder
-from paceline.train.loop import Loop, train
+from paceline.recipes._translation_stages import begun, check_sides, fades, trained
+from paceline.train.checkpoint import replace_folder
 from paceline.train.precision import flush_denormals
-from paceline.train.progress import reporter
-from paceline.train.translation import Encoded, Gradient, batches, distilled, token_by_token, writes_at_once
+from paceline.train.schedule import falling
 from paceline.train.translation_metrics import can_score, measured, told
 
 __all__ = ["Config", "run"]
@@ -39,9 +29,6 @@ log = logging.getLogger("paceline")
 
 OBJECTIVES = ("xe", "oaxe", "ngram_oaxe")
 HELD = 2  # percent of the pairs that are held out where no test texts are given
-BEAM = 4  # of the teacher
-RATE = 1e-2  # peak, of embeddings and norms; at 3e-3 the first 200 steps reach 3.24 nats, with this 2.94
-TUNED = 0.25  # of the peak rates, for the objective after cross-entropy
 
 
 @dataclass(frozen=True)
@@ -54,6 +41,8 @@ class Config:
     test_tgt: str | None = None  # Their translations.
     out: Path = Path("translator")  # Receives the model; checkpoints go into its neighbour OUT.work.
     objective: str = "xe"  # xe, or after it oaxe, ngram_oaxe, with options such as ngram_oaxe:n=2,margin=0.15.
+    anneal: str | None = None  # Let cross-entropy fade in the objective: linear, cosine, exponential, inverse_sigmoid.
+    curriculum: str | None = None  # Let the phrases of ngram_oaxe shrink from whole sentences to n, by the same shapes.
     model: Literal["nat", "markov", "ar"] = "nat"  # In one pass; token by token, by the last ones alone or by all.
     order: int = 5  # Of a Markov model, in tokens.
     orders: tuple[int, ...] = ()  # Orders that a Markov model is trained for at once, 0 = all; given again.
@@ -67,7 +56,7 @@ class Config:
     smoothing: float = 0.1  # Of labels, in cross-entropy.
     rows: int = 128  # Pairs in a step.
     teacher_steps: int = 1800  # Of the model that writes token by token.
-    steps: int = 2400  # Of the one-pass model by cross-entropy.
+    steps: int = 2400  # Of the one-pass model by cross-entropy; 0 = none, the objective starts from scratch.
     tuning_steps: int = 600  # Of the objective after that.
     seed: int = 0  # Of weights, batches and masks.
     limit: int | None = None  # At most so many steps in each stage: a smoke run.
@@ -85,17 +74,18 @@ def run(config: Config) -> Path:
     learned, test = texts(config)
     if not can_score():
         log.warning("BLEU and chrF are left out: they need sacrebleu, pip install 'paceline[translate]'")
-    job = Job(config, learned)
-    models = job.made(objective)
-    figures = {name: measured(Translator(model, job.subwords), test) for name, model in models.items()}
+    job = begun(config, learned)
+    check_sides(job, test)
+    made = {name: Translator(model, job.subwords, job.direction) for name, model in trained(job, objective).items()}
+    figures = {name: measured(translator, test) for name, translator in made.items()}
     print("\n".join(told(name, some) for name, some in figures.items()), file=sys.stderr)
 
     def write(folder: Path) -> None:
-        *others, last = models
-        Translator(models[last], job.subwords).save(folder)
+        *others, last = made
+        made[last].save(folder)
         for name in others:
             (folder / name).mkdir()
-            Translator(models[name], job.subwords).save(folder / name)
+            made[name].save(folder / name)
         replace_json(folder / "training.json", {"pairs": len(job.pairs[0]), "measured": figures}, indent=2)
 
     return replace_folder(config.out, write)
@@ -103,15 +93,21 @@ def run(config: Config) -> Path:
 
 def checked(config: Config) -> Any:
     """The objective after cross-entropy, or None."""
-    for name in ("width", "layers", "longest", "rows", "teacher_steps", "steps", "tuning_steps"):
-        if getattr(config, name) < 1:
-            raise RequestError(f"Expected {name} to be at least 1, found {getattr(config, name)}.")
+    name = plugins.parse(config.objective)[0]
+    for count in ("width", "layers", "longest", "rows", "teacher_steps", "steps", "tuning_steps"):
+        least = 0 if count == "steps" and name != "xe" else 1
+        if getattr(config, count) < least:
+            raise RequestError(f"Expected {count} to be at least {least}, found {getattr(config, count)}.")
     if (config.test_src is None) != (config.test_tgt is None):
         raise RequestError("Expected both --test-src and --test-tgt, or neither.")
-    name = plugins.parse(config.objective)[0]
     if name not in OBJECTIVES:
         raise SpecError(f"There is no objective {name!r} for translation.{did_you_mean(name, OBJECTIVES)}")
-    return None if config.objective == "xe" else plugins.make("objective", config.objective)
+    if (config.anneal and name == "xe") or (config.curriculum and name != "ngram_oaxe"):
+        raise RequestError("Expected --anneal with --objective oaxe or ngram_oaxe only, and --curriculum with ngram_oaxe only; "
+                           f"found {config.objective}.")
+    for shape in fades(config).values():
+        falling(0, 1, shape)  # an unknown one is refused
+    return None if name == "xe" else plugins.make("objective", config.objective)
 
 
 def texts(config: Config) -> tuple[Pairs, Pairs]:
@@ -121,93 +117,3 @@ def texts(config: Config) -> tuple[Pairs, Pairs]:
     if not len(test):
         raise DataError(f"Expected more pairs than {len(pairs)}: {HELD} % of them are held out. Name others with --test-src.")
     return learned, test
-
-
-class Job:
-    """The stages, each in its own folder of OUT.work."""
-
-    def __init__(self, config: Config, learned: Pairs) -> None:
-        self.config, self.learned = config, learned
-        free = ("out", "src", "tgt", "test_src", "test_tgt", "objective", "tuning_steps", "limit")
-        settings = {key: str(value) for key, value in dataclasses.asdict(config).items() if key not in free}
-        content = "\n".join(learned.source + learned.target).encode("utf-8", "surrogatepass")
-        settings |= {"texts": f"{zlib.crc32(content):08x}"}
-        self.work = claim_folder(config.out.with_name(config.out.name + ".work"), settings)
-        self.subwords = self._subwords()
-        self.pairs = self._encoded()
-
-    def _subwords(self) -> Subwords:
-        folder = self.work / "subwords"
-        if not folder.exists():
-            with waiting("finding subwords"):
-                made = Subwords.trained(self.learned.source + self.learned.target, self.config.vocabulary)
-            replace_folder(folder, made.save)
-        return Subwords.load(folder)
-
-    def _encoded(self) -> Encoded:
-        """Ids of the pairs that are short enough."""
-        both = zip(self.learned.source, self.learned.target, strict=True)
-        ids = [(self.subwords.encode(source), self.subwords.encode(target, source)) for source, target in both]
-        kept = [pair for pair in ids if max(map(len, pair)) <= self.config.longest]
-        if len(kept) < len(ids):
-            log.warning("%d pairs with more than %d tokens were left out", len(ids) - len(kept), self.config.longest)
-        if not kept:
-            raise DataError(f"Expected pairs of at most {self.config.longest} tokens, found none; raise --longest.")
-        return [source for source, _ in kept], [target for _, target in kept]
-
-    def made(self, objective: Any) -> dict[str, Nat | Markov]:
-        """The models by name, the one that was asked for last."""
-        c = self.config
-        if c.model == "markov":
-            return {"markov": self._token_by_token("markov", order=c.order, leak_free=c.leak_free)}
-        models: dict[str, Nat | Markov] = {}
-        pairs = self.pairs
-        if c.model == "ar" or not c.raw:
-            models["teacher"] = teacher = self._token_by_token("teacher")
-        if c.model == "ar":
-            return models
-        if not c.raw:
-            with reporter("distilled", len(pairs[0])) as report:
-                pairs = distilled(teacher, pairs, self.work / "distilled", BEAM, report)
-        models["xe"] = self._at_once("xe", pairs, None, c.steps)
-        if objective is not None:
-            name, start = c.objective.partition(":")[0], models["xe"].state_dict()
-            models[name] = self._at_once(folder_of(f"{c.objective} {c.tuning_steps}"), pairs, objective, c.tuning_steps, start)
-        return models
-
-    def _token_by_token(self, name: str, **options: Any) -> Markov:
-        model = self._fresh(Markov, **options)
-        gradient = token_by_token(model, self.config.orders if options else (), self.config.smoothing)
-        self._trained(name, model, gradient, self.pairs, self.config.teacher_steps, 1.0)
-        return model
-
-    def _at_once(self, name: str, pairs: Encoded, objective: Any, steps: int, start: dict[str, Any] | None = None) -> Nat:
-        model = self._fresh(Nat)
-        if start is not None:
-            model.load_state_dict(start)
-        gradient = writes_at_once(model, objective, self.config.smoothing)
-        self._trained(name, model, gradient, pairs, steps, 1.0 if objective is None else TUNED)
-        return model
-
-    def _fresh(self, kind: type, **options: Any) -> Any:
-        c = self.config
-        torch.manual_seed(c.seed)
-        return kind(TranslationConfig(
-            vocabulary=len(self.subwords), width=c.width, heads=max(1, c.width // 32), ffn=4 * c.width, layers=c.layers,
-            decoder_layers=c.layers, longest=c.longest, dropout=c.dropout, **options,
-        ))  # fmt: skip
-
-    def _trained(self, name: str, model: Any, gradient: Gradient, pairs: Encoded, steps: int, rate: float) -> None:
-        steps = steps if self.config.limit is None else min(steps, self.config.limit)
-        feed: Any = batches(pairs, self.config.rows, self.config.seed)
-        loop = Loop(self.work / name, steps, other_lr=rate * RATE)
-        loop = dataclasses.replace(loop, matrix_lr=rate * loop.matrix_lr)
-        with reporter(name, steps) as report:
-            train(model, feed, gradient, loop, report=report)
-        model.eval()
-
-
-def folder_of(objective: str) -> str:
-    """Where its checkpoints go: other options, other folder."""
-    return "".join(char if char.isalnum() else "-" for char in objective)
-

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,8 +26,9 @@ from paceline.models.translation.search import beam
 from paceline.objectives import Loss
 from paceline.objectives.xent import xent
 from paceline.train.loop import Progress
+from paceline.train.schedule import falling
 
-__all__ = ["Encoded", "Gradient", "Sentences", "batches", "distilled", "token_by_token", "writes_at_once"]
+__all__ = ["Encoded", "Gradient", "Sentences", "batches", "distilled", "fading", "token_by_token", "writes_at_once"]
 
 POOL = 20  # batches whose sentences are sorted by length together
 PART = 512  # sentences that the teacher translates between two saves
@@ -38,11 +40,12 @@ Encoded = tuple[list[list[int]], list[list[int]]]
 
 
 class Sentences(NamedTuple):
-    """A batch: ids ``[B, S]`` and ``[B, T]``, and the number that its random choices are drawn by."""
+    """A batch: ids ``[B, S]`` and ``[B, T]``, the number that its random choices are drawn by, and the step it is for."""
 
     source: Tensor
     target: Tensor
     seed: int
+    step: int = 0
 
     @property
     def tokens(self) -> Tensor:
@@ -65,7 +68,8 @@ def batches(pairs: Encoded, rows: int, seed: int) -> Callable[[int], Sentences]:
 
     def batch(step: int) -> Sentences:
         chosen = epoch(step // count)[step % count]
-        return Sentences(padded([source[i] for i in chosen]), padded([target[i] for i in chosen]), seed * 1_000_003 + step)
+        rows, answers = (padded([side[i] for i in chosen]) for side in pairs)
+        return Sentences(rows, answers, seed * 1_000_003 + step, step)
 
     return batch
 
@@ -103,6 +107,19 @@ def writes_at_once(model: Nat, objective: Objective | None, smoothing: float) ->
         loss = objective(logits, labels) if objective else xent(logits.flatten(0, 1), labels.flatten(), smoothing=smoothing)
         length = -lengths.gather(1, real.sum(1, keepdim=True)).sum()
         return _given(loss, length, int(hidden.sum()))
+
+    return gradient
+
+
+def fading(model: Nat, objective: Any, shapes: dict[str, str], steps: int) -> Gradient:
+    """`writes_at_once` with an objective some of whose options fall over so many steps, from 1 to their own values, each by its
+    shape (`schedule.falling`): ``mix`` for joint training (Du et al. 2021), ``curriculum`` for phrases that shrink.
+    """
+
+    def gradient(batch: Sentences, autocast: bool) -> tuple[dict[str, float], int]:
+        shares = {name: falling(batch.step, steps, shape) for name, shape in shapes.items()}
+        now = {name: getattr(objective, name) * (1 - share) + share for name, share in shares.items()}
+        return writes_at_once(model, replace(objective, **now), 0.0)(batch, autocast)
 
     return gradient
 

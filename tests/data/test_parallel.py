@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from paceline.data.parallel import Pairs, catalogue, read_pairs, split
+from paceline.data.parallel import Pairs, catalogue, languages, read_pairs, split
 from paceline.errors import DataError
 
 
@@ -60,6 +60,11 @@ def test_no_source_stands_on_both_sides() -> None:
     pairs = Pairs([f"text {i % 200}" for i in range(400)], ["x"] * 400)
     learned, held = split(pairs, 10)
     assert not set(learned.source) & set(held.source) and len(learned) + len(held) == 400 and 10 < len(held) < 80
+
+
+def test_names_of_languages() -> None:
+    assert languages("a/train.en.gz", "b.c/train.de") == languages("hub:x/y@en-de") == ("en", "de")
+    assert languages("a.txt", "b.txt") == languages("a", "b.de") == languages("x.tsv") == languages("hub:x") == ("", "")
 
 
 @pytest.mark.parametrize(

@@ -61,3 +61,11 @@ def test_the_margin_is_a_probability_or_what_the_released_code_makes_of_it() -> 
     assert Oaxe(margin=0.15)(logits, target).total.item() == pytest.approx(-math.log(0.5))
     both = Oaxe(margin=0.15, compat=True)(logits, target)
     assert both.total.item() == pytest.approx(-math.log(0.5 * 0.1)) and both.parts["kept"] == 2
+
+
+def test_the_gate_keeps_all_terms_until_enough_are_above_the_margin() -> None:
+    """Two of the three above are: at 0.7 nothing is dropped, at 0.6 the third."""
+    p = torch.tensor([0.5, 0.2, 0.05], dtype=torch.float64)
+    logits, target = torch.stack([p, 1 - p], -1).log()[:, None], torch.zeros(3, 1, dtype=torch.long)
+    for gate, chances in ((0.7, 0.5 * 0.2 * 0.05), (0.6, 0.5 * 0.2)):
+        assert Oaxe(margin=0.15, gate=gate)(logits, target).total.item() == pytest.approx(-math.log(chances))

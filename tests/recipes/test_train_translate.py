@@ -15,10 +15,12 @@ import torch
 from paceline.cli import main
 from paceline.errors import DataError, ModelError, RequestError, SpecError
 from paceline.models.translation.markov import Markov
+from paceline.models.translation.mask_predict import mask_predict
 from paceline.models.translation.nat import Nat
+from paceline.models.translation.rescore import token_scores
 from paceline.models.translation.search import beam
 from paceline.models.translation.translator import Asked, Translator
-from paceline.recipes import train_translate
+from paceline.recipes import _translation_stages as stages
 from paceline.recipes.train_translate import Config, run
 
 WORDS = {"red": "rot", "blue": "blau", "house": "Haus", "car": "Auto", "the": "das", "one": "ein"}
@@ -64,7 +66,7 @@ def test_what_is_killed_goes_on_to_the_same_weights(few: Config, tmp_path: Path,
     class Killed(Exception):
         pass
 
-    train, killed = train_translate.train, set()
+    train, killed = stages.train, set()
 
     def dying(model, feed, gradient, loop, **options):
         def batch(step: int):
@@ -77,7 +79,7 @@ def test_what_is_killed_goes_on_to_the_same_weights(few: Config, tmp_path: Path,
 
     unbroken, again = (replace(few, objective="oaxe:margin=0.05", dropout=0.1, out=tmp_path / name) for name in "ab")
     folders = [run(unbroken)]
-    monkeypatch.setattr(train_translate, "train", dying)
+    monkeypatch.setattr(stages, "train", dying)
     for _ in range(3):
         with pytest.raises(Killed):
             run(again)
@@ -101,6 +103,15 @@ def test_one_markov_model_for_several_orders(few: Config) -> None:
         assert asked.tokens == beam(held.model, source, 2, order=order)[0].tokens
 
 
+def test_cross_entropy_and_whole_phrases_fade_from_scratch(few: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, train = [], stages.train
+    monkeypatch.setattr(stages, "train", lambda model, feed, gradient, loop, **options: asked.append(loop) or train(
+        model, feed, gradient, loop, **options))
+    run(replace(few, raw=True, steps=0, objective="ngram_oaxe:n=2", anneal="cosine", curriculum="linear"))
+    [loop] = asked  # nothing before the objective, and at the full rate
+    assert (loop.folder.name, loop.steps, loop.other_lr) == ("ngram-oaxe-n-2-5-mix-cosine-curriculum-linear", 5, stages.RATE)
+
+
 def test_what_cannot_be_trained(made: Path, config: Config, tmp_path: Path) -> None:
     with pytest.raises(SpecError, match="no objective 'oxae' for translation. Did you mean 'oaxe'"):
         run(replace(config, objective="oxae"))
@@ -108,6 +119,14 @@ def test_what_cannot_be_trained(made: Path, config: Config, tmp_path: Path) -> N
         run(replace(config, rows=0))
     with pytest.raises(RequestError, match="Expected both --test-src and --test-tgt"):
         run(replace(config, test_src=None))
+    with pytest.raises(SpecError, match="no shape 'sine' to fall by. Did you mean 'cosine'"):
+        run(replace(config, objective="oaxe", anneal="sine"))
+    for bad in ({"anneal": "linear"}, {"objective": "oaxe", "curriculum": "linear"}):
+        with pytest.raises(RequestError, match="Expected --anneal with --objective oaxe or ngram_oaxe only"):
+            run(replace(config, **bad))
+    with pytest.raises(DataError, match="x.de in the language of .*x.en, found that of its translations; exchange"):
+        run(replace(config, out=tmp_path / "swapped", test_src=config.test_tgt, test_tgt=config.test_src))
+    assert {path.name for path in (tmp_path / "swapped.work").iterdir()} == {"settings.json", "subwords"}  # nothing was trained
     with pytest.raises(DataError, match="begun with width = 32, not 64; use another folder"):
         run(replace(config, raw=True, steps=130, width=64))
     with pytest.raises(DataError, match="pairs of at most 1 tokens, found none"):
@@ -125,6 +144,31 @@ def test_a_pipe_a_file_and_json(made: Path, config: Config, tmp_path: Path, caps
     said([str(tmp_path / "x"), *options, "--json", "-"])
     rows = json.loads(capsys.readouterr().out)["translations"]
     assert [row["translation"] for row in rows] == [*expected, ""] and rows[0]["source"] == texts[0] and rows[0]["score"] < 0
+
+
+def test_texts_in_the_language_that_is_written_are_noticed(made: Path, caplog: pytest.LogCaptureFixture) -> None:
+    held = Translator.load(made)
+    held.translate(["the red house", "one car", "Auto"])
+    assert not caplog.text
+    held.translate(["das rot Haus", "ein Auto"])
+    assert "The texts read like de, but this model translates from en into de." in caplog.text
+
+
+def test_a_teacher_reranks_what_is_written_at_once(few: Config) -> None:
+    """The likeliest by the teacher of all lengths' translations, each of them scored by itself."""
+    folder = run(replace(few, limit=3))
+    held, judge = Translator.load(folder), Translator.load(folder / "teacher")
+    for one in held.translate(["the car", "one red house"], Asked(4, rerank=judge)):
+        source = torch.tensor([held.subwords.encode(one.source)])
+        texts = [held.subwords.decode(some.tokens, one.source) for some in mask_predict(held.model, source, 4)[0]]
+        targets = [torch.tensor([judge.subwords.encode(text)[:16]]) for text in texts]
+        scores = [float(token_scores(judge.model, judge.model.read(source), target).mean()) for target in targets]
+        best = max(range(4), key=scores.__getitem__)
+        assert one.text == texts[best] and one.score == pytest.approx(scores[best], abs=1e-5)
+    with pytest.raises(ModelError, match="token by token to rerank by, found one that writes in one pass"):
+        held.translate(["the car"], Asked(rerank=held))
+    with pytest.raises(RequestError, match="leave --rerank out"):
+        judge.translate(["the car"], Asked(rerank=judge))
 
 
 def said(options: list[str]) -> None:

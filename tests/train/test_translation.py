@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,9 +12,10 @@ from paceline.models.translation.config import EOS, MASK, PAD, TranslationConfig
 from paceline.models.translation.markov import Markov
 from paceline.models.translation.nat import Nat
 from paceline.models.translation.rescore import token_scores
+from paceline.objectives.ngram_oaxe import NgramOaxe
 from paceline.objectives.oaxe import Oaxe
 from paceline.train import translation
-from paceline.train.translation import Sentences, batches, distilled, masked, token_by_token, writes_at_once
+from paceline.train.translation import Sentences, batches, distilled, fading, masked, token_by_token, writes_at_once
 
 SIZES = {"vocabulary": 20, "width": 16, "heads": 2, "ffn": 24, "layers": 1, "decoder_layers": 2, "longest": 12, "dropout": 0.0}
 BATCH = Sentences(torch.tensor([[5, 6, 7], [9, 8, PAD]]), torch.tensor([[7, 8, 9, 4], [6, 5, PAD, PAD]]), 3)
@@ -66,6 +68,20 @@ def test_a_one_pass_model_learns_what_is_masked_and_its_length() -> None:
     some, few = writes_at_once(model, None, 0.0)(BATCH, False)
     assert 2 <= few <= 6 and some == writes_at_once(model, None, 0.0)(BATCH, False)[0]
     assert all(p.grad is not None for p in model.parameters())
+
+
+def test_an_objective_fades_from_cross_entropy_to_its_own() -> None:
+    torch.manual_seed(0)
+    model, own = Nat(TranslationConfig(**SIZES)), NgramOaxe(n=2, mix=0.2)
+    for step, expected in ((0, replace(own, mix=1.0, curriculum=1.0)), (5, replace(own, mix=0.6, curriculum=0.5)), (10, own)):
+        fade = fading(model, own, {"mix": "linear", "curriculum": "linear"}, 11)
+        slopes = []
+        for gradient in (fade, writes_at_once(model, expected, 0.0)):
+            model.zero_grad()
+            gradient(BATCH._replace(step=step), False)
+            slopes.append([p.grad.clone() for p in model.parameters()])
+        torch.testing.assert_close(*slopes)
+    assert batches(([[5]] * 9, [[6]] * 9), 4, seed=0)(7).step == 7
 
 
 def test_a_teacher_writes_each_part_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -106,7 +106,7 @@ def on_text(fast: bool) -> Arms:
         "free, no slow pairs": {"wavelengths": (0, TEXT.length)}, "free, fast pairs only": {"wavelengths": (0, 16)},
         "free, no rotation": {"wavelengths": (0, 0)}, "free, base 100": {"base": 1e2}, "free, base 1,000,000": {"base": 1e6},
     }  # fmt: skip
-    work = partial(trained, corpora(copying=False), TINY if fast else TEXT)
+    work = partial(trained, corpora(copying=False, few=fast), TINY if fast else TEXT)
     return {name: partial(work, Setting(shape)) for name, shape in shapes.items()}
 
 

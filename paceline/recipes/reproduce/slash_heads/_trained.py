@@ -50,15 +50,15 @@ class Sizes:
     length: int = 128
 
 
-def corpora(copying: bool) -> Texts:
+def corpora(copying: bool, few: bool = False) -> Texts:
     """Tokens to learn, held out, and of another kind: bytes of Python's standard library, and random ones of those that occur in
-    it; or random symbols, and random ones of others.
+    it; or random symbols, and random ones of others. few: learn the held-out files, which are not many, to see that all works.
     """
     rng = np.random.default_rng(0)
     if copying:
         learned, held, other = rng.integers(0, SYMBOLS, (3, RANDOM), dtype=np.uint8)
         return learned, held, other + SYMBOLS
-    learned, held = (np.frombuffer("\n".join(stdlib(measure)).encode(), np.uint8) for measure in (False, True))
+    learned, held = (np.frombuffer("\n".join(stdlib(measure)).encode(), np.uint8) for measure in (few, True))
     return learned, held, rng.choice(np.unique(held), RANDOM)
 
 

@@ -1,0 +1,157 @@
+"""The stages of `train_translate`: functions of one `Job`, each with a folder of its own in OUT.work, where it goes on after a
+kill.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import torch
+
+from paceline.core.progress import waiting
+from paceline.data.parallel import Pairs, languages
+from paceline.errors import DataError
+from paceline.models.translation.config import TranslationConfig
+from paceline.models.translation.direction import Direction
+from paceline.models.translation.markov import Markov
+from paceline.models.translation.nat import Nat
+from paceline.models.translation.subwords import Subwords
+from paceline.train.checkpoint import claim_folder, replace_folder
+from paceline.train.loop import Loop, train
+from paceline.train.progress import reporter
+from paceline.train.translation import Encoded, Gradient, batches, distilled, fading, token_by_token, writes_at_once
+
+if TYPE_CHECKING:
+    from paceline.recipes.train_translate import Config
+
+__all__ = ["Job", "begun", "check_sides", "fades", "trained"]
+
+log = logging.getLogger("paceline")
+
+M = TypeVar("M", Nat, Markov)
+
+BEAM = 4  # of the teacher
+RATE = 1e-2  # peak, of embeddings and norms; at 3e-3 the first 200 steps reach 3.24 nats, with this 2.94
+TUNED = 0.25  # of the peak rates, for the objective after cross-entropy
+FREE = ("out", "src", "tgt", "test_src", "test_tgt", "objective", "anneal", "curriculum", "tuning_steps", "limit")
+
+
+@dataclass(frozen=True)
+class Job:
+    """What the stages share; each has its own folder of `work`."""
+
+    config: Config
+    work: Path
+    subwords: Subwords
+    pairs: Encoded
+    direction: Direction
+
+
+def begun(config: Config, learned: Pairs) -> Job:
+    """The work folder, claimed, with subwords in it and the texts in these."""
+    settings = {key: str(value) for key, value in dataclasses.asdict(config).items() if key not in FREE}
+    content = "\n".join(learned.source + learned.target).encode("utf-8", "surrogatepass")
+    settings |= {"texts": f"{zlib.crc32(content):08x}"}
+    work = claim_folder(config.out.with_name(config.out.name + ".work"), settings)
+    subwords = subwords_stage(work / "subwords", learned, config.vocabulary)
+    pairs = encoded(subwords, learned, config.longest)
+    return Job(config, work, subwords, pairs, Direction.of(pairs, len(subwords), languages(config.src, config.tgt)))
+
+
+def subwords_stage(folder: Path, learned: Pairs, vocabulary: int) -> Subwords:
+    if not folder.exists():
+        with waiting("finding subwords"):
+            made = Subwords.trained(learned.source + learned.target, vocabulary)
+        replace_folder(folder, made.save)
+    return Subwords.load(folder)
+
+
+def encoded(subwords: Subwords, learned: Pairs, longest: int) -> Encoded:
+    """Ids of the pairs that are short enough."""
+    both = zip(learned.source, learned.target, strict=True)
+    ids = [(subwords.encode(source), subwords.encode(target, source)) for source, target in both]
+    kept = [pair for pair in ids if max(map(len, pair)) <= longest]
+    if len(kept) < len(ids):
+        log.warning("%d pairs with more than %d tokens were left out", len(ids) - len(kept), longest)
+    if not kept:
+        raise DataError(f"Expected pairs of at most {longest} tokens, found none; raise --longest.")
+    return [source for source, _ in kept], [target for _, target in kept]
+
+
+def check_sides(job: Job, test: Pairs) -> None:
+    """Raises DataError, before anything is trained, where the sources of the test are in the language of the targets."""
+    c = job.config
+    if c.test_src and job.direction.backwards(i for text in test.source for i in job.subwords.encode(text)):
+        raise DataError(f"Expected {c.test_src} in the language of {c.src}, found that of its translations; exchange --test-src "
+                        "and --test-tgt.")
+
+
+def trained(job: Job, objective: Any) -> dict[str, Nat | Markov]:
+    """The models by name, the one that was asked for last."""
+    c, pairs, models = job.config, job.pairs, dict[str, Nat | Markov]()
+    if c.model == "markov":
+        return {"markov": writer(job, "markov", c.orders, order=c.order, leak_free=c.leak_free)}
+    if c.model == "ar" or not c.raw:
+        models["teacher"] = teacher = writer(job, "teacher")
+    if c.model == "ar":
+        return models
+    if not c.raw:
+        with reporter("distilled", len(pairs[0])) as report:
+            pairs = distilled(teacher, pairs, job.work / "distilled", BEAM, report)
+    if c.steps:
+        model = fresh(c, Nat, len(job.subwords))
+        models["xe"] = fit(job, "xe", model, writes_at_once(model, None, c.smoothing), pairs, c.steps)
+    if objective is not None:
+        models[c.objective.partition(":")[0]] = tuned(job, objective, pairs, models.get("xe"))
+    return models
+
+
+def writer(job: Job, name: str, orders: tuple[int, ...] = (), **options: Any) -> Markov:
+    """A model that writes token by token."""
+    model = fresh(job.config, Markov, len(job.subwords), **options)
+    return fit(job, name, model, token_by_token(model, orders, job.config.smoothing), job.pairs, job.config.teacher_steps)
+
+
+def tuned(job: Job, objective: Any, pairs: Encoded, start: Nat | Markov | None) -> Nat:
+    """A one-pass model by an objective, from the weights of another or from scratch."""
+    c, model = job.config, fresh(job.config, Nat, len(job.subwords))
+    if start is not None:
+        model.load_state_dict(start.state_dict())
+    falls = fades(c)
+    folder = folder_of(" ".join([c.objective, str(c.tuning_steps), *(f"{name} {falls[name]}" for name in falls)]))
+    gradient = fading(model, objective, falls, c.tuning_steps)
+    return fit(job, folder, model, gradient, pairs, c.tuning_steps, TUNED if start else 1.0)
+
+
+def fades(config: Config) -> dict[str, str]:
+    """What falls while the objective trains, and by which shape."""
+    return {name: shape for name, shape in (("mix", config.anneal), ("curriculum", config.curriculum)) if shape}
+
+
+def folder_of(objective: str) -> str:
+    """Where its checkpoints go: other options, other folder."""
+    return "".join(char if char.isalnum() else "-" for char in objective)
+
+
+def fresh(config: Config, kind: type[M], vocabulary: int, **options: Any) -> M:
+    """A model before training."""
+    torch.manual_seed(config.seed)
+    return kind(TranslationConfig(
+        vocabulary=vocabulary, width=config.width, heads=max(1, config.width // 32), ffn=4 * config.width, layers=config.layers,
+        decoder_layers=config.layers, longest=config.longest, dropout=config.dropout, **options,
+    ))  # fmt: skip
+
+
+def fit(job: Job, name: str, model: M, gradient: Gradient, pairs: Encoded, steps: int, rate: float = 1.0) -> M:
+    """The model, trained in its folder at this share of the peak rates."""
+    steps = steps if job.config.limit is None else min(steps, job.config.limit)
+    loop = Loop(job.work / name, steps, matrix_lr=rate * Loop.matrix_lr, other_lr=rate * RATE)
+    feed: Any = batches(pairs, job.config.rows, job.config.seed)
+    with reporter(name, loop.steps) as report:
+        train(model, feed, gradient, loop, report=report)
+    return model.eval()
