@@ -57,6 +57,7 @@ class Config:
     order: int = 5  # Of a Markov model, in tokens.
     orders: tuple[int, ...] = ()  # Orders that a Markov model is trained for at once, 0 = all; given again.
     leak_free: str = "transparent"  # How a Markov model keeps its order: transparent, content-mlp, band-budget or unroll.
+    pairs: int | None = None  # Learn from so many pairs, the first ones; None = all.
     raw: bool = False  # Let the one-pass model learn from the references, without a teacher.
     vocabulary: int = 4000  # Subwords of both languages.
     width: int = 128  # Of the models.
@@ -102,9 +103,9 @@ def run(config: Config) -> Path:
 
 def checked(config: Config) -> Any:
     """The objective after cross-entropy, or None."""
-    for name in ("width", "layers", "longest", "rows", "teacher_steps", "steps", "tuning_steps"):
-        if getattr(config, name) < 1:
-            raise RequestError(f"Expected {name} to be at least 1, found {getattr(config, name)}.")
+    for name in ("width", "layers", "longest", "rows", "pairs", "teacher_steps", "steps", "tuning_steps"):
+        if (value := getattr(config, name)) is not None and value < 1:
+            raise RequestError(f"Expected {name} to be at least 1, found {value}.")
     if (config.test_src is None) != (config.test_tgt is None):
         raise RequestError("Expected both --test-src and --test-tgt, or neither.")
     name = plugins.parse(config.objective)[0]
@@ -119,7 +120,7 @@ def texts(config: Config) -> tuple[Pairs, Pairs]:
     learned, test = split(pairs, HELD) if config.test_src is None else (pairs, read_pairs(config.test_src, config.test_tgt))
     if not len(test):
         raise DataError(f"Expected more pairs than {len(pairs)}: {HELD} % of them are held out. Name others with --test-src.")
-    return learned, test
+    return Pairs(learned.source[: config.pairs], learned.target[: config.pairs]), test
 
 
 class Job:
@@ -127,7 +128,7 @@ class Job:
 
     def __init__(self, config: Config, learned: Pairs) -> None:
         self.config, self.learned = config, learned
-        free = ("out", "src", "tgt", "test_src", "test_tgt", "objective", "tuning_steps", "limit")
+        free = ("out", "src", "tgt", "test_src", "test_tgt", "pairs", "objective", "tuning_steps", "limit")
         settings = {key: str(value) for key, value in dataclasses.asdict(config).items() if key not in free}
         content = "\n".join(learned.source + learned.target).encode("utf-8", "surrogatepass")
         settings |= {"texts": f"{zlib.crc32(content):08x}"}
