@@ -30,13 +30,14 @@ class Slot:
     """Where one text's keys live: `length` of its tokens are committed, those before `first` were never read.
 
     `reads`: the slot of the model that a draft head reads, in that model's own cache. `plan`: patterns of this text alone, of
-    layers that see less of it than the cache's say.
+    layers that see less of it than the cache's say. `source`: what the text is a translation of, as an encoder-decoder keeps it.
     """
 
     kv: "KV"
     length: int = 0
     first: int = 0
     reads: "Slot | None" = None
+    source: Any = None
     plan: Plan = field(default_factory=dict)
     held: dict[Pattern, Held] = field(default_factory=dict, repr=False)
 
@@ -138,7 +139,7 @@ class KV:
     def free(self, slot: Slot) -> None:
         """Give a slot and its memory back."""
         self.active.remove(slot)
-        slot.held = {}
+        slot.held, slot.source = {}, None
         self.restart(slot, 0)
 
     def fork(self, source: Slot, length: int) -> Slot | None:
@@ -148,7 +149,7 @@ class KV:
         if not source.holds(length):
             return None
         slot = self.take()
-        slot.first, slot.plan = source.first, source.plan
+        slot.first, slot.plan, slot.source = source.first, source.plan, source.source
         self.copy(source, slot, length)
         return slot
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import dropout, linear
+from torch.nn.functional import dropout, linear, pad
 from torch.nn.utils.rnn import pad_sequence
 
 from paceline.errors import ShapeError
@@ -75,6 +75,20 @@ class Source:
     def pick(self, rows: Tensor) -> Source:
         """Some of the sentences, also several times."""
         return Source([(k[rows], v[rows]) for k, v in self.layers], self.seen[rows, 0, 0])
+
+    def row(self, b: int, length: int) -> Source:
+        """One of the sentences, without what pads it."""
+        layers = [(k[b : b + 1, :, :length], v[b : b + 1, :, :length]) for k, v in self.layers]
+        return Source(layers, self.seen[b : b + 1, 0, 0, :length])
+
+    @classmethod
+    def together(cls, rows: Sequence[Source]) -> Source:
+        """Single sentences, padded to the longest."""
+        most = max(row.seen.shape[-1] for row in rows)
+        wider = [[pad(part, (0, 0, 0, most - part.shape[2])) for keys in row.layers for part in keys] for row in rows]
+        parts = [torch.cat(some) for some in zip(*wider, strict=True)]
+        real = [pad(row.seen[:, 0, 0], (0, most - row.seen.shape[-1])) for row in rows]
+        return cls(list(zip(parts[::2], parts[1::2], strict=True)), torch.cat(real))
 
 
 def padded(sentences: Sequence[Sequence[int]]) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -12,7 +13,20 @@ from paceline.models.translation.body import Source
 from paceline.models.translation.layers import Keys
 from paceline.patterns import Pattern
 
-__all__ = ["Cache"]
+__all__ = ["Cache", "Past"]
+
+
+class Past(Protocol):
+    """What a decoder asks of whoever keeps a target's keys: a `Cache`, or the engine (`lm.py`)."""
+
+    @property
+    def source(self) -> Source: ...
+
+    def places(self, count: int) -> Tensor: ...
+
+    def extend(self, layer: int, fresh: Keys) -> tuple[Keys, Tensor]: ...
+
+    def advance(self, count: int) -> None: ...
 
 
 class Cache:
@@ -27,6 +41,10 @@ class Cache:
         self.source, self.patterns, self.length, self.floor = source, patterns, start, start
         self.keys: list[Keys | None] = [None] * len(patterns)
         self.starts = [start] * len(patterns)
+
+    def places(self, count: int) -> Tensor:
+        """Of the next tokens, ``[T]``."""
+        return torch.arange(self.length, self.length + count, dtype=torch.long, device=self.source.seen.device)
 
     def extend(self, layer: int, fresh: Keys) -> tuple[Keys, Tensor]:
         """The layer's keys, with those of the tokens now fed, and which of them each of these sees ``[T, S]``."""

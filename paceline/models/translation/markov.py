@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from paceline.models.translation.body import Body, Source, real_tokens
-from paceline.models.translation.cache import Cache
+from paceline.models.translation.cache import Cache, Past
 from paceline.models.translation.config import BOS, TranslationConfig
 from paceline.models.translation.layers import SourceLayer, initialise
 from paceline.patterns import Pattern
@@ -72,15 +72,14 @@ class Markov(PreTrainedModel):
         inputs = torch.cat([target.new_full((len(target), 1), BOS), target], 1)
         return self.decode(inputs, self.start(self.read(source), order))
 
-    def decode(self, tokens: Tensor, cache: Cache) -> Tensor:
+    def decode(self, tokens: Tensor, cache: Past) -> Tensor:
         """Logits ``[B, T, V]`` of what follows each of the tokens, which are added to the cache: one, or several at once."""
-        places = torch.arange(cache.length, cache.length + tokens.shape[1], dtype=torch.long, device=tokens.device)
-        x = self.body.embed_target(tokens, places)
+        x = self.body.embed_target(tokens, cache.places(tokens.shape[1]))
         x = (self._unrolled if self.config.leak_free == "unroll" else self._through)(x, cache)
         cache.advance(tokens.shape[1])
         return self.body.logits(x)
 
-    def _through(self, x: Tensor, cache: Cache) -> Tensor:
+    def _through(self, x: Tensor, cache: Past) -> Tensor:
         """All layers; `content` is what their keys are made of."""
         content, local = x, self.config.leak_free in ("transparent", "content-mlp")
         layers, source = self.body.layers, cache.source
@@ -91,7 +90,7 @@ class Markov(PreTrainedModel):
                 content = self.contents[i](content, source.layers[len(layers) + i], source.seen)
         return x
 
-    def _unrolled(self, x: Tensor, cache: Cache) -> Tensor:
+    def _unrolled(self, x: Tensor, cache: Past) -> Tensor:
         """Each token's window as a sentence of its own; the cache keeps embedded tokens in place of keys."""
         (held, _), visible = cache.extend(0, (x[:, None], x[:, None]))
         count, width = visible.shape

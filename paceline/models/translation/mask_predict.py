@@ -14,7 +14,7 @@ from paceline.models.translation.config import BOS, EOS, MASK, PAD
 from paceline.models.translation.nat import Nat
 from paceline.models.translation.search import Candidate, check_beam
 
-__all__ = ["collapsed", "mask_predict", "refine"]
+__all__ = ["allowed", "collapsed", "mask_predict", "masks", "refine"]
 
 
 @torch.no_grad()
@@ -44,8 +44,9 @@ def refine(model: Nat, source: Source, sizes: Tensor, iterations: int) -> tuple[
     All is masked at first. After pass t of T the max(1, floor(L (1 - t / T))) least likely of L tokens are masked and written
     anew; the others keep their tokens and probabilities.
     """
-    inside = torch.arange(int(sizes.max()), dtype=torch.long, device=sizes.device) < sizes[:, None]
-    tokens, chances = _predicted(model, source, inside.long() * MASK)
+    hidden = masks(sizes)
+    inside = hidden == MASK
+    tokens, chances = _predicted(model, source, hidden)
     for done in range(1, iterations):
         again = (sizes * (iterations - done) // iterations).clamp_min(1)
         unsure = chances.masked_fill(~inside, math.inf).argsort(1).argsort(1) < again[:, None]
@@ -54,9 +55,20 @@ def refine(model: Nat, source: Source, sizes: Tensor, iterations: int) -> tuple[
     return tokens, chances
 
 
-def _predicted(model: Nat, source: Source, target: Tensor) -> tuple[Tensor, Tensor]:
+def masks(sizes: Tensor) -> Tensor:
+    """Targets ``[B, T]`` of these sizes, all masked; PAD behind them."""
+    inside = torch.arange(int(sizes.max()), dtype=torch.long, device=sizes.device) < sizes[:, None]
+    return torch.where(inside, MASK, PAD)
+
+
+def allowed(model: Nat, source: Source, target: Tensor) -> Tensor:
+    """Logits ``[B, T, V]`` at all places of targets that are masked in whole or part, one pass; no mark is possible."""
     marks = torch.tensor([PAD, BOS, EOS, MASK], dtype=torch.long, device=target.device)
-    best = model.decode(target, source).float().index_fill(-1, marks, -math.inf).softmax(-1).max(-1)
+    return model.decode(target, source).float().index_fill(-1, marks, -math.inf)
+
+
+def _predicted(model: Nat, source: Source, target: Tensor) -> tuple[Tensor, Tensor]:
+    best = allowed(model, source, target).softmax(-1).max(-1)
     return best.indices.where(target != PAD, PAD), best.values
 
 

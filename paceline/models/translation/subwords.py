@@ -52,6 +52,10 @@ class Subwords:
     def save(self, folder: Path) -> None:
         self.tokenizer.save(str(folder / FILE))
 
+    def __eq__(self, other: object) -> bool:
+        """Whether ids mean the same."""
+        return isinstance(other, Subwords) and self.tokenizer.to_str() == other.tokenizer.to_str()
+
     def __len__(self) -> int:
         return self.tokenizer.get_vocab_size()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,12 +20,14 @@ from paceline.models.translation.nat import Nat
 from paceline.models.translation.search import Candidate, beam, check_beam, greedy
 from paceline.models.translation.subwords import Subwords
 
-__all__ = ["Asked", "Translated", "Translator"]
+__all__ = ["ROWS", "Asked", "Translated", "Translator", "Write"]
 
 log = logging.getLogger("paceline")
 
 KINDS = {"Nat": Nat, "Markov": Markov}
 ROWS = 32  # sentences translated at once
+
+Write = Callable[[list[list[int]]], list[Candidate]]
 
 
 @dataclass(frozen=True)
@@ -83,18 +85,21 @@ class Translator:
             self.model.save_pretrained(folder)
         self.subwords.save(folder)
 
-    def translate(self, texts: Sequence[str], asked: Asked = Asked()) -> list[Translated]:  # noqa: B008
-        """One translation for each text, empty for an empty one; texts that are too long are cut, and counted in the log."""
+    def translate(self, texts: Sequence[str], asked: Asked = Asked(), write: Write | None = None) -> list[Translated]:  # noqa: B008
+        """One translation for each text, empty for an empty one; texts that are too long are cut, and counted in the log. write:
+        who translates ids in place of the model itself, such as the engine (`engine/translating.py`).
+        """
         ids, longest = [self.subwords.encode(text) if text.strip() else [] for text in texts], self.model.config.longest
         if cut := sum(len(some) > longest for some in ids):
             log.warning("%d texts were cut: the model reads %d tokens", cut, longest)
         found = dict[int, Candidate]()
         for rows in _together(ids):
-            found |= zip(rows, self._written([ids[i] for i in rows], asked), strict=True)
+            some = [ids[i][:longest] for i in rows]
+            found |= zip(rows, self._written(some, asked) if write is None else write(some), strict=True)
         return [self._told(text, found.get(i, Candidate([], 0.0)), asked) for i, text in enumerate(texts)]
 
     def _written(self, ids: list[list[int]], asked: Asked) -> list[Candidate]:
-        source = padded([some[: self.model.config.longest] for some in ids])
+        source = padded(ids)
         if isinstance(self.model, Nat):
             if asked.order is not None:
                 raise RequestError("A model that writes in one pass has no order; leave --order out.")
