@@ -1,8 +1,8 @@
 """Translation in one pass on real texts: cross-entropy, OaXE (arXiv 2106.05093) and n-gram OaXE (arXiv 2210.03999) in turn.
 
 Trains by `paceline train translate`, on the texts as they are and on what a teacher wrote of them; measures each model on the test
-texts beside the teacher, which writes token by token: BLEU, chrF, phrases, repetitions, confidence, fluency and speed, with paired
-bootstrap intervals of every difference. Several directions and sizes, each with a name, share one record.
+texts beside the teacher, which writes token by token: BLEU, chrF, phrases, repetitions, confidence, fluency and speed, and every
+difference by paired bootstrap. Several directions and sizes, each with a name, share one record.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ __all__ = ["Config", "run"]
 OBJECTIVES = {"oaxe": "oaxe:margin=0.15", "ngram_oaxe": "ngram_oaxe:n=2,margin=0.15"}
 RAW, DISTILLED = "raw", "distilled"
 STEPS = ("teacher_steps", "steps", "tuning_steps")
-TINY: dict[str, Any] = {"vocabulary": 310, "width": 32, "layers": 1, "longest": 32, "rows": 16}
+TINY: dict[str, Any] = {"vocabulary": 400, "width": 32, "layers": 1, "longest": 20, "rows": 16}
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Config:
 
 
 def run(config: Config) -> Path:
-    """Train what is missing, measure, and add to the record; returns the page's path. Raises DataError for texts that cannot be read."""
+    """Train what is missing, measure, and add to the record; returns the page's path. Raises DataError as training does."""
     if config.name != Path(config.name).name or not config.name:
         raise RequestError(f"Expected a name that can be a folder's, found {config.name!r}.")
     if config.fluency_steps < 1 or config.repeats < 0:
@@ -81,7 +81,7 @@ def training(config: Config, place: Path) -> Training:
     names = ("src", "tgt", "test_src", "test_tgt", "pairs", *STEPS)
     options = {name: getattr(config, name) for name in names}
     if config.fast:
-        options |= toy(place, {"": 60, "test_": 8}) | TINY
+        options |= toy(place, {"": 40, "test_": 6}) | TINY
     return Training(**options, out=place)
 
 
@@ -89,21 +89,15 @@ def trained(job: Training, place: Path, kinds: Sequence[str]) -> dict[str, Path]
     """Model -> its folder. Both objectives go on from the same teacher, translations and cross-entropy in `<kind>.work`; what was
     made with each is kept as `<kind>-<objective>`.
     """
-    found = {}
+    found = dict[str, Path]()
     for kind in kinds:
+        found[f"{kind} xe"] = place / f"{kind}-oaxe" / "xe"
         for name, objective in OBJECTIVES.items():
             folder = place / f"{kind}-{name}"
             if not folder.exists():
                 train_translate.run(replace(job, objective=objective, raw=kind == RAW, out=place / kind)).rename(folder)
             found[f"{kind} {name}"] = folder
-        found[f"{kind} xe"] = place / f"{kind}-oaxe" / "xe"
-    return ({TEACHER: place / f"{DISTILLED}-oaxe" / TEACHER} if DISTILLED in kinds else {}) | dict(sorted(found.items(), key=order))
-
-
-def order(model: tuple[str, Path]) -> tuple[bool, int]:
-    """Raw before distilled, cross-entropy before the objectives that follow it."""
-    kind, name = model[0].split()
-    return kind != RAW, ("xe", *OBJECTIVES).index(name)
+    return ({TEACHER: place / f"{DISTILLED}-oaxe" / TEACHER} if DISTILLED in kinds else {}) | found
 
 
 def measured(config: Config, place: Path, folders: dict[str, Path], texts: tuple[Pairs, Pairs]) -> dict[str, Any]:

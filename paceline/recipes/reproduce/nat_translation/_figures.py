@@ -25,24 +25,33 @@ Samples = dict[str, np.ndarray]  # figure -> as `resampled` gives it
 
 
 def figures(wrote: Written, test: Pairs, lm: Translator) -> dict[str, Any]:
-    """measured: of each model in one pass (the teacher: by beam search), and of the references in three ways, all figures. changes:
-    of each kind of data, how much one model's are above another's. ways: BLEU and chrF of every way of writing.
+    """measured: all figures of each model in one pass, of the teacher by beam search, and of three null levels. changes: for each
+    kind of data, how much one model's figures are above another's. ways: BLEU and chrF of every way of writing.
     """
     main = {name: of_model(ways, test, lm) for name, ways in wrote.items()} | null_levels(test, lm)
-    ways = {name: {way: quality(one["texts"], test.target) for way, one in ways.items() if way != SURE} for name, ways in wrote.items()}
     return {"measured": {name: told(samples) for name, samples in main.items()}, "changes": changes(main),
-            "ways": {name: {way: told({key: samples[key] for key in ("bleu", "chrf")}) for way, samples in some.items()}
-                     for name, some in ways.items()},
+            "ways": {name: {way: both(one["texts"], test) for way, one in ways.items() if way != SURE}
+                     for name, ways in wrote.items()},
             "examples": examples(wrote, test)}  # fmt: skip
 
 
+def both(texts: list[str], test: Pairs) -> dict[str, dict[str, float]]:
+    samples = quality(texts, test.target)
+    return told({name: samples[name] for name in ("bleu", "chrf")})
+
+
 def of_model(ways: Mapping[str, dict[str, Any]], test: Pairs, lm: Translator) -> Samples:
-    one = ways[BEAM] if BEAM in ways else ways[ONE_PASS]
+    one = usual(ways)
     found = of_texts(one["texts"], one["tokens"], test, lm)
     if SURE in ways:
         chances = np.array([[sure, len(some)] for sure, some in zip(ways[SURE]["chances"], ways[SURE]["tokens"], strict=True)])
         found["confidence"] = 100 * resampled(chances, share)
     return found
+
+
+def usual(ways: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+    """The way of writing that a model is measured by."""
+    return ways[BEAM] if BEAM in ways else ways[ONE_PASS]
 
 
 def of_texts(texts: list[str], tokens: list[list[int]], test: Pairs, lm: Translator) -> Samples:
@@ -66,7 +75,8 @@ def changes(main: dict[str, Samples]) -> dict[str, dict[str, dict[str, Any]]]:
         for pair in CHANGES:
             ours, theirs = (main.get(name if name == TEACHER else f"{data} {name}") for name in pair)
             if ours and theirs:
-                found.setdefault(data, {})[" less ".join(pair)] = told({key: ours[key] - theirs[key] for key in ours if key in theirs})
+                less = {key: ours[key] - theirs[key] for key in ours if key in theirs}
+                found.setdefault(data, {})[" less ".join(pair)] = told(less)
     return found
 
 
@@ -77,5 +87,5 @@ def told(samples: Samples) -> dict[str, dict[str, float]]:
 def examples(wrote: Written, test: Pairs) -> list[dict[str, str]]:
     """The first texts, with every model's translation."""
     return [{"source": test.source[i], "reference": test.target[i],
-             **{name: (ways[BEAM] if BEAM in ways else ways[ONE_PASS])["texts"][i] for name, ways in wrote.items()}}
+             **{name: usual(ways)["texts"][i] for name, ways in wrote.items()}}
             for i in range(min(SHOWN, len(test)))]

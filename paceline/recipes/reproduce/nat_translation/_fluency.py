@@ -14,6 +14,7 @@ from paceline.models.translation.config import BOS, TranslationConfig
 from paceline.models.translation.markov import Markov
 from paceline.models.translation.rescore import token_scores
 from paceline.models.translation.translator import Translator
+from paceline.recipes.train_translate import RATE
 from paceline.train.loop import Loop, train
 from paceline.train.progress import reporter
 from paceline.train.translation import batches, token_by_token
@@ -28,13 +29,15 @@ def language_model(like: Translator, learned: Pairs, folder: Path, steps: int) -
     """Trained on the targets with the subwords and sizes of a translator, but one layer of an encoder that has nothing to read;
     checkpoints go into the folder.
     """
-    shape = {name: getattr(like.model.config, name) for name in ("vocabulary", "width", "heads", "ffn", "decoder_layers", "longest")}
+    names = ("vocabulary", "width", "heads", "ffn", "decoder_layers", "longest")
+    shape = {name: getattr(like.model.config, name) for name in names}
     ids = [like.subwords.encode(target, source) for source, target in zip(learned.source, learned.target, strict=True)]
     ids = [some for some in ids if len(some) <= shape["longest"]]
     torch.manual_seed(0)
     model = Markov(TranslationConfig(**shape, layers=1))
+    feed, loop = batches(([NOTHING] * len(ids), ids), ROWS, 0), Loop(folder, steps, other_lr=RATE)
     with reporter("language model", steps) as report:
-        train(model, batches(([NOTHING] * len(ids), ids), ROWS, 0), token_by_token(model, (), 0.0), Loop(folder, steps), report=report)
+        train(model, feed, token_by_token(model, (), 0.0), loop, report=report)
     return Translator(model, like.subwords)
 
 

@@ -25,7 +25,7 @@ def written_up(record: dict[str, Any]) -> str:
     """Tables of every direction, and the signs of all of them."""
     parts = [{"name": name, **found, "quality": quality_rows(found), "differences": step_rows(found), "decoding": way_rows(found),
               "timing": speed_rows(found["speed"])} for name, found in record.items()]
-    return rendered(__file__, parts=parts, figures=list(FIGURES.values()), ways=WAYS, sizes=["1", "32"], against=AGAINST,
+    return rendered(__file__, parts=parts, figures=list(FIGURES.values()), ways=WAYS,
                     signs=sign_rows(record), above=above(record), named=named)
 
 
@@ -53,17 +53,19 @@ def way_rows(found: dict[str, Any]) -> list[list[str]]:
 
 
 def speed_rows(speed: dict[str, Any] | None) -> list[list[str]]:
-    """Sentences a second and how many times the teacher's, one at a time and 32 together; then the same of tokens a second."""
-    if speed is None:
-        return []
-    sizes = speed["sizes"].values()
-    return [[f"{'teacher, ' if way in TEACHERS_WAYS else ''}{way}",
-             *(text for arms in sizes for text in (f"{arms[way]['sentences']:.1f}", *(times(arms[way], "sentences", other) for other in AGAINST),
-                                                   times(arms[way], "tokens", AGAINST[0])))] for way in next(iter(sizes))]
+    """Of each way, one sentence at a time and 32 together: sentences a second, and rates over the teacher's."""
+    sizes = speed["sizes"].values() if speed else []
+    ways = dict.fromkeys(way for arms in sizes for way in arms)
+    return [[spoken(way), *(text for arms in sizes for text in rates(arms[way]))] for way in ways]
 
 
-def times(arm: dict[str, Any], unit: str, other: str) -> str:
-    return interval(arm[f"{unit} over {other}"], 1)
+def rates(arm: dict[str, Any]) -> list[str]:
+    over = [f"sentences over {other}" for other in AGAINST] + [f"tokens over {AGAINST[0]}"]
+    return [f"{arm['sentences']:.1f}", *(interval(arm[name], 1) for name in over)]
+
+
+def spoken(way: str) -> str:
+    return f"teacher, {way}" if way in TEACHERS_WAYS else way
 
 
 def kinds(record: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
@@ -91,14 +93,9 @@ def above(record: dict[str, Any]) -> dict[str, tuple[int, int, int]]:
 
 def draw(record: dict[str, Any], axes: Any) -> None:
     """What each objective adds in every case; phrases that are right, and quality beside speed, in the first direction."""
-    draw_gains(record, axes[0])
     first = next((found for found in record.values() if found["speed"]), next(iter(record.values())))
-    for i, (name, some) in enumerate(first["measured"].items()):
-        if f"{name.split()[0]} xe" in first["measured"] or name == TEACHER:
-            line = "k-" if name == TEACHER else f"C{i % 3}{'--' if name.startswith('raw') else '-'}"
-            axes[1].plot(range(1, 5), [some[f"precision_{n}"]["value"] for n in range(1, 5)], line, marker="o", markersize=3, label=named(name))
-    axes[1].set(xlabel="n", xticks=range(1, 5), ylabel="n-grams that the reference has, %")
-    axes[1].legend(fontsize=7)
+    draw_gains(record, axes[0])
+    draw_phrases(first, axes[1])
     draw_speed(first, axes[2])
 
 
@@ -116,17 +113,28 @@ def draw_gains(record: dict[str, Any], axis: Any) -> None:
     axis.legend(fontsize=7)
 
 
+def draw_phrases(found: dict[str, Any], axis: Any) -> None:
+    """Raw dashed, distilled solid, the teacher black."""
+    for name in found["ways"]:
+        kind, *objective = name.split()
+        line = f"C{list(NAMES).index(objective[0])}{'--' if kind == 'raw' else '-'}" if objective else "k-"
+        right = [found["measured"][name][f"precision_{n}"]["value"] for n in range(1, 5)]
+        axis.plot(range(1, 5), right, line, marker="o", markersize=3, label=named(name))
+    axis.set(xlabel="n", xticks=range(1, 5), ylabel="n-grams that the reference has, %")
+    axis.legend(fontsize=7)
+
+
 def draw_speed(found: dict[str, Any], axis: Any) -> None:
     """BLEU of every way of writing by its speed, one sentence at a time."""
-    axis.set(xlabel="sentences a second over the teacher's greedy ones, one at a time", ylabel="BLEU")
+    axis.set(xlabel="sentences a second, teacher's greedy = 1", ylabel="BLEU")
     if found["speed"] is None:
         axis.text(0.5, 0.5, "speed was not measured", ha="center", transform=axis.transAxes)
         return
     last = list(found["ways"])[-1]
-    for way, arm in found["speed"]["sizes"]["1"].items():
+    for i, (way, arm) in enumerate(found["speed"]["sizes"]["1"].items()):
         own = TEACHER if way in TEACHERS_WAYS else last
         speed, bleu = arm[f"sentences over {AGAINST[0]}"], found["ways"][own][way]["bleu"]
-        axis.errorbar(speed["value"], bleu["value"], xerr=bars([speed]), yerr=bars([bleu]), fmt="o", color="k" if own == TEACHER else "C0")
-        axis.annotate(way if own != TEACHER else f"teacher, {way}", (speed["value"], bleu["value"]), fontsize=7, xytext=(4, 4),
-                      textcoords="offset points")
+        at, color = (speed["value"], bleu["value"]), "k" if own == TEACHER else "C0"
+        axis.errorbar(*at, xerr=bars([speed]), yerr=bars([bleu]), fmt="o", color=color)
+        axis.annotate(spoken(way), at, fontsize=7, xytext=(4, -10 if i % 2 else 4), textcoords="offset points")
     axis.set_xscale("log")
