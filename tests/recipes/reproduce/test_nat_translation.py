@@ -91,7 +91,7 @@ def test_one_pass_at_given_lengths(held: Translator) -> None:
 
 
 def test_a_language_model_knows_targets_alone(held: Translator, tmp_path: Path) -> None:
-    lm = language_model(held, TEXTS, tmp_path, 20)
+    lm = language_model(held, TEXTS, tmp_path, 40)
     ids = [held.subwords.encode(text) for text in TEXTS.target]
     found = nats(lm, TEXTS.target, TEXTS.source)
     logits = lm.model(padded([NOTHING]), padded(ids[1:2]))[0]

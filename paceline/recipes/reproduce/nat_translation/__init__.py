@@ -1,7 +1,7 @@
 """Translation in one pass on real texts: cross-entropy, OaXE (arXiv 2106.05093) and n-gram OaXE (arXiv 2210.03999) in turn.
 
-Trains by `paceline train translate`, on the texts as they are and on what a teacher wrote of them; measures each model on the test
-texts beside the teacher, which writes token by token: BLEU, chrF, phrases, repetitions, confidence, fluency and speed, and every
+Trains by `paceline train translate`, on the texts as they are and on what a teacher wrote of them; measures each model on the
+test texts beside the teacher, which writes token by token: BLEU, chrF, phrases, repetitions, confidence, fluency and speed, and every
 difference by paired bootstrap. Several directions and sizes, each with a name, share one record.
 """
 
@@ -81,7 +81,7 @@ def training(config: Config, place: Path) -> Training:
     names = ("src", "tgt", "test_src", "test_tgt", "pairs", *STEPS)
     options = {name: getattr(config, name) for name in names}
     if config.fast:
-        options |= toy(place, {"": 40, "test_": 6}) | TINY
+        options |= toy(place, {"": 40, "test_": 4}) | TINY
     return Training(**options, out=place)
 
 

@@ -23,8 +23,7 @@ Arms = dict[str, tuple[Translator, Asked]]
 
 def speed(teacher: Translator, nat: Translator, texts: Sequence[str], repeats: int) -> dict[str, Any]:
     """By how many sentences are translated at once: each way's rates, and how many times those of the teacher's ways they are."""
-    arms: Arms = {way: (teacher, asked) for way, asked in TEACHER.items()}
-    arms |= {way: (nat, asked) for way, asked in NAT.items() if not asked.collapse}
+    arms: Arms = {way: (teacher, asked) for way, asked in TEACHER.items()} | {way: (nat, asked) for way, asked in NAT.items()}
     return {"machine": describe(), "repeats": repeats,
             "sizes": {str(size): rates(arms, batched(texts[:count], size), repeats) for size, count in TEXTS.items()}}
 
