@@ -1,8 +1,8 @@
 """Translation in one pass on real texts: cross-entropy, OaXE (arXiv 2106.05093) and n-gram OaXE (arXiv 2210.03999) in turn.
 
-Trains by `paceline train translate`, on the texts as they are and on what a teacher wrote of them; measures each model on the
-test texts beside the teacher, which writes token by token: BLEU, chrF, phrases, repetitions, confidence, fluency and speed, and every
-difference by paired bootstrap. Several directions and sizes, each with a name, share one record.
+Trains by `paceline train translate`, on the texts as they are and on what a teacher wrote of them, and measures each model beside
+the teacher, which writes token by token: BLEU, chrF, phrases, repetitions, confidence, fluency and speed, and every difference by
+paired bootstrap. Several directions and sizes, each with a name, share one record.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from paceline.data.parallel import Pairs
-from paceline.errors import RequestError
+from paceline.errors import ModelError, RequestError
 from paceline.files import read_json
 from paceline.models.translation.translator import Translator
 from paceline.recipes import train_translate
@@ -29,6 +29,7 @@ from paceline.recipes.reproduce.nat_translation._written import written
 from paceline.recipes.train_translate import Config as Training
 from paceline.train.checkpoint import claim_folder
 from paceline.train.precision import flush_denormals
+from paceline.train.translation_metrics import can_score
 
 __all__ = ["Config", "run"]
 
@@ -53,14 +54,18 @@ class Config:
     steps: int = Training.steps  # Of the one-pass model by cross-entropy.
     tuning_steps: int = Training.tuning_steps  # Of each objective after that.
     fluency_steps: int = 500  # Of the language model that tells how fluent translations are.
-    repeats: int = 5  # Of every timing; 0 leaves the speed out.
+    repeats: int = 5  # Of every timing, which wants a quiet machine; 0 leaves the speed out.
     out: Path = Path("benchmarks/reproduce")  # Receives nat_translation.json, .md and .png.
     work: Path = Path("nat_translation")  # Keeps models and what they wrote in a folder NAME, so that a killed run goes on.
     fast: bool = False  # Made-up texts and a few steps, to see that all works.
 
 
 def run(config: Config) -> Path:
-    """Train what is missing, measure, and add to the record; returns the page's path. Raises DataError as training does."""
+    """Train what is missing, measure, and add to the record; returns the page's path. Raises DataError as training does, and
+    ModelError where sacrebleu is missing.
+    """
+    if not can_score():
+        raise ModelError("BLEU and chrF need sacrebleu: pip install 'paceline[translate]'.")
     if config.name != Path(config.name).name or not config.name:
         raise RequestError(f"Expected a name that can be a folder's, found {config.name!r}.")
     if config.fluency_steps < 1 or config.repeats < 0:
@@ -70,9 +75,10 @@ def run(config: Config) -> Path:
     job = training(config, place)
     learned, test = train_translate.texts(job)
     everything = "\n".join(side for part in (learned, test) for side in part.source + part.target)
-    claim_folder(place, {"texts": zlib.crc32(everything.encode()), **{name: getattr(job, name) for name in STEPS}})
+    steps = {name: getattr(config, name) for name in (*STEPS, "fluency_steps")}
+    claim_folder(place, {"texts": zlib.crc32(everything.encode()), **steps})
     folders = trained(job, place, (RAW, DISTILLED) if config.data == "both" else (config.data,))
-    found = {"pairs": len(learned), "texts": len(test), **{name: getattr(job, name) for name in STEPS}}
+    found = {"pairs": len(learned), "texts": len(test), **steps}
     return recorded(config, found | measured(config, place, folders, (learned, test)))
 
 
