@@ -53,7 +53,7 @@ class Config:
     teacher_steps: int = Training.teacher_steps  # Of the model that writes token by token.
     steps: int = Training.steps  # Of the one-pass model by cross-entropy.
     tuning_steps: int = Training.tuning_steps  # Of each objective after that.
-    fluency_steps: int = 500  # Of the language model that tells how fluent translations are.
+    fluency_steps: int = 400  # Of the language model that tells how fluent translations are.
     repeats: int = 5  # Of every timing, which wants a quiet machine; 0 leaves the speed out.
     out: Path = Path("benchmarks/reproduce")  # Receives nat_translation.json, .md and .png.
     work: Path = Path("nat_translation")  # Keeps models and what they wrote in a folder NAME, so that a killed run goes on.
