@@ -246,13 +246,13 @@ class Follower:
         memory.chain, memory.shares, memory.at = [], [], len(text)
 
     def _prefill(self, chains: Sequence[Chain]) -> None:
-        """Feed what was committed since, where it is much; a little is fed together with the pending token."""
+        """Feed what was committed since, where it is much or a text begins; a little is fed together with the pending token."""
         for c in chains:
             start, stop = c.memory.committed, len(c.text.tokens) - 1
             if 0 < self.kv.window <= stop - start:
                 start = c.memory.committed = max(0, stop - self.kv.window)  # a block's keys depend on their own tokens only
                 self.kv.restart(c.memory.slot, start)
-            if stop - start >= CATCH_UP:
+            if stop - start >= (CATCH_UP if start else 1):
                 self.lm.prefill(self.kv, c.memory.slot, self._missing(c, stop))
                 c.memory.committed = stop
 

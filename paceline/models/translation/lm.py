@@ -15,7 +15,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
 
 from paceline.core.trace import Trace
 from paceline.errors import ModelError, RequestError
@@ -31,6 +30,8 @@ from paceline.models.translation.markov import Markov
 from paceline.models.translation.translator import Translator
 
 __all__ = ["TranslationLM", "parts_of", "prompt_of"]
+
+QUIET = "A translator does not show what its attention asks: use no selector, and a drafter that reads no queries."
 
 
 def prompt_of(source: Sequence[int]) -> list[int]:
@@ -88,7 +89,11 @@ class TranslationLM:
         return KV(capacity=64, quantum=16, limit=self.context + 64, patterns=self.patterns)
 
     def prefill(self, kv: KV, slot: Slot, tokens: Sequence[int], watch: Container[int] = ()) -> Trace:
-        """Commit these tokens: those of the source are noted, those of a translation that is begun go through the decoder."""
+        """Commit these tokens: those of the source are noted, those of a translation that is begun go through the decoder. Raises
+        ModelError where queries are to be watched.
+        """
+        if watch:
+            raise ModelError(QUIET)
         begun = slot.length > slot.first
         end = 0 if begun else tokens.index(BOS) if BOS in tokens else len(tokens)
         if end:
@@ -104,10 +109,10 @@ class TranslationLM:
     def forward(self, batch: Batch, kv: KV) -> Tensor:
         """Logits [tokens asked for, V] of what follows tokens of translations; no mark but EOS follows any.
 
-            Raises RequestError for a translation beyond the model's length, ModelError for queries, which no drafter here reads.
+        Raises RequestError for a translation without a source or beyond the model's length, ModelError for queries.
         """
         if batch.queries is not None:
-            raise ModelError("A translator shows no queries of its attention; use a drafter that reads none.")
+            raise ModelError(QUIET)
         rows = Rows(self.model, Call(batch, kv, self.context))
         logits = batch.picked(self.model.decode(batch.tokens, rows).flatten(0, 1))
         return logits.index_fill(-1, self._marks, -math.inf)
@@ -142,26 +147,31 @@ class Rows:
         key, most = tuple(patterns), max(ends)
         if key not in self._visible:
             masks = [self.call.mask(b, patterns[b], end, fresh[0], 1) for b, end in enumerate(ends)]
-            self._visible[key] = side_by_side(masks, most, -math.inf)[:, None]
-        keys, values = (side_by_side([row[part, :, :end] for row, end in zip(held, ends, strict=True)], most, 0.0, -2)
-                        for part in range(2))
-        return (keys, values), self._visible[key]
+            self._visible[key] = side_by_side(masks, -1, most, -math.inf)[:, None]
+        both = side_by_side([row[:, :, :end] for row, end in zip(held, ends, strict=True)], 2, most, 0.0)
+        return (both[:, 0], both[:, 1]), self._visible[key]
 
     def advance(self, count: int) -> None:
         """The engine commits what it accepts."""
 
 
-def side_by_side(rows: Sequence[Tensor], length: int, filling: float, dim: int = -1) -> Tensor:
+def side_by_side(rows: Sequence[Tensor], dim: int, length: int, filling: float) -> Tensor:
     """``[B, …]`` of rows that are padded to one length in a dimension; a view of a single one."""
     if len(rows) == 1:
         return rows[0][None]
-    before = (0, 0) * (-1 - dim)
-    return torch.stack([pad(row, (*before, 0, length - row.shape[dim]), value=filling) for row in rows])
+    shape = list(rows[0].shape)
+    shape[dim] = length
+    made = rows[0].new_full((len(rows), *shape), filling)
+    for place, row in zip(made, rows, strict=True):
+        place.narrow(dim, 0, row.shape[dim]).copy_(row)
+    return made
 
 
 def sources(model: Markov, call: Call) -> Source:
     """Keys of the sources of a batch; those that are new are encoded together, and what rows share is kept for the next round."""
     read = [slot.source for slot in call.slots]
+    if None in read:
+        raise RequestError("A translation needs a source: make the prompt by prompt_of(ids of the source).")
     if fresh := [each for each in dict.fromkeys(read) if each.keys is None]:
         encoded = model.read(padded([each.ids for each in fresh]).to(model.device))
         for b, each in enumerate(fresh):

@@ -8,7 +8,9 @@ import pytest
 import torch
 
 from paceline.core.request import Request
+from paceline.core.row import Generation
 from paceline.core.sampling import Sampling
+from paceline.drafters.small_model import SmallModel
 from paceline.engine import Engine
 from paceline.errors import ModelError, RequestError
 from paceline.models.translation.body import padded
@@ -58,6 +60,23 @@ def test_drafts_and_company_change_no_token(drafter: str, sampling: Sampling) ->
     assert written(model, drafter, sampling) == written(model, "none", sampling, slots=1)
 
 
+@pytest.mark.parametrize("options", [{}, {"beam": 2, "length": 3}], ids=["chain", "tree"])
+def test_a_translator_drafts_for_another(options: dict[str, Any]) -> None:
+    model = made("none", 0)
+    for other, least in ((model, 1.5), (made("transparent", 2), 1.0)):
+        lm = TranslationLM(Translator(other, WORDS))
+        engine = Engine(TranslationLM(Translator(model, WORDS)), SmallModel(lm, worth=0.0, **options), slots=4)
+        found = engine.run([Request(prompt_of(source), max_new_tokens=12) for source in SOURCES])
+        assert [one.tokens for one in found] == [one.tokens for one in plain(model, 12)]
+        assert not any(one.stats.failures for one in found)
+        assert sum(one.stats.acceptance_length for one in found) >= least * len(found)
+
+
+def plain(model: Markov, count: int) -> list[Generation]:
+    engine = Engine(TranslationLM(Translator(model, WORDS)), "none")
+    return engine.run([Request(prompt_of(source), max_new_tokens=count) for source in SOURCES])
+
+
 def test_a_translation_that_is_begun_goes_on() -> None:
     model = made("transparent", 2)
     whole = written(model)[3]
@@ -86,7 +105,12 @@ def test_what_cannot_be_decoded_is_refused() -> None:
         TranslationLM(Translator(Nat(config), WORDS))
     with pytest.raises(ModelError, match="keeps no keys"):
         TranslationLM(Translator(made("unroll"), WORDS))
-    engine = Engine(TranslationLM(Translator(made(), WORDS)), "none")
+    lm = TranslationLM(Translator(made(), WORDS))
+    with pytest.raises(ModelError, match="use no selector, and a drafter that reads no queries"):
+        Engine(lm, "none").run([Request(prompt_of(SOURCES[0]), selector="lighttransfer")])
+    engine = Engine(lm, "none")
+    with pytest.raises(RequestError, match="needs a source"):
+        engine.run([Request(prompt_of([]))])
     with pytest.raises(RequestError, match="writes 12 tokens a sentence"):
         engine.run([Request(prompt_of(SOURCES[1]), max_new_tokens=20)])
 
