@@ -29,7 +29,7 @@ from paceline.train.translation import Encoded, Gradient, batches, distilled, fa
 if TYPE_CHECKING:
     from paceline.recipes.train_translate import Config
 
-__all__ = ["Job", "begun", "check_sides", "fades", "trained"]
+__all__ = ["RATE", "Job", "begun", "check_sides", "fades", "trained"]
 
 log = logging.getLogger("paceline")
 
@@ -38,7 +38,7 @@ M = TypeVar("M", Nat, Markov)
 BEAM = 4  # of the teacher
 RATE = 1e-2  # peak, of embeddings and norms; at 3e-3 the first 200 steps reach 3.24 nats, with this 2.94
 TUNED = 0.25  # of the peak rates, for the objective after cross-entropy
-FREE = ("out", "src", "tgt", "test_src", "test_tgt", "objective", "anneal", "curriculum", "tuning_steps", "limit")
+FREE = ("out", "src", "tgt", "test_src", "test_tgt", "pairs", "objective", "anneal", "curriculum", "tuning_steps", "limit")
 
 
 @dataclass(frozen=True)

@@ -47,6 +47,7 @@ class Config:
     order: int = 5  # Of a Markov model, in tokens.
     orders: tuple[int, ...] = ()  # Orders that a Markov model is trained for at once, 0 = all; given again.
     leak_free: str = "transparent"  # How a Markov model keeps its order: transparent, content-mlp, band-budget or unroll.
+    pairs: int | None = None  # Learn from so many pairs, the first ones; None = all.
     raw: bool = False  # Let the one-pass model learn from the references, without a teacher.
     vocabulary: int = 4000  # Subwords of both languages.
     width: int = 128  # Of the models.
@@ -94,10 +95,10 @@ def run(config: Config) -> Path:
 def checked(config: Config) -> Any:
     """The objective after cross-entropy, or None."""
     name = plugins.parse(config.objective)[0]
-    for count in ("width", "layers", "longest", "rows", "teacher_steps", "steps", "tuning_steps"):
-        least = 0 if count == "steps" and name != "xe" else 1
-        if getattr(config, count) < least:
-            raise RequestError(f"Expected {count} to be at least {least}, found {getattr(config, count)}.")
+    for count in ("width", "layers", "longest", "rows", "pairs", "teacher_steps", "steps", "tuning_steps"):
+        least, value = 0 if count == "steps" and name != "xe" else 1, getattr(config, count)
+        if value is not None and value < least:
+            raise RequestError(f"Expected {count} to be at least {least}, found {value}.")
     if (config.test_src is None) != (config.test_tgt is None):
         raise RequestError("Expected both --test-src and --test-tgt, or neither.")
     if name not in OBJECTIVES:
@@ -116,4 +117,4 @@ def texts(config: Config) -> tuple[Pairs, Pairs]:
     learned, test = split(pairs, HELD) if config.test_src is None else (pairs, read_pairs(config.test_src, config.test_tgt))
     if not len(test):
         raise DataError(f"Expected more pairs than {len(pairs)}: {HELD} % of them are held out. Name others with --test-src.")
-    return learned, test
+    return Pairs(learned.source[: config.pairs], learned.target[: config.pairs]), test

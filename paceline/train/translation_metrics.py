@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable, Sequence
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -25,15 +26,22 @@ def can_score() -> bool:
     return importlib.util.find_spec("sacrebleu") is not None
 
 
-def resampled(parts: np.ndarray, figure: Callable[[np.ndarray], float]) -> np.ndarray:
+def resampled(parts: np.ndarray, figure: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
     """A figure of all sentences, followed by the same of 1000 samples of as many of them, drawn with replacement: [1 + 1000].
 
-    parts: ``[N, S]``, what each sentence adds to the sums ``[S]`` that the figure is made of. Which sentences a sample holds
-    depends on N alone: for two systems on the same sentences ``a - b`` is their difference by paired bootstrap, whose interval is
-    the narrower the more alike they are (Koehn 2004, Statistical significance tests for machine translation, section 4).
+    parts: ``[N, S]``, what each sentence adds to the sums that the figure is made of; figure: sums ``[D, S]`` -> ``[D]``. Which
+    sentences a sample holds depends on N alone: for two systems on the same sentences ``a - b`` is their difference by paired
+    bootstrap, whose interval is the narrower the more alike they are (Koehn 2004, Statistical significance tests for machine
+    translation evaluation, section 4).
     """
-    picks = np.random.default_rng(0).integers(0, len(parts), (DRAWS, len(parts)))
-    return np.array([figure(parts.sum(0)), *(figure(parts[some].sum(0)) for some in picks)], dtype=float)
+    return np.asarray(figure(_drawn(len(parts)) @ parts), dtype=float)
+
+
+@lru_cache(1)
+def _drawn(count: int) -> np.ndarray:
+    """How often each sentence is in each sample, [1 + DRAWS, N]; once in the first."""
+    picks = np.random.default_rng(0).integers(0, count, (DRAWS, count))
+    return np.stack([np.ones(count, dtype=np.int64), *(np.bincount(some, minlength=count) for some in picks)])
 
 
 def interval(samples: np.ndarray) -> dict[str, float]:
@@ -42,9 +50,9 @@ def interval(samples: np.ndarray) -> dict[str, float]:
     return {"value": float(samples[0]), "low": low, "high": high}
 
 
-def share(sums: np.ndarray) -> float:
-    """The first of two sums in the second, 0 of nothing."""
-    return float(sums[0] / max(sums[1], 1))
+def share(sums: np.ndarray) -> np.ndarray:
+    """The first of two sums ``[..., 2]`` in the second, 0 of nothing."""
+    return sums[..., 0] / np.maximum(sums[..., 1], 1)
 
 
 def quality(texts: Sequence[str], references: Sequence[str]) -> dict[str, np.ndarray]:
@@ -63,9 +71,13 @@ def quality(texts: Sequence[str], references: Sequence[str]) -> dict[str, np.nda
     for name, metric in (("bleu", BLEU()), ("chrf", CHRF())):
         # What a sentence adds, sacrebleu gives in private only; by its public methods a single sample takes a second.
         parts[name] = np.array(metric._extract_corpus_statistics(list(texts), [list(references)]))
-        found[name] = resampled(parts[name], lambda sums: metric._compute_score_from_stats(sums.tolist()).score)  # noqa: B023
+        found[name] = resampled(parts[name], partial(_scores, metric))
     # BLEU's parts are both lengths, then the n-grams that are right and those that were written, n = 1 to 4.
     return found | {f"precision_{n}": 100 * resampled(parts["bleu"][:, [1 + n, 5 + n]], share) for n in range(1, 5)}
+
+
+def _scores(metric: Any, sums: np.ndarray) -> np.ndarray:
+    return np.array([metric._compute_score_from_stats(row).score for row in sums.tolist()])
 
 
 def scored(texts: Sequence[str], references: Sequence[str]) -> dict[str, float]:
@@ -85,7 +97,7 @@ def repeated(sentences: Sequence[Sequence[int]]) -> np.ndarray:
 
 def repetition(sentences: Sequence[Sequence[int]]) -> float:
     """The share of tokens that are equal to the one before them."""
-    return share(repeated(sentences).sum(0))
+    return float(share(repeated(sentences).sum(0)))
 
 
 def measured(translator: Translator, test: Pairs) -> dict[str, Any]:

@@ -93,7 +93,8 @@ def test_what_is_killed_goes_on_to_the_same_weights(few: Config, tmp_path: Path,
 
 
 def test_one_markov_model_for_several_orders(few: Config) -> None:
-    folder = run(replace(few, model="markov", order=2, orders=(1, 2, 0), limit=3))
+    folder = run(replace(few, model="markov", order=2, orders=(1, 2, 0), limit=3, pairs=12))
+    assert json.loads((folder / "training.json").read_text())["pairs"] == 12
     held = Translator.load(folder)
     assert isinstance(held.model, Markov) and held.model.config.order == 2 and held.model.config.leak_free == "transparent"
     assert list(json.loads((folder / "training.json").read_text())["measured"]) == ["markov"]
@@ -117,6 +118,8 @@ def test_what_cannot_be_trained(made: Path, config: Config, tmp_path: Path) -> N
         run(replace(config, objective="oxae"))
     with pytest.raises(RequestError, match="rows to be at least 1, found 0"):
         run(replace(config, rows=0))
+    with pytest.raises(RequestError, match="pairs to be at least 1, found 0"):
+        run(replace(config, pairs=0))
     with pytest.raises(RequestError, match="Expected both --test-src and --test-tgt"):
         run(replace(config, test_src=None))
     with pytest.raises(SpecError, match="no shape 'sine' to fall by. Did you mean 'cosine'"):
