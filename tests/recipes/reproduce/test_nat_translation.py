@@ -18,7 +18,7 @@ from paceline.models.translation.config import TranslationConfig
 from paceline.models.translation.mask_predict import mask_predict
 from paceline.models.translation.nat import Nat
 from paceline.models.translation.subwords import Subwords
-from paceline.models.translation.translator import Asked, Translator
+from paceline.models.translation.translator import Translator
 from paceline.recipes.reproduce import nat_translation
 from paceline.recipes.reproduce.nat_translation import _speed
 from paceline.recipes.reproduce.nat_translation._fluency import NOTHING, language_model, nats
@@ -50,6 +50,8 @@ def test_two_directions_on_one_page(tmp_path: Path) -> None:
     assert "## again: 40 pairs" in text and text.count("\n| there | ") == 1 and page.with_suffix(".png").stat().st_size > 5000
     there = record["there"]
     assert set(there["speed"]["sizes"]) == {"1", "32"} and list(there["ways"]) == ["teacher", *(f"distilled {n}" for n in NAMES)]
+    drafts = [arm for arms in there["drafted"]["sizes"].values() for way, arm in arms.items() if way != "greedy"]
+    assert len(drafts) == 2 * 3 and all(arm["identical"] == 1 for arm in drafts) and record["again"]["drafted"] is None
     assert set(there["measured"]["distilled xe"]) > {"confidence", "nats", "precision_4"}
     levels = [there["measured"][name]["bleu"]["value"] for name in ("references", "references, words shuffled")]
     assert levels[0] == pytest.approx(100) and levels[1] < 60
@@ -104,17 +106,16 @@ def test_a_language_model_knows_targets_alone(held: Translator, tmp_path: Path) 
 def test_rates_by_a_clock_of_our_own(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [0.0]
 
-    class Writer:
-        def __init__(self, cost: float) -> None:
-            self.cost = cost
+    def writes(tokens: int, cost: float) -> Any:
+        def translate(texts: list[str]) -> list[Any]:
+            clock[0] += cost * tokens
+            return [SimpleNamespace(tokens=[7] * tokens) for _ in texts]
 
-        def translate(self, texts: list[str], asked: Asked) -> list[Any]:
-            clock[0] += self.cost * asked.beam
-            return [SimpleNamespace(tokens=[7] * asked.beam) for _ in texts]
+        return translate
 
     monkeypatch.setattr(_speed.time, "perf_counter", lambda: clock[0])
-    arms: Any = {"greedy": (Writer(3.0), Asked(1)), "beam of 4": (Writer(3.0), Asked(4)), "1 length": (Writer(0.5), Asked(1))}
-    found = _speed.rates(arms, _speed.batched(["a b", "a", "a b c"], 2), 3)
+    arms = {"greedy": writes(1, 3.0), "beam of 4": writes(4, 3.0), "1 length": writes(1, 0.5)}
+    found = _speed.rates(arms, _speed.batched(["a b", "a", "a b c"], 2), 3, _speed.AGAINST)
     assert found["1 length"]["sentences"] == pytest.approx(3) and found["greedy"]["sentences"] == pytest.approx(0.5)
     ratios = found["1 length"]["sentences over greedy"], found["1 length"]["tokens over beam of 4"]
     assert [ratio["value"] for ratio in ratios] == pytest.approx([6, 6]) and ratios[0]["low"] == pytest.approx(6)

@@ -23,7 +23,7 @@ from paceline.recipes.reproduce._record import once, picture, write_record
 from paceline.recipes.reproduce.nat_translation._figures import TEACHER, figures
 from paceline.recipes.reproduce.nat_translation._fluency import language_model
 from paceline.recipes.reproduce.nat_translation._page import draw, written_up
-from paceline.recipes.reproduce.nat_translation._speed import speed
+from paceline.recipes.reproduce.nat_translation._speed import drafted, speed
 from paceline.recipes.reproduce.nat_translation._toy import toy
 from paceline.recipes.reproduce.nat_translation._written import written
 from paceline.recipes.train_translate import Config as Training
@@ -113,9 +113,12 @@ def measured(config: Config, place: Path, folders: dict[str, Path], texts: tuple
     wrote = {name: written(one, test, place / "written" / name) for name, one in held.items()}
     *_, last = held.values()
     lm = language_model(last, learned, place / "fluency", config.fluency_steps)
-    found = figures(wrote, test, lm) | {"speed": None}
+    found = figures(wrote, test, lm) | {"speed": None, "drafted": None}
     if config.repeats and TEACHER in held:
-        found["speed"] = once(place / "speed.json", partial(speed, held[TEACHER], last, test.source, config.repeats))
+        drafters = [name for name in held if name.startswith(DISTILLED)][: 1 if config.fast else None]
+        teacher, nats = held[TEACHER], {name: held[name] for name in drafters}
+        found["speed"] = once(place / "speed.json", partial(speed, teacher, last, test.source, config.repeats))
+        found["drafted"] = once(place / "drafted.json", partial(drafted, teacher, nats, test.source, config.repeats))
     return found
 
 

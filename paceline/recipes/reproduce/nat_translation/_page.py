@@ -8,7 +8,7 @@ from typing import Any
 from paceline.bench.report import interval
 from paceline.recipes.reproduce._record import bars, rendered
 from paceline.recipes.reproduce.nat_translation._figures import TEACHER
-from paceline.recipes.reproduce.nat_translation._speed import AGAINST
+from paceline.recipes.reproduce.nat_translation._speed import AGAINST, DRAFTED
 from paceline.recipes.reproduce.nat_translation._written import COLLAPSED, NAT, TRUE
 from paceline.recipes.reproduce.nat_translation._written import TEACHER as TEACHERS_WAYS
 
@@ -24,7 +24,7 @@ STEPS = {"OaXE": "oaxe less xe", "n-gram OaXE": "ngram_oaxe less oaxe"}  # what 
 def written_up(record: dict[str, Any]) -> str:
     """Tables of every direction, and the signs of all of them."""
     parts = [{"name": name, **found, "quality": quality_rows(found), "differences": step_rows(found), "decoding": way_rows(found),
-              "timing": speed_rows(found["speed"])} for name, found in record.items()]
+              "timing": speed_rows(found["speed"]), "drafts": draft_rows(found["drafted"])} for name, found in record.items()]
     return rendered(__file__, parts=parts, figures=list(FIGURES.values()), ways=WAYS,
                     signs=sign_rows(record), above=above(record), named=named)
 
@@ -62,6 +62,18 @@ def speed_rows(speed: dict[str, Any] | None) -> list[list[str]]:
 def rates(arm: dict[str, Any]) -> list[str]:
     over = [f"sentences over {other}" for other in AGAINST] + [f"tokens over {AGAINST[0]}"]
     return [f"{arm['sentences']:.1f}", *(interval(arm[name], 1) for name in over)]
+
+
+def draft_rows(drafted: dict[str, Any] | None) -> list[list[str]]:
+    """Of each way to draft, the same; a round's tokens, and how many translations are the plain teacher's."""
+    sizes = drafted["sizes"].values() if drafted else []
+    ways = dict.fromkeys(way for arms in sizes for way in arms if way != DRAFTED[0])
+    return [[named(way), *(text for arms in sizes for text in draft_figures(arms[way]))] for way in ways]
+
+
+def draft_figures(arm: dict[str, Any]) -> list[str]:
+    over = [interval(arm[f"sentences over {other}"], 2) for other in DRAFTED]
+    return [f"{arm['acceptance_length']:.2f}", *over, f"{100 * arm['identical']:.1f}"]
 
 
 def spoken(way: str) -> str:

@@ -1,9 +1,13 @@
-"""How fast one pass is beside the teacher, which writes token by token with a cache: whole translations, text to text."""
+"""How fast one pass is beside its teacher, which writes token by token with a cache, and the teacher where one pass drafts.
+
+Whole translations are timed, text to text.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from itertools import product
 from typing import Any
 
@@ -11,21 +15,47 @@ import numpy as np
 
 from paceline.bench.machine import describe
 from paceline.bench.metrics import ratio
-from paceline.models.translation.translator import Asked, Translator
+from paceline.drafters.nat import Nat
+from paceline.engine.translating import Drafted
+from paceline.models.translation.translator import Asked, Translated, Translator
 from paceline.recipes.reproduce.nat_translation._written import BEAM, NAT, TEACHER
 
-__all__ = ["AGAINST", "speed"]
+__all__ = ["AGAINST", "DRAFTED", "drafted", "speed"]
 
 TEXTS = {1: 64, 32: 256}  # sentences at once, and how many of them in all
-AGAINST = ("greedy", BEAM)
-Arms = dict[str, tuple[Translator, Asked]]
+GREEDY, ENGINE = "greedy", "greedy, by the engine"
+AGAINST, DRAFTED = (GREEDY, BEAM), (GREEDY, ENGINE)
+Arms = Mapping[str, Callable[[list[str]], list[Translated]]]
 
 
 def speed(teacher: Translator, nat: Translator, texts: Sequence[str], repeats: int) -> dict[str, Any]:
     """By how many sentences are translated at once: each way's rates, and how many times those of the teacher's ways they are."""
-    arms: Arms = {way: (teacher, asked) for way, asked in TEACHER.items()} | {way: (nat, asked) for way, asked in NAT.items()}
+    arms: Arms = {**{way: partial(teacher.translate, asked=asked) for way, asked in TEACHER.items()},
+                  **{way: partial(nat.translate, asked=asked) for way, asked in NAT.items() if not asked.collapse}}
     return {"machine": describe(), "repeats": repeats,
-            "sizes": {str(size): rates(arms, batched(texts[:count], size), repeats) for size, count in TEXTS.items()}}
+            "sizes": {str(size): rates(arms, batched(texts[:count], size), repeats, AGAINST) for size, count in TEXTS.items()}}
+
+
+def drafted(teacher: Translator, nats: Mapping[str, Translator], texts: Sequence[str], repeats: int) -> dict[str, Any]:
+    """The same for the teacher's greedy text, drafted by each one-pass model; with the tokens of a round, and the share of
+    translations that are the very ones of the plain teacher.
+    """
+    writers = {ENGINE: Drafted(teacher, "none")}
+    for (name, nat), again in product(nats.items(), (True, False)):
+        writers[f"{name}, {'written again' if again else 'lined up'}"] = Drafted(teacher, Nat(nat, again))
+    arms: Arms = {GREEDY: partial(teacher.translate, asked=Asked(1)),
+                  **{name: partial(teacher.translate, asked=Asked(1), write=writer) for name, writer in writers.items()}}
+    sizes = {str(size): rates(arms, batched(texts[:count], size), repeats, DRAFTED) for size, count in TEXTS.items()}
+    for size, (name, writer) in product(TEXTS, writers.items()):
+        writer.made.clear()
+        plain, ours = (tokens_of(arms[way], batched(texts[: TEXTS[size]], size)) for way in (GREEDY, name))
+        same = float(np.mean([a == b for a, b in zip(plain, ours, strict=True)]))
+        sizes[str(size)][name] |= {"acceptance_length": writer.acceptance_length, "identical": same}
+    return {"machine": describe(), "repeats": repeats, "sizes": sizes}
+
+
+def tokens_of(translate: Callable[[list[str]], list[Translated]], batches: list[list[str]]) -> list[list[int]]:
+    return [one.tokens for batch in batches for one in translate(batch)]
 
 
 def batched(texts: Sequence[str], size: int) -> list[list[str]]:
@@ -34,14 +64,14 @@ def batched(texts: Sequence[str], size: int) -> list[list[str]]:
     return [order[i : i + size] for i in range(0, len(order), size)]
 
 
-def rates(arms: Arms, batches: list[list[str]], repeats: int) -> dict[str, dict[str, Any]]:
+def rates(arms: Arms, batches: list[list[str]], repeats: int, against: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Ratios are of sums over batches, with 95 % bootstrap intervals over these."""
     seconds, tokens = timed(arms, batches, repeats)
     sentences = np.tile([len(batch) for batch in batches], (len(arms), 1))
     told: dict[str, dict[str, Any]] = {}
     for i, way in enumerate(arms):
         told[way] = {"sentences": sentences[i].sum() / seconds[i].sum(), "tokens": tokens[i].sum() / seconds[i].sum()}
-        for other, (unit, counts) in product(AGAINST, (("sentences", sentences), ("tokens", tokens))):
+        for other, (unit, counts) in product(against, (("sentences", sentences), ("tokens", tokens))):
             ours, theirs = (np.stack([seconds[j], counts[j]], 1) for j in (i, list(arms).index(other)))
             told[way][f"{unit} over {other}"] = ratio(ours, theirs)
     return told
@@ -53,9 +83,9 @@ def timed(arms: Arms, batches: list[list[str]], repeats: int) -> tuple[np.ndarra
     """
     seconds, tokens = np.zeros((repeats + 1, len(arms), len(batches))), np.zeros((len(arms), len(batches)))
     for turn, (j, batch) in product(range(repeats + 1), enumerate(batches)):
-        for i, (held, asked) in list(enumerate(arms.values()))[:: -1 if turn % 2 else 1]:
+        for i, translate in list(enumerate(arms.values()))[:: -1 if turn % 2 else 1]:
             began = time.perf_counter()
-            out = held.translate(batch, asked)
+            out = translate(batch)
             seconds[turn, i, j] = time.perf_counter() - began
             tokens[i, j] = sum(len(one.tokens) for one in out)
     return np.median(seconds[1:], 0), tokens
