@@ -1,4 +1,4 @@
-"""N-gram OaXE (arXiv 2210.03999) on a language whose freedom of order is known: does the phrase teach an order?
+"""N-gram OaXE (arXiv 2210.03999) on a language whose freedom of order is known: whether phrases teach an order.
 
 Translators of one pass learn, without cross-entropy before, a grammar whose two blocks stand in either order: by phrases of one
 token, which is OaXE, of two, of three and of whole sentences, which is XE; by tiles, and by phrases that shrink on the way. Then
