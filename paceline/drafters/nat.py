@@ -28,11 +28,12 @@ __all__ = ["Nat"]
 @dataclass(frozen=True)
 class Nat:
     """model: the folder of a one-pass translator with the target's subwords, or a `Translator`. again: after a mistake, write the
-    rest of the draft anew, behind what the target has written; else go on with the draft as it is.
+    rest of the draft anew, behind what the target has written, which pays where a pass costs much less than a round; else go on
+    with the draft as it is.
     """
 
     model: Any
-    again: bool = True
+    again: bool = False
 
     def attach(self, lm: Any) -> Sentences:
         """Raises ModelError for a target that translates nothing, a model of another kind or of other subwords."""
