@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -25,8 +24,7 @@ from paceline.recipes.reproduce._record import Mean, mean_of, once
 from paceline.train.checkpoint import claim_folder
 from paceline.train.loop import Loop, train
 from paceline.train.precision import flush_denormals
-from paceline.train.schedule import falling
-from paceline.train.translation import Gradient, Sentences, writes_at_once
+from paceline.train.translation import Gradient, fading, writes_at_once
 
 __all__ = ["XE", "Arm", "Runs", "Sizes", "begun", "compared", "gained", "learning", "points", "ratio", "small"]
 
@@ -116,14 +114,10 @@ def small(sizes: Sizes, seed: int) -> Nat:
 
 
 def learning(model: Nat, arm: Arm) -> Gradient:
-    """How a step of the arm learns; what fades does so by the step's number, which its batch carries."""
-    objective: Any = in_order if arm.objective == XE else plugins.make("objective", arm.objective)
-
-    def gradient(batch: Sentences, autocast: bool) -> tuple[dict[str, float], int]:
-        now = replace(objective, **{arm.fades: falling(batch.seed, arm.steps)}) if arm.fades else objective
-        return writes_at_once(model, now, 0.0)(batch, autocast)
-
-    return gradient
+    """How a step of the arm learns."""
+    if arm.objective == XE:
+        return writes_at_once(model, in_order, 0.0)
+    return fading(model, plugins.make("objective", arm.objective), dict.fromkeys(filter(None, [arm.fades]), "linear"), arm.steps)
 
 
 def in_order(logits: Tensor, target: Tensor) -> Loss:

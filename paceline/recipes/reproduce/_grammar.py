@@ -69,7 +69,7 @@ class Grammar:
         drawn = [self.draw(rng) for _ in range(rows)]
         first = [rng.random() < self.subject_first for _ in drawn]
         target = [s.subject + s.verb if keeps else s.verb + s.subject for s, keeps in zip(drawn, first, strict=True)]
-        return Sentences(padded([s.source for s in drawn]), padded(target), step)
+        return Sentences(padded([s.source for s in drawn]), padded(target), step, step)
 
 
 def noun_phrase(rng: Random) -> list[int]:
