@@ -38,7 +38,8 @@ M = TypeVar("M", Nat, Markov)
 BEAM = 4  # of the teacher
 RATE = 1e-2  # peak, of embeddings and norms; at 3e-3 the first 200 steps reach 3.24 nats, with this 2.94
 TUNED = 0.25  # of the peak rates, for the objective after cross-entropy
-FREE = ("out", "src", "tgt", "test_src", "test_tgt", "pairs", "objective", "anneal", "curriculum", "tuning_steps", "limit")
+FREE = ("out", "src", "tgt", "test_src", "test_tgt", "pairs", "objective", "anneal", "curriculum", "raw", "steps", "tuning_steps",
+        "limit")  # what may change between two runs in the same folder
 
 
 @dataclass(frozen=True)
@@ -93,21 +94,19 @@ def check_sides(job: Job, test: Pairs) -> None:
 
 def trained(job: Job, objective: Any) -> dict[str, Nat | Markov]:
     """The models by name, the one that was asked for last."""
-    c, pairs, models = job.config, job.pairs, dict[str, Nat | Markov]()
+    c = job.config
     if c.model == "markov":
         return {"markov": writer(job, "markov", c.orders, order=c.order, leak_free=c.leak_free)}
-    if c.model == "ar" or not c.raw:
-        models["teacher"] = teacher = writer(job, "teacher")
+    teacher = writer(job, "teacher") if c.teacher_steps else None
+    models: dict[str, Nat | Markov] = {} if teacher is None else {"teacher": teacher}
     if c.model == "ar":
         return models
-    if not c.raw:
-        with reporter("distilled", len(pairs[0])) as report:
-            pairs = distilled(teacher, pairs, job.work / "distilled", BEAM, report)
+    pairs = job.pairs if teacher is None or c.raw else rewritten(job, teacher)
     if c.steps:
-        model = fresh(c, Nat, len(job.subwords))
-        models["xe"] = fit(job, "xe", model, writes_at_once(model, None, c.smoothing), pairs, c.steps)
+        start = beginning(job, teacher)
+        models["xe"] = fit(job, named(c, "xe", c.steps), start, writes_at_once(start, None, c.smoothing), pairs, c.steps)
     if objective is not None:
-        models[c.objective.partition(":")[0]] = tuned(job, objective, pairs, models.get("xe"))
+        models[c.objective.partition(":")[0]] = tuned(job, objective, pairs, models.get("xe", teacher))
     return models
 
 
@@ -117,15 +116,29 @@ def writer(job: Job, name: str, orders: tuple[int, ...] = (), **options: Any) ->
     return fit(job, name, model, token_by_token(model, orders, job.config.smoothing), job.pairs, job.config.teacher_steps)
 
 
-def tuned(job: Job, objective: Any, pairs: Encoded, start: Nat | Markov | None) -> Nat:
-    """A one-pass model by an objective, from the weights of another or from scratch."""
-    c, model = job.config, fresh(job.config, Nat, len(job.subwords))
-    if start is not None:
+def rewritten(job: Job, teacher: Markov) -> Encoded:
+    """The sources with what the teacher writes of them."""
+    with reporter("distilled", len(job.pairs[0])) as report:
+        return distilled(teacher, job.pairs, job.work / "distilled", BEAM, report)
+
+
+def beginning(job: Job, start: Nat | Markov | None) -> Nat:
+    """A one-pass model with the weights of another; a teacher has all but those for lengths. From scratch where there is none."""
+    model = fresh(job.config, Nat, len(job.subwords))
+    if isinstance(start, Nat):
         model.load_state_dict(start.state_dict())
+    elif start is not None:
+        model.body.load_state_dict(start.body.state_dict())
+    return model
+
+
+def tuned(job: Job, objective: Any, pairs: Encoded, start: Nat | Markov | None) -> Nat:
+    """A one-pass model by an objective."""
+    c, model = job.config, beginning(job, start)
     falls = fades(c)
-    folder = folder_of(" ".join([c.objective, str(c.tuning_steps), *(f"{name} {falls[name]}" for name in falls)]))
+    folder = named(c, c.objective, f"{c.steps}+{c.tuning_steps}", *(f"{name} {falls[name]}" for name in falls))
     gradient = fading(model, objective, falls, c.tuning_steps)
-    return fit(job, folder, model, gradient, pairs, c.tuning_steps, TUNED if start else 1.0)
+    return fit(job, folder, model, gradient, pairs, c.tuning_steps, TUNED if isinstance(start, Nat) else 1.0)
 
 
 def fades(config: Config) -> dict[str, str]:
@@ -133,9 +146,10 @@ def fades(config: Config) -> dict[str, str]:
     return {name: shape for name, shape in (("mix", config.anneal), ("curriculum", config.curriculum)) if shape}
 
 
-def folder_of(objective: str) -> str:
-    """Where its checkpoints go: other options, other folder."""
-    return "".join(char if char.isalnum() else "-" for char in objective)
+def named(config: Config, *parts: object) -> str:
+    """Where checkpoints go: other texts or options, other folder."""
+    name = " ".join(map(str, ("raw" if config.raw else "distilled", *parts)))
+    return "".join(char if char.isalnum() else "-" for char in name)
 
 
 def fresh(config: Config, kind: type[M], vocabulary: int, **options: Any) -> M:

@@ -1,7 +1,8 @@
 """Trains a translator on parallel texts: a teacher, then a model that writes in one pass what the teacher wrote.
 
 Every stage goes on where it was killed, with the same command, to the same weights: teacher (token by token), what it writes of
-the sources (sequence-level distillation), the one-pass model by masked cross-entropy (CMLM), then by OaXE or n-gram OaXE.
+the sources (sequence-level distillation), from its weights the one-pass model by masked cross-entropy (CMLM), then by OaXE or
+n-gram OaXE.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ class Config:
     orders: tuple[int, ...] = ()  # Orders that a Markov model is trained for at once, 0 = all; given again.
     leak_free: str = "transparent"  # How a Markov model keeps its order: transparent, content-mlp, band-budget or unroll.
     pairs: int | None = None  # Learn from so many pairs, the first ones; None = all.
-    raw: bool = False  # Let the one-pass model learn from the references, without a teacher.
+    raw: bool = False  # Let the one-pass model learn from the references, not from what the teacher wrote of the sources.
     vocabulary: int = 4000  # Subwords of both languages.
     width: int = 128  # Of the models.
     layers: int = 3  # Of the encoder, and of the decoder.
@@ -56,8 +57,8 @@ class Config:
     dropout: float = 0.1  # While training.
     smoothing: float = 0.1  # Of labels, in cross-entropy.
     rows: int = 128  # Pairs in a step.
-    teacher_steps: int = 1800  # Of the model that writes token by token.
-    steps: int = 2400  # Of the one-pass model by cross-entropy; 0 = none, the objective starts from scratch.
+    teacher_steps: int = 1800  # Of the model that writes token by token; 0 = none, only with raw.
+    steps: int = 1200  # Of the one-pass model by cross-entropy, from the teacher's weights; 0 = none, the objective starts there.
     tuning_steps: int = 600  # Of the objective after that.
     seed: int = 0  # Of weights, batches and masks.
     limit: int | None = None  # At most so many steps in each stage: a smoke run.
@@ -96,7 +97,7 @@ def checked(config: Config) -> Any:
     """The objective after cross-entropy, or None."""
     name = plugins.parse(config.objective)[0]
     for count in ("width", "layers", "longest", "rows", "pairs", "teacher_steps", "steps", "tuning_steps"):
-        least, value = 0 if count == "steps" and name != "xe" else 1, getattr(config, count)
+        least, value = 0 if may_be_none(config, count) else 1, getattr(config, count)
         if value is not None and value < least:
             raise RequestError(f"Expected {count} to be at least {least}, found {value}.")
     if (config.test_src is None) != (config.test_tgt is None):
@@ -109,6 +110,11 @@ def checked(config: Config) -> Any:
     for shape in fades(config).values():
         falling(0, 1, shape)  # an unknown one is refused
     return None if name == "xe" else plugins.make("objective", config.objective)
+
+
+def may_be_none(config: Config, count: str) -> bool:
+    """Whether a stage can be left out: cross-entropy where an objective follows, the teacher where nothing needs its texts."""
+    return count == "steps" and config.objective != "xe" or count == "teacher_steps" and config.raw and config.model == "nat"
 
 
 def texts(config: Config) -> tuple[Pairs, Pairs]:

@@ -51,7 +51,7 @@ def few(config: Config, tmp_path: Path) -> Config:
 
 @pytest.fixture(scope="module")
 def made(config: Config) -> Path:
-    return run(replace(config, raw=True, steps=130))
+    return run(replace(config, raw=True, teacher_steps=0, steps=130))
 
 
 def test_it_translates(made: Path, config: Config) -> None:
@@ -108,9 +108,28 @@ def test_cross_entropy_and_whole_phrases_fade_from_scratch(few: Config, monkeypa
     asked, train = [], stages.train
     monkeypatch.setattr(stages, "train", lambda model, feed, gradient, loop, **options: asked.append(loop) or train(
         model, feed, gradient, loop, **options))
-    run(replace(few, raw=True, steps=0, objective="ngram_oaxe:n=2", anneal="cosine", curriculum="linear"))
+    run(replace(few, raw=True, teacher_steps=0, steps=0, objective="ngram_oaxe:n=2", anneal="cosine", curriculum="linear"))
     [loop] = asked  # nothing before the objective, and at the full rate
-    assert (loop.folder.name, loop.steps, loop.other_lr) == ("ngram-oaxe-n-2-5-mix-cosine-curriculum-linear", 5, stages.RATE)
+    name = "raw-ngram-oaxe-n-2-0-5-mix-cosine-curriculum-linear"
+    assert (loop.folder.name, loop.steps, loop.other_lr) == (name, 5, stages.RATE)
+
+
+def test_one_pass_begins_with_the_teachers_weights_and_both_kinds_of_texts_share_a_folder(
+        few: Config, monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    began, train = dict[str, dict[str, torch.Tensor]](), stages.train
+
+    def seen(model, feed, gradient, loop, **options):
+        began[loop.folder.name] = {name: weight.clone() for name, weight in model.state_dict().items()}
+        return train(model, feed, gradient, loop, **options)
+
+    monkeypatch.setattr(stages, "train", seen)
+    for raw in (False, True):
+        run(replace(few, raw=raw))
+    teacher = Translator.load(few.out / "teacher").model.state_dict()
+    assert len(teacher) > 20 and {"teacher", "distilled-xe-5", "raw-xe-5"} == set(began)
+    for kind in ("distilled", "raw"):
+        assert all(torch.equal(began[f"{kind}-xe-5"][name], teacher[name]) for name in teacher)
+        assert not torch.equal(began["teacher"]["body.tokens.weight"], teacher["body.tokens.weight"])
 
 
 def test_what_cannot_be_trained(made: Path, config: Config, tmp_path: Path) -> None:
@@ -118,6 +137,8 @@ def test_what_cannot_be_trained(made: Path, config: Config, tmp_path: Path) -> N
         run(replace(config, objective="oxae"))
     with pytest.raises(RequestError, match="rows to be at least 1, found 0"):
         run(replace(config, rows=0))
+    with pytest.raises(RequestError, match="teacher_steps to be at least 1, found 0"):
+        run(replace(config, teacher_steps=0))
     with pytest.raises(RequestError, match="pairs to be at least 1, found 0"):
         run(replace(config, pairs=0))
     with pytest.raises(RequestError, match="Expected both --test-src and --test-tgt"):
@@ -131,7 +152,7 @@ def test_what_cannot_be_trained(made: Path, config: Config, tmp_path: Path) -> N
         run(replace(config, out=tmp_path / "swapped", test_src=config.test_tgt, test_tgt=config.test_src))
     assert {path.name for path in (tmp_path / "swapped.work").iterdir()} == {"settings.json", "subwords"}  # nothing was trained
     with pytest.raises(DataError, match="begun with width = 32, not 64; use another folder"):
-        run(replace(config, raw=True, steps=130, width=64))
+        run(replace(config, raw=True, teacher_steps=0, steps=130, width=64))
     with pytest.raises(DataError, match="pairs of at most 1 tokens, found none"):
         run(replace(config, out=tmp_path / "short", longest=1))
 

@@ -44,7 +44,7 @@ def test_two_directions_on_one_page(tmp_path: Path) -> None:
     options: dict[str, Any] = {"out": tmp_path / "out", "work": tmp_path / "work", "fast": True, "teacher_steps": 2, "steps": 2,
                                "tuning_steps": 1, "fluency_steps": 1, "repeats": 1}  # fmt: skip
     page = nat_translation.run(nat_translation.Config(**options, name="there", data="distilled"))
-    nat_translation.run(nat_translation.Config(**options, name="again", data="raw"))
+    nat_translation.run(nat_translation.Config(**options | {"repeats": 0}, name="again", data="raw"))
     record, text = json.loads(page.with_suffix(".json").read_text()), page.read_text()
     assert list(record) == ["there", "again"] and record["again"]["speed"] is None and set(record["again"]["changes"]) == {"raw"}
     assert "## again: 40 pairs" in text and text.count("\n| there | ") == 1 and page.with_suffix(".png").stat().st_size > 5000
@@ -70,7 +70,7 @@ def test_both_objectives_go_on_from_one_work_folder(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(nat_translation.train_translate, "run", made)
     folders = nat_translation.trained(Training(), tmp_path, ("raw", "distilled"))
     assert [(job.raw, job.objective.partition(":")[0], job.out.name) for job in asked] == [
-        (raw, name, kind) for raw, kind in ((True, "raw"), (False, "distilled")) for name in ("oaxe", "ngram_oaxe")]
+        (raw, name, "models") for raw in (True, False) for name in ("oaxe", "ngram_oaxe")]
     assert list(folders) == ["teacher", *(f"{kind} {name}" for kind in ("raw", "distilled") for name in NAMES)]
     assert folders["raw xe"] == tmp_path / "raw-oaxe" / "xe" and folders["raw ngram_oaxe"].is_dir()
     assert nat_translation.trained(Training(), tmp_path, ("raw", "distilled")) == folders and len(asked) == 4  # and never again
@@ -115,7 +115,8 @@ def test_rates_by_a_clock_of_our_own(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(_speed.time, "perf_counter", lambda: clock[0])
     arms = {"greedy": writes(1, 3.0), "beam of 4": writes(4, 3.0), "1 length": writes(1, 0.5)}
-    found = _speed.rates(arms, _speed.batched(["a b", "a", "a b c"], 2), 3, _speed.AGAINST)
+    found, wrote = _speed.rates(arms, _speed.batched(["a b", "a", "a b c"], 2), 3, _speed.AGAINST)
+    assert list(wrote) == list(arms) and [len(each) for each in wrote.values()] == [3, 3, 3]
     assert found["1 length"]["sentences"] == pytest.approx(3) and found["greedy"]["sentences"] == pytest.approx(0.5)
     ratios = found["1 length"]["sentences over greedy"], found["1 length"]["tokens over beam of 4"]
     assert [ratio["value"] for ratio in ratios] == pytest.approx([6, 6]) and ratios[0]["low"] == pytest.approx(6)

@@ -92,30 +92,30 @@ def training(config: Config, place: Path) -> Training:
 
 
 def trained(job: Training, place: Path, kinds: Sequence[str]) -> dict[str, Path]:
-    """Model -> its folder. Both objectives go on from the same teacher, translations and cross-entropy in `<kind>.work`; what was
-    made with each is kept as `<kind>-<objective>`.
+    """Model -> its folder. All go on from one teacher, its translations and cross-entropy in `models.work`; what an objective gave
+    is kept as `<kind>-<objective>`.
     """
-    found = dict[str, Path]()
+    found = {TEACHER: place / f"{kinds[0]}-oaxe" / TEACHER}
     for kind in kinds:
         found[f"{kind} xe"] = place / f"{kind}-oaxe" / "xe"
         for name, objective in OBJECTIVES.items():
             folder = place / f"{kind}-{name}"
             if not folder.exists():
-                train_translate.run(replace(job, objective=objective, raw=kind == RAW, out=place / kind)).rename(folder)
+                train_translate.run(replace(job, objective=objective, raw=kind == RAW, out=place / "models")).rename(folder)
             found[f"{kind} {name}"] = folder
-    return ({TEACHER: place / f"{DISTILLED}-oaxe" / TEACHER} if DISTILLED in kinds else {}) | found
+    return found
 
 
 def measured(config: Config, place: Path, folders: dict[str, Path], texts: tuple[Pairs, Pairs]) -> dict[str, Any]:
-    """Figures of quality, and of speed where there is a teacher."""
+    """Figures of quality, and of speed."""
     learned, test = texts
     held = {name: Translator.load(folder) for name, folder in folders.items()}
     wrote = {name: written(one, test, place / "written" / name) for name, one in held.items()}
     *_, last = held.values()
     lm = language_model(last, learned, place / "fluency", config.fluency_steps)
     found = figures(wrote, test, lm) | {"speed": None, "drafted": None}
-    if config.repeats and TEACHER in held:
-        drafters = [name for name in held if name.startswith(DISTILLED)][: 1 if config.fast else None]
+    if config.repeats:
+        drafters = list(held)[-3:][: 1 if config.fast else None]  # of the last kind of data
         teacher, nats = held[TEACHER], {name: held[name] for name in drafters}
         found["speed"] = once(place / "speed.json", partial(speed, teacher, last, test.source, config.repeats))
         found["drafted"] = once(place / "drafted.json", partial(drafted, teacher, nats, test.source, config.repeats))

@@ -33,7 +33,7 @@ def speed(teacher: Translator, nat: Translator, texts: Sequence[str], repeats: i
     arms: Arms = {**{way: partial(teacher.translate, asked=asked) for way, asked in TEACHER.items()},
                   **{way: partial(nat.translate, asked=asked) for way, asked in NAT.items() if not asked.collapse}}
     return {"machine": describe(), "repeats": repeats,
-            "sizes": {str(size): rates(arms, batched(texts[:count], size), repeats, AGAINST) for size, count in TEXTS.items()}}
+            "sizes": {str(size): rates(arms, batched(texts[:count], size), repeats, AGAINST)[0] for size, count in TEXTS.items()}}
 
 
 def drafted(teacher: Translator, nats: Mapping[str, Translator], texts: Sequence[str], repeats: int) -> dict[str, Any]:
@@ -45,17 +45,14 @@ def drafted(teacher: Translator, nats: Mapping[str, Translator], texts: Sequence
         writers[f"{name}, {'written again' if again else 'lined up'}"] = Drafted(teacher, Nat(nat, again))
     arms: Arms = {GREEDY: partial(teacher.translate, asked=Asked(1)),
                   **{name: partial(teacher.translate, asked=Asked(1), write=writer) for name, writer in writers.items()}}
-    sizes = {str(size): rates(arms, batched(texts[:count], size), repeats, DRAFTED) for size, count in TEXTS.items()}
-    for size, (name, writer) in product(TEXTS, writers.items()):
-        writer.made.clear()
-        plain, ours = (tokens_of(arms[way], batched(texts[: TEXTS[size]], size)) for way in (GREEDY, name))
-        same = float(np.mean([a == b for a, b in zip(plain, ours, strict=True)]))
-        sizes[str(size)][name] |= {"acceptance_length": writer.acceptance_length, "identical": same}
+    sizes = dict[str, Any]()
+    for size, count in TEXTS.items():
+        sizes[str(size)], wrote = rates(arms, batched(texts[:count], size), repeats, DRAFTED)
+        for name, writer in writers.items():
+            same = float(np.mean([a == b for a, b in zip(wrote[GREEDY], wrote[name], strict=True)]))
+            sizes[str(size)][name] |= {"acceptance_length": writer.acceptance_length, "identical": same}
+            writer.made.clear()
     return {"machine": describe(), "repeats": repeats, "sizes": sizes}
-
-
-def tokens_of(translate: Callable[[list[str]], list[Translated]], batches: list[list[str]]) -> list[list[int]]:
-    return [one.tokens for batch in batches for one in translate(batch)]
 
 
 def batched(texts: Sequence[str], size: int) -> list[list[str]]:
@@ -64,28 +61,32 @@ def batched(texts: Sequence[str], size: int) -> list[list[str]]:
     return [order[i : i + size] for i in range(0, len(order), size)]
 
 
-def rates(arms: Arms, batches: list[list[str]], repeats: int, against: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Ratios are of sums over batches, with 95 % bootstrap intervals over these."""
-    seconds, tokens = timed(arms, batches, repeats)
+def rates(arms: Arms, batches: list[list[str]], repeats: int, against: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Each arm's rates, and the tokens of each of its translations. Ratios are of sums over batches, with 95 % bootstrap
+    intervals over these.
+    """
+    seconds, wrote = timed(arms, batches, repeats)
     sentences = np.tile([len(batch) for batch in batches], (len(arms), 1))
+    tokens = np.array([[sum(map(len, batch)) for batch in each] for each in wrote])
     told: dict[str, dict[str, Any]] = {}
     for i, way in enumerate(arms):
         told[way] = {"sentences": sentences[i].sum() / seconds[i].sum(), "tokens": tokens[i].sum() / seconds[i].sum()}
         for other, (unit, counts) in product(against, (("sentences", sentences), ("tokens", tokens))):
             ours, theirs = (np.stack([seconds[j], counts[j]], 1) for j in (i, list(arms).index(other)))
             told[way][f"{unit} over {other}"] = ratio(ours, theirs)
-    return told
+    return told, {way: sum(each, []) for way, each in zip(arms, wrote, strict=True)}
 
 
-def timed(arms: Arms, batches: list[list[str]], repeats: int) -> tuple[np.ndarray, np.ndarray]:
-    """Seconds, the median of the repeats, and tokens of every batch, [arms, batches]. Arms take turns at each batch, forwards
-    and backwards, so that what else the machine does hits all alike; the first turn warms up and does not count.
+def timed(arms: Arms, batches: list[list[str]], repeats: int) -> tuple[np.ndarray, list[list[list[list[int]]]]]:
+    """Seconds of every batch, the median of the repeats, [arms, batches], and its translations' tokens. Arms take turns at each
+    batch, forwards and backwards, so that what else the machine does hits all alike; the first turn warms up and does not count.
     """
-    seconds, tokens = np.zeros((repeats + 1, len(arms), len(batches))), np.zeros((len(arms), len(batches)))
+    seconds = np.zeros((repeats + 1, len(arms), len(batches)))
+    wrote: list[list[list[list[int]]]] = [[[] for _ in batches] for _ in arms]
     for turn, (j, batch) in product(range(repeats + 1), enumerate(batches)):
         for i, translate in list(enumerate(arms.values()))[:: -1 if turn % 2 else 1]:
             began = time.perf_counter()
             out = translate(batch)
             seconds[turn, i, j] = time.perf_counter() - began
-            tokens[i, j] = sum(len(one.tokens) for one in out)
-    return np.median(seconds[1:], 0), tokens
+            wrote[i][j] = [one.tokens for one in out]
+    return np.median(seconds[1:], 0), wrote
