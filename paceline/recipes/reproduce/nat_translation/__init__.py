@@ -92,8 +92,8 @@ def training(config: Config, place: Path) -> Training:
 
 
 def trained(job: Training, place: Path, kinds: Sequence[str]) -> dict[str, Path]:
-    """Model -> its folder. All go on from one teacher, its translations and cross-entropy in `models.work`; what an objective gave
-    is kept as `<kind>-<objective>`.
+    """Model -> its folder. All go on from one teacher, its translations and cross-entropy in `models.work`; what an objective
+    gave is kept as `<kind>-<objective>`.
     """
     found = {TEACHER: place / f"{kinds[0]}-oaxe" / TEACHER}
     for kind in kinds:
