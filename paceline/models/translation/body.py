@@ -6,14 +6,14 @@ from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import dropout, linear, pad
+from torch.nn.functional import dropout, linear
 from torch.nn.utils.rnn import pad_sequence
 
 from paceline.errors import ShapeError
 from paceline.models.translation.config import PAD, TranslationConfig
 from paceline.models.translation.layers import DecoderLayer, EncoderLayer, Keys, SourceLayer
 
-__all__ = ["Body", "Source", "padded", "real_tokens"]
+__all__ = ["Body", "Source", "padded", "real_tokens", "side_by_side"]
 
 
 class Body(nn.Module):
@@ -85,10 +85,22 @@ class Source:
     def together(cls, rows: Sequence[Source]) -> Source:
         """Single sentences, padded to the longest."""
         most = max(row.seen.shape[-1] for row in rows)
-        wider = [[pad(part, (0, 0, 0, most - part.shape[2])) for keys in row.layers for part in keys] for row in rows]
-        parts = [torch.cat(some) for some in zip(*wider, strict=True)]
-        real = [pad(row.seen[:, 0, 0], (0, most - row.seen.shape[-1])) for row in rows]
-        return cls(list(zip(parts[::2], parts[1::2], strict=True)), torch.cat(real))
+        parts = zip(*([part[0] for keys in row.layers for part in keys] for row in rows), strict=True)
+        wider = [side_by_side(part, 1, most, 0.0) for part in parts]
+        real = side_by_side([row.seen[0, 0, 0] for row in rows], 0, most, False)
+        return cls(list(zip(wider[::2], wider[1::2], strict=True)), real)
+
+
+def side_by_side(rows: Sequence[Tensor], dim: int, length: int, filling: float) -> Tensor:
+    """``[B, …]`` of rows that are padded to one length in a dimension; a view of a single one."""
+    if len(rows) == 1:
+        return rows[0][None]
+    shape = list(rows[0].shape)
+    shape[dim] = length
+    made = rows[0].new_full((len(rows), *shape), filling)
+    for place, row in zip(made, rows, strict=True):
+        place.narrow(dim, 0, row.shape[dim]).copy_(row)
+    return made
 
 
 def padded(sentences: Sequence[Sequence[int]]) -> Tensor:

@@ -23,7 +23,7 @@ from paceline.lm.attention import Call
 from paceline.lm.batch import Batch
 from paceline.lm.cost import Costs
 from paceline.lm.kv import Slot
-from paceline.models.translation.body import Source, padded
+from paceline.models.translation.body import Source, padded, side_by_side
 from paceline.models.translation.config import BOS, MASK, PAD
 from paceline.models.translation.layers import Keys
 from paceline.models.translation.markov import Markov
@@ -153,18 +153,6 @@ class Rows:
 
     def advance(self, count: int) -> None:
         """The engine commits what it accepts."""
-
-
-def side_by_side(rows: Sequence[Tensor], dim: int, length: int, filling: float) -> Tensor:
-    """``[B, …]`` of rows that are padded to one length in a dimension; a view of a single one."""
-    if len(rows) == 1:
-        return rows[0][None]
-    shape = list(rows[0].shape)
-    shape[dim] = length
-    made = rows[0].new_full((len(rows), *shape), filling)
-    for place, row in zip(made, rows, strict=True):
-        place.narrow(dim, 0, row.shape[dim]).copy_(row)
-    return made
 
 
 def sources(model: Markov, call: Call) -> Source:
