@@ -110,7 +110,7 @@ def measured(config: Config, place: Path, folders: dict[str, Path], texts: tuple
     """Figures of quality, and of speed."""
     learned, test = texts
     held = {name: Translator.load(folder) for name, folder in folders.items()}
-    wrote = {name: written(one, test, place / "written" / name) for name, one in held.items()}
+    wrote = {name: written(one, held[TEACHER], test, place / "written" / name) for name, one in held.items()}
     *_, last = held.values()
     lm = language_model(last, learned, place / "fluency", config.fluency_steps)
     found = figures(wrote, test, lm) | {"speed": None, "drafted": None}

@@ -9,7 +9,7 @@ from paceline.bench.report import interval
 from paceline.recipes.reproduce._record import bars, rendered
 from paceline.recipes.reproduce.nat_translation._figures import TEACHER
 from paceline.recipes.reproduce.nat_translation._speed import AGAINST, DRAFTED
-from paceline.recipes.reproduce.nat_translation._written import COLLAPSED, NAT, TRUE
+from paceline.recipes.reproduce.nat_translation._written import CHOSEN, COLLAPSED, NAT, TRUE
 from paceline.recipes.reproduce.nat_translation._written import TEACHER as TEACHERS_WAYS
 
 __all__ = ["draw", "verdict", "written_up"]
@@ -17,7 +17,7 @@ __all__ = ["draw", "verdict", "written_up"]
 NAMES = {"xe": "XE", "oaxe": "OaXE", "ngram_oaxe": "n-gram OaXE"}
 FIGURES = {"bleu": "BLEU", "chrf": "chrF", **{f"precision_{n}": f"{n}-grams right, %" for n in (2, 3, 4)},
            "repetition": "repeated tokens, %", "confidence": "confidence, %", "nats": "nats a token"}  # fmt: skip
-WAYS = [*NAT, COLLAPSED, TRUE]
+WAYS = [*NAT, CHOSEN, COLLAPSED, TRUE]
 STEPS = {"OaXE": "oaxe less xe", "n-gram OaXE": "ngram_oaxe less oaxe"}  # what each objective adds to the one before
 
 

@@ -18,7 +18,7 @@ from paceline.bench.metrics import ratio
 from paceline.drafters.nat import Nat
 from paceline.engine.translating import Drafted
 from paceline.models.translation.translator import Asked, Translated, Translator
-from paceline.recipes.reproduce.nat_translation._written import BEAM, NAT, TEACHER
+from paceline.recipes.reproduce.nat_translation._written import BEAM, TEACHER, one_pass_ways
 
 __all__ = ["AGAINST", "DRAFTED", "drafted", "speed"]
 
@@ -31,7 +31,7 @@ Arms = Mapping[str, Callable[[list[str]], list[Translated]]]
 def speed(teacher: Translator, nat: Translator, texts: Sequence[str], repeats: int) -> dict[str, Any]:
     """By how many sentences are translated at once: each way's rates, and how many times those of the teacher's ways they are."""
     arms: Arms = {**{way: partial(teacher.translate, asked=asked) for way, asked in TEACHER.items()},
-                  **{way: partial(nat.translate, asked=asked) for way, asked in NAT.items() if not asked.collapse}}
+                  **{way: partial(nat.translate, asked=asked) for way, asked in one_pass_ways(teacher).items()}}
     return {"machine": describe(), "repeats": repeats,
             "sizes": {str(size): rates(arms, batched(texts[:count], size), repeats, AGAINST)[0] for size, count in TEXTS.items()}}
 

@@ -16,18 +16,24 @@ from paceline.models.translation.nat import Nat
 from paceline.models.translation.translator import Asked, Translator
 from paceline.recipes.reproduce._record import once
 
-__all__ = ["BEAM", "COLLAPSED", "NAT", "ONE_PASS", "SURE", "TEACHER", "TRUE", "written"]
+__all__ = ["BEAM", "CHOSEN", "COLLAPSED", "NAT", "ONE_PASS", "SURE", "TEACHER", "TRUE", "one_pass_ways", "written"]
 
 BEAM, ONE_PASS, COLLAPSED, TRUE, SURE = "beam of 4", "5 lengths", "5 lengths, collapsed", "true length", "sure"
+CHOSEN = "5 lengths, the teacher's choice"
 TEACHER = {"greedy": Asked(1), BEAM: Asked(4)}
 NAT = {"1 length": Asked(1), ONE_PASS: Asked(5), "1 length, 4 passes": Asked(1, 4), "1 length, 10 passes": Asked(1, 10)}
 ROWS = 32  # sentences at once
 
 
-def written(held: Translator, test: Pairs, folder: Path) -> dict[str, dict[str, Any]]:
+def one_pass_ways(teacher: Translator) -> dict[str, Asked]:
+    """How a one-pass model can be asked, at last with its teacher as the judge of its translations."""
+    return NAT | {CHOSEN: Asked(5, rerank=teacher)}
+
+
+def written(held: Translator, teacher: Translator, test: Pairs, folder: Path) -> dict[str, dict[str, Any]]:
     """Way of writing -> texts and tokens; of a one-pass model also those of `otherwise`."""
     folder.mkdir(parents=True, exist_ok=True)
-    ways = NAT if isinstance(held.model, Nat) else TEACHER
+    ways = one_pass_ways(teacher) if isinstance(held.model, Nat) else TEACHER
     found = {way: once(folder / f"{way}.json", partial(as_asked, held, test, asked)) for way, asked in ways.items()}
     return found | otherwise(held, test, folder, found[ONE_PASS]["tokens"]) if isinstance(held.model, Nat) else found
 
