@@ -30,7 +30,7 @@ from paceline.train.schedule import falling
 
 __all__ = ["Encoded", "Gradient", "Sentences", "batches", "distilled", "fading", "token_by_token", "writes_at_once"]
 
-POOL = 20  # batches whose sentences are sorted by length together
+POOL = 20  # batches whose pairs are sorted together, by the longer side; by one side alone a third of the other is padding
 PART = 512  # sentences that the teacher translates between two saves
 ROWS = 32  # of them at once
 
@@ -55,14 +55,14 @@ class Sentences(NamedTuple):
 
 def batches(pairs: Encoded, rows: int, seed: int) -> Callable[[int], Sentences]:
     """A step's number -> its batch of so many pairs, of about one length; each epoch is an order of its own of all pairs."""
-    source, target = pairs
-    count = -(-len(source) // rows)
+    sizes = [(max(both), sum(both)) for both in (tuple(map(len, pair)) for pair in zip(*pairs, strict=True))]
+    count = -(-len(sizes) // rows)
 
     @lru_cache(2)
     def epoch(number: int) -> list[np.ndarray]:
         rng = np.random.default_rng((seed, number))
-        order, size = rng.permutation(len(source)), POOL * rows
-        pools = (sorted(order[i : i + size], key=lambda j: len(target[j])) for i in range(0, len(order), size))
+        order, size = rng.permutation(len(sizes)), POOL * rows
+        pools = (sorted(order[i : i + size], key=lambda j: sizes[j]) for i in range(0, len(order), size))
         cut = [np.array(pool[i : i + rows]) for pool in pools for i in range(0, len(pool), rows)]
         return [cut[i] for i in rng.permutation(count)]
 
