@@ -1,8 +1,8 @@
 """EXAM (arXiv 1811.09386) against the same encoder pooled, on AG News and Debian's tags, and on texts that one keyword decides.
 
 Arms share encoder, texts, seeds and a choice of rate by held-out texts: EXAM by the paper and as released, its baseline (maximum
-over words, then a linear layer), fastText's form (the average), bigram TF-IDF with a linear model of scikit-learn; null level: the
-commonest labels. Then single points where paper and code differ, and aggregators that know no places.
+over words, then a linear layer), fastText's form (the average), bigram TF-IDF with a linear model of scikit-learn; null level:
+the commonest labels. Then single points where paper and code differ, and aggregators that know no places.
 """
 
 from __future__ import annotations
