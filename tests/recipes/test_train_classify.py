@@ -10,6 +10,7 @@ import pytest
 
 from paceline.errors import DataError, RequestError
 from paceline.models.exam.classifier import Classifier
+from paceline.models.exam.config import AS_CODE
 from paceline.recipes.train_classify import Config, run
 
 
@@ -46,3 +47,10 @@ def test_labels_that_changed(tmp_path: Path) -> None:
         run(config(tmp_path, data=str(tmp_path / "c.csv")))
     with pytest.raises(RequestError, match="rows to be at least 1"):
         run(config(tmp_path, rows=0))
+    with pytest.raises(RequestError, match="--as-code with --aggregator mlp, which is EXAM's, found mean"):
+        run(config(tmp_path, as_code=True, aggregator="mean"))
+
+
+def test_as_the_released_code_has_it(tmp_path: Path) -> None:
+    made = Classifier.load(run(config(tmp_path, as_code=True, limit=1))).model.config
+    assert {name: getattr(made, name) for name in AS_CODE} == AS_CODE

@@ -8,11 +8,12 @@ from transformers import PreTrainedConfig
 
 from paceline.errors import RequestError, did_you_mean
 
-__all__ = ["AGGREGATORS", "MULTI_HIDDEN", "OWN_ENCODERS", "ExamConfig"]
+__all__ = ["AGGREGATORS", "AS_CODE", "MULTI_HIDDEN", "OWN_ENCODERS", "ExamConfig"]
 
 AGGREGATORS = ("mlp", "mean", "sum", "max", "logsumexp", "top", "attention", "max_pool")
 OWN_ENCODERS = ("region", "gru")
 MULTI_HIDDEN = 60  # width of the aggregation MLP in the paper's multi-label models
+AS_CODE = {"residual": True, "class_bias": True, "mask_bias": False, "out_bias": True}  # the released code's multi-class model
 MULTI = "multi_label_classification"
 CHOICES = {"encoder": (*OWN_ENCODERS, "pretrained"), "aggregator": AGGREGATORS, "keep": ("first", "last")}
 LEAST = {"width": 1, "radius": 0, "layers": 1, "words": 0, "buckets": 1, "length": 1, "hidden": 0, "top": 1, "chunk": 0}

@@ -15,6 +15,7 @@ from typing import Any
 from paceline.data.debian import debian
 from paceline.data.labelled import Labelled, read_labelled, split
 from paceline.errors import DataError, RequestError
+from paceline.models.exam.config import AS_CODE
 from paceline.recipes.reproduce._record import once, picture, write_record
 from paceline.recipes.reproduce.exam._keywords import PLACES, TASKS, keywords
 from paceline.recipes.reproduce.exam._page import draw, written_up
@@ -28,7 +29,7 @@ EXAM, CODE, POOLED, MEAN = "EXAM", "EXAM, as its code", "max-pool", "mean (fastT
 TFIDF, NULL = "bigram TF-IDF", "commonest labels"
 ARMS: dict[str, dict[str, Any]] = {
     EXAM: {"aggregator": "mlp"},
-    CODE: {"aggregator": "mlp", "residual": True, "class_bias": True, "mask_bias": False, "out_bias": True},
+    CODE: {"aggregator": "mlp", **AS_CODE},
     POOLED: {"aggregator": "max_pool", "class_bias": True},
     MEAN: {"aggregator": "mean", "class_bias": True},
 }  # fmt: skip
