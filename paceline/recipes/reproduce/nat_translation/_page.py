@@ -149,4 +149,6 @@ def draw_speed(found: dict[str, Any], axis: Any) -> None:
         at, color = (speed["value"], bleu["value"]), "k" if own == TEACHER else "C0"
         axis.errorbar(*at, xerr=bars([speed]), yerr=bars([bleu]), fmt="o", color=color)
         axis.annotate(spoken(way), at, fontsize=7, xytext=(4, -10 if i % 2 else 4), textcoords="offset points")
-    axis.set_xscale("log")
+    axis.set_xscale("log", base=2)
+    axis.xaxis.set_major_formatter("{x:g}")
+    axis.margins(x=0.2)
