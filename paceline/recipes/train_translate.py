@@ -99,7 +99,7 @@ def checked(config: Config) -> Any:
     for count in ("width", "layers", "longest", "rows", "pairs", "teacher_steps", "steps", "tuning_steps"):
         least, value = 0 if may_be_none(config, count) else 1, getattr(config, count)
         if value is not None and value < least:
-            raise RequestError(f"Expected {count} to be at least {least}, found {value}.")
+            raise RequestError(f"Expected {count} to be at least {least}, found {value}.{way_out(config, count)}")
     if (config.test_src is None) != (config.test_tgt is None):
         raise RequestError("Expected both --test-src and --test-tgt, or neither.")
     if name not in OBJECTIVES:
@@ -115,6 +115,12 @@ def checked(config: Config) -> Any:
 def may_be_none(config: Config, count: str) -> bool:
     """Whether a stage can be left out: cross-entropy where an objective follows, the teacher where nothing needs its texts."""
     return count == "steps" and config.objective != "xe" or count == "teacher_steps" and config.raw and config.model == "nat"
+
+
+def way_out(config: Config, count: str) -> str:
+    """How a stage could be left out after all."""
+    one_pass = count == "teacher_steps" and config.model == "nat"
+    return " A one-pass model can learn without a teacher, from the texts alone: add --raw." if one_pass else ""
 
 
 def texts(config: Config) -> tuple[Pairs, Pairs]:

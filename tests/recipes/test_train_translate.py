@@ -137,7 +137,7 @@ def test_what_cannot_be_trained(made: Path, config: Config, tmp_path: Path) -> N
         run(replace(config, objective="oxae"))
     with pytest.raises(RequestError, match="rows to be at least 1, found 0"):
         run(replace(config, rows=0))
-    with pytest.raises(RequestError, match="teacher_steps to be at least 1, found 0"):
+    with pytest.raises(RequestError, match="teacher_steps to be at least 1, found 0.*add --raw"):
         run(replace(config, teacher_steps=0))
     with pytest.raises(RequestError, match="pairs to be at least 1, found 0"):
         run(replace(config, pairs=0))
