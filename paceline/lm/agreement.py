@@ -18,7 +18,7 @@ from paceline.errors import ModelError, PacelineError
 from paceline.lm.batch import Batch
 from paceline.lm.decoder import Decoder
 from paceline.lm.ids import random_ids
-from paceline.lm.sources.compatibility import device_of
+from paceline.lm.sources.compatibility import device_of, window_of
 
 if TYPE_CHECKING:
     from paceline.lm.lm import LM
@@ -62,7 +62,8 @@ def length(lm: LM) -> int:
     """Of the text to compare."""
     settings = lm.text_config.to_dict() if hasattr(lm.text_config, "to_dict") else vars(lm.text_config)
     named = [n for key, n in settings.items() if isinstance(n, int) and ("window" in key or "chunk" in key) and not lm.patterns]
-    return min(LENGTH + max((n for n in named if n <= LONGEST_WINDOW), default=0), lm.reach)
+    cut = window_of(lm.text_config) if lm.patterns else None  # behind so many tokens the model itself lacks the first keys
+    return min(LENGTH + max((n for n in named if n <= LONGEST_WINDOW), default=0), cut.window if cut else lm.reach, lm.reach)
 
 
 @torch.inference_mode()

@@ -48,6 +48,18 @@ def test_stock_transformers_opens_it_and_ours_adds_the_first_keys(family: str, t
         convert(str(out), tmp_path / "twice", SPEC, TEXTS)
 
 
+@torch.inference_mode()
+@pytest.mark.parametrize("recent", [1, 2, 5, 12])
+def test_windows_shorter_than_the_text_of_the_check_at_load(recent: int, tmp_path: Path) -> None:
+    before, out = saved(tmp_path, "llama"), tmp_path / "hybrid"
+    convert(before, out, f"lighttransfer:layers=[1,2],sinks=3,recent={recent},last=8", TEXTS)
+    whole, ours = paceline.load(before), paceline.load(str(out))
+    tokens, sees = list(range(3, 60)), recent + 3
+    before_cut, cut = (lm.forward(Batch.of([(kv := lm.cache()).take()], [tokens]), kv) for lm in (whole, ours))
+    torch.testing.assert_close(cut[:sees], before_cut[:sees], atol=1e-4, rtol=1e-4)
+    assert not torch.allclose(cut[-1], before_cut[-1], atol=1e-4)
+
+
 def test_the_verb_converts_once_and_the_result_is_generated_with(paceline_cli: Callable, tmp_path: Path) -> None:
     before, out = saved(tmp_path, "llama"), tmp_path / "hybrid"
     texts = tmp_path / "texts.jsonl"
