@@ -53,6 +53,7 @@ class Config:
     teacher_steps: int = Training.teacher_steps  # Of the model that writes token by token.
     steps: int = Training.steps  # Of the one-pass model by cross-entropy.
     tuning_steps: int = Training.tuning_steps  # Of each objective after that.
+    seed: int = Training.seed  # Of weights, batches and masks; another one wants another name.
     fluency_steps: int = 400  # Of the language model that tells how fluent translations are.
     repeats: int = 5  # Of every timing, which wants a quiet machine; 0 leaves the speed out.
     out: Path = Path("benchmarks/reproduce")  # Receives nat_translation.json, .md and .png.
@@ -75,16 +76,16 @@ def run(config: Config) -> Path:
     job = training(config, place)
     learned, test = train_translate.texts(job)
     everything = "\n".join(side for part in (learned, test) for side in part.source + part.target)
-    steps = {name: getattr(config, name) for name in (*STEPS, "fluency_steps")}
-    claim_folder(place, {"texts": zlib.crc32(everything.encode()), **steps})
+    options = {name: getattr(config, name) for name in (*STEPS, "seed", "fluency_steps")}
+    claim_folder(place, {"texts": zlib.crc32(everything.encode()), **options})
     folders = trained(job, place, (RAW, DISTILLED) if config.data == "both" else (config.data,))
-    found = {"pairs": len(learned), "texts": len(test), **steps}
+    found = {"pairs": len(learned), "texts": len(test), **options}
     return recorded(config, found | measured(config, place, folders, (learned, test)))
 
 
 def training(config: Config, place: Path) -> Training:
     """What all trainings have in common."""
-    names = ("src", "tgt", "test_src", "test_tgt", "pairs", *STEPS)
+    names = ("src", "tgt", "test_src", "test_tgt", "pairs", "seed", *STEPS)
     options = {name: getattr(config, name) for name in names}
     if config.fast:
         options |= toy(place, {"": 40, "test_": 4}) | TINY

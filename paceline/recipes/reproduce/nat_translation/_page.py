@@ -144,11 +144,11 @@ def draw_speed(found: dict[str, Any], axis: Any) -> None:
         return
     last = list(found["ways"])[-1]
     for i, (way, arm) in enumerate(found["speed"]["sizes"]["1"].items()):
-        own = TEACHER if way in TEACHERS_WAYS else last
+        own, marker = (TEACHER, "s") if way in TEACHERS_WAYS else (last, "o")
         speed, bleu = arm[f"sentences over {AGAINST[0]}"], found["ways"][own][way]["bleu"]
-        at, color = (speed["value"], bleu["value"]), "k" if own == TEACHER else "C0"
-        axis.errorbar(*at, xerr=bars([speed]), yerr=bars([bleu]), fmt="o", color=color)
-        axis.annotate(spoken(way), at, fontsize=7, xytext=(4, -10 if i % 2 else 4), textcoords="offset points")
+        axis.errorbar(speed["value"], bleu["value"], xerr=bars([speed]), yerr=bars([bleu]), fmt=marker, color=f"C{i}",
+                      label=spoken(way))
     axis.set_xscale("log", base=2)
     axis.xaxis.set_major_formatter("{x:g}")
     axis.margins(x=0.2)
+    axis.legend(fontsize=7)
