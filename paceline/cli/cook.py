@@ -74,6 +74,10 @@ def recipe(name: str) -> Any:
 def _runner(name: str, module: Any) -> Any:
     def run(report: Report, config: Any) -> None:
         check_writable(report.json)
+        if name.startswith("reproduce/"):
+            from paceline.recipes.reproduce._record import check_drawing
+
+            check_drawing()  # now, not after hours
         result = module.run(config)
         say(f"{name}: done, {result}")
         if report.json:

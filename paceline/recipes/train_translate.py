@@ -102,6 +102,9 @@ def checked(config: Config) -> Any:
             raise RequestError(f"Expected {count} to be at least {least}, found {value}.{way_out(config, count)}")
     if (config.test_src is None) != (config.test_tgt is None):
         raise RequestError("Expected both --test-src and --test-tgt, or neither.")
+    if config.orders and config.order not in config.orders:
+        raise RequestError(f"Expected --order, which is translated with, to be one of the --orders "
+                           f"{', '.join(map(str, config.orders))}, found {config.order}.")
     if name not in OBJECTIVES:
         raise SpecError(f"There is no objective {name!r} for translation.{did_you_mean(name, OBJECTIVES)}")
     if (config.anneal and name == "xe") or (config.curriculum and name != "ngram_oaxe"):

@@ -14,6 +14,7 @@ import pytest
 from paceline import plugins
 from paceline.cli import cook
 from paceline.errors import DataError
+from paceline.recipes.reproduce import _record
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,14 @@ def test_errors_of_a_recipe_are_sentences(paceline_cli: Callable, soup: types.Mo
     soup.run = spoil  # type: ignore[attr-defined]
     outcome = paceline_cli("cook", "soup")
     assert outcome.code == 1 and outcome.err == "paceline: the milk is off\n"
+
+
+def test_a_picture_that_cannot_be_drawn_is_told_of_before_anything_is_trained(
+    paceline_cli: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_record, "find_spec", lambda name: None)
+    refused = paceline_cli("cook", "reproduce/exam", "--work", tmp_path / "work", "--out", tmp_path / "out", "--fast")
+    assert refused.code == 1 and "install paceline[plots]" in refused.err and not (tmp_path / "work").exists()
 
 
 def test_every_recipe_has_a_help_page(paceline_cli: Callable) -> None:

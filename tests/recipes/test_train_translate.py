@@ -139,6 +139,8 @@ def test_what_cannot_be_trained(made: Path, config: Config, tmp_path: Path) -> N
         run(replace(config, rows=0))
     with pytest.raises(RequestError, match="teacher_steps to be at least 1, found 0.*add --raw"):
         run(replace(config, teacher_steps=0))
+    with pytest.raises(RequestError, match="to be one of the --orders 1, 0, found 5"):
+        run(replace(config, model="markov", orders=(1, 0)))
     with pytest.raises(RequestError, match="pairs to be at least 1, found 0"):
         run(replace(config, pairs=0))
     with pytest.raises(RequestError, match="Expected both --test-src and --test-tgt"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from paceline.errors import ModelError
 from paceline.files import read_json, replace_json, replace_text, replacing
 
-__all__ = ["Mean", "bars", "mean_of", "once", "picture", "rendered", "table", "write_record"]
+__all__ = ["Mean", "bars", "check_drawing", "mean_of", "once", "picture", "rendered", "table", "write_record"]
 
 # Student's t at 97.5 % for n - 1 degrees of freedom, n = 2, 3, …
 _T = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
@@ -77,12 +78,17 @@ def write_record(folder: Path, name: str, data: dict[str, Any], page: str) -> No
     replace_text(folder / f"{name}.md", page)
 
 
+def check_drawing() -> None:
+    """Raise ModelError where no picture can be drawn."""
+    if find_spec("matplotlib") is None:
+        raise ModelError("A reproduction draws a picture: install paceline[plots].")
+
+
 def picture(path: Path, draw: Callable[[Any], None], panels: int = 1) -> None:
     """Let `draw(axes)` fill a figure of so many panels side by side."""
-    try:
-        import matplotlib
-    except ImportError as error:
-        raise ModelError("A reproduction draws a picture: install paceline[plots].") from error
+    check_drawing()
+    import matplotlib
+
     matplotlib.use("Agg")
     from matplotlib import pyplot
 

@@ -99,7 +99,7 @@ def tasks(config: Config) -> dict[str, Task]:
     if config.news is not None:
         learned, held = split(read_labelled(config.news / "train.csv"), 10)
         found[NEWS] = Task((learned, held, read_labelled(config.news / "test.csv")), {"width": 64, "length": 64})
-    if config.tags is not None:
+    if config.tags not in (None, "none"):
         rest, test = split(debian(config.tags), 20, "test ")
         found[TAGS] = Task((*split(rest, 10), test), {"width": 64, "length": 16, "hidden": 60}, rows=64)
     if not found:
