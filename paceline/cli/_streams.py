@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import codecs
+import os
 import sys
 import unicodedata
+from pathlib import Path
 
-from paceline.files import decoded
+from paceline.files import decoded, read_text
 
-__all__ = ["read_standard_input", "steady"]
+__all__ = ["given_text", "read_standard_input", "steady"]
 
 PLAIN = str.maketrans({
     "\u2010": "-", "\u2011": "-", "\u2012": "-", "\u2013": "-", "\u2014": "-", "\u2212": "-", "\u00d7": "x", "\u00b7": ".",
@@ -33,6 +35,13 @@ def plain(error: UnicodeError) -> tuple[str, int]:
         raise error
     parts = unicodedata.normalize("NFKD", error.object[error.start : error.end].translate(PLAIN))
     return "".join(c if c.isascii() else "?" for c in parts if not unicodedata.combining(c)), error.end
+
+
+def given_text(given: str) -> str:
+    """What an argument stands for: standard input (-), the text of a file of that name, or itself."""
+    if given == "-":
+        return read_standard_input()
+    return read_text(Path(given)) if os.path.isfile(given) else given  # false, not an error, for what is too long to be a name
 
 
 def read_standard_input() -> str:

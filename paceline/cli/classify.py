@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import typer
 
 from paceline.cli._flags import argument, flag
 from paceline.cli._output import check_writable, write_json, write_text
-from paceline.cli._streams import read_standard_input
+from paceline.cli._streams import given_text
 from paceline.errors import DataError
-from paceline.files import read_text
 
 __all__ = ["classify"]
 
@@ -62,12 +60,8 @@ def classify(options: Options) -> None:
 
 def texts_of(given: str) -> list[str]:
     """The text itself, or the lines of a file or of standard input that are not blank. Raises DataError where there are none."""
-    if given == "-":
-        text = read_standard_input()
-    elif len(given) < 4096 and Path(given).is_file():
-        text = read_text(Path(given))
-    else:
-        text = " ".join(given.split())
+    text = given_text(given)
+    text = " ".join(text.split()) if text is given else text  # an argument is one text
     lines = [line for line in text.split("\n") if line.strip()]
     if not lines:
         raise DataError("Expected a text to classify, found none.")

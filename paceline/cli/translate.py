@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from paceline.cli._flags import argument, flag
 from paceline.cli._output import check_writable, say, write_json
-from paceline.cli._streams import read_standard_input
+from paceline.cli._streams import given_text
 from paceline.core.progress import waiting
-from paceline.errors import RequestError
+from paceline.errors import ModelError, RequestError
 from paceline.files import read_text
 
 if TYPE_CHECKING:
@@ -41,8 +41,11 @@ class Options:
 def translate(options: Options) -> None:
     """Translate: `paceline translate --model translator/ < text.en`; at a terminal it answers line by line, Ctrl-D leaves."""
     from paceline.models.translation.translator import Asked, Translator
+    from paceline.train.translation_metrics import scored
 
     check_writable(options.json)
+    if options.text == "-" and sys.stdin.isatty() and (options.json or options.reference):
+        raise RequestError("At a terminal each line is answered by itself: name a text or a file for --json and --reference.")
     asked = Asked(5 if options.beam is None else options.beam, options.iterations, options.collapse, options.order)
     with waiting(f"opening {options.model}"):
         held = Translator.load(options.model)
@@ -51,9 +54,11 @@ def translate(options: Options) -> None:
     if options.text == "-" and sys.stdin.isatty():
         talk(held, asked, drafted)
         return
+    texts = lines_of(given_text(options.text))
+    right = references(options.reference, len(texts))
     with waiting("translating"):
-        found = held.translate(lines_of(options.text), asked, drafted)
-    figures = compared([one.text for one in found], options.reference)
+        found = held.translate(texts, asked, drafted)
+    figures = scored([one.text for one in found], right) if right else {}
     if options.json:
         rows = [{"source": one.source, "translation": one.text, "score": one.score} for one in found]
         write_json({"translations": rows, **figures}, options.json)
@@ -73,6 +78,8 @@ def with_drafts(held: Translator, options: Options) -> Drafted | None:
         raise RequestError("Drafts are of one greedy translation, with nothing to rerank: leave --rerank out, or --drafter.")
     if options.beam not in (None, 1):
         raise RequestError(f"Drafts are of greedy translation: leave --beam {options.beam} out, or --drafter.")
+    if options.iterations != 1:
+        raise RequestError(f"Drafts are of greedy translation: leave --iterations {options.iterations} out, or --drafter.")
     from paceline.engine.translating import Drafted
 
     return Drafted(held, options.drafter, options.order)
@@ -83,22 +90,22 @@ def talk(held: Translator, asked: Asked, drafted: Drafted | None) -> None:
         print(held.translate([line.strip()], asked, drafted)[0].text, flush=True)
 
 
-def lines_of(given: str) -> list[str]:
-    """The lines of a file or of standard input, empty ones too, or the text itself."""
-    if given == "-":
-        text = read_standard_input()
-    else:
-        text = read_text(Path(given)) if len(given) < 4096 and Path(given).is_file() else given
+def lines_of(text: str) -> list[str]:
+    """Empty ones, too."""
     return text.removesuffix("\n").split("\n")
 
 
-def compared(texts: list[str], reference: str | None) -> dict[str, float]:
-    """Figures against a file of references; none without one. Raises RequestError for a file of another length."""
-    if reference is None:
-        return {}
-    from paceline.train.translation_metrics import scored
+def references(file: str | None, count: int) -> list[str]:
+    """The right translations, so many; none without a file. Raises RequestError for a file of another length, ModelError where
+    nothing can be scored.
+    """
+    if file is None:
+        return []
+    from paceline.train.translation_metrics import can_score
 
-    right = lines_of(reference)
-    if len(right) != len(texts):
-        raise RequestError(f"Expected as many lines in {reference} as there are texts, {len(texts)}; found {len(right)}.")
-    return scored(texts, right)
+    right = lines_of(read_text(Path(file)))
+    if len(right) != count:
+        raise RequestError(f"Expected as many lines in {file} as there are texts, {count}; found {len(right)}.")
+    if not can_score():
+        raise ModelError("BLEU and chrF need sacrebleu: pip install 'paceline[translate]'.")
+    return right

@@ -22,7 +22,7 @@ from paceline.lm.load import quiet
 from paceline.lm.sources.gguf import FACTORS, GGUF
 from paceline.patterns import Pattern
 from paceline.selectors import LayerSelector, choosing_layers
-from paceline.train.checkpoint import replace_folder
+from paceline.train.checkpoint import check_replaceable, replace_folder
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -49,8 +49,9 @@ def convert(model: str, out: Path, selector: Any, texts: Sequence[str], context:
     what it looks at, up to `context` tokens of each: questions with their answers, since short questions tell no layers apart.
 
     Raises ModelError for a model that has windows already or has no type with windows for each layer, SpecError for layers that
-    it does not have.
+    it does not have, DataError for a folder with other files.
     """
+    check_replaceable(out, "config.json")
     chosen, lm = choosing_layers(selector), load(model)
     refuse(lm)
     plans = [plan for text in texts if (plan := plan_of(lm, chosen, text, context))]

@@ -10,6 +10,7 @@ import gzip
 import lzma
 import re
 import subprocess
+import zlib
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -57,7 +58,7 @@ def index(file: str) -> str:
         raw = read_bytes(path)
         try:
             return decoded(OPENED.get(path.suffix, bytes)(raw), file)
-        except (OSError, EOFError, lzma.LZMAError) as error:
+        except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
             raise DataError(f"{file}: expected a {path.suffix} file ({error}).") from error
     try:
         done = subprocess.run(["apt-cache", "dumpavail"], capture_output=True, check=True)

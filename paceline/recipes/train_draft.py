@@ -25,7 +25,7 @@ from paceline.lm.sources.gguf import gguf_in
 from paceline.models.draft_head.head import Head
 from paceline.models.draft_head.shape import longspec_shape, shape_for, target_of
 from paceline.objectives.distil import distil
-from paceline.train.checkpoint import claim_folder, replace_folder, steps_done
+from paceline.train.checkpoint import check_replaceable, claim_folder, replace_folder, steps_done
 from paceline.train.forward import Objective
 from paceline.train.heads import MASKS, Beside, agreement, train_heads
 from paceline.train.loop import Loop, Progress
@@ -79,13 +79,15 @@ def run(config: Config) -> Path:
         DataError: no texts, or ``config.out`` holds the work of another configuration, target or text.
     """
     specs = check(config)
+    for name in specs:
+        check_replaceable(config.out / name)
     flush_denormals()
     team = join(config.rows)
     if config.shard and team.size == 1:
         raise RequestError("A target is spread over several processes: start them with torchrun --nproc-per-node N.")
     target, tokenizer = load_target(config.model)
     heads = {name: made(target, config, *spec) for name, spec in specs.items()}
-    free = ("data", "out", "limit", "tokens", "skip_bad", "shard")
+    free = ("data", "out", "tokens", "skip_bad", "shard")
     settings = {key: str(value) for key, value in dataclasses.asdict(config).items() if key not in free}
     settings["target"] = str(target_of(target)[2])
     if team.leads:

@@ -24,7 +24,7 @@ from paceline.lm.load import resolve
 from paceline.lm.sources.compatibility import window_of
 from paceline.objectives.xent import xent
 from paceline.recipes.train_draft import HELD_EVERY, TEXTS, load_target, pack
-from paceline.train.checkpoint import claim_folder, replace_folder
+from paceline.train.checkpoint import check_replaceable, claim_folder, replace_folder
 from paceline.train.evaluate import held_out_loss
 from paceline.train.forward import language
 from paceline.train.loop import Loop, train
@@ -64,8 +64,9 @@ def run(config: Config) -> Path:
     """
     model, tokenizer = load_target(config.model)
     kept = check(config, model)
+    check_replaceable(config.out)
     flush_denormals()
-    free = ("data", "out", "limit", "tokens", "skip_bad")
+    free = ("data", "out", "tokens", "skip_bad")
     settings = {key: str(value) for key, value in dataclasses.asdict(config).items() if key not in free}
     work = claim_folder(config.out.with_name(f"{config.out.name}.work"), settings)
     pack(config.data, work / "texts", tokenizer, config.skip_bad)

@@ -19,7 +19,7 @@ from paceline.errors import DataError, RequestError, SpecError, did_you_mean
 from paceline.files import replace_json
 from paceline.models.translation.translator import Translator
 from paceline.recipes._translation_stages import begun, check_sides, fades, trained
-from paceline.train.checkpoint import replace_folder
+from paceline.train.checkpoint import check_replaceable, replace_folder
 from paceline.train.precision import flush_denormals
 from paceline.train.schedule import falling
 from paceline.train.translation_metrics import can_score, measured, told
@@ -29,6 +29,7 @@ __all__ = ["Config", "run"]
 log = logging.getLogger("paceline")
 
 OBJECTIVES = ("xe", "oaxe", "ngram_oaxe")
+STAGES = ("teacher_steps", "steps", "tuning_steps")
 HELD = 2  # percent of the pairs that are held out where no test texts are given
 
 
@@ -72,6 +73,7 @@ def run(config: Config) -> Path:
         folder of other texts or options.
     """
     objective = checked(config)
+    check_replaceable(config.out)
     flush_denormals()
     learned, test = texts(config)
     if not can_score():
@@ -96,12 +98,16 @@ def run(config: Config) -> Path:
 def checked(config: Config) -> Any:
     """The objective after cross-entropy, or None."""
     name = plugins.parse(config.objective)[0]
-    for count in ("width", "layers", "longest", "rows", "pairs", "teacher_steps", "steps", "tuning_steps"):
+    for count in ("width", "layers", "longest", "rows", "vocabulary", "pairs", "seed", *STAGES):
         least, value = 0 if may_be_none(config, count) else 1, getattr(config, count)
         if value is not None and value < least:
             raise RequestError(f"Expected {count} to be at least {least}, found {value}.{way_out(config, count)}")
     if (config.test_src is None) != (config.test_tgt is None):
         raise RequestError("Expected both --test-src and --test-tgt, or neither.")
+    if not 0 <= config.smoothing < 1:
+        raise RequestError(f"Expected smoothing of at least 0 and below 1, found {config.smoothing}.")
+    if config.orders and config.model != "markov":
+        raise RequestError(f"Expected --orders with --model markov only, found --model {config.model}.")
     if config.orders and config.order not in config.orders:
         raise RequestError(f"Expected --order, which is translated with, to be one of the --orders "
                            f"{', '.join(map(str, config.orders))}, found {config.order}.")
@@ -116,8 +122,10 @@ def checked(config: Config) -> Any:
 
 
 def may_be_none(config: Config, count: str) -> bool:
-    """Whether a stage can be left out: cross-entropy where an objective follows, the teacher where nothing needs its texts."""
-    return count == "steps" and config.objective != "xe" or count == "teacher_steps" and config.raw and config.model == "nat"
+    """Whether it may be 0: the seed, cross-entropy where an objective follows, the teacher where nothing needs its texts."""
+    if count == "teacher_steps":
+        return config.raw and config.model == "nat"
+    return count == "seed" or count == "steps" and config.objective != "xe"
 
 
 def way_out(config: Config, count: str) -> str:

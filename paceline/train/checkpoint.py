@@ -14,7 +14,7 @@ import torch
 from paceline.errors import DataError
 from paceline.files import read_json, replace_json, replacing
 
-__all__ = ["claim_folder", "latest", "replace_folder", "save", "steps_done"]
+__all__ = ["check_replaceable", "claim_folder", "latest", "replace_folder", "save", "steps_done"]
 
 _NAME = re.compile(r"step-(\d+)\.pt")
 
@@ -44,9 +44,18 @@ def steps_done(folder: Path) -> int:
     return int(found[-1].stem.removeprefix("step-")) if found else 0
 
 
+def check_replaceable(folder: Path, mark: str = "training.json") -> None:
+    """Asked before long work, so that `replace_folder` deletes nobody's files: raises DataError for a folder that holds some, but
+    not `mark`, which is written here.
+    """
+    if not folder.name or folder.exists() and not (folder / mark).exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise DataError(f"Expected a new folder for --out, or one that was made like this before; found {folder} with other "
+                        "files, which would be lost.")
+
+
 def replace_folder(folder: Path, write: Callable[[Path], object]) -> Path:
     """Let ``write`` fill a fresh folder beside ``folder``, then put it in its place: readers never see half of it."""
-    fresh, old = folder.with_name(folder.name + ".tmp"), folder.with_name(folder.name + ".old")
+    fresh, old = (folder.with_name(f".{folder.name}.{state}") for state in ("new", "old"))
     for leftover in (fresh, old):
         shutil.rmtree(leftover, ignore_errors=True)
     fresh.mkdir(parents=True)
@@ -62,10 +71,13 @@ def claim_folder(folder: Path, settings: dict[str, Any]) -> Path:
     """Make ``folder`` the place of a job with these (JSON-able) settings; returns it.
 
     Raises:
-        DataError: it was claimed with others before, so what lies there does not fit.
+        DataError: it was claimed with others before, so what lies there does not fit; or it cannot be made.
     """
     path = folder / "settings.json"
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"Cannot make the folder {folder}: {error.strerror or error}.") from error
     before = read_json(path) if path.exists() else {}
     for key, value in settings.items():
         if before and before.get(key) != value:

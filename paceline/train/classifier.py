@@ -7,22 +7,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from torch.nn.functional import pad
 
 from paceline.data.labelled import Labelled
 from paceline.errors import DataError
 from paceline.files import read_json, replace_json, replacing
 from paceline.models.exam.classifier import Classifier
 from paceline.models.exam.exam import Exam
-from paceline.models.exam.words import Encoded
 from paceline.train.label_metrics import one_label, several_labels, tuned, with_thresholds
 from paceline.train.loop import Loop, Progress, train
 
 __all__ = ["Lesson", "fit", "measured", "targets_of"]
+
+ENCODED = 1024  # texts at once
 
 
 @dataclass(frozen=True)
@@ -61,15 +64,16 @@ def fit(classifier: Classifier, learned: Labelled, held: Labelled, lesson: Lesso
 
     Raises DataError for a label that the classifier does not have.
     """
-    model, texts = classifier.model, encoded(classifier, learned)
+    model, (ids, masks) = classifier.model, encoded(classifier, learned.texts)
     targets, truth = (targets_of(part, classifier.labels, model.config.multi) for part in (learned, held))
     epoch, steps = lesson.steps(len(learned.texts))
 
     def batch(step: int) -> Texts:
-        rows = drawn(len(learned.texts), lesson, step, epoch)
-        mask = texts.mask[rows]
+        start = step % epoch * lesson.rows
+        rows = shuffled(len(ids), lesson.seed, step // epoch)[start : start + lesson.rows]
+        mask = masks[rows]
         longest = int(mask.sum(1).max())
-        return Texts(texts.ids[rows, :longest], mask[:, :longest], targets[rows], step)
+        return Texts(ids[rows, :longest], mask[:, :longest], targets[rows], step)
 
     def check() -> float:
         figures = figures_of(classifier, classifier.logits(held.texts), truth)
@@ -122,15 +126,20 @@ def gradient(model: Exam, batch: Texts, seed: int) -> tuple[dict[str, float], in
     return {"loss": float(loss.detach()) * len(batch.tokens)}, len(batch.tokens)
 
 
-def drawn(count: int, lesson: Lesson, step: int, epoch: int) -> torch.Tensor:
-    """The texts of a step: each epoch is an order of its own of all of them."""
-    order = np.random.default_rng((lesson.seed, step // epoch)).permutation(count)
-    start = step % epoch * lesson.rows
-    return torch.from_numpy(order[start : start + lesson.rows])
+@lru_cache(2)
+def shuffled(count: int, seed: int, epoch: int) -> torch.Tensor:
+    """An order of all texts; each epoch has its own."""
+    return torch.from_numpy(np.random.default_rng((seed, epoch)).permutation(count))
 
 
-def encoded(classifier: Classifier, data: Labelled) -> Encoded:
-    return classifier.vocabulary.encode(data.texts, classifier.model.config)
+def encoded(classifier: Classifier, texts: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
+    """ids and mask [N, n] of all texts; not where their words stand, which takes many times as much memory."""
+    parts = [classifier.vocabulary.encode(texts[i : i + ENCODED], classifier.model.config)[:2]
+             for i in range(0, len(texts), ENCODED)]
+    longest = max(ids.shape[1] for ids, _ in parts)
+    both = zip(*([pad(part, (0, longest - part.shape[1])) for part in some] for some in parts), strict=True)
+    ids, mask = (torch.cat(some) for some in both)
+    return ids, mask
 
 
 def targets_of(data: Labelled, labels: Sequence[str], multi: bool) -> torch.Tensor:

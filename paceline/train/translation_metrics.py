@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable, Sequence
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -34,14 +34,9 @@ def resampled(parts: np.ndarray, figure: Callable[[np.ndarray], np.ndarray]) -> 
     bootstrap, whose interval is the narrower the more alike they are (Koehn 2004, Statistical significance tests for machine
     translation evaluation, section 4).
     """
-    return np.asarray(figure(_drawn(len(parts)) @ parts), dtype=float)
-
-
-@lru_cache(1)
-def _drawn(count: int) -> np.ndarray:
-    """How often each sentence is in each sample, [1 + DRAWS, N]; once in the first."""
-    picks = np.random.default_rng(0).integers(0, count, (DRAWS, count))
-    return np.stack([np.ones(count, dtype=np.int64), *(np.bincount(some, minlength=count) for some in picks)])
+    count, lots = len(parts), np.random.default_rng(0)
+    samples = (np.bincount(lots.integers(0, count, count), minlength=count) @ parts for _ in range(DRAWS))
+    return np.asarray(figure(np.stack([parts.sum(0), *samples])), dtype=float)
 
 
 def interval(samples: np.ndarray) -> dict[str, float]:

@@ -32,6 +32,8 @@ def test_texts_from_everywhere(paceline_cli: Callable, folder: Path, tmp_path: P
     (tmp_path / "in.txt").write_text("the final\n\na tea\n")
     out = paceline_cli("classify", "--model", folder, tmp_path / "in.txt")
     assert [line.split()[0] for line in out.out.splitlines()] == ["sports", "tea"]
+    out = paceline_cli("classify", "--model", folder, "the final\n" * 60)  # longer than any file's name, and one text
+    assert out.code == 0 and out.out.startswith("sports ") and out.out.count("\n") == 1
 
 
 def test_reasons(paceline_cli: Callable, folder: Path, tmp_path: Path) -> None:

@@ -25,8 +25,11 @@ def test_tables_with_and_without_a_header(tmp_path: Path) -> None:
     (tmp_path / "ag.csv").write_text('"2","Cup","won"\n"1","Rates","rise"\n"2","Match","lost"\n"1","x","y"\n')
     bare = read_labelled(tmp_path / "ag.csv")
     assert bare.names == ["1", "2"] and bare.texts[0] == "Cup won"
-    (tmp_path / "classes.txt").write_text("Business\nSports\n")
-    assert read_labelled(tmp_path / "ag.csv").labels[0] == ("Sports",)
+    (tmp_path / "classes.txt").write_text("\ufeffBusiness\r\nSports\n")
+    assert read_labelled(tmp_path / "ag.csv").names == ["Business", "Sports"]
+    (tmp_path / "classes.txt").write_bytes(b"\xe9\n")
+    with pytest.raises(DataError, match="classes.txt: expected text in UTF-8"):
+        read_labelled(tmp_path / "ag.csv")
 
 
 def test_several_labels_a_text(tmp_path: Path) -> None:
@@ -38,7 +41,22 @@ def test_several_labels_a_text(tmp_path: Path) -> None:
     assert found.multi and found.labels == [("x", "y"), ("x",)]
 
 
+def test_labels_in_a_list_are_read_as_those_in_a_cell(tmp_path: Path) -> None:
+    records = [{"text": "a", "label": ["x", " x "]}, {"text": "b", "label": [None, "", "y"]}]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    found = read_labelled(tmp_path / "a.jsonl")
+    assert not found.multi and found.labels == [("x",), ("y",)]
+
+
+def test_a_lone_quote_joins_no_lines_of_a_tsv(tmp_path: Path) -> None:
+    (tmp_path / "a.tsv").write_text('label\ttext\npos\t"Great movie\nneg\tnot so\npos\t5" of snow\nneg\t"x" here\n')
+    assert read_labelled(tmp_path / "a.tsv").texts == ['"Great movie', "not so", '5" of snow', '"x" here']
+    (tmp_path / "b.tsv").write_text('label\ttext\npos\t"a ""b"" c"\nneg\td\n')
+    assert read_labelled(tmp_path / "b.tsv").texts == ['a "b" c', "d"]
+
+
 @pytest.mark.parametrize(("content", "columns", "complaint"), [
+    (b"label,text,text\na,b,c\n", Columns(), "two columns are called 'text'; give one of them another name"),
     (b"text,label\nhello,\n", Columns(), "line 2: the label is empty; mend it, or leave such rows out with --skip-bad"),
     (b"text,label\n ,x\n", Columns(), "line 2: the text is empty"),
     (b"text,label\ncaf\xe9,x\n", Columns(), "expected text in UTF-8; found the byte 0xe9"),

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gzip
 import struct
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -97,3 +99,28 @@ def test_one_file_that_does_not_fit(tmp_path: Path, name: str, text, said: str) 
         read_pairs(path)
     with pytest.raises(DataError, match="Expected languages behind the data set"):
         read_pairs("hub:multi30k")
+
+
+def test_a_packed_file_that_is_damaged(tmp_path: Path) -> None:
+    packed = bytearray(gzip.compress(b"one house\n" * 50))
+    packed[12] ^= 0xFF
+    (tmp_path / "x.tsv.gz").write_bytes(packed)
+    with pytest.raises(DataError, match="expected a .gz file"):
+        read_pairs(str(tmp_path / "x.tsv.gz"))
+
+
+def test_a_data_set_of_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def load_dataset(name: str, configuration: str | None, split: str) -> list[dict]:
+        asked.append((name, configuration, split))
+        if name == "no/where":
+            raise ConnectionError("no such data set\nand so on")
+        return [{"translation": {"en": "a car", "de": "ein Auto"}}, {"translation": {"en": "a house", "de": None}}]
+
+    monkeypatch.setitem(sys.modules, "datasets", SimpleNamespace(load_dataset=load_dataset))
+    assert read_pairs("hub:x/y@en-de") == read_pairs("hub:x/y:de-en@en-de") == Pairs(["a car"], ["ein Auto"])
+    assert asked == [("x/y", None, "train"), ("x/y", "de-en", "train")]
+    for spec, complaint in (("x/y@en-fr", "expected 'en' and 'fr' in a row"), ("no/where@en-de", "be read: no such data set$")):
+        with pytest.raises(DataError, match=complaint):
+            read_pairs(f"hub:{spec}")

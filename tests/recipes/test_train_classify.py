@@ -44,7 +44,7 @@ def test_labels_that_changed(tmp_path: Path) -> None:
     run(config(tmp_path, limit=2))
     table(tmp_path / "c.csv", 200, ("sports", "tea", "chess"))
     with pytest.raises(DataError, match="was begun with labels = sports, tea, not chess, sports, tea; use another folder"):
-        run(config(tmp_path, data=str(tmp_path / "c.csv")))
+        run(config(tmp_path, data=str(tmp_path / "c.csv"), limit=2))
     with pytest.raises(RequestError, match="rows to be at least 1"):
         run(config(tmp_path, rows=0))
     with pytest.raises(RequestError, match="--as-code with --aggregator mlp, which is EXAM's, found mean"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import random
+import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -157,6 +158,19 @@ def test_what_cannot_be_trained(made: Path, config: Config, tmp_path: Path) -> N
         run(replace(config, raw=True, teacher_steps=0, steps=130, width=64))
     with pytest.raises(DataError, match="pairs of at most 1 tokens, found none"):
         run(replace(config, out=tmp_path / "short", longest=1))
+    for bad in ({"width": 50, "layers": 0}, {"dropout": 1.0}, {"smoothing": 1.0}, {"leak_free": "transparant"}, {"seed": -1},
+                {"vocabulary": -1}, {"orders": (1,)}):  # fmt: skip
+        with pytest.raises(RequestError):
+            run(replace(config, out=tmp_path / "short", **bad))
+    assert not (tmp_path / "short.work").exists()  # so that the folder takes what the complaints advise
+    with pytest.raises(DataError, match="Expected a new folder for --out, .* which would be lost"):
+        run(replace(config, out=Path(str(config.src)).parent))
+
+
+def test_a_smoke_run_is_no_beginning_of_the_whole_one(few: Config) -> None:
+    run(replace(few, limit=2))
+    with pytest.raises(DataError, match="begun with limit = 2, not None; use another folder"):
+        run(few)
 
 
 def test_a_pipe_a_file_and_json(made: Path, config: Config, tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -195,6 +209,8 @@ def test_a_teacher_reranks_what_is_written_at_once(few: Config) -> None:
         held.translate(["the car"], Asked(rerank=held))
     with pytest.raises(RequestError, match="leave --rerank out"):
         judge.translate(["the car"], Asked(rerank=judge))
+    with pytest.raises(RequestError, match="leave --iterations out"):
+        judge.translate(["the car"], Asked(iterations=2))
 
 
 def said(options: list[str]) -> None:
@@ -211,12 +227,29 @@ def said(options: list[str]) -> None:
         (["--order", "2"], "A model that writes in one pass has no order"),
         (["--order", "-1"], "Expected an order of at least 0, found -1."),
         (["--reference", "{src}"], "as there are texts, 1; found 160."),
+        (["--reference", "das Auto"], "Cannot read the file das Auto"),
+        (["--drafter", "none", "--iterations", "2"], "leave --iterations 2 out, or --drafter"),
     ],
 )
 def test_what_cannot_be_asked(made: Path, config: Config, options: list[str], complaint: str, capsys) -> None:
     with pytest.raises(SystemExit):
         main(["translate", "the car", "--model", str(made), *(option.format(src=config.src) for option in options)])
     assert complaint in capsys.readouterr().err
+
+
+def test_a_sentence_may_be_longer_than_any_file_name(made: Path, capsys) -> None:
+    said(["the car " * 80, "--model", str(made)])
+    assert capsys.readouterr().out.count("\n") == 1
+
+
+def test_weights_that_cannot_be_read(made: Path, tmp_path: Path) -> None:
+    broken = shutil.copytree(made, tmp_path / "broken")
+    weights = broken / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:200])
+    for _ in range(2):
+        with pytest.raises(ModelError, match="The translator in .*broken cannot be read"):
+            Translator.load(broken)
+        weights.unlink(missing_ok=True)
 
 
 def test_a_folder_of_something_else(tmp_path: Path) -> None:

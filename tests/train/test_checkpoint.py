@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from paceline.errors import DataError
-from paceline.train.checkpoint import claim_folder, latest, replace_folder, save, steps_done
+from paceline.train.checkpoint import check_replaceable, claim_folder, latest, replace_folder, save, steps_done
 
 
 def test_a_folder_is_replaced_whole(tmp_path: Path) -> None:
@@ -16,6 +16,24 @@ def test_a_folder_is_replaced_whole(tmp_path: Path) -> None:
     replace_folder(place, lambda fresh: (fresh / "a").write_text("1"))
     replace_folder(place, lambda fresh: (fresh / "b").write_text("2"))
     assert [p.name for p in place.iterdir()] == ["b"] and [p.name for p in tmp_path.iterdir()] == ["model"]
+
+
+def test_nobodys_files_are_replaced(tmp_path: Path) -> None:
+    for name in ("model.old", "model.tmp"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "mine").write_text("kept")
+    place = tmp_path / "model"
+    check_replaceable(place)
+    replace_folder(place, lambda fresh: (fresh / "training.json").write_text("{}"))
+    check_replaceable(place)
+    (tmp_path / "empty").mkdir()
+    check_replaceable(tmp_path / "empty")
+    for other in (tmp_path / "model.old", tmp_path / "model.old" / "mine", Path(".")):
+        with pytest.raises(DataError, match="other files, which would be lost"):
+            check_replaceable(other)
+    assert {p.name for p in tmp_path.rglob("mine")} == {"mine"} and len(list(tmp_path.rglob("mine"))) == 2
+    with pytest.raises(DataError, match="Cannot make the folder .*mine: File exists"):
+        claim_folder(tmp_path / "model.old" / "mine", {"width": 1})
 
 
 def test_a_failed_write_leaves_the_old_folder(tmp_path: Path) -> None:

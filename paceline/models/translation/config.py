@@ -45,5 +45,7 @@ class TranslationConfig(PreTrainedConfig):
         for name, least in LEAST.items():
             if getattr(self, name) < least:
                 raise RequestError(f"Expected {name} of at least {least}, found {getattr(self, name)}.")
+        if not 0 <= self.dropout < 1:
+            raise RequestError(f"Expected dropout of at least 0 and below 1, found {self.dropout}.")
         if self.width % self.heads:
             raise RequestError(f"Expected width to be a multiple of heads, found {self.width} and {self.heads}.")

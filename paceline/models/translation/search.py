@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from paceline.errors import RequestError
+from paceline.errors import ModelError, RequestError
 from paceline.models.translation.body import real_tokens
 from paceline.models.translation.config import BOS, EOS, MASK, PAD
 from paceline.models.translation.markov import Markov
@@ -24,7 +24,9 @@ class Candidate(NamedTuple):
 
 
 def best_of(candidates: list[Candidate]) -> Candidate:
-    """Of the highest score."""
+    """Of the highest score. Raises ModelError where a model that gives no numbers has left none."""
+    if not candidates:
+        raise ModelError("The model gives no numbers for this text: its weights are not finite.")
     return max(candidates, key=lambda candidate: candidate.score)
 
 

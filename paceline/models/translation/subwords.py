@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from itertools import groupby
 from pathlib import Path
 
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from paceline.errors import DataError
+from paceline.files import HALF
 
 __all__ = ["Subwords"]
 
@@ -23,11 +25,15 @@ class Subwords:
     """Text to ids and back.
 
     The placeholders of a source are numbered, and the same ones in its target have the same numbers: a model learns to move ten
-    tokens about, whatever they are called, and copies those that it has never seen. The file is tokenizers' own.
+    tokens about, whatever they are called, and copies those that it has never seen. A text that spells a mark, such as <pad>, has
+    the letters of it. The file is tokenizers' own.
     """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self.tokenizer = tokenizer
+        self.tokenizer.encode_special_tokens = True  # as letters
+        ids = tokenizer.get_vocab()
+        self._slots = [ids[slot] for slot in SLOTS]
 
     @classmethod
     def trained(cls, texts: Iterable[str], vocabulary: int) -> Subwords:
@@ -60,19 +66,31 @@ class Subwords:
         return self.tokenizer.get_vocab_size()
 
     def encode(self, text: str, source: str | None = None) -> list[int]:
-        """Ids without marks. source: what a text is the translation of, by whose placeholders it is numbered."""
-        numbers = {text: slot for slot, text in zip(SLOTS, placeholders(text if source is None else source), strict=False)}
-        slotted = PLACEHOLDER.sub(lambda found: numbers.get(found[0], found[0]), text)
-        return self.tokenizer.encode(" " + slotted).ids  # so that a word is the same at the beginning and within
+        """Ids without marks; white space counts as single spaces. source: what a text is the translation of, whose placeholders
+        number it. Raises DataError for half a surrogate pair.
+        """
+        numbers = self._numbers(text if source is None else source)
+        spaced, ids, read = " " + " ".join(text.split()), list[int](), 0  # a word is the same at the beginning and within
+        for found in PLACEHOLDER.finditer(spaced):
+            if found[0] in numbers:
+                ids += [*self._plain(spaced[read : found.start()]), numbers[found[0]]]
+                read = found.end()
+        return ids + self._plain(spaced[read:])
+
+    def _plain(self, text: str) -> list[int]:
+        if half := HALF.search(text):
+            raise DataError(f"Expected whole characters in a text, found half a surrogate pair, {ascii(half[0])}.")
+        return self.tokenizer.encode(text).ids
 
     def decode(self, ids: list[int], source: str = "") -> str:
         """The text, with the source's placeholders; one that it does not have is left out."""
-        held = dict(zip(SLOTS, placeholders(source), strict=False))
-        text = self.tokenizer.decode(ids, skip_special_tokens=False)
-        return re.sub(r"<slot\d>", lambda found: held.get(found[0], ""), text).strip()
+        held = {number: name for name, number in self._numbers(source).items()}
+        text = ""
+        for slotted, run in ((slotted, [*run]) for slotted, run in groupby(ids, key=self._slots.__contains__)):
+            text += "".join(held.get(i, "") for i in run) if slotted else self.tokenizer.decode(run, skip_special_tokens=False)
+        return text.strip()
 
-
-def placeholders(text: str) -> list[str]:
-    """Each once, in order."""
-    return list(dict.fromkeys(found[0] for found in PLACEHOLDER.finditer(text)))
+    def _numbers(self, source: str) -> dict[str, int]:
+        """The ids of a source's placeholders, of each once and in order."""
+        return dict(zip(dict.fromkeys(found[0] for found in PLACEHOLDER.finditer(source)), self._slots, strict=False))
 

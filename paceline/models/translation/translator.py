@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from safetensors import SafetensorError
 
 from paceline.errors import ModelError, RequestError
 from paceline.files import read_json
@@ -74,14 +75,17 @@ class Translator:
 
     @classmethod
     def load(cls, folder: str | Path) -> Translator:
-        """Raises DataError where there is no model, ModelError for one of another kind."""
+        """Raises DataError where there is no model, ModelError for one of another kind or whose weights cannot be read."""
         settings = read_json(Path(folder) / "config.json")
-        kind = next(iter(settings.get("architectures") or ["nothing"]))
+        kind = next(iter(isinstance(settings, dict) and settings.get("architectures") or ["nothing"]))
         if kind not in KINDS:
             raise ModelError(f"Expected a translation model ({' or '.join(KINDS)}) in {folder}, found {kind}.")
         subwords = Subwords.load(Path(folder))
-        with quiet():
-            model: Any = KINDS[kind].from_pretrained(folder, dtype=torch.float32)
+        try:
+            with quiet():
+                model: Any = KINDS[kind].from_pretrained(folder, dtype=torch.float32)
+        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+            raise ModelError(f"The translator in {folder} cannot be read: {str(error).splitlines()[0]}") from error
         if len(subwords) > model.config.vocabulary:
             raise ModelError(f"The model in {folder} has {model.config.vocabulary} tokens, its subwords are {len(subwords)}: "
                              "they belong to another model.")
@@ -124,6 +128,8 @@ class Translator:
             return mask_predict(self.model, source, asked.beam, asked.iterations)
         if asked.rerank:
             raise RequestError("Only translations of a model that writes in one pass are reranked; leave --rerank out.")
+        if asked.iterations != 1:
+            raise RequestError("Only a model that writes in one pass looks at its translation again; leave --iterations out.")
         if asked.beam == 1:
             return [[one] for one in greedy(self.model, source, asked.order)]
         return [[one] for one in beam(self.model, source, asked.beam, order=asked.order)]

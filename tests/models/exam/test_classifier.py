@@ -14,6 +14,7 @@ from paceline.lm.places import minilm
 from paceline.models.exam.classifier import Classifier, spoken
 from paceline.models.exam.config import ExamConfig
 from paceline.models.exam.words import Words
+from paceline.recipes.train_classify import lengths
 
 TEXTS = ["The cup final was a draw.", "Shares fell as the bank's profit fell.", "A cup of tea"]
 
@@ -88,6 +89,7 @@ def test_any_hugging_face_encoder(tmp_path: Path) -> None:
     BertModel(BertConfig(vocab_size=len(vocabulary), **shape)).save_pretrained(tmp_path / "body")
     with pytest.raises(RequestError, match="reads 512 tokens at most; found a length of 513"):
         made(encoder=str(tmp_path / "body"), length=513)
+    assert lengths(["The cup final", "tea"], str(tmp_path / "body")) == [6, 3] and lengths(["the cup final"], "region") == [3]
     held = made(encoder=str(tmp_path / "body"), aggregator="mean")
     held.name_labels()
     [[told]] = held.explain(["The cup final"])

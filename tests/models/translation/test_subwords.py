@@ -37,3 +37,17 @@ def test_placeholders_are_one_token_each_and_move(subwords: Subwords) -> None:
     assert subwords.decode(moved, source) == target
     assert subwords.decode(moved, "copy %s to %d").startswith("nach %d kopiere %s")
     assert subwords.decode([first, second], "only %s") == "%s"
+
+
+def test_a_text_that_spells_a_mark_has_its_letters(subwords: Subwords) -> None:
+    for text in ("the <pad> house", "<bos><eos> <mask>", "<slot0> is big"):
+        ids = subwords.encode(text)
+        assert min(ids) >= len(MARKS + SLOTS) and subwords.decode(ids, text) == subwords.decode(ids, "%s") == text
+    ids = subwords.encode("<slot0> %s")
+    assert subwords.decode(ids, "a %d") == "<slot0> %d"
+
+
+def test_white_space_is_single_spaces_as_in_the_texts_it_learned_from(subwords: Subwords) -> None:
+    assert subwords.encode(" the\u00a0house  is\tbig\r") == subwords.encode("the house is big")
+    with pytest.raises(DataError, match="half a surrogate pair"):
+        subwords.encode("a \udc80")
