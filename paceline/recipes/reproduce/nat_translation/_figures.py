@@ -11,7 +11,7 @@ import numpy as np
 from paceline.data.parallel import Pairs
 from paceline.models.translation.translator import Translator
 from paceline.recipes.reproduce.nat_translation._fluency import nats
-from paceline.recipes.reproduce.nat_translation._written import BEAM, ONE_PASS, SURE
+from paceline.recipes.reproduce.nat_translation._written import BEAM, COLLAPSED, ONE_PASS, SURE
 from paceline.train.translation_metrics import interval, quality, repeated, resampled, share
 
 __all__ = ["CHANGES", "OTHERS", "REFERENCES", "SHUFFLED", "TEACHER", "figures"]
@@ -46,6 +46,8 @@ def of_model(ways: Mapping[str, dict[str, Any]], test: Pairs, lm: Translator) ->
     if SURE in ways:
         chances = np.array([[sure, len(some)] for sure, some in zip(ways[SURE]["chances"], ways[SURE]["tokens"], strict=True)])
         found["confidence"] = 100 * resampled(chances, share)
+    if COLLAPSED in ways:
+        found["collapsed"] = quality(ways[COLLAPSED]["texts"], test.target)["bleu"]
     return found
 
 

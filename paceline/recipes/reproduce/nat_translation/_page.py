@@ -15,7 +15,8 @@ from paceline.recipes.reproduce.nat_translation._written import TEACHER as TEACH
 __all__ = ["draw", "verdict", "written_up"]
 
 NAMES = {"xe": "XE", "oaxe": "OaXE", "ngram_oaxe": "n-gram OaXE"}
-FIGURES = {"bleu": "BLEU", "chrf": "chrF", **{f"precision_{n}": f"{n}-grams right, %" for n in (2, 3, 4)},
+FIGURES = {"bleu": "BLEU", "collapsed": "BLEU, collapsed", "chrf": "chrF",
+           **{f"precision_{n}": f"{n}-grams right, %" for n in (2, 3, 4)},
            "repetition": "repeated tokens, %", "confidence": "confidence, %", "nats": "nats a token"}  # fmt: skip
 WAYS = [*NAT, CHOSEN, COLLAPSED, TRUE]
 STEPS = {"OaXE": "oaxe less xe", "n-gram OaXE": "ngram_oaxe less oaxe"}  # what each objective adds to the one before
@@ -35,7 +36,7 @@ def named(model: str) -> str:
 
 
 def cell(figure: dict[str, Any] | None, key: str) -> str:
-    return interval(figure, 1 if key in ("bleu", "chrf") or key.startswith("precision") else 2, "")
+    return interval(figure, 1 if key in ("bleu", "collapsed", "chrf") or key.startswith("precision") else 2, "")
 
 
 def quality_rows(found: dict[str, Any]) -> list[list[str]]:
@@ -122,7 +123,7 @@ def draw_gains(record: dict[str, Any], axis: Any) -> None:
     axis.set_yticks([y + 0.1 for y in range(len(cases))], [f"{name}, {kind}" for name, kind, _ in cases], fontsize=7)
     axis.invert_yaxis()
     axis.set(xlabel="BLEU gained")
-    axis.legend(fontsize=7)
+    axis.legend(fontsize=7, ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1))
 
 
 def draw_phrases(found: dict[str, Any], axis: Any) -> None:
