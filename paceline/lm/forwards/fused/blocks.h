@@ -193,18 +193,18 @@ void round_row(const float* x, int n, Rounded* to) {
         for (int i = 0; i < LANES; i++) top = std::max(top, most[i]);
         to->scale = std::max(top, 1e-30f) / 127;
         const float inverse = 1 / to->scale;
-        I sums = {};
+        I sums[2] = {};  // of either half
         for (int i = 0; i < GROUP; i += LANES) {
             const V shifted = load(x + i) * inverse + 12582912.0f;  // to the nearest whole number, which is in the lowest bits
             I bits;
             std::memcpy(&bits, &shifted, sizeof bits);
             bits -= 0x4b400000;
-            sums += bits;
+            sums[2 * i / GROUP] += bits;
             store_bytes(to->codes + i, bits);
         }
-        int32_t sum = 0;
-        for (int i = 0; i < LANES; i++) sum += sums[i];
-        to->sum = float(sum);
+        int32_t first = 0, second = 0;
+        for (int i = 0; i < LANES; i++) first += sums[0][i], second += sums[1][i];
+        to->first = float(first), to->sum = float(first + second);
     }
 }
 
@@ -244,7 +244,8 @@ void multiply_rounded(const Rounded* x, int64_t ldx, const uint8_t* tile, int in
                     const V scale = F::scale(head, block, (first + p) * LANES, part);
 #pragma GCC unroll 12
                     for (int m = 0; m < ROWS; m++) {
-                        const V dot = __builtin_convertvector(Products<F::MOST>::total(dots[p][m], rows[m]->sum), V);
+                        const float sum = rows[m]->sum_of(part, F::SCALES);
+                        const V dot = __builtin_convertvector(Products<F::MOST>::total(dots[p][m], sum), V);
                         parts[p][m] = part ? madd(dot, scale, parts[p][m]) : dot * scale;
                     }
                 }

@@ -31,7 +31,9 @@ constexpr int GROUP = 32;  // inputs that share a scale
 
 struct Rounded {  // GROUP numbers of a row: each is its code times `scale`
     int8_t codes[GROUP];
-    float scale, sum;  // sum: of the codes, a whole number
+    float scale, sum, first;  // sum: of the codes, first: of the first half of them; whole numbers
+
+    float sum_of(int part, int parts) const { return parts == 1 ? sum : part ? sum - first : first; }
 };
 
 struct Input {  // rows, `ldx` apart; the same rounded, `ldc` groups apart, where a linear takes them so
