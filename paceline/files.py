@@ -85,10 +85,11 @@ def json_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 def replacing(path: Path, flush: bool = False) -> Iterator[Path]:
     """Gives a name beside `path`; what is written there takes its place when the block ends, so that readers see the old file or
     the whole new one. Where the block raises, the old file stays and nothing else is left. flush: have it on the disk before, so
-    that a crash of the machine leaves no empty file either.
+    that a crash of the machine leaves no empty file either. A link stays: what it leads to is replaced.
 
     Raises DataError where the file cannot be written.
     """
+    path = Path(os.path.realpath(path))
     fresh = path.with_name(f".{path.name}.{token_hex(4)}")  # no other process or thread writes there
     try:
         yield fresh
@@ -103,7 +104,13 @@ def replacing(path: Path, flush: bool = False) -> Iterator[Path]:
 
 
 def replace_bytes(path: Path, data: bytes) -> None:
-    """Replace the file whole."""
+    """Replace the file whole; a pipe or a device is written to. Raises DataError where that cannot be done."""
+    if os.path.exists(path) and not os.path.isfile(path):
+        try:
+            path.write_bytes(data)
+        except OSError as error:
+            raise DataError(f"Cannot write {path}: {error.strerror or error}.") from error
+        return
     with replacing(path) as fresh:
         fresh.write_bytes(data)
 

@@ -18,6 +18,7 @@ from paceline.rules import is_lossless
 
 __all__ = ["MODEL", "Decoding", "ModelChoice", "as_prompt", "chosen", "default_model", "departure", "open_model"]
 
+MOST_THREADS = 1024
 MODEL = "smol, zoo:NAME, a hub id, a folder, or a GGUF file; smol where it is installed, else zoo:tiny."
 
 
@@ -33,8 +34,8 @@ class ModelChoice:
     threads: int | None = flag(None, "CPU threads; as torch has them if not given.")
 
     def __post_init__(self) -> None:
-        if self.threads is not None and self.threads < 1:
-            raise typer.BadParameter(f"--threads must be at least 1; found {self.threads}.")
+        if self.threads is not None and not 1 <= self.threads <= MOST_THREADS:
+            raise typer.BadParameter(f"--threads must be 1 to {MOST_THREADS}; found {self.threads}.")
 
     @property
     def name(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import tempfile
 from collections.abc import Callable
@@ -40,10 +41,11 @@ def check_writable(target: str | None, flag: str = "--json") -> None:
     if target in (None, "-"):
         return
     path = Path(str(target))
-    if path.is_dir():
+    if os.path.isdir(path):
         raise DataError(f"{flag} expects a file; {path} is a folder.")
     try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".paceline-"):
+        path.exists()  # raises for a name that is too long
+        with tempfile.NamedTemporaryFile(dir=Path(os.path.realpath(path)).parent, prefix=".paceline-"):
             pass
     except OSError as error:
         raise DataError(f"Cannot write {path}: {error.strerror or error}. {_elsewhere(flag)}") from error

@@ -18,7 +18,7 @@ import torch
 
 from paceline.convert.settings import refuse, settings_of
 from paceline.convert.vocabulary import vocabulary_of
-from paceline.errors import ModelError, SpecError, did_you_mean
+from paceline.errors import DataError, ModelError, SpecError, did_you_mean
 from paceline.files import replacing
 from paceline.lm import LM, load
 from paceline.lm.load import resolve
@@ -59,11 +59,13 @@ def convert(model: str, out: Path, weights: str = "q4_1") -> int:
     norms and biases stay in fp32, and with 4 bits the embedding and the head get 8.
 
     Raises SpecError for another kind, ModelError for a model that llama.cpp or the format cannot have, DataError where the file
-    cannot be written.
+    cannot be written or is the model's own.
     """
     if weights not in KINDS:
         raise SpecError(f"There is no kind of weights {weights!r}.{did_you_mean(weights, KINDS)}")
     file = gguf_in(Path(resolve(model)))
+    if file and file.resolve() == out.resolve():
+        raise DataError(f"Expected another file than the model's for --out, found {out} for both.")
     contents = file_contents(GGUF(file, "float")) if file else model_contents(load(model, forward="stock", packed=False))
     write(out, contents, weights)
     return sum(prod(tensor.shape) for tensor in contents.tensors.values())

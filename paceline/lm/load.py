@@ -1,6 +1,7 @@
 """From a name to an `LM`: the embedded zoo, `smol`, a hub id, a folder, a GGUF file, or a transformers model already at hand."""
 
 import json
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -181,12 +182,14 @@ def resolve(name: str) -> str:
     """A name of ours to its folder or file, a file on the hub to its copy here; anything else as it is. Raises ModelError for
     what is not there.
     """
+    if not name:
+        raise ModelError("Expected a model's name or place, found nothing.")
     if name == SMOL:
         return str(smol())
     if (file := hub_file(name)) is not None:
         return str(file)
     if not name.startswith("zoo:"):
-        if means_path(name) and not Path(name).exists():
+        if means_path(name) and not os.path.exists(name):
             raise ModelError(f"There is no file or folder {name!r}, and a path is not looked for on the hub.")
         return name
     embedded = name.removeprefix("zoo:")

@@ -79,7 +79,7 @@ def lazy(reading: Reading) -> Parts:
 
 def rope_drift(reading: Reading) -> Parts:
     """How far attention moves, a line for each precision."""
-    drift = reduced(reading.values["drift"])
+    drift = along(reading.values["drift"], "mode", "length")
     lines = {mode: {float(n): y for n, y in zip(ticks(drift, "length"), row, strict=True) if y > 0}
              for mode, row in zip(ticks(drift, "mode"), drift.mean.tolist(), strict=True)}
     drawn = chart({k: line for k, line in lines.items() if line}, "tokens of the text", drift.unit, log=True, decades=True)

@@ -116,8 +116,9 @@ def test_threads_are_the_process_s(go: Callable, monkeypatch: pytest.MonkeyPatch
     asked = list[int]()
     monkeypatch.setattr("torch.set_num_threads", asked.append)
     assert go("abc", "--threads", 3).code == 0 and asked == [3]
+    assert go("abc", "--threads", 100_000).code == 2 and asked == [3]
     refused = go("abc", "--threads", 0)
-    assert refused.code == 2 and "--threads must be at least 1" in refused.err
+    assert refused.code == 2 and "--threads must be 1 to 1024; found 0" in refused.err
 
 
 def test_stop_strings_end_the_text(go: Callable) -> None:

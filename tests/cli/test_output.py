@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from paceline.cli._output import check_writable, write_json
+from paceline.cli._output import check_writable, write_json, write_text
 from paceline.errors import DataError
 
 
@@ -54,9 +54,22 @@ def test_no_permission_is_found_before_the_work(tmp_path: Path, monkeypatch: pyt
         check_writable(str(folder / "out.json"))
 
 
-@pytest.mark.parametrize("place", ["missing/out.json", "."])
+def test_a_link_and_a_pipe_stay_what_they_are(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    for text in ("1", "2"):
+        check_writable(str(tmp_path / "link"))
+        write_text(text, str(tmp_path / "link"))
+        assert (tmp_path / "link").is_symlink() and (tmp_path / "real").read_text() == text
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    write_text("told", str(tmp_path / "pipe"))
+    assert os.read(reader, 9) == b"told" and (tmp_path / "pipe").is_fifo()
+    os.close(reader)
+
+
+@pytest.mark.parametrize("place", ["missing/out.json", ".", "x" * 300])
 def test_places_that_cannot_be(tmp_path: Path, place: str) -> None:
-    with pytest.raises(DataError, match="No such file|is a folder"):
+    with pytest.raises(DataError, match="No such file|is a folder|File name too long"):
         check_writable(str(tmp_path / place))
 
 

@@ -181,6 +181,7 @@ def test_from_the_command_line(tmp_path: Path, plain: Path, paceline_cli) -> Non
     assert "On the shipped prompts: perplexity" in done.err and 0 < json.loads(done.out)["loss"]["divergence"] < 0.1
     assert done.code == 0 and f"{out}: 0.6" in done.err and json.loads(done.out)["bytes"] == out.stat().st_size
     for arguments, code, said in (((str(source),), 2, "--out"), ((str(source), "--out", "x.bin"), 2, "ends in .gguf"),
+                                  ((str(out), "--out", str(out)), 1, "another file than the model's for --out"),
                                   ((str(tmp_path / "none"), "--out", str(out)), 1, "no file or folder")):
         done = paceline_cli("convert", *arguments)
         assert done.code == code and said in done.err

@@ -48,6 +48,13 @@ def test_names_are_escaped_and_single_probes_make_a_page() -> None:
     assert "&lt;b&gt;" in checked(page(View(seen(lazy(), model="<b>")))) and 'class="cell' not in page(View(seen(lazy())))
 
 
+def test_drift_at_one_length_makes_a_page() -> None:
+    drift = Figure(torch.rand(TEXTS, 2, 1, 1), ("mode", "shift", "length"), "attention moved", None,
+                   {"mode": ["bf16", "fp32"], "length": ["64"]})
+    text = checked(page(View(seen(Reading("rope_drift", {"drift": drift}, "How to read it.", TEXTS)))))
+    assert "bf16" in text and "<svg" in text
+
+
 def test_a_probe_that_the_report_does_not_know_has_its_figures_shown() -> None:
     figures = {"width": Figure(torch.rand(TEXTS, 3, 2), ("layer", "head"), "nats"),
                "whole": Figure(torch.rand(TEXTS), (), "nats"),

@@ -64,7 +64,7 @@ inline void store_bytes(int8_t* p, I numbers) {
 
 // The sum as it is here: GCC, left to order integers, makes all products first and sums them in pairs, on the stack.
 inline I kept(I sum) {
-#if defined(__AVX2__)
+#if defined(__AVX512F__) || (defined(__AVX2__) && PACELINE_LANES == 8)
     __asm__("" : "+x"(sum));
 #endif
     return sum;
