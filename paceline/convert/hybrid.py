@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
-from paceline.errors import ModelError
+from paceline.errors import DataError, ModelError
 from paceline.lm import LM, load
-from paceline.lm.load import quiet
+from paceline.lm.load import quiet, resolve
 from paceline.lm.sources.gguf import FACTORS, GGUF
 from paceline.patterns import Pattern
 from paceline.selectors import LayerSelector, choosing_layers
@@ -49,11 +49,14 @@ def convert(model: str, out: Path, selector: Any, texts: Sequence[str], context:
     what it looks at, up to `context` tokens of each: questions with their answers, since short questions tell no layers apart.
 
     Raises ModelError for a model that has windows already or has no type with windows for each layer, SpecError for layers that
-    it does not have, DataError for a folder with other files.
+    it does not have, DataError for a folder with other files, or the
+    model's own.
     """
     check_replaceable(out, "config.json")
     chosen, lm = choosing_layers(selector), load(model)
     refuse(lm)
+    if out.resolve() == Path(resolve(model)).resolve():
+        raise DataError(f"Expected another folder than the model's for --out, found {out} for both.")
     plans = [plan for text in texts if (plan := plan_of(lm, chosen, text, context))]
     if not plans:
         raise ModelError(f"None of {len(texts)} texts tells the layers apart: give longer ones, or a selector that keeps fewer "

@@ -68,6 +68,7 @@ def run(config: Config) -> Path:
     flush_denormals()
     free = ("data", "out", "tokens", "skip_bad")
     settings = {key: str(value) for key, value in dataclasses.asdict(config).items() if key not in free}
+    settings["hybrid"] = f"{model.config.layer_types} {model.config.sliding_window} {model.config.paceline}"
     work = claim_folder(config.out.with_name(f"{config.out.name}.work"), settings)
     pack(config.data, work / "texts", tokenizer, config.skip_bad)
     learned, held = split(Stream.load(work / "texts" / TEXTS), HELD_EVERY)

@@ -55,6 +55,7 @@ def check_replaceable(folder: Path, mark: str = "training.json") -> None:
 
 def replace_folder(folder: Path, write: Callable[[Path], object]) -> Path:
     """Let ``write`` fill a fresh folder beside ``folder``, then put it in its place: readers never see half of it."""
+    folder = folder.resolve()  # a link to it stays
     fresh, old = (folder.with_name(f".{folder.name}.{state}") for state in ("new", "old"))
     for leftover in (fresh, old):
         shutil.rmtree(leftover, ignore_errors=True)

@@ -73,6 +73,8 @@ def test_the_verb_converts_once_and_the_result_is_generated_with(paceline_cli: C
         refused = paceline_cli("convert", model, "--selector", spec, *asked)
         assert refused.code == code and complaint in refused.err and refused.err.count("\n") <= 2
     assert paceline_cli("convert", before, "--selector", SPEC, "--out", tmp_path / "hybrid.gguf").code == 2
+    refused = paceline_cli("convert", before, "--selector", SPEC, "--out", before)
+    assert refused.code == 1 and "another folder than the model" in refused.err, refused.err
 
 
 def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:

@@ -36,6 +36,14 @@ def test_nobodys_files_are_replaced(tmp_path: Path) -> None:
         claim_folder(tmp_path / "model.old" / "mine", {"width": 1})
 
 
+def test_a_link_to_a_folder_stays(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    for text in ("1", "2"):
+        replace_folder(tmp_path / "link", lambda fresh, text=text: (fresh / "a").write_text(text))
+    assert (tmp_path / "link").is_symlink() and (tmp_path / "real" / "a").read_text() == "2"
+
+
 def test_a_failed_write_leaves_the_old_folder(tmp_path: Path) -> None:
     place = tmp_path / "model"
     replace_folder(place, lambda fresh: (fresh / "a").write_text("1"))
