@@ -11,7 +11,7 @@ from paceline.cli._flags import argument, flag
 from paceline.cli._output import check_writable, say, write_json
 from paceline.cli._streams import given_text
 from paceline.core.progress import waiting
-from paceline.errors import ModelError, RequestError
+from paceline.errors import RequestError
 from paceline.files import read_text
 
 if TYPE_CHECKING:
@@ -44,14 +44,15 @@ def translate(options: Options) -> None:
     from paceline.train.translation_metrics import scored
 
     check_writable(options.json)
-    if options.text == "-" and sys.stdin.isatty() and (options.json or options.reference):
+    talking = options.text == "-" and sys.stdin.isatty()
+    if talking and (options.json or options.reference):
         raise RequestError("At a terminal each line is answered by itself: name a text or a file for --json and --reference.")
     asked = Asked(5 if options.beam is None else options.beam, options.iterations, options.collapse, options.order)
     with waiting(f"opening {options.model}"):
         held = Translator.load(options.model)
         asked = replace(asked, rerank=Translator.load(options.rerank)) if options.rerank else asked
         drafted = with_drafts(held, options)
-    if options.text == "-" and sys.stdin.isatty():
+    if talking:
         talk(held, asked, drafted)
         return
     texts = lines_of(given_text(options.text))
@@ -101,11 +102,10 @@ def references(file: str | None, count: int) -> list[str]:
     """
     if file is None:
         return []
-    from paceline.train.translation_metrics import can_score
+    from paceline.train.translation_metrics import check_scoring
 
+    check_scoring()
     right = lines_of(read_text(Path(file)))
     if len(right) != count:
         raise RequestError(f"Expected as many lines in {file} as there are texts, {count}; found {len(right)}.")
-    if not can_score():
-        raise ModelError("BLEU and chrF need sacrebleu: pip install 'paceline[translate]'.")
     return right

@@ -49,8 +49,8 @@ def convert(model: str, out: Path, selector: Any, texts: Sequence[str], context:
     what it looks at, up to `context` tokens of each: questions with their answers, since short questions tell no layers apart.
 
     Raises ModelError for a model that has windows already or has no type with windows for each layer, SpecError for layers that
-    it does not have, DataError for a folder with other files, or the
-    model's own.
+    it does not have, DataError for a folder with other files or
+    the model's own.
     """
     check_replaceable(out, "config.json")
     chosen, lm = choosing_layers(selector), load(model)

@@ -15,7 +15,8 @@ from paceline.data.parallel import Pairs
 from paceline.errors import DataError, ModelError
 from paceline.models.translation.translator import Asked, Translator
 
-__all__ = ["can_score", "interval", "measured", "quality", "repeated", "repetition", "resampled", "scored", "share", "told"]
+__all__ = ["can_score", "check_scoring", "interval", "measured", "quality", "repeated", "repetition", "resampled", "scored",
+           "share", "told"]
 
 DRAWS = 1000  # bootstrap samples
 SHOWN = 5  # translations that stand beside the figures
@@ -24,6 +25,12 @@ SHOWN = 5  # translations that stand beside the figures
 def can_score() -> bool:
     """Whether sacrebleu is there."""
     return importlib.util.find_spec("sacrebleu") is not None
+
+
+def check_scoring() -> None:
+    """Raise ModelError where sacrebleu is missing."""
+    if not can_score():
+        raise ModelError("BLEU and chrF need sacrebleu: pip install 'paceline[translate]'.")
 
 
 def resampled(parts: np.ndarray, figure: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
@@ -58,10 +65,9 @@ def quality(texts: Sequence[str], references: Sequence[str]) -> dict[str, np.nda
     """
     if len(texts) != len(references):
         raise DataError(f"Expected a reference for each translation, found {len(texts)} and {len(references)}.")
-    try:
-        from sacrebleu.metrics import BLEU, CHRF
-    except ImportError as error:
-        raise ModelError("BLEU and chrF need sacrebleu: pip install 'paceline[translate]'.") from error
+    check_scoring()
+    from sacrebleu.metrics import BLEU, CHRF
+
     found, parts = dict[str, np.ndarray](), dict[str, np.ndarray]()
     for name, metric in (("bleu", BLEU()), ("chrf", CHRF())):
         # What a sentence adds, sacrebleu gives in private only; by its public methods a single sample takes a second.

@@ -71,6 +71,17 @@ def test_a_killed_run_goes_on_to_the_same_weights(tuned: Path, config: Config, t
     assert (run(again) / "model.safetensors").read_bytes() == (tuned / "model.safetensors").read_bytes()
 
 
+def test_another_conversion_does_not_go_on_from_this_ones_checkpoints(
+    config: Config, model_folder: Path, tmp_path: Path
+) -> None:
+    small = replace(config, out=tmp_path / "tuned", model=str(tmp_path / "hybrid"), limit=1)
+    convert(str(model_folder), tmp_path / "hybrid", SPEC, ["a text that is longer than what is kept"])
+    run(small)
+    convert(str(model_folder), tmp_path / "hybrid", SPEC.replace("[1]", "[0]"), ["a text that is longer than what is kept"])
+    with pytest.raises(DataError, match="was begun with hybrid = "):
+        run(small)
+
+
 def test_adapters_are_merged(config: Config, tmp_path: Path) -> None:
     pytest.importorskip("peft")
     out = run(replace(config, out=tmp_path / "tuned", lora=2, rate=0.01))

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from paceline.data.parallel import Pairs
-from paceline.errors import ModelError, RequestError
+from paceline.errors import RequestError
 from paceline.files import read_json
 from paceline.models.translation.translator import Translator
 from paceline.recipes import train_translate
@@ -29,7 +29,7 @@ from paceline.recipes.reproduce.nat_translation._written import written
 from paceline.recipes.train_translate import Config as Training
 from paceline.train.checkpoint import claim_folder
 from paceline.train.precision import flush_denormals
-from paceline.train.translation_metrics import can_score
+from paceline.train.translation_metrics import check_scoring
 
 __all__ = ["Config", "run"]
 
@@ -65,8 +65,7 @@ def run(config: Config) -> Path:
     """Train what is missing, measure, and add to the record; returns the page's path. Raises DataError as training does, and
     ModelError where sacrebleu is missing.
     """
-    if not can_score():
-        raise ModelError("BLEU and chrF need sacrebleu: pip install 'paceline[translate]'.")
+    check_scoring()
     if config.name != Path(config.name).name or not config.name:
         raise RequestError(f"Expected a name that can be a folder's, found {config.name!r}.")
     if config.fluency_steps < 1 or config.repeats < 0:
